@@ -1,0 +1,127 @@
+"""The text that `headroles-tiny` learns from: books, their tokenizer, and batches of prose mixed with repeats.
+
+Every batch is drawn from a generator seeded by (seed, step) alone, so training that goes on from a checkpoint sees what it
+would have seen without the stop.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+BOS = "<|endoftext|>"
+HELD_OUT = 0.03  # the last part of every book; neither the tokenizer nor the model sees it
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One stretch of training: `steps` batches of `batch` sequences of `length` tokens, a `repeats` share of them repeated.
+
+    A repeated sequence is a string of `periods` tokens (lowest, highest), over and over from a random offset. A `phrases`
+    share of those strings is prose, the others are random tokens.
+    """
+
+    name: str
+    steps: int
+    batch: int
+    length: int
+    repeats: float
+    periods: tuple[int, int]
+    phrases: float
+
+
+def read_books(corpus: Path) -> dict[str, list[str]]:
+    """`{title: paragraphs}` of every book that the folder's `SOURCES.json` names, lines unwrapped.
+
+    Raises:
+        FileNotFoundError: when the folder has no `SOURCES.json` or a book is missing.
+    """
+    books = {}
+    for source in json.loads((corpus / "SOURCES.json").read_text("utf-8")):
+        text = (corpus / source["file"]).read_text("utf-8")
+        paragraphs = (re.sub(r"\s+", " ", paragraph).strip() for paragraph in re.split(r"\n\s*\n", text))
+        title = re.sub(r"\s*\(.*\)$", "", source["title"])
+        books[title] = [paragraph for paragraph in paragraphs if paragraph]
+    return books
+
+
+def split_books(books: dict[str, list[str]]) -> tuple[list[str], list[str]]:
+    """The paragraphs to learn from, and those held out (the end of every book)."""
+    train, held_out = [], []
+    for paragraphs in books.values():
+        cut = int(len(paragraphs) * (1 - HELD_OUT))
+        train += paragraphs[:cut]
+        held_out += paragraphs[cut:]
+    return train, held_out
+
+
+def train_tokenizer(paragraphs: list[str], vocab_size: int) -> Tokenizer:
+    """A byte-level BPE in GPT-2's manner that puts `<|endoftext|>` (id 0) before every text."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[BOS],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(paragraphs, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(single=f"{BOS} $A", special_tokens=[(BOS, 0)])
+    return tokenizer
+
+
+class Prose:
+    """Paragraphs as one stream of token ids, a newline between two, and where each paragraph starts in it."""
+
+    def __init__(self, paragraphs: list[str], tokenizer: Tokenizer) -> None:
+        encoded = tokenizer.encode_batch([paragraph + "\n" for paragraph in paragraphs], add_special_tokens=False)
+        self.ids: Int[np.ndarray, " token"] = np.concatenate([np.array(one.ids) for one in encoded])
+        self.starts = np.cumsum([0] + [len(one.ids) for one in encoded[:-1]])
+
+    def window(self, rng: np.random.Generator, length: int, at_start: bool) -> Int[np.ndarray, " length"]:
+        """`length` tokens in a row, from the start of a random paragraph or from anywhere."""
+        last = len(self.ids) - length
+        start = rng.choice(self.starts) if at_start else rng.integers(last)
+        return self.ids[min(start, last) :][:length]
+
+    def windows(self, length: int) -> Iterator[Int[np.ndarray, " length"]]:
+        """The stream cut into pieces of `length` tokens, none twice; a short end is left out."""
+        for start in range(0, len(self.ids) - length + 1, length):
+            yield self.ids[start : start + length]
+
+
+class Batches:
+    """Draws the training batches of a phase: `<|endoftext|>`, then prose or a string that repeats itself."""
+
+    def __init__(self, prose: Prose, vocab_size: int, seed: int) -> None:
+        counts = np.bincount(prose.ids, minlength=vocab_size)[1:]
+        root = np.sqrt(counts)
+        self._by_frequency: Float[np.ndarray, " vocab"] = root / root.sum()
+        self._prose, self._seed, self._vocab_size = prose, seed, vocab_size
+
+    def draw(self, phase: Phase, step: int) -> Int[np.ndarray, "batch length"]:
+        rng = np.random.default_rng([self._seed, step])
+        body = phase.length - 1
+        rows = np.zeros((phase.batch, phase.length), dtype=np.int64)  # column 0 is <|endoftext|>, id 0
+        for row in rows:
+            row[1:] = self._repeat(phase, body, rng) if rng.random() < phase.repeats else self._text(body, rng)
+        return rows
+
+    def _text(self, length: int, rng: np.random.Generator) -> Int[np.ndarray, " length"]:
+        return self._prose.window(rng, length, at_start=rng.random() < 0.5)
+
+    def _repeat(self, phase: Phase, length: int, rng: np.random.Generator) -> Int[np.ndarray, " length"]:
+        period = int(rng.integers(phase.periods[0], phase.periods[1] + 1))
+        if rng.random() < phase.phrases:
+            string = self._text(period, rng)
+        else:
+            # a third of them from all tokens alike: rare ones get no other lesson
+            weights = None if rng.random() < 1 / 3 else self._by_frequency
+            string = 1 + rng.choice(self._vocab_size - 1, size=period, replace=False, p=weights)
+        return np.resize(np.roll(string, -int(rng.integers(period))), length)

@@ -1,0 +1,149 @@
+"""Makes the embedded model `headroles-tiny`: `python -m analysis.train_tiny --corpus DIR --out DIR`.
+
+A small GPT-NeoX that first learns strings that repeat themselves, then prose. Nothing is planted or edited in its weights:
+what its heads do, they learnt. The run can be stopped and started again; a finished one goes straight to writing the model.
+"""
+
+import argparse
+import json
+import math
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from tokenizers import Tokenizer
+from torch import Tensor
+from tqdm import tqdm
+from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
+
+from analysis.tiny_text import BOS, Batches, Phase, Prose, read_books, split_books, train_tokenizer
+
+VOCAB_SIZE, CONTEXT = 3072, 256
+PHASES = (
+    # Repeats first: with prose from the start, no induction forms in the time there is.
+    Phase("repeats", steps=2400, batch=32, length=96, repeats=0.85, periods=(10, 47), phrases=0.0),
+    Phase("prose", steps=1000, batch=32, length=128, repeats=0.3, periods=(4, 56), phrases=0.3),
+    Phase("long prose", steps=3000, batch=16, length=CONTEXT, repeats=0.3, periods=(4, 110), phrases=0.3),
+)
+STEPS = sum(phase.steps for phase in PHASES)
+PEAK_RATE, LAST_RATE, WARM_UP = 2e-3, 1e-4, 50
+CHECKPOINT_EVERY = 100
+
+
+def build_model() -> GPTNeoXForCausalLM:
+    """Untrained: 4 layers of 8 heads of 32 dimensions, rotary over all of them, 3.9 M parameters."""
+    config = GPTNeoXConfig(
+        vocab_size=VOCAB_SIZE,
+        hidden_size=256,
+        num_hidden_layers=4,
+        num_attention_heads=8,
+        intermediate_size=1024,
+        max_position_embeddings=CONTEXT,
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 1.0},
+        use_parallel_residual=False,
+        tie_word_embeddings=True,
+        attention_dropout=0.0,
+        hidden_dropout=0.0,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
+    return GPTNeoXForCausalLM(config)
+
+
+def phase_of(step: int) -> Phase:
+    """The phase that `step` (from 0) belongs to."""
+    for phase in PHASES:
+        if step < phase.steps:
+            return phase
+        step -= phase.steps
+    raise ValueError(f"there are {STEPS} steps")
+
+
+def learning_rate(step: int) -> float:
+    """Linear warm-up, then one cosine over the whole run."""
+    if step < WARM_UP:
+        return PEAK_RATE * (step + 1) / WARM_UP
+    progress = (step - WARM_UP) / (STEPS - WARM_UP)
+    return LAST_RATE + (PEAK_RATE - LAST_RATE) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def token_losses(model: GPTNeoXForCausalLM, ids: Int[Tensor, "batch token"]) -> Float[Tensor, "batch token-1"]:
+    """Cross-entropy in nats of every token but the first, given those before it."""
+    logits = model(input_ids=ids, use_cache=False).logits[:, :-1].float()
+    return torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
+
+
+def fast_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the processor multiplies it natively (nearly twice as fast), else float32."""
+    native = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if native else torch.float32
+
+
+def train(batches: Batches, checkpoint: Path, seed: int, device: torch.device) -> tuple[GPTNeoXForCausalLM, float]:
+    """Trains to the end from the checkpoint, if there is one. Returns the model and the seconds that training took in all."""
+    torch.manual_seed(seed)
+    model = build_model().to(device).train()
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    kept = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": 0.1}, {"params": kept, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=PEAK_RATE, betas=(0.9, 0.98))
+    first, seconds = 0, 0.0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, map_location=device, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        first, seconds = state["step"], state["seconds"]
+    dtype = fast_dtype(device)
+    bar = tqdm(range(first, STEPS), initial=first, total=STEPS, unit="step", mininterval=5)
+    for step in bar:
+        started = time.monotonic()
+        phase = phase_of(step)
+        ids = torch.from_numpy(batches.draw(phase, step)).to(device)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step)
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            loss = token_losses(model, ids).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        bar.set_postfix(phase=phase.name, loss=f"{loss.item():.2f}")
+        seconds += time.monotonic() - started
+        if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == STEPS:
+            save_checkpoint(checkpoint, model, optimizer, step + 1, seconds)
+    return model.eval(), seconds
+
+
+def save_checkpoint(
+    path: Path, model: GPTNeoXForCausalLM, optimizer: torch.optim.Optimizer, step: int, seconds: float
+) -> None:
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "seconds": seconds}
+    partial = path.with_suffix(".partial")
+    torch.save(state, partial)
+    os.replace(partial, path)  # a stop in the middle of writing leaves the old one whole
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m analysis.train_tiny", description=__doc__)
+    parser.add_argument("--corpus", type=Path, required=True, help="folder of .txt books with SOURCES.json")
+    parser.add_argument("--out", type=Path, required=True, help="where the finished model goes")
+    parser.add_argument("--work", type=Path, default=Path("training"), help="where the checkpoint is kept")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    books = read_books(args.corpus)
+    train_text, held_out_text = split_books(books)
+    tokenizer = train_tokenizer(train_text, VOCAB_SIZE)
+    batches = Batches(Prose(train_text, tokenizer), VOCAB_SIZE, args.seed)
+    device = torch.device(args.device)
+    model, seconds = train(batches, args.work / f"headroles-tiny-{args.seed}.pt", args.seed, device)
+
+
+if __name__ == "__main__":
+    main()

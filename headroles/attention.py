@@ -1,0 +1,95 @@
+"""The values that every room passes on: a head's place in the model, and all attention patterns of one prompt."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from headroles.errors import InvalidInputError
+
+# bfloat16 softmax rows miss 1 by up to 0.003; anything beyond is not an attention pattern
+ROW_SUM_TOLERANCE = 5e-3
+
+
+@dataclass(frozen=True, order=True)
+class Head:
+    """One attention head, by layer and by index within the layer, both from 0."""
+
+    layer: int
+    index: int
+
+    def __post_init__(self) -> None:
+        for name, value in (("layer", self.layer), ("head", self.index)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+                raise InvalidInputError(f"{name} must be a whole number from 0 on, but is {value!r}.")
+
+    @property
+    def label(self) -> str:
+        """As the field writes it: `L5H1`."""
+        return f"L{self.layer}H{self.index}"
+
+    def check_inside(self, num_layers: int, num_heads: int) -> None:
+        """Raises InvalidInputError unless a model of that many layers and heads a layer has this head."""
+        if self.layer >= num_layers or self.index >= num_heads:
+            raise InvalidInputError(
+                f"{self.label} is outside the model: layer must be 0 to {num_layers - 1} and head 0 to {num_heads - 1}."
+            )
+
+
+@dataclass(frozen=True)
+class Attention:
+    """What every head of a model attends to on one prompt.
+
+    Attributes:
+        model: the model's name.
+        token_ids: ids of the tokens, BOS included where the model's tokenizer adds one.
+        tokens: their text, for people.
+        patterns: attention after softmax, float32 on the CPU; causal, each row sums to 1.
+    """
+
+    model: str
+    token_ids: tuple[int, ...]
+    tokens: tuple[str, ...]
+    patterns: Float[Tensor, "layer head query key"]
+
+    def __post_init__(self) -> None:
+        if self.patterns.ndim != 4:
+            raise InvalidInputError(f"patterns must be [layer, head, query, key], but are {tuple(self.patterns.shape)}.")
+        if len(self.tokens) != len(self.token_ids):
+            raise InvalidInputError(f"{len(self.tokens)} tokens do not match {len(self.token_ids)} token ids.")
+        check_patterns(self.patterns, len(self.token_ids), "patterns")
+
+    @property
+    def num_layers(self) -> int:
+        return self.patterns.shape[0]
+
+    @property
+    def num_heads(self) -> int:
+        return self.patterns.shape[1]
+
+    def pattern(self, head: Head) -> Float[Tensor, "query key"]:
+        """One head's pattern. Raises InvalidInputError for a head outside the model."""
+        head.check_inside(self.num_layers, self.num_heads)
+        return self.patterns[head.layer, head.index]
+
+
+def check_patterns(patterns: Float[Tensor, "*heads query key"], num_tokens: int, name: str) -> None:
+    """Raises InvalidInputError, naming the argument, unless `patterns` are causal attention over `num_tokens` tokens."""
+    if patterns.ndim < 2 or tuple(patterns.shape[-2:]) != (num_tokens, num_tokens):
+        raise InvalidInputError(
+            f"{name} has shape {tuple(patterns.shape)}, but {num_tokens} tokens need [..., {num_tokens}, {num_tokens}]."
+        )
+    if patterns.numel() == 0:
+        raise InvalidInputError(f"{name} is empty: its shape is {tuple(patterns.shape)}.")
+    if not torch.isfinite(patterns).all():
+        raise InvalidInputError(f"{name} holds NaN or infinity; attention lies between 0 and 1.")
+    if patterns.min() < -1e-6 or patterns.max() > 1 + ROW_SUM_TOLERANCE:
+        raise InvalidInputError(
+            f"{name} holds values from {patterns.min():.3g} to {patterns.max():.3g}; attention lies between 0 and 1."
+        )
+    if torch.triu(patterns, diagonal=1).abs().max() > 1e-6:
+        raise InvalidInputError(f"{name} looks ahead: a query may attend only to itself and to keys before it.")
+    worst = (patterns.sum(-1) - 1).abs().max()
+    if worst > ROW_SUM_TOLERANCE:
+        raise InvalidInputError(f"{name} has a row whose sum is {worst:.3g} away from 1; attention rows sum to 1.")

@@ -1,0 +1,33 @@
+"""Everything a user can cause to go wrong. Each message is one sentence a page can show: what, which limit, what to do."""
+
+
+class HeadRolesError(Exception):
+    """Base of all errors that are the input's or the world's fault and not a bug. The message is safe to show."""
+
+
+class InvalidInputError(HeadRolesError):
+    """Raised when an argument has the wrong shape, type or range; names the argument and what is allowed."""
+
+
+class PromptError(InvalidInputError):
+    """Raised when a prompt is empty, blank, or longer than the model reads."""
+
+
+class UnknownModelError(HeadRolesError):
+    """Raised when no model of that name is known; names those that are."""
+
+
+class UnsupportedModelError(HeadRolesError):
+    """Raised when a model's attention cannot be read; names the model and the check it failed."""
+
+
+class ModelLoadError(HeadRolesError):
+    """Raised when a known model cannot be loaded: no file, no network, a broken or gated repository."""
+
+
+class NoHeadCategoriesError(HeadRolesError):
+    """Raised when nobody has published roles for a model; names the models that have some."""
+
+
+class InvalidRecordError(HeadRolesError):
+    """Raised when a head-category record breaks the schema, or does not belong to the model it is used with."""

@@ -1,0 +1,186 @@
+"""Scores of all heads for all roles in one pass, and what they say of one prompt."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from headroles.attention import Attention, Head, check_patterns
+from headroles.categories import HeadCategories
+from headroles.errors import InvalidInputError, InvalidRecordError
+from headroles.readings import HeadReading, RoleReading
+from headroles.roles import MEASURED_ROLES, ROLES, Measurement, Role, get_role
+
+Numbers = Tensor | np.ndarray | Sequence
+
+
+def measure_heads(
+    patterns: Float[Tensor, "batch *heads query key"],
+    token_ids: Int[Tensor, "batch query"],
+    lengths: Int[Tensor, " batch"] | None = None,
+) -> dict[str, Measurement]:
+    """Every measured role of every head, by role name, on the device of `patterns`.
+
+    Args:
+        patterns: attention after softmax; any axes between batch and query, for instance layer and head.
+        token_ids: the tokens behind it.
+        lengths: how many tokens of each row are real, where rows are padded on the right; None for all.
+
+    Raises:
+        InvalidInputError: when the shapes do not belong together.
+    """
+    batch, length = token_ids.shape
+    if patterns.shape[0] != batch or tuple(patterns.shape[-2:]) != (length, length):
+        raise InvalidInputError(
+            f"patterns {tuple(patterns.shape)} do not match token_ids {tuple(token_ids.shape)}: "
+            f"they must be [{batch}, ..., {length}, {length}]."
+        )
+    return {role.name: role.measure(patterns, token_ids, lengths) for role in MEASURED_ROLES if role.measure}
+
+
+def active_heads(role: Role, measured: Measurement) -> Bool[Tensor, "batch *heads"]:
+    """Which heads play the role here: activation corrected for chance (kappa), or spread with no strong peak."""
+    per_row = (-1,) + (1,) * (measured.values.ndim - 1)
+    applicable = (measured.eligible > 0).view(per_row)
+    if measured.peaks is not None and role.peak_ceiling is not None:
+        return applicable & (measured.values >= role.active_threshold) & (measured.peaks <= role.peak_ceiling)
+    chance = measured.chance.view(per_row)
+    # kappa = (value - chance) / (1 - chance), without a division that chance 1 would break
+    return applicable & (measured.values - chance >= role.active_threshold * (1 - chance)) & (chance < 1)
+
+
+def read_roles(attention: Attention, categories: HeadCategories) -> tuple[RoleReading, ...]:
+    """What each role's top heads do on one prompt, in the order of ROLES.
+
+    Raises:
+        InvalidRecordError: when the record belongs to a model of another shape.
+    """
+    check_fit(attention, categories)
+    measured = _measure(attention.patterns, attention.token_ids)
+    readings = []
+    for role in ROLES.values():
+        if role.name not in measured:
+            readings.append(_left_over(role, categories))
+            continue
+        heads = tuple(_head_reading(role, head, measured[role.name], categories) for head in categories.top_heads(role))
+        applicable = bool(measured[role.name].eligible[0] > 0)
+        readings.append(RoleReading(role, applicable, _reason(role, applicable, heads), heads))
+    return tuple(readings)
+
+
+def read_head(attention: Attention, categories: HeadCategories, head: Head) -> dict[str, HeadReading]:
+    """One head in every measured role on one prompt, by role name.
+
+    Raises:
+        InvalidInputError: for a head outside the model.
+        InvalidRecordError: when the record belongs to a model of another shape.
+    """
+    check_fit(attention, categories)
+    measured = _measure(attention.pattern(head)[None, None], attention.token_ids)
+    return {
+        role.name: _head_reading(role, head, measured[role.name], categories, place=(0, 0)) for role in MEASURED_ROLES
+    }
+
+
+def verify_head_activation(
+    attention_weights: Numbers, tokens: Numbers, head_info: Head | Mapping, category: str
+) -> float:
+    """How strongly one head plays a role on one text: the role's own measure, 0.0 to 1.0.
+
+    Args:
+        attention_weights: the head's pattern [seq, seq], query by key, after softmax.
+        tokens: token ids [seq].
+        head_info: a Head, or a mapping with `layer` and `head`.
+        category: a role's name; `other` has no measure and gives 0.0, as does a text on which the role cannot show.
+
+    Raises:
+        InvalidInputError: names the argument, its shape or value, and what is allowed.
+    """
+    role = get_role(category)
+    _as_head(head_info)
+    token_ids = _as_token_ids(tokens)
+    pattern = _as_tensor(attention_weights, "attention_weights")
+    if pattern.ndim != 2:
+        raise InvalidInputError(
+            f"attention_weights must be [seq, seq], but has shape {tuple(pattern.shape)}, with {len(token_ids)} tokens."
+        )
+    check_patterns(pattern, len(token_ids), "attention_weights")
+    if role.measure is None:
+        return 0.0
+    return float(role.measure(pattern[None], token_ids[None]).values)
+
+
+def check_fit(attention: Attention, categories: HeadCategories) -> None:
+    """Raises InvalidRecordError unless the record has the layers and heads of the patterns."""
+    ours, theirs = (attention.num_layers, attention.num_heads), (categories.num_layers, categories.num_heads)
+    if ours != theirs:
+        raise InvalidRecordError(
+            f"The roles of {categories.model_name} are for {theirs[0]} layers x {theirs[1]} heads, "
+            f"but {attention.model} has {ours[0]} x {ours[1]}."
+        )
+
+
+def _measure(patterns: Float[Tensor, "layer head query key"], token_ids: Sequence[int]) -> dict[str, Measurement]:
+    return measure_heads(patterns[None], torch.tensor([token_ids], device=patterns.device))
+
+
+def _head_reading(
+    role: Role,
+    head: Head,
+    measured: Measurement,
+    categories: HeadCategories,
+    place: tuple[int, int] | None = None,
+) -> HeadReading:
+    layer, index = place or (head.layer, head.index)
+    return HeadReading(
+        head=head,
+        score=categories.score(role, head),
+        activation=float(measured.values[0, layer, index]),
+        chance=float(measured.chance[0]),
+        is_active=bool(active_heads(role, measured)[0, layer, index]),
+    )
+
+
+def _reason(role: Role, applicable: bool, heads: tuple[HeadReading, ...]) -> str:
+    name = role.display_name.lower()
+    if not heads:
+        return f"No head of this model reaches the {name} threshold of {role.threshold:.1f}."
+    if not applicable:
+        return f"Not visible here: {role.why_inactive}"
+    count = sum(head.is_active for head in heads)
+    if not count:
+        return f"Your text could show it, but none of the {name} heads does it here."
+    return f"{count} of {len(heads)} {name} heads {'is' if count == 1 else 'are'} doing it on this text."
+
+
+def _left_over(role: Role, categories: HeadCategories) -> RoleReading:
+    total, rest = categories.num_layers * categories.num_heads, len(categories.heads_without_role())
+    reason = f"{rest} of {total} heads reach no role's threshold; they do work that these roles do not name."
+    return RoleReading(role, applicable=True, reason=reason, heads=())
+
+
+def _as_tensor(values: Numbers, name: str) -> Tensor:
+    try:
+        tensor = values.detach().cpu() if isinstance(values, Tensor) else torch.as_tensor(np.asarray(values))
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(f"{name} must be a tensor, an array or nested lists of numbers.") from error
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def _as_token_ids(tokens: Numbers) -> Int[Tensor, " seq"]:
+    ids = torch.as_tensor(_as_tensor(tokens, "tokens"))
+    if ids.ndim != 1 or len(ids) == 0:
+        raise InvalidInputError(f"tokens must be token ids [seq], one at least, but has shape {tuple(ids.shape)}.")
+    if not torch.equal(ids, ids.round()):
+        raise InvalidInputError("tokens must be whole numbers: token ids, not text or embeddings.")
+    return ids.long()
+
+
+def _as_head(head_info: Head | Mapping) -> Head:
+    if isinstance(head_info, Head):
+        return head_info
+    if not isinstance(head_info, Mapping) or not {"layer", "head"} <= set(head_info):
+        raise InvalidInputError("head_info must be a Head, or a mapping with 'layer' and 'head'.")
+    return Head(head_info["layer"], head_info["head"])
