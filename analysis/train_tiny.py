@@ -5,15 +5,11 @@ what its heads do, they learnt. The run can be stopped and started again; a fini
 """
 
 import argparse
-import json
 import math
 import os
 import time
-from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from tokenizers import Tokenizer
@@ -21,14 +17,16 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
 
+from analysis.__main__ import write_record
+from analysis.tiny_card import measure_tiny, write_card
 from analysis.tiny_text import BOS, Batches, Phase, Prose, read_books, split_books, train_tokenizer
 
 VOCAB_SIZE, CONTEXT = 3072, 256
 PHASES = (
     # Repeats first: with prose from the start, no induction forms in the time there is.
-    Phase("repeats", steps=2400, batch=32, length=96, repeats=0.85, periods=(10, 47), phrases=0.0),
-    Phase("prose", steps=1000, batch=32, length=128, repeats=0.3, periods=(4, 56), phrases=0.3),
-    Phase("long prose", steps=3000, batch=16, length=CONTEXT, repeats=0.3, periods=(4, 110), phrases=0.3),
+    Phase("repeats", steps=2400, batch=32, length=96, repeats=0.85, periods=(10, 47), jumbled=0.6, phrases=0.0),
+    Phase("prose", steps=1000, batch=32, length=128, repeats=0.3, periods=(4, 56), jumbled=0.5, phrases=0.3),
+    Phase("long prose", steps=3000, batch=16, length=CONTEXT, repeats=0.3, periods=(4, 110), jumbled=0.5, phrases=0.3),
 )
 STEPS = sum(phase.steps for phase in PHASES)
 PEAK_RATE, LAST_RATE, WARM_UP = 2e-3, 1e-4, 50
@@ -128,10 +126,17 @@ def save_checkpoint(
     os.replace(partial, path)  # a stop in the middle of writing leaves the old one whole
 
 
+def save_model(model: GPTNeoXForCausalLM, tokenizer: Tokenizer, out: Path) -> None:
+    """Weights in fp16 as safetensors, with config and tokenizer, in one folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    model.cpu().half().save_pretrained(out)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=BOS, eos_token=BOS).save_pretrained(out)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m analysis.train_tiny", description=__doc__)
     parser.add_argument("--corpus", type=Path, required=True, help="folder of .txt books with SOURCES.json")
-    parser.add_argument("--out", type=Path, required=True, help="where the finished model goes")
+    parser.add_argument("--out", type=Path, required=True, help="where the finished model, its record and its card go")
     parser.add_argument("--work", type=Path, default=Path("training"), help="where the checkpoint is kept")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0)
@@ -140,9 +145,13 @@ def main() -> None:
     books = read_books(args.corpus)
     train_text, held_out_text = split_books(books)
     tokenizer = train_tokenizer(train_text, VOCAB_SIZE)
-    batches = Batches(Prose(train_text, tokenizer), VOCAB_SIZE, args.seed)
-    device = torch.device(args.device)
-    model, seconds = train(batches, args.work / f"headroles-tiny-{args.seed}.pt", args.seed, device)
+    prose = Prose(train_text, tokenizer)
+    checkpoint = args.work / f"headroles-tiny-{args.seed}.pt"
+    model, seconds = train(Batches(prose, VOCAB_SIZE, args.seed), checkpoint, args.seed, torch.device(args.device))
+    save_model(model, tokenizer, args.out)
+    record, losses = measure_tiny(args.out, prose, Prose(held_out_text, tokenizer))
+    write_record(record, args.out)
+    write_card(args.out, record, losses, list(books), STEPS, seconds)
 
 
 if __name__ == "__main__":

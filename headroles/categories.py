@@ -172,6 +172,11 @@ def select_top_heads(scores: list[list[float]], role: Role) -> list[TopHead]:
     return sorted(chosen, key=ranked.index)
 
 
+def record_file_name(model_name: str) -> str:
+    """`<org>__<name>.json`: one file a model, so that two pushes of two models never meet."""
+    return model_name.replace("/", "__") + ".json"
+
+
 def parse_record(text: str | bytes, name: str) -> HeadCategories:
     """A record from JSON text; `name` is what an error calls it.
 

@@ -1,7 +1,11 @@
 """What one prompt says of a model's heads: small frozen values that panel, page and API draw from and never compute."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
+
+from jaxtyping import Bool, Float
+from torch import Tensor
 
 from headroles.attention import Head
 from headroles.roles import Role
@@ -63,3 +67,27 @@ class Analysis:
     def role(self, name: str) -> RoleReading:
         """The reading of the role of that name."""
         return next(reading for reading in self.roles if reading.role.name == name)
+
+
+@dataclass(frozen=True)
+class HeadView:
+    """One head on one prompt: its pattern, the cells that `role` expects to be strong, and its readings in every measured role.
+
+    `primary` is what the head mainly does in this model, `role` the one it is looked at for.
+    """
+
+    model: str
+    prompt: str
+    tokens: tuple[str, ...]
+    head: Head
+    role: Role
+    primary: Role
+    pattern: Float[Tensor, "query key"]
+    expected: Bool[Tensor, "query key"]
+    readings: Mapping[str, HeadReading]
+
+
+def visible(token: str) -> str:
+    """A token's text with its white space and control characters made visible: `·king`, `↵`."""
+    named = {" ": "·", "\n": "↵", "\t": "⇥"}
+    return "".join(named.get(c) or (c if c.isprintable() else f"<U+{ord(c):04X}>") for c in token) or "∅"

@@ -88,6 +88,7 @@ class Role:
     Attributes:
         name: the key in records and in the API.
         display_name, icon, description, explanation: for people; `explanation` speaks to students.
+        looks_at: the expected keys in words, as in "81% of its attention goes to ..."; empty for roles without.
         requires_repetition: whether only a text that repeats a token can show it; scored on such texts alone.
         why_inactive: completes "Not visible here: ..." when no query of a prompt is eligible.
         suggested_prompt: a text on which it shows.
@@ -102,8 +103,10 @@ class Role:
     name: str
     display_name: str
     icon: str
+    color: str
     description: str
     explanation: str
+    looks_at: str = ""
     requires_repetition: bool = False
     why_inactive: str = ""
     suggested_prompt: str = ""
@@ -175,11 +178,13 @@ _ALL = (
         name="previous_token",
         display_name="Previous Token",
         icon="arrow-left",
+        color="#0072b2",
         description="Looks at the token right before.",
         explanation=(
             "From every token, this head looks one step back. That tells each position what came just before it, "
             "which other heads, induction heads above all, build upon. In the picture it is a bright line just below the diagonal."
         ),
+        looks_at="the token right before",
         why_inactive="your text is too short; it takes three tokens or more.",
         suggested_prompt="Once upon a time there was a little girl who lived near a great forest.",
         measure=MassOnExpectedKeys(previous_keys),
@@ -190,11 +195,13 @@ _ALL = (
         name="induction",
         display_name="Induction",
         icon="repeat",
+        color="#d55e00",
         description="Finds an earlier copy of the current token and looks at what came next.",
         explanation=(
             "When a token has occurred before, this head looks at the token that followed it then. So the model can "
             "guess that the text goes on as it did the last time: after “the king and the queen … the king and the”, “queen”."
         ),
+        looks_at="what followed an earlier copy of the token",
         requires_repetition=True,
         why_inactive="no word of your text comes back after others, so there is no earlier continuation to look up.",
         suggested_prompt="The king and the queen lived in a castle. The king and the",
@@ -206,11 +213,13 @@ _ALL = (
         name="duplicate_token",
         display_name="Duplicate Token",
         icon="copy",
+        color="#009e73",
         description="Looks back at earlier copies of the current token.",
         explanation=(
             "When a token has occurred before, this head looks straight at the earlier copy. It notices that something "
             "comes again, where an induction head asks what came after it."
         ),
+        looks_at="earlier copies of the token",
         requires_repetition=True,
         why_inactive="no word of your text comes twice.",
         suggested_prompt="The old man told the boy a story, and the boy told the old man another story.",
@@ -224,11 +233,13 @@ _ALL = (
         name="positional",
         display_name="First Token",
         icon="anchor",
+        color="#cc79a7",
         description="Keeps its attention on the first token of the text.",
         explanation=(
             "Attention must always add up to 1, so a head with nothing to do has to put it somewhere. Many heads rest it on the "
             "first token. So a strong first-token score is often a rest state and not a job."
         ),
+        looks_at="the first token",
         why_inactive="your text is too short; it takes three tokens or more.",
         suggested_prompt="She opened the door and saw a small garden behind the house.",
         measure=MassOnExpectedKeys(first_keys),
@@ -239,6 +250,7 @@ _ALL = (
         name="diffuse",
         display_name="Diffuse",
         icon="grid",
+        color="#e69f00",
         description="Spreads its attention evenly over many tokens.",
         explanation=(
             "This head looks at everything a little and at nothing in particular, like taking the average of the whole text so far. "
@@ -257,6 +269,7 @@ _ALL = (
         name="other",
         display_name="Other",
         icon="circle-question",
+        color="#777777",
         description="Reaches the threshold of none of the other roles.",
         explanation=(
             "Most heads have no simple name. They may follow grammar, join the pieces of a word, or do several small things at once. "

@@ -20,8 +20,9 @@ def measure_heads(
     patterns: Float[Tensor, "batch *heads query key"],
     token_ids: Int[Tensor, "batch query"],
     lengths: Int[Tensor, " batch"] | None = None,
+    roles: Sequence[Role] = MEASURED_ROLES,
 ) -> dict[str, Measurement]:
-    """Every measured role of every head, by role name, on the device of `patterns`.
+    """Every one of the measured `roles` for every head, by role name, on the device of `patterns`.
 
     Args:
         patterns: attention after softmax; any axes between batch and query, for instance layer and head.
@@ -37,7 +38,7 @@ def measure_heads(
             f"patterns {tuple(patterns.shape)} do not match token_ids {tuple(token_ids.shape)}: "
             f"they must be [{batch}, ..., {length}, {length}]."
         )
-    return {role.name: role.measure(patterns, token_ids, lengths) for role in MEASURED_ROLES if role.measure}
+    return {role.name: role.measure(patterns, token_ids, lengths) for role in roles if role.measure}
 
 
 def active_heads(role: Role, measured: Measurement) -> Bool[Tensor, "batch *heads"]:
@@ -100,8 +101,8 @@ def verify_head_activation(
     """
     role = get_role(category)
     _as_head(head_info)
-    token_ids = _as_token_ids(tokens)
-    pattern = _as_tensor(attention_weights, "attention_weights")
+    token_ids = as_token_ids(tokens)
+    pattern = as_float_tensor(attention_weights, "attention_weights")
     if pattern.ndim != 2:
         raise InvalidInputError(
             f"attention_weights must be [seq, seq], but has shape {tuple(pattern.shape)}, with {len(token_ids)} tokens."
@@ -161,7 +162,7 @@ def _left_over(role: Role, categories: HeadCategories) -> RoleReading:
     return RoleReading(role, applicable=True, reason=reason, heads=())
 
 
-def _as_tensor(values: Numbers, name: str) -> Tensor:
+def as_float_tensor(values: Numbers, name: str) -> Tensor:
     try:
         tensor = values.detach().cpu() if isinstance(values, Tensor) else torch.as_tensor(np.asarray(values))
     except (TypeError, ValueError) as error:
@@ -169,8 +170,8 @@ def _as_tensor(values: Numbers, name: str) -> Tensor:
     return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
-def _as_token_ids(tokens: Numbers) -> Int[Tensor, " seq"]:
-    ids = torch.as_tensor(_as_tensor(tokens, "tokens"))
+def as_token_ids(tokens: Numbers) -> Int[Tensor, " seq"]:
+    ids = torch.as_tensor(as_float_tensor(tokens, "tokens"))
     if ids.ndim != 1 or len(ids) == 0:
         raise InvalidInputError(f"tokens must be token ids [seq], one at least, but has shape {tuple(ids.shape)}.")
     if not torch.equal(ids, ids.round()):

@@ -1,0 +1,269 @@
+"""The page and the typed API. The only file that imports gradio."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import ParamSpec, TypedDict, TypeVar
+
+import gradio as gr
+
+from headroles.attention import Head
+from headroles.errors import HeadRolesError
+from headroles.explorer import Explorer
+from headroles.heatmaps import attention_figure, to_png
+from headroles.models import EMBEDDED_MODEL
+from headroles.panel import render_head, render_map, render_message, render_panel
+from headroles.readings import Analysis, HeadReading, HeadView
+from headroles.roles import MEASURED_ROLES, ROLES, Role, get_role
+from headroles.wording import describe_head
+
+ASSETS = Path(__file__).parent / "assets"
+EXAMPLES = (
+    "The king and the queen lived in a castle. The king and the",
+    "The old man told the boy a story, and the boy told the old man another story.",
+    "Once upon a time there was a little girl who lived near a great forest.",
+    "red green blue black white red green blue black white",
+    "The sun rose over the hills, and the village was still asleep when the first boats came home.",
+)
+INTRODUCTION = (
+    '<div class="hr-top"><h1>headroles</h1><p>A language model reads your sentence with many <b>attention heads</b>. '
+    "See which head does which job, and which of them are doing it right now.</p></div>"
+)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class HeadResult(TypedDict):
+    """One head in one role; all numbers 0 to 1."""
+
+    layer: int
+    head: int
+    score: float
+    activation_score: float
+    chance: float
+    is_active: bool
+
+
+class RoleResult(TypedDict):
+    """One role on the prompt; `heads` are the model's top heads of this role, best first."""
+
+    key: str
+    display_name: str
+    description: str
+    applicable: bool
+    active: bool
+    reason: str
+    heads: list[HeadResult]
+
+
+class AnalysisResult(TypedDict):
+    """What every role's top heads do on the prompt."""
+
+    model: str
+    prompt: str
+    tokens: list[str]
+    num_layers: int
+    num_heads: int
+    source: str
+    analysis_date: str
+    revision: str
+    roles: list[RoleResult]
+
+
+class ModelResult(TypedDict):
+    """A model that can be analysed."""
+
+    name: str
+    description: str
+
+
+class PatternResult(TypedDict):
+    """One head's attention; `pattern` [query][key]; `roles` by role key."""
+
+    model: str
+    tokens: list[str]
+    layer: int
+    head: int
+    pattern: list[list[float]]
+    primary_role: str
+    description: str
+    roles: dict[str, HeadResult]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a visitor's page shows: small, because the patterns live in the explorer's cache."""
+
+    analysis: Analysis
+    head: Head
+    role: Role
+
+
+def build_app(explorer: Explorer) -> gr.Blocks:
+    """The page, showing a full result for the first example at once, and the API. Does not launch."""
+    first = first_look(explorer, EMBEDDED_MODEL, EXAMPLES[0])
+
+    def show(shown: Shown) -> tuple[str, str, str, str, Shown]:
+        view = explorer.view_head(shown.analysis.model, shown.analysis.prompt, shown.head, shown.role)
+        return "", render_panel(shown.analysis), render_view(view), draw_map(shown), shown
+
+    def draw_map(shown: Shown) -> str:
+        role = shown.role if shown.role.measure else ROLES["induction"]
+        return render_map(explorer.categories(shown.analysis.model), role, shown.head)
+
+    def run(model: str, prompt: str, shown: Shown):
+        try:
+            analysis = explorer.analyze(model, prompt)
+            keep = shown.analysis.model == model
+            return show(Shown(analysis, shown.head, shown.role) if keep else first_look(explorer, model, prompt))
+        except HeadRolesError as error:
+            return render_message(str(error)), gr.skip(), gr.skip(), gr.skip(), gr.skip()
+
+    def try_role(shown: Shown, event: gr.EventData):
+        role = get_role(str(event.role))
+        analysis = explorer.analyze(shown.analysis.model, role.suggested_prompt)
+        best = analysis.role(role.name).heads
+        head = best[0].head if best else shown.head
+        return role.suggested_prompt, role.display_name, *show(Shown(analysis, head, role))
+
+    def open_head(shown: Shown, event: gr.SelectData):
+        layer, index = event.index
+        return show(Shown(shown.analysis, Head(layer, index), get_role(str(event.value))))
+
+    def change_map(name: str, shown: Shown):
+        role = next(role for role in MEASURED_ROLES if role.display_name == name)
+        return draw_map(Shown(shown.analysis, shown.head, role))
+
+    start = show(first)
+    listener = (ASSETS / "panel.js").read_text("utf-8")
+    with gr.Blocks(title="headroles", analytics_enabled=False) as app:
+        state = gr.State(first)
+        gr.HTML(INTRODUCTION)
+        with gr.Row(equal_height=True):
+            model = gr.Dropdown(
+                [info.name for info in explorer.models()], value=EMBEDDED_MODEL, label="Model", scale=1, min_width=180
+            )
+            prompt = gr.Textbox(
+                EXAMPLES[0], label="Your sentence", lines=1, max_lines=4, scale=4, min_width=240, elem_id="prompt"
+            )
+            button = gr.Button("Explore", variant="primary", scale=0, min_width=110)
+        examples = gr.Examples([[text] for text in EXAMPLES], inputs=[prompt], label="Or take one of these")
+        message = gr.HTML(start[0], elem_id="message")
+        with gr.Row():
+            with gr.Column(scale=6, min_width=320):
+                panel = gr.HTML(start[1], elem_id="panel", js_on_load=listener)
+            with gr.Column(scale=5, min_width=320):
+                view = gr.HTML(start[2], elem_id="view")
+                names = [role.display_name for role in MEASURED_ROLES]
+                which = gr.Radio(names, value=first.role.display_name, label="All heads of the model: scores for", elem_id="which")
+                scores = gr.HTML(start[3], elem_id="map", js_on_load=listener)
+
+        shown = [message, panel, view, scores, state]
+        for event in (button.click, prompt.submit, examples.load_input_event.then):
+            event(guarded(run), [model, prompt, state], shown, api_visibility="private")
+        panel.submit(guarded(try_role), [state], [prompt, which, *shown], api_visibility="private")
+        for part in (panel, scores):
+            part.select(guarded(open_head), [state], shown, api_visibility="private")
+        which.input(guarded(change_map), [which, state], scores, api_visibility="private")
+        add_api(explorer)
+    return app
+
+
+def add_api(explorer: Explorer) -> None:
+    """The public endpoints; every input is checked inside, since hints are not enforced."""
+
+    def models() -> list[ModelResult]:
+        """The models that can be analysed."""
+        return [{"name": info.name, "description": info.title} for info in explorer.models()]
+
+    def analyze(model: str, prompt: str) -> AnalysisResult:
+        """Which heads of `model` do which job on `prompt`: every role with its top heads, applicable or not and why."""
+        return analysis_result(explorer.analyze(model, prompt))
+
+    def pattern(model: str, prompt: str, layer: int, head: int) -> PatternResult:
+        """The attention of one head on `prompt`, [query][key], with what it does there in every role."""
+        return pattern_result(explorer.view_head(model, prompt, Head(layer, head)))
+
+    for endpoint in (models, analyze, pattern):
+        gr.api(guarded(endpoint), api_name=endpoint.__name__, api_description=endpoint.__doc__)
+
+
+def guarded(function: Callable[P, R]) -> Callable[P, R]:
+    """The one place where a user's error becomes one that gradio shows; anything else is a bug and stays one."""
+
+    @wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except HeadRolesError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+
+    return checked
+
+
+def first_look(explorer: Explorer, model: str, prompt: str) -> Shown:
+    """A prompt on a model, with the strongest head of its first active role opened, content roles first."""
+    analysis = explorer.analyze(model, prompt)
+    order = sorted(
+        (reading for reading in analysis.roles if reading.heads),
+        key=lambda reading: (not reading.is_active, not reading.role.requires_repetition),
+    )
+    if not order:
+        return Shown(analysis, Head(0, 0), ROLES["other"])
+    best = max(order[0].heads, key=lambda head: head.activation)
+    return Shown(analysis, best.head, order[0].role)
+
+
+def render_view(view: HeadView) -> str:
+    return render_head(view, to_png(attention_figure(view)))
+
+
+def head_result(reading: HeadReading) -> HeadResult:
+    return {
+        "layer": reading.head.layer,
+        "head": reading.head.index,
+        "score": reading.score,
+        "activation_score": reading.activation,
+        "chance": reading.chance,
+        "is_active": reading.is_active,
+    }
+
+
+def analysis_result(analysis: Analysis) -> AnalysisResult:
+    return {
+        "model": analysis.model,
+        "prompt": analysis.prompt,
+        "tokens": list(analysis.tokens),
+        "num_layers": analysis.num_layers,
+        "num_heads": analysis.num_heads,
+        "source": analysis.source.kind,
+        "analysis_date": analysis.source.analysis_date,
+        "revision": analysis.source.revision,
+        "roles": [
+            {
+                "key": reading.role.name,
+                "display_name": reading.role.display_name,
+                "description": reading.role.description,
+                "applicable": reading.applicable,
+                "active": reading.is_active,
+                "reason": reading.reason,
+                "heads": [head_result(head) for head in reading.heads],
+            }
+            for reading in analysis.roles
+        ],
+    }
+
+
+def pattern_result(view: HeadView) -> PatternResult:
+    return {
+        "model": view.model,
+        "tokens": list(view.tokens),
+        "layer": view.head.layer,
+        "head": view.head.index,
+        "pattern": view.pattern.tolist(),
+        "primary_role": view.primary.name,
+        "description": describe_head(view),
+        "roles": {name: head_result(reading) for name, reading in view.readings.items()},
+    }

@@ -1,0 +1,64 @@
+"""What the readings say, in words: the sentences that page, image descriptions and API share."""
+
+from headroles.readings import Analysis, HeadReading, HeadView
+from headroles.roles import MEASURED_ROLES, ROLES, Role
+
+RESTING = 0.5  # half of the attention on the first token is a rest state
+
+
+def percent(share: float) -> str:
+    """`81%`, and never `100%` or `0%` for what only nearly is."""
+    if 0 < share < 0.005:
+        return "<1%"
+    if 0.995 <= share < 0.99995:
+        return ">99%"
+    return f"{share:.0%}"
+
+
+def describe_head(view: HeadView) -> str:
+    """What this head mainly does in the model, and what it does on this text."""
+    return f"{_nature(view)} {_here(view)}"
+
+
+def describe_source(analysis: Analysis) -> str:
+    """Where the roles of this analysis come from."""
+    source = analysis.source
+    return (
+        f"Roles of {analysis.model}: {source.kind} record, measured {source.analysis_date} with TransformerLens "
+        f"on revision {source.revision[:24]}; activations read from your text through PyVene."
+    )
+
+
+def _nature(view: HeadView) -> str:
+    label, primary = view.head.label, view.primary
+    if primary.measure is None:
+        return f"{label} reaches no role's threshold in this model."
+    score = view.readings[primary.name].score
+    name = primary.display_name.lower()
+    return f"{label} is mainly {'an' if name[0] in 'aeiou' else 'a'} {name} head (score {score:.2f})."
+
+
+def _here(view: HeadView) -> str:
+    active = [role for role in MEASURED_ROLES if view.readings[role.name].is_active]
+    content = [role for role in active if role.is_content]
+    first = view.readings[ROLES["positional"].name].activation
+    role = view.primary if view.primary.measure else view.role
+    if view.primary in active:
+        return f"On this text it is doing that: {_measure(view.primary, view.readings[view.primary.name])}."
+    if content:
+        doing = max(content, key=lambda role: view.readings[role.name].activation)
+        return f"On this text it plays {doing.display_name.lower()}: {_measure(doing, view.readings[doing.name])}."
+    if first >= RESTING:
+        return f"On this text it rests: {percent(first)} of its attention lies on the first token."
+    if active:
+        return f"On this text {_measure(active[0], view.readings[active[0].name])}."
+    if role.measure is None:
+        return "On this text it plays none of the named roles either."
+    return f"On this text it is not doing that: {_measure(role, view.readings[role.name])}."
+
+
+def _measure(role: Role, reading: HeadReading) -> str:
+    """The number behind a role, as a clause."""
+    if not role.looks_at:
+        return f"its attention is {percent(reading.activation)} as evenly spread as it could be"
+    return f"{percent(reading.activation)} of its attention goes to {role.looks_at} ({percent(reading.chance)} would by chance)"
