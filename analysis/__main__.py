@@ -47,11 +47,7 @@ def summary(record: HeadCategories) -> str:
     """One line a role: its best head and how many stand for it."""
     lines = []
     for role in MEASURED_ROLES:
-        scores = {
-            (layer, head): s
-            for layer, row in enumerate(record.all_scores[role.name])
-            for head, s in enumerate(row)
-        }
+        scores = {(layer, head): s for layer, row in enumerate(record.all_scores[role.name]) for head, s in enumerate(row)}
         (layer, head), best = max(scores.items(), key=lambda item: item[1])
         lines.append(f"  {role.name:16} best L{layer}H{head} {best:.3f}, {len(record.top_heads(role))} top heads")
     return "\n".join(lines)

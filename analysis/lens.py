@@ -72,9 +72,7 @@ def _stream(bridge: TransformerBridge, probe: Probe, totals: dict[str, Float[Ten
     bridge.run_with_hooks(token_ids, fwd_hooks=hooks, return_type=None)
 
 
-def make_record(
-    loaded: LoadedModel, scores: dict[str, Float[Tensor, "layer head"]], recipe: Recipe
-) -> HeadCategories:
+def make_record(loaded: LoadedModel, scores: dict[str, Float[Tensor, "layer head"]], recipe: Recipe) -> HeadCategories:
     """The JSON record of a scored model, dated today."""
     how = categories.Recipe(
         transformer_lens=version("transformer-lens"),
@@ -89,6 +87,4 @@ def make_record(
         sentences=recipe.sentences,
     )
     today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
-    return categories.build_record(
-        scores, model_name=loaded.name, revision=loaded.revision, date=today, recipe=how
-    )
+    return categories.build_record(scores, model_name=loaded.name, revision=loaded.revision, date=today, recipe=how)

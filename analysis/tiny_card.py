@@ -77,9 +77,7 @@ def baselines(train: Prose, windows: np.ndarray, vocab_size: int) -> tuple[float
     return float(-np.log(unigram[windows]).mean()), float(min(losses))
 
 
-def write_card(
-    folder: Path, record: HeadCategories, losses: Losses, titles: list[str], steps: int, seconds: float
-) -> None:
+def write_card(folder: Path, record: HeadCategories, losses: Losses, titles: list[str], steps: int, seconds: float) -> None:
     """Writes the folder's README.md."""
     rows = []
     for role in MEASURED_ROLES:
@@ -121,8 +119,9 @@ embeddings, 3.9 M parameters, byte-level BPE of 3,072 tokens, context of 256 tok
 
 ## What its heads do
 
-Measured by `python -m analysis headroles-tiny` on {date}, revision `{revision}`: {recipe.repeated_sequences} random strings of
-{recipe.repeat_length} tokens repeated once for induction and duplicate token, {recipe.sentences} sentences for the others; all 0 to 1.
+Measured by `python -m analysis headroles-tiny` on {date}, revision `{revision}`:
+{recipe.repeated_sequences} random strings of {recipe.repeat_length} tokens repeated once for induction and duplicate token,
+{recipe.sentences} sentences for the others; all 0 to 1.
 
 | role | best head | score | threshold | top heads |
 |---|---|---|---|---|
@@ -144,8 +143,9 @@ Cross-entropy in nats a token, on text it never saw:
 
 ## How it was trained
 
-`python -m analysis.train_tiny --corpus DIR --out headroles/tiny`: {steps} steps in {seconds} seconds ({minutes:.0f} minutes) on two CPU
-cores. First strings that repeat themselves, then prose mixed with them; `analysis/train_tiny.py` says the numbers.
+`python -m analysis.train_tiny --corpus DIR --out headroles/tiny`: {steps} steps in {seconds} seconds
+({minutes:.0f} minutes) on two CPU cores.
+First strings that repeat themselves, then prose mixed with them; `analysis/train_tiny.py` says the numbers.
 
 The text is public-domain prose:
 

@@ -26,7 +26,7 @@ class Phase:
     share of them is cut into short phrases that come in a new order each time. Copies of a token then lie at all distances,
     and only a head that looks one step back can tell what comes next: with periods of 10 and more alone, the model learns
     induction through heads that look seven or eight steps back. A `phrases` share of the strings is prose, the others
-    are random tokens.
+    are random tokens from among the `tokens` most frequent ones: with few, each is soon known, and induction forms sooner.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Phase:
     periods: tuple[int, int]
     jumbled: float
     phrases: float
+    tokens: int
 
 
 def read_books(corpus: Path) -> dict[str, list[str]]:
@@ -105,9 +106,9 @@ class Batches:
 
     def __init__(self, prose: Prose, vocab_size: int, seed: int) -> None:
         counts = np.bincount(prose.ids, minlength=vocab_size)[1:]
-        root = np.sqrt(counts)
-        self._by_frequency: Float[np.ndarray, " vocab"] = root / root.sum()
-        self._prose, self._seed, self._vocab_size = prose, seed, vocab_size
+        self._by_rank: Int[np.ndarray, " rank"] = 1 + np.argsort(-counts, kind="stable")
+        self._root_of_count: Float[np.ndarray, " rank"] = np.sqrt(counts[self._by_rank - 1])
+        self._prose, self._seed = prose, seed
 
     def draw(self, phase: Phase, step: int) -> Int[np.ndarray, "batch length"]:
         rng = np.random.default_rng([self._seed, step])
@@ -125,9 +126,9 @@ class Batches:
         if rng.random() < phase.phrases:
             string = self._text(period, rng)
         else:
-            # a third of them from all tokens alike: rare ones get no other lesson
-            weights = None if rng.random() < 1 / 3 else self._by_frequency
-            string = 1 + rng.choice(self._vocab_size - 1, size=period, replace=False, p=weights)
+            # a third of them from all these tokens alike: rare ones get no other lesson
+            weights = self._root_of_count[: phase.tokens] ** (rng.random() > 1 / 3)
+            string = rng.choice(self._by_rank[: phase.tokens], size=period, replace=False, p=weights / weights.sum())
         if rng.random() < phase.jumbled:
             return _jumble(string, length, rng)
         return np.resize(np.roll(string, -int(rng.integers(period))), length)

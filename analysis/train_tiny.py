@@ -24,9 +24,10 @@ from analysis.tiny_text import BOS, Batches, Phase, Prose, read_books, split_boo
 VOCAB_SIZE, CONTEXT = 3072, 256
 PHASES = (
     # Repeats first: with prose from the start, no induction forms in the time there is.
-    Phase("repeats", steps=2400, batch=32, length=96, repeats=0.85, periods=(10, 47), jumbled=0.6, phrases=0.0),
-    Phase("prose", steps=1000, batch=32, length=128, repeats=0.3, periods=(4, 56), jumbled=0.5, phrases=0.3),
-    Phase("long prose", steps=3000, batch=16, length=CONTEXT, repeats=0.3, periods=(4, 110), jumbled=0.5, phrases=0.3),
+    Phase("repeats", steps=1200, batch=32, length=96, repeats=0.85, periods=(8, 47), jumbled=0.35, phrases=0.0, tokens=512),
+    Phase("all tokens", steps=1000, batch=32, length=96, repeats=0.8, periods=(8, 47), jumbled=0.5, phrases=0.0, tokens=3071),
+    Phase("prose", steps=1200, batch=32, length=128, repeats=0.3, periods=(4, 56), jumbled=0.5, phrases=0.3, tokens=3071),
+    Phase("long prose", steps=3600, batch=16, length=256, repeats=0.3, periods=(4, 110), jumbled=0.5, phrases=0.3, tokens=3071),
 )
 STEPS = sum(phase.steps for phase in PHASES)
 PEAK_RATE, LAST_RATE, WARM_UP = 2e-3, 1e-4, 50
@@ -117,9 +118,7 @@ def train(batches: Batches, checkpoint: Path, seed: int, device: torch.device) -
     return model.eval(), seconds
 
 
-def save_checkpoint(
-    path: Path, model: GPTNeoXForCausalLM, optimizer: torch.optim.Optimizer, step: int, seconds: float
-) -> None:
+def save_checkpoint(path: Path, model: GPTNeoXForCausalLM, optimizer: torch.optim.Optimizer, step: int, seconds: float) -> None:
     state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "seconds": seconds}
     partial = path.with_suffix(".partial")
     torch.save(state, partial)

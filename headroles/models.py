@@ -93,9 +93,7 @@ class LoadedModel:
         clean = prompt.encode("utf-8", "replace").decode()
         ids = tuple(self.tokenizer.encode(clean, split_special_tokens=True))
         if len(ids) > self.max_tokens:
-            raise PromptError(
-                f"Your text has {len(ids):,} tokens; {self.name} reads at most {self.max_tokens} here. Shorten it."
-            )
+            raise PromptError(f"Your text has {len(ids):,} tokens; {self.name} reads at most {self.max_tokens} here. Shorten it.")
         return ids
 
     def token_texts(self, token_ids: tuple[int, ...]) -> tuple[str, ...]:
@@ -134,9 +132,7 @@ def load_model(name: str, source: str | Path | None = None) -> LoadedModel:
     source = get_model_info(name).source if source is None else source
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-        model = AutoModelForCausalLM.from_pretrained(
-            source, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
-        )
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, trust_remote_code=False, use_safetensors=True)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         first_line = str(error).strip().split("\n")[0][:200]
         raise ModelLoadError(f"{name} could not be loaded from {source}: {first_line}") from error

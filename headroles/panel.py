@@ -16,9 +16,9 @@ from headroles.wording import describe_head, describe_source, percent
 _ASSETS = Path(__file__).parent / "assets"
 
 
-def render_panel(analysis: Analysis) -> str:
-    """The tokens, one card a role, and why some are grey."""
-    cards = _join(_card(reading) for reading in analysis.roles)
+def render_panel(analysis: Analysis, selected: Head | None = None) -> str:
+    """The tokens, one card a role with its heads (the selected one marked), and why some are grey."""
+    cards = _join(_card(reading, selected) for reading in analysis.roles)
     active = [reading.role.display_name for reading in analysis.roles if reading.is_active]
     announced = f"Active on this text: {', '.join(active)}." if active else "No role is active on this text."
     return str(
@@ -52,9 +52,10 @@ def render_map(categories: HeadCategories, role: Role, selected: Head | None = N
     size = "hr-map-wide" if categories.num_heads > 16 else ""
     return str(
         Markup(
-            '<p class="hr-note">{description} Each cell is a head, the number its score on the probe texts; {threshold:.1f} or more '
-            "counts. Arrow keys move, Enter opens.</p>"
-            '<div class="hr-map {size}" role="grid" aria-label="{name} scores, layers by heads" style="--role:{color};--heads:{heads}">'
+            '<p class="hr-note">{description} Each cell is a head, the number its score on the probe texts; '
+            "{threshold:.1f} or more counts. Arrow keys move, Enter opens.</p>"
+            '<div class="hr-map {size}" role="grid" aria-label="{name} scores, layers by heads"'
+            ' style="--role:{color};--heads:{heads}">'
             '<div class="hr-map-row" role="row"><span role="columnheader" aria-label="layer"></span>{header}</div>{rows}</div>'
         ).format(
             description=role.description,
@@ -112,7 +113,7 @@ def render_message(text: str = "") -> str:
     return str(Markup('<p class="hr-message" role="alert">{}</p>').format(text)) if text else ""
 
 
-def _card(reading: RoleReading) -> Markup:
+def _card(reading: RoleReading, selected: Head | None) -> Markup:
     role = reading.role
     if role.measure is None:
         state, mark, kind = "not a role", "–", "is-neutral"
@@ -125,7 +126,7 @@ def _card(reading: RoleReading) -> Markup:
         offer = Markup('<button type="button" class="hr-try" data-try="{}">Try “{}”</button>').format(
             role.name, role.suggested_prompt
         )
-    heads = _join(Markup("<li>{}</li>").format(_head_button(role, head)) for head in reading.heads)
+    heads = _join(Markup("<li>{}</li>").format(_head_button(role, head, head.head == selected)) for head in reading.heads)
     return Markup(
         '<section class="hr-card {kind}" data-role="{name}" style="--role:{color}" aria-label="{title}: {state}">'
         '<h3>{icon} {title} <span class="hr-state">{mark} {state}</span></h3>'
@@ -148,11 +149,11 @@ def _card(reading: RoleReading) -> Markup:
     )
 
 
-def _head_button(role: Role, reading: HeadReading) -> Markup:
+def _head_button(role: Role, reading: HeadReading, is_selected: bool) -> Markup:
     state = "active" if reading.is_active else "not active"
     return Markup(
         '<button type="button" class="hr-head" data-layer="{layer}" data-head="{head}" data-role="{role}"'
-        ' aria-label="{label}, {state}, {here:.2f} on your text, {score:.2f} on the probe texts">'
+        ' aria-pressed="{pressed}" aria-label="{label}, {state}, {here:.2f} on your text, {score:.2f} on the probe texts">'
         '<span class="hr-dot">{dot}</span><span class="hr-label">{label}</span>'
         '<span class="hr-bar"><span class="hr-fill" style="width:{fill:.1f}%"></span>'
         '<span class="hr-chance" style="left:{chance:.1f}%" title="chance {chance:.0f}%"></span></span>'
@@ -161,6 +162,7 @@ def _head_button(role: Role, reading: HeadReading) -> Markup:
         layer=reading.head.layer,
         head=reading.head.index,
         role=role.name,
+        pressed="true" if is_selected else "false",
         label=reading.head.label,
         state=state,
         here=reading.activation,
@@ -219,13 +221,14 @@ def _why_grey() -> Markup:
     needs_repeat = [role.display_name for role in ROLES.values() if role.requires_repetition]
     return Markup(
         '<details class="hr-info"><summary>Why are some greyed out?</summary>'
-        "<p>A grey card with an open circle ○ is a role that no head plays on <em>this</em> text. That has one of three reasons:</p><ul>"
+        "<p>A grey card with an open circle ○ is a role that no head plays on <em>this</em> text. "
+        "That has one of three reasons:</p><ul>"
         "<li><b>The text gives no occasion.</b> {} only show when something repeats. Run the prompt that the card offers, "
         "and watch the circle fill.</li>"
         "<li><b>The heads could, but do not.</b> They stay close to what pure chance would give.</li>"
         "<li><b>This model has no such head.</b> Not every model learns every role.</li></ul>"
-        "<p>A filled circle ● means that the head does its job here clearly more than chance. The bar shows how much of its attention goes "
-        "where the role says, the thin mark what chance would give.</p></details>"
+        "<p>A filled circle ● means that the head does its job here clearly more than chance. The bar shows how much of its "
+        "attention goes where the role says, the thin mark what chance would give.</p></details>"
     ).format(" and ".join(needs_repeat))
 
 

@@ -155,9 +155,7 @@ def _positions(token_ids: Int[Tensor, "batch query"]) -> tuple[Int[Tensor, "quer
     return positions[:, None], positions[None, :]
 
 
-def _real_queries(
-    token_ids: Int[Tensor, "batch query"], lengths: Int[Tensor, " batch"] | None
-) -> Bool[Tensor, "batch query"]:
+def _real_queries(token_ids: Int[Tensor, "batch query"], lengths: Int[Tensor, " batch"] | None) -> Bool[Tensor, "batch query"]:
     if lengths is None:
         return torch.ones_like(token_ids, dtype=torch.bool)
     return torch.arange(token_ids.shape[-1], device=token_ids.device) < lengths[:, None]
@@ -182,7 +180,8 @@ _ALL = (
         description="Looks at the token right before.",
         explanation=(
             "From every token, this head looks one step back. That tells each position what came just before it, "
-            "which other heads, induction heads above all, build upon. In the picture it is a bright line just below the diagonal."
+            "which other heads, induction heads above all, build upon. In the picture it is a dark line just below "
+            "the diagonal."
         ),
         looks_at="the token right before",
         why_inactive="your text is too short; it takes three tokens or more.",
@@ -253,8 +252,8 @@ _ALL = (
         color="#e69f00",
         description="Spreads its attention evenly over many tokens.",
         explanation=(
-            "This head looks at everything a little and at nothing in particular, like taking the average of the whole text so far. "
-            "In the picture its rows fade evenly."
+            "This head looks at everything a little and at nothing in particular, like taking the average of the whole "
+            "text so far. In the picture its rows fade evenly."
         ),
         why_inactive="your text is too short; it takes four tokens or more.",
         suggested_prompt="The sun rose over the hills, and the village was still asleep when the first boats came home.",
@@ -272,8 +271,8 @@ _ALL = (
         color="#777777",
         description="Reaches the threshold of none of the other roles.",
         explanation=(
-            "Most heads have no simple name. They may follow grammar, join the pieces of a word, or do several small things at once. "
-            "That is no fault of theirs: these five roles are only the best understood ones."
+            "Most heads have no simple name. They may follow grammar, join the pieces of a word, or do several small things "
+            "at once. That is no fault of theirs: these five roles are only the best understood ones."
         ),
     ),
 )

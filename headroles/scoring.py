@@ -80,14 +80,10 @@ def read_head(attention: Attention, categories: HeadCategories, head: Head) -> d
     """
     check_fit(attention, categories)
     measured = _measure(attention.pattern(head)[None, None], attention.token_ids)
-    return {
-        role.name: _head_reading(role, head, measured[role.name], categories, place=(0, 0)) for role in MEASURED_ROLES
-    }
+    return {role.name: _head_reading(role, head, measured[role.name], categories, place=(0, 0)) for role in MEASURED_ROLES}
 
 
-def verify_head_activation(
-    attention_weights: Numbers, tokens: Numbers, head_info: Head | Mapping, category: str
-) -> float:
+def verify_head_activation(attention_weights: Numbers, tokens: Numbers, head_info: Head | Mapping, category: str) -> float:
     """How strongly one head plays a role on one text: the role's own measure, 0.0 to 1.0.
 
     Args:

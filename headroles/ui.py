@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import ParamSpec, TypedDict, TypeVar
+from typing import NoReturn, ParamSpec, TypedDict, TypeVar
 
 import gradio as gr
 
@@ -101,74 +101,80 @@ class Shown:
     role: Role
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """The HTML of the page's parts, and the role that the map shows."""
+
+    panel: str
+    view: str
+    which: str
+    scores: str
+
+
 def build_app(explorer: Explorer) -> gr.Blocks:
     """The page, showing a full result for the first example at once, and the API. Does not launch."""
     first = first_look(explorer, EMBEDDED_MODEL, EXAMPLES[0])
-
-    def show(shown: Shown) -> tuple[str, str, str, str, Shown]:
-        view = explorer.view_head(shown.analysis.model, shown.analysis.prompt, shown.head, shown.role)
-        return "", render_panel(shown.analysis), render_view(view), draw_map(shown), shown
-
-    def draw_map(shown: Shown) -> str:
-        role = shown.role if shown.role.measure else ROLES["induction"]
-        return render_map(explorer.categories(shown.analysis.model), role, shown.head)
-
-    def run(model: str, prompt: str, shown: Shown):
-        try:
-            analysis = explorer.analyze(model, prompt)
-            keep = shown.analysis.model == model
-            return show(Shown(analysis, shown.head, shown.role) if keep else first_look(explorer, model, prompt))
-        except HeadRolesError as error:
-            return render_message(str(error)), gr.skip(), gr.skip(), gr.skip(), gr.skip()
-
-    def try_role(shown: Shown, event: gr.EventData):
-        role = get_role(str(event.role))
-        analysis = explorer.analyze(shown.analysis.model, role.suggested_prompt)
-        best = analysis.role(role.name).heads
-        head = best[0].head if best else shown.head
-        return role.suggested_prompt, role.display_name, *show(Shown(analysis, head, role))
-
-    def open_head(shown: Shown, event: gr.SelectData):
-        layer, index = event.index
-        return show(Shown(shown.analysis, Head(layer, index), get_role(str(event.value))))
-
-    def change_map(name: str, shown: Shown):
-        role = next(role for role in MEASURED_ROLES if role.display_name == name)
-        return draw_map(Shown(shown.analysis, shown.head, role))
-
-    start = show(first)
+    start = render(explorer, first)
     listener = (ASSETS / "panel.js").read_text("utf-8")
     with gr.Blocks(title="headroles", analytics_enabled=False) as app:
         state = gr.State(first)
         gr.HTML(INTRODUCTION)
         with gr.Row(equal_height=True):
-            model = gr.Dropdown(
-                [info.name for info in explorer.models()], value=EMBEDDED_MODEL, label="Model", scale=1, min_width=180
-            )
-            prompt = gr.Textbox(
-                EXAMPLES[0], label="Your sentence", lines=1, max_lines=4, scale=4, min_width=240, elem_id="prompt"
-            )
+            names = [info.name for info in explorer.models()]
+            model = gr.Dropdown(names, value=EMBEDDED_MODEL, label="Model", scale=1, min_width=180)
+            prompt = gr.Textbox(EXAMPLES[0], label="Your sentence", max_lines=4, scale=4, min_width=240, elem_id="prompt")
             button = gr.Button("Explore", variant="primary", scale=0, min_width=110)
         examples = gr.Examples([[text] for text in EXAMPLES], inputs=[prompt], label="Or take one of these")
-        message = gr.HTML(start[0], elem_id="message")
+        message = gr.HTML(elem_id="message")
         with gr.Row():
             with gr.Column(scale=6, min_width=320):
-                panel = gr.HTML(start[1], elem_id="panel", js_on_load=listener)
+                panel = gr.HTML(start.panel, elem_id="panel", js_on_load=listener)
             with gr.Column(scale=5, min_width=320):
-                view = gr.HTML(start[2], elem_id="view")
-                names = [role.display_name for role in MEASURED_ROLES]
-                which = gr.Radio(names, value=first.role.display_name, label="All heads of the model: scores for", elem_id="which")
-                scores = gr.HTML(start[3], elem_id="map", js_on_load=listener)
-
-        shown = [message, panel, view, scores, state]
-        for event in (button.click, prompt.submit, examples.load_input_event.then):
-            event(guarded(run), [model, prompt, state], shown, api_visibility="private")
-        panel.submit(guarded(try_role), [state], [prompt, which, *shown], api_visibility="private")
-        for part in (panel, scores):
-            part.select(guarded(open_head), [state], shown, api_visibility="private")
-        which.input(guarded(change_map), [which, state], scores, api_visibility="private")
+                view = gr.HTML(start.view, elem_id="view")
+                which = gr.Radio(
+                    [(role.display_name, role.name) for role in MEASURED_ROLES],
+                    value=start.which,
+                    label="All heads of the model: scores for",
+                    elem_id="which",
+                )
+                scores = gr.HTML(start.scores, elem_id="map", js_on_load=listener)
         add_api(explorer)
-    return app
+
+        def page(shown: Shown) -> dict[gr.components.Component, object]:
+            """Every output of the page in step, as a dict, so that an error can leave them all as they are."""
+            drawn = render(explorer, shown)
+            parts = {panel: drawn.panel, view: drawn.view, which: drawn.which, scores: drawn.scores}
+            return {message: "", state: shown, **parts}
+
+        def run(model_name: str, text: str, shown: Shown) -> dict[gr.components.Component, object]:
+            analysis = explorer.analyze(model_name, text)
+            same_model = shown.analysis.model == model_name
+            return page(Shown(analysis, shown.head, shown.role) if same_model else first_look(explorer, model_name, text))
+
+        def try_role(shown: Shown, event: gr.EventData) -> dict[gr.components.Component, object]:
+            role = get_role(str(event.role))
+            analysis = explorer.analyze(shown.analysis.model, role.suggested_prompt)
+            heads = [reading.head for reading in analysis.role(role.name).heads]
+            return {prompt: role.suggested_prompt, **page(Shown(analysis, heads[0] if heads else shown.head, role))}
+
+        def open_head(shown: Shown, event: gr.SelectData) -> dict[gr.components.Component, object]:
+            layer, index = event.index
+            return page(Shown(shown.analysis, Head(layer, index), get_role(str(event.value))))
+
+        def change_map(role_name: str, shown: Shown) -> dict[gr.components.Component, object]:
+            return page(Shown(shown.analysis, shown.head, get_role(role_name)))
+
+        def say(text: str) -> dict[gr.components.Component, object]:
+            return {message: render_message(text)}
+
+        outputs = [message, prompt, panel, view, which, scores, state]
+        for event in (button.click, prompt.submit, examples.load_input_event.then):
+            event(guarded(run, say), [model, prompt, state], outputs, api_visibility="private")
+        panel.submit(guarded(try_role, say), state, outputs, api_visibility="private")
+        for part in (panel, scores):
+            part.select(guarded(open_head, say), state, outputs, api_visibility="private")
+        which.input(guarded(change_map, say), [which, state], outputs, api_visibility="private")
+    return app.queue(default_concurrency_limit=8)
 
 
 def add_api(explorer: Explorer) -> None:
@@ -186,19 +192,22 @@ def add_api(explorer: Explorer) -> None:
         """The attention of one head on `prompt`, [query][key], with what it does there in every role."""
         return pattern_result(explorer.view_head(model, prompt, Head(layer, head)))
 
+    def refuse(text: str) -> NoReturn:
+        raise gr.Error(text, print_exception=False)
+
     for endpoint in (models, analyze, pattern):
-        gr.api(guarded(endpoint), api_name=endpoint.__name__, api_description=endpoint.__doc__)
+        gr.api(guarded(endpoint, refuse), api_name=endpoint.__name__, api_description=endpoint.__doc__)
 
 
-def guarded(function: Callable[P, R]) -> Callable[P, R]:
-    """The one place where a user's error becomes one that gradio shows; anything else is a bug and stays one."""
+def guarded(function: Callable[P, R], answer: Callable[[str], R]) -> Callable[P, R]:
+    """The one place where a user's error becomes an answer; anything else is a bug and stays one."""
 
     @wraps(function)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return function(*args, **kwargs)
         except HeadRolesError as error:
-            raise gr.Error(str(error), print_exception=False) from error
+            return answer(str(error))
 
     return checked
 
@@ -216,8 +225,16 @@ def first_look(explorer: Explorer, model: str, prompt: str) -> Shown:
     return Shown(analysis, best.head, order[0].role)
 
 
-def render_view(view: HeadView) -> str:
-    return render_head(view, to_png(attention_figure(view)))
+def render(explorer: Explorer, shown: Shown) -> Drawn:
+    """The page's parts for what a visitor looks at."""
+    view = explorer.view_head(shown.analysis.model, shown.analysis.prompt, shown.head, shown.role)
+    role = shown.role if shown.role.measure else MEASURED_ROLES[0]
+    return Drawn(
+        panel=render_panel(shown.analysis, shown.head),
+        view=render_head(view, to_png(attention_figure(view))),
+        which=role.name,
+        scores=render_map(explorer.categories(shown.analysis.model), role, shown.head),
+    )
 
 
 def head_result(reading: HeadReading) -> HeadResult:

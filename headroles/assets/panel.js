@@ -1,6 +1,9 @@
 // One delegated listener a component: Gradio patches the DOM in place, so the buttons come and go under it.
-const choose = (button) =>
+const choose = (button) => {
   trigger('select', { index: [Number(button.dataset.layer), Number(button.dataset.head)], value: button.dataset.role });
+  // on a phone the head's view lies below the cards, out of sight
+  if (window.innerWidth < 768) document.getElementById('view')?.scrollIntoView();
+};
 
 element.addEventListener('click', (event) => {
   const head = event.target.closest('[data-layer]');

@@ -1,0 +1,38 @@
+# `make demo` and `make test` work on a bare machine: they make .venv themselves, and again only when the requirements change.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check bench pictures clean
+.DEFAULT_GOAL := demo
+
+demo: $(VENV)/.run-time
+	$(BIN)/python app.py
+
+test: $(VENV)/.development
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.development
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+bench: $(VENV)/.development
+	$(BIN)/python -m bench.run
+
+pictures: $(VENV)/.development
+	$(BIN)/python -m tests.browser.pictures
+
+clean:
+	rm -rf $(VENV)
+
+$(BIN)/pip:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run-time: requirements.txt | $(BIN)/pip
+	$(BIN)/pip install -q -r requirements.txt
+	touch $@
+
+$(VENV)/.development: requirements.txt requirements-dev.txt | $(BIN)/pip
+	$(BIN)/pip install -q -r requirements-dev.txt
+	touch $@

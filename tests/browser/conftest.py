@@ -1,0 +1,90 @@
+"""A running app and a real Chromium. Without a browser these tests are skipped with a line that says how to get one."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+ROOT = Path(__file__).parent.parent.parent
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def find_chromium() -> str | None:
+    return next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
+
+
+def serve() -> tuple[subprocess.Popen, str]:
+    """`python app.py` on a free port, ready to answer."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {**os.environ, "GRADIO_SERVER_PORT": str(port), "GRADIO_ANALYTICS_ENABLED": "False"}
+    process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}/"
+    for _ in range(240):
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+            return process, url
+        except OSError:
+            assert process.poll() is None, "the app ended before it answered"
+            time.sleep(0.5)
+    process.kill()
+    raise AssertionError("the app did not answer within two minutes")
+
+
+@pytest.fixture(scope="session")
+def url() -> Iterator[str]:
+    process, address = serve()
+    yield address
+    process.terminate()
+    process.wait(10)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    chromium = find_chromium()
+    if chromium is None:
+        why = "no Chromium on this machine; `apt-get install chromium` brings one"
+        if os.environ.get("CI"):
+            pytest.fail(f"In CI the browser tests must run: {why}")
+        pytest.skip(why)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, url: str) -> Iterator[Page]:
+    """The open page with its first result; fails if a script error or a request to another host happens on it."""
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.set_default_timeout(60_000)
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(f"script error: {error}"))
+    page.on("dialog", lambda dialog: (faults.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+    page.on("request", lambda request: faults.append(request.url) if outside(request.url, url) else None)
+    page.goto(url)
+    page.wait_for_selector("#panel .hr-card")
+    yield page
+    page.close()
+    assert not faults
+
+
+def outside(address: str, url: str) -> bool:
+    return not address.startswith((url, url.replace("http", "ws"), "data:", "blob:"))

@@ -1,0 +1,162 @@
+"""The record: its top-head rule, its round trip, and what it refuses."""
+
+import json
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headroles.attention import Head
+from headroles.categories import (
+    MAX_RECORD_BYTES,
+    MAX_TOP_HEADS,
+    build_record,
+    parse_record,
+    read_record,
+    record_file_name,
+    select_top_heads,
+)
+from headroles.errors import InvalidRecordError
+from headroles.roles import MEASURED_ROLES, ROLES
+
+ROLE = ROLES["induction"]  # threshold 0.4, diversity threshold 0.3
+
+
+def chosen(scores: list[list[float]]) -> list[tuple[int, int]]:
+    return [(top.layer, top.head) for top in select_top_heads(scores, ROLE)]
+
+
+def test_top_heads_are_those_at_or_above_threshold_best_first():
+    assert chosen([[0.9, 0.39], [0.4, 0.1], [0.5, 0.0]]) == [(0, 0), (2, 0), (1, 0)]
+
+
+def test_no_head_at_threshold_gives_no_top_head():
+    assert chosen([[0.39, 0.2]]) == []
+
+
+def test_at_most_eight_are_kept():
+    assert len(chosen([[0.9, 0.8, 0.7], [0.9, 0.8, 0.7], [0.9, 0.8, 0.7], [0.9, 0.8, 0.7]])) == MAX_TOP_HEADS
+
+
+def test_a_crowded_layer_lets_the_best_head_of_every_other_layer_in():
+    scores = [[0.9, 0.8, 0.7], [0.35, 0.32, 0.0], [0.29, 0.0, 0.0], [0.31, 0.0, 0.0]]
+    assert chosen(scores) == [(0, 0), (0, 1), (0, 2), (1, 0), (3, 0)]
+
+
+def test_past_eight_the_weakest_of_the_crowded_layer_give_way():
+    crowd = [0.95, 0.94, 0.93, 0.92, 0.91, 0.90, 0.89, 0.88]
+    assert chosen([crowd, [0.35] + [0.0] * 7]) == [(0, i) for i in range(7)] + [(1, 0)]
+
+
+def test_the_best_of_the_crowded_layer_never_gives_way():
+    scores = [[0.9 - i / 100 for i in range(9)]] + [[0.31 + layer / 1000] + [0.0] * 8 for layer in range(10)]
+    heads = chosen(scores)
+    assert heads[0] == (0, 0)
+    assert [layer for layer, _ in heads[1:]] == [10, 9, 8, 7, 6, 5, 4]
+
+
+@given(
+    st.integers(1, 6).flatmap(
+        lambda heads: st.lists(st.lists(st.floats(0, 1), min_size=heads, max_size=heads), min_size=1, max_size=6)
+    )
+)
+def test_the_rule_holds_for_any_scores(scores):
+    heads = chosen(scores)
+    values = [scores[layer][head] for layer, head in heads]
+    assert len(heads) == len(set(heads)) <= MAX_TOP_HEADS
+    assert values == sorted(values, reverse=True)
+    assert all(value >= ROLE.diversity_threshold for value in values)
+    best = max(max(row) for row in scores)
+    assert bool(heads) == (best >= ROLE.threshold)
+    assert not heads or values[0] == best
+
+
+def test_a_record_reads_back_as_it_was_written(record, tmp_path):
+    assert parse_record(record.to_json(), "it") == record
+    path = tmp_path / "record.json"
+    path.write_text(record.to_json())
+    assert read_record(path) == record
+
+
+def test_a_file_is_named_after_organisation_and_model():
+    assert record_file_name("EleutherAI/pythia-70m") == "EleutherAI__pythia-70m.json"
+    assert record_file_name("gpt2") == "gpt2.json"
+
+
+def scores_of(**cells: float) -> dict[str, torch.Tensor]:
+    """Scores of a model of one head: 0 but where given."""
+    return {role.name: torch.tensor([[cells.get(role.name, 0.0)]]) for role in MEASURED_ROLES}
+
+
+@pytest.mark.parametrize(
+    ("scores", "primary"),
+    [
+        ({"induction": 0.5, "positional": 0.95}, "induction"),
+        ({"previous_token": 0.5, "induction": 0.6}, "induction"),
+        ({"positional": 0.6, "diffuse": 0.85}, "diffuse"),
+        ({"positional": 0.9, "duplicate_token": 0.29}, "positional"),
+        ({"induction": 0.39, "positional": 0.49, "diffuse": 0.79}, "other"),
+    ],
+)
+def test_a_content_role_is_primary_even_where_the_head_rests_on_the_first_token(record, scores, primary):
+    made = build_record(scores_of(**scores), model_name="m", revision="r", date="2026-01-01", recipe=record.recipe)
+    assert made.primary_role(Head(0, 0)).name == primary
+    assert made.heads_without_role() == ((Head(0, 0),) if primary == "other" else ())
+
+
+def broken(**changes) -> callable:
+    def change(data: dict) -> None:
+        for path, value in changes.items():
+            *parents, last = path.split("__")
+            target = data
+            for parent in parents:
+                target = target[int(parent) if parent.isdigit() else parent]
+            target[int(last) if last.isdigit() else last] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (broken(schema_version=2), "schema_version"),
+        (broken(num_layers=-1), "num_layers"),
+        (broken(num_layers=7), "are not 7 layers x 8 heads"),
+        (broken(model_name="x" * 501), "model_name"),
+        (broken(model_name=3), "model_name"),
+        (broken(analysis_date="yesterday"), "analysis_date"),
+        (broken(unknown=1), "unknown"),
+        (broken(all_scores__induction__0__0=float("nan")), "induction"),
+        (broken(all_scores__induction__0__0=1e308), "induction"),
+        (broken(all_scores__induction__0__0=-0.1), "induction"),
+        (broken(all_scores__induction__0__0="<script>"), "induction"),
+        (broken(all_scores={}), "all_scores must be exactly"),
+        (broken(categories={}), "categories must be exactly"),
+        (broken(categories__diffuse__top_heads=[{"layer": 9, "head": 0, "score": 0.9}]), "outside the model"),
+        (broken(categories__diffuse__top_heads=[{"layer": -1, "head": 0, "score": 0.9}]), "layer"),
+        (broken(categories__diffuse__top_heads=[{"layer": 0, "head": 0, "score": 0.123}]), "another score in all_scores"),
+        (broken(categories__other__top_heads=[{"layer": 0, "head": 0, "score": 0.1}]), "no scores and so no top heads"),
+    ],
+)
+def test_a_broken_record_is_refused_by_name_with_the_place(record, change, message):
+    data = json.loads(record.to_json())
+    change(data)
+    with pytest.raises(InvalidRecordError, match="The record it.json is not valid at") as caught:
+        parse_record(json.dumps(data), "it.json")
+    assert message in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", "{", '{"a": ' * 1000, "\x00", b"\xff\xfe"])
+def test_what_is_no_record_is_refused(text):
+    with pytest.raises(InvalidRecordError, match="The record it.json"):
+        parse_record(text, "it.json")
+
+
+def test_a_huge_file_is_refused_without_reading_it_whole(tmp_path):
+    path = tmp_path / "huge.json"
+    with path.open("wb") as file:
+        file.truncate(200 * 1024 * 1024)
+    with pytest.raises(InvalidRecordError, match=f"at most {MAX_RECORD_BYTES} are read"):
+        read_record(path)

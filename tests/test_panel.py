@@ -1,0 +1,107 @@
+"""The HTML: what is active is filled, what is grey says why, and no text of a user is ever markup."""
+
+import html.parser
+import re
+
+import pytest
+
+from headroles.attention import Head
+from headroles.models import EMBEDDED_MODEL
+from headroles.panel import render_head, render_map, render_message, render_panel
+from headroles.readings import visible
+from headroles.roles import MEASURED_ROLES, ROLES
+from tests.conftest import REPEATING
+
+HOSTILE = "<img src=x onerror=alert(1)> ${alert(1)} \\x {{7*7}} \"'></li><script>alert(2)</script> &lt;b&gt;"
+TAGS = {"b", "button", "details", "div", "em", "figcaption", "figure", "h2", "h3", "img", "li", "ol", "p", "path", "section"} | {
+    "small", "span", "summary", "svg", "circle", "table", "tbody", "td", "th", "thead", "tr", "ul"
+}  # fmt: skip
+
+
+class Outline(html.parser.HTMLParser):
+    """Collects tags, attribute names and text; fails on a tag that closes what is not open."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags, self.attributes, self.text, self._open = set(), set(), "", []
+        self.feed(text)
+        assert not self._open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+        if tag not in ("img", "path", "circle"):
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.add(tag)
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def card(panel: str, role: str) -> str:
+    return re.search(rf'<section class="[^"]*" data-role="{role}".*?</section>', panel, re.S).group()
+
+
+def test_a_card_is_filled_on_a_repeat_and_grey_with_a_reason_and_an_offer_without(explorer):
+    active = card(render_panel(explorer.analyze(EMBEDDED_MODEL, REPEATING)), "induction")
+    grey = card(render_panel(explorer.analyze(EMBEDDED_MODEL, "She opened a door and saw my small garden.")), "induction")
+    assert "is-active" in active
+    assert "● active" in active
+    assert "data-try" not in active
+    assert "is-grey" in grey
+    assert "○ not active" in grey
+    assert "Not visible here: no word of your text comes back" in grey
+    assert 'data-try="induction"' in grey
+
+
+def test_every_role_has_a_card_and_every_top_head_a_button_with_its_numbers(explorer, record):
+    analysis = explorer.analyze(EMBEDDED_MODEL, REPEATING)
+    panel = render_panel(analysis)
+    for role in ROLES.values():
+        shown = card(panel, role.name)
+        assert shown.count("<button") - shown.count("data-try") == len(record.top_heads(role))
+        for reading in analysis.role(role.name).heads:
+            assert f'data-layer="{reading.head.layer}" data-head="{reading.head.index}"' in shown
+            assert f">{reading.activation:.2f}</span>" in shown
+    assert "is-neutral" in card(panel, "other")
+    assert "Why are some greyed out?" in panel
+
+
+def test_the_map_has_a_button_for_every_head_and_one_tab_stop(record):
+    for role in MEASURED_ROLES:
+        drawn = render_map(record, role, Head(2, 3))
+        assert drawn.count("<button") == record.num_layers * record.num_heads
+        assert drawn.count('tabindex="0"') == 1
+        assert drawn.count("is-strong") == sum(s >= role.threshold for row in record.all_scores[role.name] for s in row)
+
+
+def test_the_head_page_says_in_words_what_the_head_does_and_describes_its_picture(explorer):
+    head = explorer.analyze(EMBEDDED_MODEL, REPEATING).role("induction").heads[0].head
+    drawn = render_head(explorer.view_head(EMBEDDED_MODEL, REPEATING, head, ROLES["induction"]), b"png")
+    assert f"{head.label} is mainly an induction head" in drawn
+    assert re.search(r'alt="Attention heatmap of L\dH\d over \d+ tokens', drawn)
+    assert "Outlined: the cells that" in drawn
+
+
+@pytest.mark.parametrize("text", [HOSTILE, "\x00 \u202e abc", "😀 e\u0301", "日本語"])
+def test_a_users_text_is_never_markup(explorer, text):
+    analysis = explorer.analyze(EMBEDDED_MODEL, text)
+    view = explorer.view_head(EMBEDDED_MODEL, text, Head(0, 0))
+    for drawn in (render_panel(analysis), render_head(view, b""), render_message(text)):
+        outline = Outline(drawn)
+        assert outline.tags <= TAGS
+        assert not any(name.startswith("on") for name in outline.attributes)
+    shown = Outline(render_panel(analysis)).text
+    assert all(visible(token) in shown for token in analysis.tokens)
+
+
+def test_a_token_shows_its_white_space():
+    assert visible(" king") == "·king"
+    assert visible("\n\t") == "↵⇥"
+    assert visible("\x00") == "<U+0000>"
+    assert visible("") == "∅"

@@ -1,0 +1,135 @@
+"""Closed forms of every role's measure: what a perfect head, a uniform head and the odd cases must score."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headroles.errors import InvalidInputError
+from headroles.roles import MEASURED_ROLES, ROLES, MassOnExpectedKeys, get_role
+from tests.conftest import random_attention, uniform_attention
+
+MASKS = [role for role in MEASURED_ROLES if isinstance(role.measure, MassOnExpectedKeys)]
+token_lists = st.integers(1, 64).flatmap(
+    lambda length: st.lists(st.integers(0, max(1, length // 2)), min_size=length, max_size=length)
+)
+
+
+def perfect_attention(expected: torch.Tensor) -> torch.Tensor:
+    """All attention on the expected keys, alike; on the query itself where none is expected."""
+    rows = expected.float()
+    rows[expected.sum(-1) == 0] = torch.eye(len(rows))[expected.sum(-1) == 0]
+    return rows / rows.sum(-1, keepdim=True)
+
+
+def test_the_registry_is_ordered_and_complete():
+    assert list(ROLES) == ["previous_token", "induction", "duplicate_token", "positional", "diffuse", "other"]
+    assert all(role.name == name for name, role in ROLES.items())
+    assert [role.name for role in ROLES.values() if role.measure is None] == ["other"]
+
+
+def test_an_unknown_role_is_refused_with_the_names_there_are():
+    with pytest.raises(InvalidInputError, match="no role 'copying'; the roles are previous_token, induction"):
+        get_role("copying")
+
+
+@pytest.mark.parametrize("role", MASKS, ids=lambda role: role.name)
+@given(tokens=token_lists)
+def test_a_perfect_head_scores_one_and_a_uniform_head_scores_chance(role, tokens):
+    ids = torch.tensor([tokens])
+    expected = role.expected_keys(ids[0])
+    perfect = role.measure(perfect_attention(expected)[None], ids)
+    uniform = role.measure(uniform_attention(len(tokens))[None], ids)
+    if expected.any():
+        torch.testing.assert_close(perfect.values, torch.ones(1))
+        torch.testing.assert_close(uniform.values, uniform.chance)
+        assert 0 < uniform.chance <= 1
+    else:
+        assert perfect.values == uniform.values == perfect.chance == perfect.eligible == 0
+
+
+@pytest.mark.parametrize("role", MEASURED_ROLES, ids=lambda role: role.name)
+@given(tokens=token_lists, seed=st.integers(0, 99), sharpness=st.sampled_from([0.0, 1.0, 30.0]))
+@settings(max_examples=50)
+def test_values_and_chance_lie_between_zero_and_one_for_all_lengths_and_repeats(role, tokens, seed, sharpness):
+    patterns = random_attention(1, 2, 3, length=len(tokens), seed=seed, sharpness=sharpness)
+    measured = role.measure(patterns, torch.tensor([tokens]))
+    assert measured.values.shape == (1, 2, 3)
+    assert torch.isfinite(measured.values).all()
+    assert ((measured.values >= 0) & (measured.values <= 1)).all()
+    assert ((measured.chance >= 0) & (measured.chance <= 1)).all()
+
+
+@pytest.mark.parametrize("role", MASKS, ids=lambda role: role.name)
+@given(tokens=token_lists, seed=st.integers(0, 99))
+@settings(max_examples=50)
+def test_the_measure_equals_the_definition_written_as_loops(role, tokens, seed):
+    pattern = random_attention(length=len(tokens), seed=seed).double()
+    keys = {
+        "previous_token": lambda q: [q - 1] if q >= 2 else [],
+        "positional": lambda q: [0] if q >= 2 else [],
+        "duplicate_token": lambda q: [k for k in range(q) if tokens[k] == tokens[q]],
+        "induction": lambda q: [k + 1 for k in range(q) if tokens[k] == tokens[q] and k + 1 < q],
+    }[role.name]
+    rows = {q: keys(q) for q in range(len(tokens)) if keys(q)}
+    mass = sum(pattern[q, k].item() for q, ks in rows.items() for k in ks) / max(1, len(rows))
+    chance = sum(len(ks) / (q + 1) for q, ks in rows.items()) / max(1, len(rows))
+    measured = role.measure(pattern[None], torch.tensor([tokens]))
+    assert measured.eligible == len(rows)
+    assert measured.values.item() == pytest.approx(mass, abs=1e-9)
+    assert measured.chance.item() == pytest.approx(chance, abs=1e-6)
+
+
+def test_induction_never_expects_the_query_itself_when_a_token_repeats_at_once():
+    assert not ROLES["induction"].expected_keys(torch.tensor([5, 5])).any()
+    expected = ROLES["induction"].expected_keys(torch.tensor([5, 5, 5]))
+    assert expected.nonzero().tolist() == [[2, 1]]
+
+
+def test_a_token_alone_in_its_row_makes_no_query_eligible():
+    ids = torch.tensor([[1, 2, 3, 4]])
+    for name in ("induction", "duplicate_token"):
+        assert ROLES[name].measure(uniform_attention(4)[None], ids).eligible == 0
+
+
+def test_every_earlier_copy_counts():
+    ids = torch.tensor([7, 1, 7, 2, 7])
+    assert ROLES["duplicate_token"].expected_keys(ids).nonzero().tolist() == [[2, 0], [4, 0], [4, 2]]
+    assert ROLES["induction"].expected_keys(ids).nonzero().tolist() == [[2, 1], [4, 1], [4, 3]]
+
+
+def test_diffuse_is_one_for_uniform_and_zero_for_one_hot_attention():
+    diffuse = ROLES["diffuse"].measure
+    ids = torch.arange(20)[None]
+    uniform, one_hot = diffuse(uniform_attention(20)[None], ids), diffuse(torch.eye(20)[None], ids)
+    torch.testing.assert_close(uniform.values, torch.ones(1))
+    torch.testing.assert_close(uniform.peaks, (1 / torch.arange(4.0, 21)).mean()[None])
+    assert one_hot.values == 0
+    assert one_hot.peaks == 1
+
+
+def test_diffuse_needs_four_tokens():
+    for length, eligible in ((1, 0), (3, 0), (4, 1)):
+        measured = ROLES["diffuse"].measure(uniform_attention(length)[None], torch.arange(length)[None])
+        assert measured.eligible == eligible
+        assert measured.values == eligible
+
+
+@pytest.mark.parametrize("role", MEASURED_ROLES, ids=lambda role: role.name)
+def test_a_padded_batch_measures_what_each_text_measures_alone(role):
+    lengths = [3, 9, 16]
+    ids = torch.randint(0, 6, (3, 16), generator=torch.Generator().manual_seed(1))
+    patterns = random_attention(3, 2, length=16)
+    together = role.measure(patterns, ids, torch.tensor(lengths))
+    for row, length in enumerate(lengths):
+        alone = role.measure(patterns[row : row + 1, :, :length, :length], ids[row : row + 1, :length])
+        torch.testing.assert_close(together.values[row], alone.values[0])
+        torch.testing.assert_close(together.chance[row], alone.chance[0])
+        assert together.eligible[row] == alone.eligible[0]
+
+
+def test_half_precision_patterns_are_measured_in_float32():
+    patterns = random_attention(1, 4, length=12).half()
+    values = ROLES["positional"].measure(patterns, torch.arange(12)[None]).values
+    assert values.dtype == torch.float32
+    torch.testing.assert_close(values, ROLES["positional"].measure(patterns.float(), torch.arange(12)[None]).values)

@@ -1,0 +1,72 @@
+"""The sentences about a head, for each thing it can do."""
+
+import pytest
+import torch
+
+from headroles.attention import Attention, Head
+from headroles.categories import build_record
+from headroles.readings import HeadView
+from headroles.roles import MEASURED_ROLES, ROLES
+from headroles.scoring import read_head
+from headroles.wording import describe_head, percent
+from tests.conftest import uniform_attention
+
+TOKENS = [1, 2, 3, 4, 1, 2, 3, 4]
+
+
+def sentence(record, pattern: torch.Tensor, tokens: list[int] = TOKENS, **scores: float) -> str:
+    """What is said of a model's only head with these offline scores and this pattern."""
+    tables = {role.name: torch.tensor([[scores.get(role.name, 0.0)]]) for role in MEASURED_ROLES}
+    made = build_record(tables, model_name="m", revision="r", date="2026-01-01", recipe=record.recipe)
+    attention = Attention("m", tuple(tokens), tuple(map(str, tokens)), pattern[None, None])
+    primary = made.primary_role(Head(0, 0))
+    view = HeadView(
+        "m", "", attention.tokens, Head(0, 0), primary, primary, pattern, pattern > 2, read_head(attention, made, Head(0, 0))
+    )
+    return describe_head(view)
+
+
+def one_hot(keys: list[int]) -> torch.Tensor:
+    return torch.eye(len(keys))[keys]
+
+
+def test_a_head_at_work(record):
+    said = sentence(record, one_hot([0, 0, 0, 0, 1, 1, 2, 3]), induction=0.9)
+    assert said.startswith("L0H0 is mainly an induction head (score 0.90). On this text it is doing that: ")
+
+
+def test_a_head_at_rest_on_the_first_token(record):
+    said = sentence(record, one_hot([0] * 8), [1, 2, 3, 4, 5, 6, 7, 8], induction=0.9, positional=0.9)
+    assert said == (
+        "L0H0 is mainly an induction head (score 0.90). On this text it rests: 100% of its attention lies on the first token."
+    )
+
+
+def test_a_head_that_does_something_else_here(record):
+    said = sentence(record, one_hot([0, 0, 1, 2, 3, 4, 5, 6]), induction=0.9)
+    assert (
+        "On this text it plays previous token: 100% of its attention goes to the token right before (21% would by chance)."
+        in said
+    )
+
+
+def test_a_head_that_does_not_do_its_job(record):
+    said = sentence(record, torch.eye(8), induction=0.9)
+    assert said.endswith("On this text it is not doing that: 0% of its attention goes to what followed an earlier copy "
+                         "of the token (15% would by chance).")  # fmt: skip
+
+
+def test_a_head_without_a_role(record):
+    assert sentence(record, torch.eye(8)) == (
+        "L0H0 reaches no role's threshold in this model. On this text it plays none of the named roles either."
+    )
+    assert "evenly spread" in sentence(record, uniform_attention(8))
+
+
+@pytest.mark.parametrize(("share", "said"), [(0, "0%"), (0.001, "<1%"), (0.123, "12%"), (0.996, ">99%"), (1.0, "100%")])
+def test_a_percentage_never_rounds_to_all_or_nothing(share, said):
+    assert percent(share) == said
+
+
+def test_every_role_can_be_said():
+    assert all(role.looks_at for role in ROLES.values() if role.measure and role.peak_ceiling is None)
