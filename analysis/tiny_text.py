@@ -23,10 +23,9 @@ class Phase:
     """One stretch of training: `steps` batches of `batch` sequences of `length` tokens, a `repeats` share of them repeated.
 
     A repeated sequence is a string of `periods` tokens (lowest, highest), over and over from a random offset; a `jumbled`
-    share of them is cut into short phrases that come in a new order each time. Copies of a token then lie at all distances,
-    and only a head that looks one step back can tell what comes next: with periods of 10 and more alone, the model learns
-    induction through heads that look seven or eight steps back. A `phrases` share of the strings is prose, the others
-    are random tokens from among the `tokens` most frequent ones: with few, each is soon known, and induction forms sooner.
+    share of them is cut into short phrases that come in a new order each time, so that copies of a token lie at all distances.
+    A `mirrored` share says each string once and then backwards: what comes next then stands before the earlier copy of a token,
+    which a head finds by looking at the copy itself. A `phrases` share of the strings is prose, the others are random tokens from among the `tokens` most frequent ones.
     """
 
     name: str
@@ -38,6 +37,7 @@ class Phase:
     jumbled: float
     phrases: float
     tokens: int
+    mirrored: float = 0.0
 
 
 def read_books(corpus: Path) -> dict[str, list[str]]:
@@ -122,16 +122,21 @@ class Batches:
         return self._prose.window(rng, length, at_start=rng.random() < 0.5)
 
     def _repeat(self, phase: Phase, length: int, rng: np.random.Generator) -> Int[np.ndarray, " length"]:
-        period = int(rng.integers(phase.periods[0], phase.periods[1] + 1))
-        if rng.random() < phase.phrases:
-            string = self._text(period, rng)
-        else:
-            # a third of them from all these tokens alike: rare ones get no other lesson
-            weights = self._root_of_count[: phase.tokens] ** (rng.random() > 1 / 3)
-            string = rng.choice(self._by_rank[: phase.tokens], size=period, replace=False, p=weights / weights.sum())
+        if phase.mirrored and rng.random() < phase.mirrored:
+            strings = [self._string(phase, rng) for _ in range(-(-length // (2 * phase.periods[0])))]
+            return np.concatenate([half for string in strings for half in (string, string[::-1])])[:length]
+        string = self._string(phase, rng)
         if rng.random() < phase.jumbled:
             return _jumble(string, length, rng)
-        return np.resize(np.roll(string, -int(rng.integers(period))), length)
+        return np.resize(np.roll(string, -int(rng.integers(len(string)))), length)
+
+    def _string(self, phase: Phase, rng: np.random.Generator) -> Int[np.ndarray, " period"]:
+        period = int(rng.integers(phase.periods[0], phase.periods[1] + 1))
+        if rng.random() < phase.phrases:
+            return self._text(period, rng)
+        # a third of them from all these tokens alike: rare ones get no other lesson
+        weights = self._root_of_count[: phase.tokens] ** (rng.random() > 1 / 3)
+        return rng.choice(self._by_rank[: phase.tokens], size=period, replace=False, p=weights / weights.sum())
 
 
 def _jumble(string: Int[np.ndarray, " period"], length: int, rng: np.random.Generator) -> Int[np.ndarray, " length"]:
