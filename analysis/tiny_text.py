@@ -24,8 +24,9 @@ class Phase:
 
     A repeated sequence is a string of `periods` tokens (lowest, highest), over and over from a random offset; a `jumbled`
     share of them is cut into short phrases that come in a new order each time, so that copies of a token lie at all distances.
-    A `mirrored` share says each string once and then backwards: what comes next then stands before the earlier copy of a token,
-    which a head finds by looking at the copy itself. A `phrases` share of the strings is prose, the others are random tokens from among the `tokens` most frequent ones.
+    A `phrases` share of the strings is prose, the others are random tokens from among the `tokens` most frequent ones. A `marked`
+    share is no string: random tokens, and behind each that has come before stands one and the same token. To foresee it, a
+    head has to look for an earlier copy of the token itself.
     """
 
     name: str
@@ -37,7 +38,7 @@ class Phase:
     jumbled: float
     phrases: float
     tokens: int
-    mirrored: float = 0.0
+    marked: float
 
 
 def read_books(corpus: Path) -> dict[str, list[str]]:
@@ -122,13 +123,23 @@ class Batches:
         return self._prose.window(rng, length, at_start=rng.random() < 0.5)
 
     def _repeat(self, phase: Phase, length: int, rng: np.random.Generator) -> Int[np.ndarray, " length"]:
-        if phase.mirrored and rng.random() < phase.mirrored:
-            strings = [self._string(phase, rng) for _ in range(-(-length // (2 * phase.periods[0])))]
-            return np.concatenate([half for string in strings for half in (string, string[::-1])])[:length]
+        if rng.random() < phase.marked:
+            return self._marked(phase, length, rng)
         string = self._string(phase, rng)
         if rng.random() < phase.jumbled:
             return _jumble(string, length, rng)
         return np.resize(np.roll(string, -int(rng.integers(len(string)))), length)
+
+    def _marked(self, phase: Phase, length: int, rng: np.random.Generator) -> Int[np.ndarray, " length"]:
+        mark, *others = self._by_rank[: phase.tokens]
+        pool = rng.choice(others, size=int(rng.integers(phase.periods[0], phase.periods[1] + 1)), replace=False)
+        seen: set[int] = set()
+        row: list[int] = []
+        while len(row) < length:
+            token = int(rng.choice(pool))
+            row += [token, int(mark)] if token in seen else [token]
+            seen.add(token)
+        return np.array(row[:length])
 
     def _string(self, phase: Phase, rng: np.random.Generator) -> Int[np.ndarray, " period"]:
         period = int(rng.integers(phase.periods[0], phase.periods[1] + 1))

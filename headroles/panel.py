@@ -87,11 +87,11 @@ def render_head(view: HeadView, png: bytes) -> str:
             '<div class="hr-view" style="--role:{color}"><h2>{icon} {label} <small>{primary}</small></h2>'
             '<p class="hr-sentence" role="status">{sentence}</p>'
             '<figure><img class="hr-heatmap" alt="{alt}" src="data:image/png;base64,{png}">'
-            "<figcaption>{caption}Read it row by row: the token on the left looks at the tokens above the dark cells."
+            "<figcaption>{caption}Read it row by row: the token on the left looks at the tokens below the strong cells."
             "</figcaption></figure>"
-            '<table class="hr-readings"><thead><tr><th scope="col">Role</th><th scope="col">Here</th>'
+            '<div class="hr-scroll"><table class="hr-readings"><thead><tr><th scope="col">Role</th><th scope="col">Here</th>'
             '<th scope="col">Chance</th><th scope="col">Score</th><th scope="col">Active</th></tr></thead>'
-            "<tbody>{rows}</tbody></table>"
+            "<tbody>{rows}</tbody></table></div>"
             '<p class="hr-note">Here: measured on your text. Chance: a head that looks at everything alike. '
             "Score: measured on the probe texts.</p></div>"
         ).format(

@@ -180,7 +180,7 @@ _ALL = (
         description="Looks at the token right before.",
         explanation=(
             "From every token, this head looks one step back. That tells each position what came just before it, "
-            "which other heads, induction heads above all, build upon. In the picture it is a dark line just below "
+            "which other heads, induction heads above all, build upon. In the picture it is a line just below "
             "the diagonal."
         ),
         looks_at="the token right before",
