@@ -24,8 +24,8 @@ class Phase:
 
     A repeated sequence is a string of `periods` tokens (lowest, highest), over and over from a random offset; a `jumbled`
     share of them is cut into short phrases that come in a new order each time, so that copies of a token lie at all distances.
-    A `phrases` share of the strings is prose, the others are random tokens from among the `tokens` most frequent ones. A `marked`
-    share is no string: random tokens, and behind each that has come before stands one and the same token. To foresee it, a
+    A `phrases` share of the strings is prose, the others are random tokens from among the `tokens` most frequent ones.
+    A `doubled` share is no string: random tokens, and each that has come before is said twice. To foresee the second one, a
     head has to look for an earlier copy of the token itself.
     """
 
@@ -38,7 +38,7 @@ class Phase:
     jumbled: float
     phrases: float
     tokens: int
-    marked: float
+    doubled: float
 
 
 def read_books(corpus: Path) -> dict[str, list[str]]:
@@ -123,21 +123,19 @@ class Batches:
         return self._prose.window(rng, length, at_start=rng.random() < 0.5)
 
     def _repeat(self, phase: Phase, length: int, rng: np.random.Generator) -> Int[np.ndarray, " length"]:
-        if rng.random() < phase.marked:
-            return self._marked(phase, length, rng)
+        if rng.random() < phase.doubled:
+            return self._doubled(phase, length, rng)
         string = self._string(phase, rng)
         if rng.random() < phase.jumbled:
             return _jumble(string, length, rng)
         return np.resize(np.roll(string, -int(rng.integers(len(string)))), length)
 
-    def _marked(self, phase: Phase, length: int, rng: np.random.Generator) -> Int[np.ndarray, " length"]:
-        mark, *others = self._by_rank[: phase.tokens]
-        pool = rng.choice(others, size=int(rng.integers(phase.periods[0], phase.periods[1] + 1)), replace=False)
+    def _doubled(self, phase: Phase, length: int, rng: np.random.Generator) -> Int[np.ndarray, " length"]:
+        pool = rng.choice(self._string(phase, rng), size=length)
         seen: set[int] = set()
         row: list[int] = []
-        while len(row) < length:
-            token = int(rng.choice(pool))
-            row += [token, int(mark)] if token in seen else [token]
+        for token in pool.tolist():
+            row += [token, token] if token in seen else [token]
             seen.add(token)
         return np.array(row[:length])
 

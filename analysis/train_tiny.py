@@ -24,13 +24,14 @@ from analysis.tiny_text import BOS, Batches, Phase, Prose, read_books, split_boo
 VOCAB_SIZE, CONTEXT = 3072, 256
 FEW, ALL = 64, VOCAB_SIZE - 1  # the vocabulary but <|endoftext|>
 PHASES = (
-    # Few tokens first: each is soon known, so that a head that looks at copies, one that looks one step back and induction form
-    # within a thousand steps. With prose, or with the whole vocabulary from the start, they do not in the time there is.
-    Phase("few tokens", 1000, 32, 64, repeats=0.85, periods=(8, 31), jumbled=0.0, phrases=0.0, tokens=FEW, marked=0.35),
-    Phase("more tokens", 400, 32, 96, repeats=0.85, periods=(8, 47), jumbled=0.3, phrases=0.0, tokens=8 * FEW, marked=0.35),
-    Phase("all tokens", 500, 32, 96, repeats=0.8, periods=(8, 47), jumbled=0.3, phrases=0.0, tokens=ALL, marked=0.35),
-    Phase("prose", 1000, 32, 128, repeats=0.3, periods=(4, 56), jumbled=0.3, phrases=0.3, tokens=ALL, marked=0.25),
-    Phase("long prose", 2100, 16, 256, repeats=0.3, periods=(4, 110), jumbled=0.3, phrases=0.3, tokens=ALL, marked=0.25),
+    # Few tokens first: each is soon known, and heads form within hundreds of steps. First the ones that look for a copy of the
+    # token itself (once induction is there, it does their work and they never form), then induction.
+    Phase("doubles", 500, 32, 64, repeats=0.85, periods=(8, 31), jumbled=0.0, phrases=0.0, tokens=FEW, doubled=1.0),
+    Phase("repeats", 700, 32, 64, repeats=0.85, periods=(8, 31), jumbled=0.0, phrases=0.0, tokens=FEW, doubled=0.35),
+    Phase("more tokens", 250, 32, 96, repeats=0.85, periods=(8, 47), jumbled=0.2, phrases=0.0, tokens=8 * FEW, doubled=0.35),
+    Phase("all tokens", 350, 32, 96, repeats=0.8, periods=(8, 47), jumbled=0.2, phrases=0.0, tokens=ALL, doubled=0.35),
+    Phase("prose", 900, 32, 128, repeats=0.3, periods=(4, 56), jumbled=0.2, phrases=0.3, tokens=ALL, doubled=0.3),
+    Phase("long prose", 1700, 16, 256, repeats=0.3, periods=(4, 110), jumbled=0.2, phrases=0.3, tokens=ALL, doubled=0.3),
 )
 STEPS = sum(phase.steps for phase in PHASES)
 # At 2e-3 the heads of this width saturate on arbitrary distances before they learn anything of content.
