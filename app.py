@@ -2,7 +2,7 @@
 
 import os
 
-import gradio as gr
+from gradio.themes import Soft
 
 from headroles.explorer import Explorer
 from headroles.ui import ASSETS, build_app
@@ -12,7 +12,7 @@ app = build_app(Explorer())
 if __name__ == "__main__":
     app.launch(
         server_name=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),
-        theme=gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
+        theme=Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
         css_paths=ASSETS / "panel.css",
         footer_links=["api", "gradio", "settings"],
         run_history=False,

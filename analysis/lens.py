@@ -1,7 +1,7 @@
 """TransformerLens reads a model's patterns layer by layer, headroles scores them at once; nothing is kept."""
 
 import datetime
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 
 import torch
@@ -26,10 +26,9 @@ def open_bridge(loaded: LoadedModel, device: str = "cpu") -> TransformerBridge:
         UnsupportedModelError: when TransformerLens does not know the architecture.
     """
     try:
+        loaded.model.to(device)  # type: ignore[arg-type]
         # always with the tokenizer: without it, the bridge would look for one on the hub
-        return TransformerBridge.boot_transformers(
-            loaded.name, hf_model=loaded.model.to(device), tokenizer=loaded.tokenizer, device=device
-        )
+        return TransformerBridge.boot_transformers(loaded.name, hf_model=loaded.model, tokenizer=loaded.tokenizer, device=device)
     except (ValueError, KeyError, NotImplementedError, AttributeError) as error:
         kind = loaded.model.config.model_type
         reason = str(error).strip().split("\n")[0][:150]
@@ -65,7 +64,7 @@ def _stream(bridge: TransformerBridge, probe: Probe, totals: dict[str, Float[Ten
         if layer == last:
             raise StopAtLayerException(pattern)  # TransformerLens' own way to end a forward
 
-    hooks = [
+    hooks: list[tuple[str | Callable, Callable]] = [
         (f"blocks.{layer}.attn.hook_pattern", lambda pattern, hook, layer=layer: score_layer(pattern, layer))
         for layer in range(bridge.cfg.n_layers)
     ]

@@ -83,7 +83,7 @@ def fitting_repeat_length(loaded: LoadedModel, wanted: int) -> int:
     Raises:
         InvalidInputError: when less than MIN_REPEAT_LENGTH fits.
     """
-    room = (loaded.context - 1 - int(loaded.prepend_bos)) // 2
+    room = (loaded.context - 1 - len(loaded.bos)) // 2
     fitting = min(wanted, room, len(_ordinary_ids(loaded)))
     if fitting < min(wanted, MIN_REPEAT_LENGTH):
         raise InvalidInputError(
@@ -101,8 +101,7 @@ def repeated_sequences(loaded: LoadedModel, recipe: Recipe) -> Int[Tensor, "sequ
     rows = []
     for _ in range(recipe.repeated_sequences):
         string = ordinary[torch.randperm(len(ordinary), generator=generator)[:length]]
-        bos = [loaded.tokenizer.bos_token_id] if loaded.prepend_bos else []
-        rows.append(torch.cat([torch.tensor(bos, dtype=torch.long), string, string]))
+        rows.append(torch.cat([torch.tensor(loaded.bos, dtype=torch.long), string, string]))
     return torch.stack(rows)
 
 

@@ -41,7 +41,7 @@ def measure_losses(loaded: LoadedModel, train: Prose, held_out: Prose) -> Losses
     repeats = token_losses(loaded, repeated_sequences(loaded, Recipe()))
     half = repeats.shape[1] // 2
     windows = torch.from_numpy(np.stack(list(held_out.windows(WINDOW))))
-    rows = torch.cat([torch.full((len(windows), 1), loaded.tokenizer.bos_token_id), windows], dim=1)
+    rows = torch.cat([torch.tensor([loaded.bos] * len(windows)), windows], dim=1)
     prose = torch.cat([token_losses(loaded, part).flatten() for part in rows.split(16)])
     unigram, bigram = baselines(train, windows.numpy(), len(loaded.tokenizer))
     with loaded.lock, torch.no_grad():
@@ -53,7 +53,7 @@ def measure_losses(loaded: LoadedModel, train: Prose, held_out: Prose) -> Losses
         prose=prose.mean().item(),
         unigram=unigram,
         bigram=bigram,
-        next_token=loaded.tokenizer.decode([int(token)]),
+        next_token=loaded.token_texts((int(token),))[0],
         next_probability=probability.item(),
     )
 

@@ -91,7 +91,8 @@ def fast_dtype(device: torch.device) -> torch.dtype:
 def train(batches: Batches, checkpoint: Path, seed: int, device: torch.device) -> tuple[GPTNeoXForCausalLM, float]:
     """Trains to the end from the checkpoint, if there is one. Returns the model and the seconds that training took in all."""
     torch.manual_seed(seed)
-    model = build_model().to(device).train()
+    model = build_model().train()
+    model.to(device)  # type: ignore[arg-type]
     decayed = [p for p in model.parameters() if p.ndim > 1]
     kept = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": 0.1}, {"params": kept, "weight_decay": 0.0}]

@@ -73,7 +73,7 @@ def bench_analysis(rounds: int = 3) -> None:
                 stand_in = ExactTokens(bridge, ids)
                 with torch.no_grad():
                     for name in names:
-                        detect_head(stand_in, "", name)
+                        detect_head(stand_in, "", name)  # type: ignore[arg-type]
 
     def forward() -> None:
         for probe in probes:

@@ -25,7 +25,7 @@ _HOMES = {
     "load_head_categories": "store",
     "verify_head_activation": "scoring",
 }
-__all__ = list(_HOMES)
+__all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> object:

@@ -11,11 +11,12 @@ import re
 import sys
 from collections.abc import Sequence
 from contextvars import ContextVar
+from typing import cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import AttentionInterface
+from transformers import AttentionInterface, PreTrainedModel
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
 from headroles.attention import Attention, check_patterns
@@ -54,7 +55,7 @@ class PatternReader:
 
     def __init__(self, loaded: LoadedModel) -> None:
         self._loaded = loaded
-        self._body = loaded.model.base_model  # the unembedding is not needed for patterns
+        self._body = cast(PreTrainedModel, loaded.model.base_model)  # the unembedding is not needed for patterns
         with loaded.lock:
             modules = self._attention_modules()
             for module in modules.values():

@@ -63,6 +63,11 @@ class LoadedModel:
         return bos is not None and self.tokenizer.encode("a")[0] == bos
 
     @property
+    def bos(self) -> tuple[int, ...]:
+        """The ids that this model's tokenizer puts before a text: a BOS or nothing."""
+        return (int(str(self.tokenizer.bos_token_id)),) if self.prepend_bos else ()
+
+    @property
     def context(self) -> int:
         """How many tokens the model can read at once."""
         config = self.model.config.get_text_config()
@@ -101,11 +106,11 @@ class LoadedModel:
         return tuple(self._token_text(token_id) for token_id in token_ids)
 
     def _token_text(self, token_id: int) -> str:
-        text = self.tokenizer.decode([token_id], clean_up_tokenization_spaces=False)
+        text = str(self.tokenizer.decode([token_id], clean_up_tokenization_spaces=False))
         if "\ufffd" not in text:
             return text
         byte_of = {character: byte for byte, character in bytes_to_unicode().items()}
-        piece = self.tokenizer.convert_ids_to_tokens(token_id)
+        piece = str(self.tokenizer.convert_ids_to_tokens(token_id))
         if not all(character in byte_of for character in piece):
             return text
         return "<" + " ".join(f"{byte_of[character]:02X}" for character in piece) + ">"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NoReturn, ParamSpec, TypedDict, TypeVar
 
 import gradio as gr
+from gradio.components import Component
 
 from headroles.attention import Head
 from headroles.errors import HeadRolesError
@@ -140,31 +141,31 @@ def build_app(explorer: Explorer) -> gr.Blocks:
                 scores = gr.HTML(start.scores, elem_id="map", js_on_load=listener)
         add_api(explorer)
 
-        def page(shown: Shown) -> dict[gr.components.Component, object]:
+        def page(shown: Shown) -> dict[Component, object]:
             """Every output of the page in step, as a dict, so that an error can leave them all as they are."""
             drawn = render(explorer, shown)
             parts = {panel: drawn.panel, view: drawn.view, which: drawn.which, scores: drawn.scores}
             return {message: "", state: shown, **parts}
 
-        def run(model_name: str, text: str, shown: Shown) -> dict[gr.components.Component, object]:
+        def run(model_name: str, text: str, shown: Shown) -> dict[Component, object]:
             analysis = explorer.analyze(model_name, text)
             same_model = shown.analysis.model == model_name
             return page(Shown(analysis, shown.head, shown.role) if same_model else first_look(explorer, model_name, text))
 
-        def try_role(shown: Shown, event: gr.EventData) -> dict[gr.components.Component, object]:
+        def try_role(shown: Shown, event: gr.EventData) -> dict[Component, object]:
             role = get_role(str(event.role))
             analysis = explorer.analyze(shown.analysis.model, role.suggested_prompt)
             heads = [reading.head for reading in analysis.role(role.name).heads]
             return {prompt: role.suggested_prompt, **page(Shown(analysis, heads[0] if heads else shown.head, role))}
 
-        def open_head(shown: Shown, event: gr.SelectData) -> dict[gr.components.Component, object]:
+        def open_head(shown: Shown, event: gr.SelectData) -> dict[Component, object]:
             layer, index = event.index
             return page(Shown(shown.analysis, Head(layer, index), get_role(str(event.value))))
 
-        def change_map(role_name: str, shown: Shown) -> dict[gr.components.Component, object]:
+        def change_map(role_name: str, shown: Shown) -> dict[Component, object]:
             return page(Shown(shown.analysis, shown.head, get_role(role_name)))
 
-        def say(text: str) -> dict[gr.components.Component, object]:
+        def say(text: str) -> dict[Component, object]:
             return {message: render_message(text)}
 
         outputs = [message, prompt, panel, view, which, scores, state]
@@ -195,8 +196,13 @@ def add_api(explorer: Explorer) -> None:
     def refuse(text: str) -> NoReturn:
         raise gr.Error(text, print_exception=False)
 
-    for endpoint in (models, analyze, pattern):
-        gr.api(guarded(endpoint, refuse), api_name=endpoint.__name__, api_description=endpoint.__doc__)
+    def publish(name: str, function: Callable[..., object]) -> None:
+        checked = guarded(function, refuse)
+        gr.api(checked, api_name=name, api_description=function.__doc__)  # pyright: ignore[reportPrivateImportUsage]
+
+    publish("models", models)
+    publish("analyze", analyze)
+    publish("pattern", pattern)
 
 
 def guarded(function: Callable[P, R], answer: Callable[[str], R]) -> Callable[P, R]:
