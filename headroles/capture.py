@@ -86,14 +86,14 @@ class PatternReader:
 
     def _attention_modules(self) -> dict[str, nn.Module]:
         """The modules that call the attention function, in the order of their calls, by PyVene's path."""
-        self._loaded.model.set_attn_implementation(PROBED)
         met: list[nn.Module] = []
         token = _attention_modules.set(met)
         try:
+            self._loaded.model.set_attn_implementation(PROBED)
             with torch.no_grad():
                 self._body(input_ids=torch.zeros(1, 2, dtype=torch.long, device=self._body.device), use_cache=False)
-        except AttributeError as error:
-            raise self._unsupported("its model file has no eager attention to read from") from error
+        except (AttributeError, ValueError) as error:
+            raise self._unsupported("its model file has no attention function that can be replaced") from error
         finally:
             _attention_modules.reset(token)
         if not met:
