@@ -55,6 +55,17 @@ def test_the_offer_of_a_grey_card_runs_with_one_click(page: Page):
     expect(page.locator("#prompt textarea, #prompt input").first).to_have_value(re.compile("^The king and the queen lived"))
 
 
+def test_one_click_on_an_example_runs_it(page: Page):
+    page.get_by_text("red green blue black white red").click()
+    expect(page.locator("#panel .hr-tokens li")).to_have_count(11)
+    expect(card(page, "induction")).to_contain_text("● active")
+
+
+def test_the_box_explains_why_some_are_grey(page: Page):
+    page.get_by_text("Why are some greyed out?").click()
+    expect(page.get_by_text("The text gives no occasion.")).to_be_visible()
+
+
 def test_keyboard_alone_types_explores_and_opens_a_head(page: Page):
     page.locator("#prompt textarea, #prompt input").first.focus()
     page.keyboard.press("Control+a")
