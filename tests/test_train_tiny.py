@@ -15,7 +15,7 @@ from headroles.models import EMBEDDED_MODEL, MODELS
 from headroles.roles import MEASURED_ROLES
 
 TEXT = ["The king and the queen lived in a castle near a great forest.", "Once upon a time there was a little girl."] * 60
-PHASE = Phase("p", steps=9, batch=8, length=40, repeats=0.5, periods=(4, 12), jumbled=0.3, phrases=0.3, tokens=60)
+PHASE = Phase("p", steps=9, batch=8, length=40, repeats=0.5, periods=(4, 12), jumbled=0.3, phrases=0.3, tokens=60, doubled=0.2)
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +41,25 @@ def test_repeated_sequences_repeat_and_jumbled_ones_do_not_at_one_distance(prose
     def periodic(row: np.ndarray) -> bool:
         return any(np.array_equal(row[1 + p :], row[1:-p]) for p in range(4, 13))
 
-    pure = Phase("p", 1, 30, 64, repeats=1.0, periods=(4, 12), jumbled=0.0, phrases=0.0, tokens=60)
-    mixed = Phase("p", 1, 30, 64, repeats=1.0, periods=(12, 12), jumbled=1.0, phrases=0.0, tokens=60)
+    pure = Phase("p", 1, 30, 64, repeats=1.0, periods=(4, 12), jumbled=0.0, phrases=0.0, tokens=60, doubled=0.0)
+    mixed = Phase("p", 1, 30, 64, repeats=1.0, periods=(12, 12), jumbled=1.0, phrases=0.0, tokens=60, doubled=0.0)
     assert all(periodic(row) for row in Batches(prose, 320, 0).draw(pure, 0))
     jumbled = Batches(prose, 320, 0).draw(mixed, 0)
     assert sum(periodic(row) for row in jumbled) < 5
     assert all(len(set(row.tolist())) <= 13 for row in jumbled)
+
+
+def test_in_a_doubled_sequence_exactly_the_tokens_seen_before_are_said_twice(prose):
+    phase = Phase("p", 1, 30, 64, repeats=1.0, periods=(8, 12), jumbled=0.0, phrases=0.0, tokens=60, doubled=1.0)
+    for row in Batches(prose, 320, 0).draw(phase, 0)[:, 1:].tolist():
+        seen, position = set(), 0
+        while position < len(row) - 1:
+            if row[position] in seen:
+                assert row[position + 1] == row[position]
+                position += 1
+            seen.add(row[position])
+            position += 1
+        assert 8 <= len(seen) <= 12
 
 
 def test_the_held_out_text_is_the_end_of_every_book_and_not_learnt(tmp_path):
@@ -62,7 +75,7 @@ def test_the_held_out_text_is_the_end_of_every_book_and_not_learnt(tmp_path):
 
 
 def test_training_stopped_and_started_again_ends_where_it_would_have(prose, tmp_path, monkeypatch):
-    phase = Phase("p", 6, 4, 24, repeats=0.5, periods=(4, 12), jumbled=0.3, phrases=0.3, tokens=60)
+    phase = Phase("p", 6, 4, 24, repeats=0.5, periods=(4, 12), jumbled=0.3, phrases=0.3, tokens=60, doubled=0.2)
     monkeypatch.setattr(train_tiny, "PHASES", (phase,))
     monkeypatch.setattr(train_tiny, "CHECKPOINT_EVERY", 2)
     monkeypatch.setattr(train_tiny, "fast_dtype", lambda device: torch.float32)
