@@ -41,6 +41,9 @@ def score_model(bridge: TransformerBridge, probes: Iterable[Probe]) -> dict[str,
     """Every measured role's score of every head: the mean over the probes that score it, on the CPU.
 
     One forward a probe; each layer's patterns are scored as they appear, and nothing after the last ones is computed.
+
+    Raises:
+        UnsupportedModelError: when the model has no attention patterns to hook.
     """
     shape = (bridge.cfg.n_layers, bridge.cfg.n_heads)
     totals = {role.name: torch.zeros(shape, device=bridge.cfg.device) for role in MEASURED_ROLES}
@@ -68,7 +71,14 @@ def _stream(bridge: TransformerBridge, probe: Probe, totals: dict[str, Float[Ten
         (f"blocks.{layer}.attn.hook_pattern", lambda pattern, hook, layer=layer: score_layer(pattern, layer))
         for layer in range(bridge.cfg.n_layers)
     ]
-    bridge.run_with_hooks(token_ids, fwd_hooks=hooks, return_type=None)
+    try:
+        bridge.run_with_hooks(token_ids, fwd_hooks=hooks, return_type=None)
+    except KeyError as error:
+        if "hook_pattern" not in str(error):
+            raise
+        raise UnsupportedModelError(
+            f"TransformerLens cannot analyse {bridge.cfg.model_name}: it has no attention patterns."
+        ) from error
 
 
 def make_record(loaded: LoadedModel, scores: dict[str, Float[Tensor, "layer head"]], recipe: Recipe) -> HeadCategories:

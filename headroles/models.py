@@ -118,7 +118,7 @@ class LoadedModel:
 
 def get_model_info(name: str) -> ModelInfo:
     """The registered model of that name. Raises UnknownModelError that lists what there is."""
-    if name not in MODELS:
+    if not isinstance(name, str) or name not in MODELS:
         raise UnknownModelError(f"There is no model {str(name)[:100]!r} here; there is {', '.join(MODELS)}.")
     return MODELS[name]
 

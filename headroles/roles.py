@@ -283,6 +283,6 @@ MEASURED_ROLES: tuple[Role, ...] = tuple(role for role in _ALL if role.measure i
 
 def get_role(name: str) -> Role:
     """The role of that name. Raises InvalidInputError that lists the names there are."""
-    if name not in ROLES:
+    if not isinstance(name, str) or name not in ROLES:
         raise InvalidInputError(f"There is no role {name!r}; the roles are {', '.join(ROLES)}.")
     return ROLES[name]

@@ -22,7 +22,7 @@ def load_head_categories(model_name: str) -> HeadCategories:
         NoHeadCategoriesError: when there is none for this model; says which models have one and how to make one.
         InvalidRecordError: when the record is there but breaks the schema.
     """
-    if model_name not in EMBEDDED:
+    if not isinstance(model_name, str) or model_name not in EMBEDDED:
         raise NoHeadCategoriesError(
             f"There are no roles for {str(model_name)[:100]!r}; there are some for {', '.join(EMBEDDED)}. "
             "`python -m analysis NAME --out DIR` makes them."

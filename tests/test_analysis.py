@@ -134,7 +134,7 @@ def test_an_unsupported_architecture_ends_in_one_line_and_exit_code_2(tiny, tmp_
 
     model = RwkvForCausalLM(RwkvConfig(vocab_size=64, hidden_size=16, num_hidden_layers=2, attention_hidden_size=16))
     folder = save(LoadedModel("odd", model, tiny.tokenizer, "r"), tmp_path / "odd")
-    assert_refused([folder], tmp_path, capsys, "TransformerLens cannot analyse odd (rwkv)")
+    assert_refused([folder], tmp_path, capsys, "TransformerLens cannot analyse odd: it has no attention patterns.")
 
 
 def test_an_unknown_model_ends_in_one_line_and_exit_code_2(tmp_path, capsys, monkeypatch):
