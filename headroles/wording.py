@@ -61,4 +61,6 @@ def _measure(role: Role, reading: HeadReading) -> str:
     """The number behind a role, as a clause."""
     if not role.looks_at:
         return f"its attention is {percent(reading.activation)} as evenly spread as it could be"
-    return f"{percent(reading.activation)} of its attention goes to {role.looks_at} ({percent(reading.chance)} would by chance)"
+    share, chance = percent(reading.activation), percent(reading.chance)
+    where = "where a token comes back, " if role.requires_repetition else ""
+    return f"{where}{share} of its attention goes to {role.looks_at} ({chance} would by chance)"

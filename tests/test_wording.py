@@ -52,8 +52,10 @@ def test_a_head_that_does_something_else_here(record):
 
 def test_a_head_that_does_not_do_its_job(record):
     said = sentence(record, torch.eye(8), induction=0.9)
-    assert said.endswith("On this text it is not doing that: 0% of its attention goes to what followed an earlier copy "
-                         "of the token (16% would by chance).")  # fmt: skip
+    assert said.endswith(
+        "On this text it is not doing that: where a token comes back, 0% of its attention goes to what followed "
+        "an earlier copy of the token (16% would by chance)."
+    )
 
 
 def test_a_head_without_a_role(record):
