@@ -146,9 +146,9 @@ Cross-entropy in nats a token, on text it never saw:
 `python -m analysis.train_tiny --corpus DIR --out headroles/tiny`: {steps} steps in {seconds} seconds
 ({minutes:.0f} minutes) on two CPU cores.
 First random tokens of which each that has come before is said twice, then random strings that repeat themselves, both of few
-tokens before all; at last prose, with a third of the sequences still such repeats. `analysis/train_tiny.py` says the numbers
-and `analysis/tiny_text.py` how a batch is drawn. Without these lessons the heads of a model this small and this briefly trained
-stay nameless; with them, what each head does is still its own solution.
+tokens before all; then prose, with a third of the sequences still such repeats; at last prose and phrases of it that come
+again. `analysis/train_tiny.py` says the numbers and `analysis/tiny_text.py` how a batch is drawn. Without these lessons the
+heads of a model this small and this briefly trained stay nameless; with them, what each head does is still its own solution.
 
 The text is public-domain prose:
 
