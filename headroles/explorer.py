@@ -84,7 +84,6 @@ class Explorer:
         role = role or primary
         return HeadView(
             model=model,
-            prompt=prompt,
             tokens=attention.tokens,
             head=head,
             role=role,

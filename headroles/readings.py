@@ -77,7 +77,6 @@ class HeadView:
     """
 
     model: str
-    prompt: str
     tokens: tuple[str, ...]
     head: Head
     role: Role

@@ -68,7 +68,7 @@ def test_reading_again_and_again_leaves_no_hook_behind(fresh_tiny):
     assert sum(len(module._forward_hooks) for module in fresh_tiny.model.modules()) == count
 
 
-def test_a_model_without_replaceable_attention_is_refused_by_name(random_model, tiny):
+def test_a_model_without_replaceable_attention_is_refused_by_name(tiny):
     from transformers import BloomConfig, BloomForCausalLM
 
     bloom = BloomForCausalLM(BloomConfig(vocab_size=64, hidden_size=16, n_layer=2, n_head=2)).eval()

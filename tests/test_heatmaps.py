@@ -20,7 +20,6 @@ def view_of(tokens: list[str], role: str = "induction", seed: int = 0) -> HeadVi
     ids = torch.tensor([sorted(set(tokens)).index(token) for token in tokens])
     return HeadView(
         model="m",
-        prompt=" ".join(tokens),
         tokens=tuple(tokens),
         head=Head(0, 0),
         role=ROLES[role],

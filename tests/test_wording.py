@@ -21,7 +21,7 @@ def sentence(record, pattern: torch.Tensor, tokens: list[int] = TOKENS, **scores
     attention = Attention("m", tuple(tokens), tuple(map(str, tokens)), pattern[None, None])
     primary = made.primary_role(Head(0, 0))
     view = HeadView(
-        "m", "", attention.tokens, Head(0, 0), primary, primary, pattern, pattern > 2, read_head(attention, made, Head(0, 0))
+        "m", attention.tokens, Head(0, 0), primary, primary, pattern, pattern > 2, read_head(attention, made, Head(0, 0))
     )
     return describe_head(view)
 
