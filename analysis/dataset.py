@@ -13,7 +13,6 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from headroles.attention import Head
 from headroles.categories import HeadCategories, Recipe, record_file_name
 from headroles.published import RECORDS
 from headroles.roles import MEASURED_ROLES, ROLES, EntropyOfRows, Role
@@ -24,14 +23,7 @@ BEST_HEADS = 3  # a role, in the card
 DOTS_PER_INCH = 100
 CELL_INCHES = 0.24
 LONGEST_SIDE_INCHES = 11  # of the cells; above it they shrink
-# a letter beside every colour, for those who see colours otherwise; `other` has none
-LETTERS: Mapping[str, str] = MappingProxyType(
-    {"previous_token": "P", "induction": "I", "duplicate_token": "D", "positional": "F", "diffuse": "S"}
-)
 REST_COLOR = "#eeeeee"
-# where every query of the second copy has exactly one expected key
-ONE_KEY_IN_A_REPEAT = ("induction", "duplicate_token")
-
 COLUMNS: Mapping[str, tuple[pa.DataType, str]] = MappingProxyType(
     {
         "model": (pa.string(), "the Hub id, as in the JSON"),
@@ -66,7 +58,7 @@ def rows(record: HeadCategories) -> pa.Table:
     """One row for each head and measured role, by layer, head and role; see COLUMNS."""
     top_heads = {role.name: set(record.top_heads(role)) for role in MEASURED_ROLES}
     chances = {role.name: chance(role, record.recipe) for role in MEASURED_ROLES}
-    cells = [(head, role) for head in _heads(record) for role in MEASURED_ROLES]
+    cells = [(head, role) for head in record.heads() for role in MEASURED_ROLES]
     columns = {
         "model": [record.model_name] * len(cells),
         "layer": [head.layer for head, _ in cells],
@@ -94,7 +86,7 @@ def chance(role: Role, recipe: Recipe) -> float | None:
     """
     if isinstance(role.measure, EntropyOfRows):
         return 1.0
-    if role.name not in ONE_KEY_IN_A_REPEAT:
+    if not role.requires_repetition:
         return None
     second_copy = recipe.prepend_bos + recipe.repeat_length
     return fmean(1 / (query + 1) for query in range(second_copy, second_copy + recipe.repeat_length))
@@ -107,10 +99,10 @@ def role_map(record: HeadCategories) -> Figure:
     figure = Figure(figsize=(max(width, 1) + 2.7, max(height, 1.3) + 0.9), dpi=DOTS_PER_INCH, layout="constrained")
     axes = figure.add_subplot()
     axes.set_aspect("equal")
-    primary = {head: record.primary_role(head).name for head in _heads(record)}
+    primary = {head: record.primary_role(head).name for head in record.heads()}
     order = list(ROLES)
-    cells = np.array([order.index(primary[head]) for head in _heads(record)]).reshape(record.num_layers, record.num_heads)
-    colors = [role.color if role.name in LETTERS else REST_COLOR for role in ROLES.values()]
+    cells = np.array([order.index(primary[head]) for head in record.heads()]).reshape(record.num_layers, record.num_heads)
+    colors = [role.color if role.letter else REST_COLOR for role in ROLES.values()]
     edges = np.arange(record.num_heads + 1) - 0.5, np.arange(record.num_layers + 1) - 0.5
     axes.pcolormesh(
         *edges, cells, cmap=ListedColormap(colors), vmin=0, vmax=len(order) - 1, edgecolors="white", linewidth=cell * 4
@@ -120,10 +112,10 @@ def role_map(record: HeadCategories) -> Figure:
     for role, color in zip(ROLES.values(), colors):
         heads = [head for head in primary if primary[head] == role.name]
         text = role.display_name
-        if letter := LETTERS.get(role.name):
+        if role.letter:
             x, y = [head.index for head in heads], [head.layer for head in heads]
-            axes.scatter(x, y, s=(cell * 72 * 0.42) ** 2, c="white", marker=f"${letter}$", linewidths=0)
-            text = f"{letter}  {text}"
+            axes.scatter(x, y, s=(cell * 72 * 0.42) ** 2, c="white", marker=f"${role.letter}$", linewidths=0)
+            text = f"{role.letter}  {text}"
         handles.append(Patch(color=color, label=f"{text}: {len(heads)}"))
     axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, fontsize=8)
     axes.set_title(_plain(record.model_name), fontsize=9, parse_math=False)
@@ -157,10 +149,6 @@ def card(records: Sequence[HeadCategories], dataset: str) -> str:
         _how_to_add(dataset),
     )
     return "\n\n".join(sections) + "\n"
-
-
-def _heads(record: HeadCategories) -> list[Head]:
-    return [Head(layer, index) for layer in range(record.num_layers) for index in range(record.num_heads)]
 
 
 def _ticks(count: int) -> range:

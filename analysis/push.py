@@ -26,10 +26,9 @@ from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff
 
 from analysis import dataset
-from headroles.attention import Head
 from headroles.categories import MAX_RECORD_BYTES, HeadCategories, parse_record, record_file_name
 from headroles.errors import HubError, InvalidInputError, InvalidRecordError
-from headroles.hub import ANSWER_SECONDS, STALL_SECONDS, HTTPError, trouble
+from headroles.hub import ANSWER_SECONDS, STALL_SECONDS, HTTPError, no_dataset, trouble
 from headroles.published import RECORDS
 from headroles.roles import MEASURED_ROLES
 
@@ -99,7 +98,7 @@ def push(record: HeadCategories, repo: str, create_pr: bool = False, dry_run: bo
     try:
         return _Push(record, repo, create_pr, dry_run).run()
     except (GatedRepoError, RepositoryNotFoundError) as error:
-        raise HubError(f"There is no dataset {repo} on the Hub, or it is closed to the token in HF_TOKEN.") from error
+        raise no_dataset(repo) from error
     except (OfflineModeIsEnabled, LocalEntryNotFoundError) as error:
         raise HubError(f"HF_HUB_OFFLINE is set, so {record.model_name} was not pushed to {repo}.") from error
     except (HTTPError, OSError) as error:
@@ -267,8 +266,7 @@ def difference(old: HeadCategories | None, new: HeadCategories) -> list[str]:
         if before != after:
             lines.append(f"  {role.name}: {f'{before} -> ' if old else ''}{after}")
     if old is not None and _shape(old) == _shape(new):
-        heads = [Head(layer, index) for layer in range(new.num_layers) for index in range(new.num_heads)]
-        changes = [abs(new.score(role, head) - old.score(role, head)) for role in MEASURED_ROLES for head in heads]
+        changes = [abs(new.score(role, head) - old.score(role, head)) for role in MEASURED_ROLES for head in new.heads()]
         if changed := sum(change > 0 for change in changes):
             lines.append(f"  {changed} of {len(changes)} scores change, by {max(changes):.4f} at most")
     return lines

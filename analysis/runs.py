@@ -16,13 +16,14 @@ from typing import Literal
 import torch
 from tqdm import tqdm
 
-from headroles.attention import Head
 from headroles.categories import HeadCategories, read_record, record_file_name, write_record
 from headroles.errors import HeadRolesError, InvalidRecordError, ModelLoadError
 from headroles.models import LoadedModel, load_model
 from headroles.probes import Recipe, make_probes
 from headroles.registry import MODELS
+from headroles.repository import check_size, inspect
 from headroles.roles import MEASURED_ROLES, Role
+from headroles.settings import Settings
 from headroles.sweep import make_recipe, make_record
 
 MEGABYTE = 1024**2
@@ -164,7 +165,9 @@ def _run_and_send(name_or_folder: str, plan: Plan, sender: Connection) -> None:
 
 
 def _make_or_keep(name: str, source: str | Path, plan: Plan) -> tuple[Literal["written", "skipped"], HeadCategories]:
-    loaded = load_model(name, source, plan.dtype)
+    facts = inspect(source)
+    check_size(facts, Settings.from_environment().memory_bytes, plan.dtype.itemsize)  # before anything is downloaded
+    loaded = load_model(name, facts, plan.dtype)
     check_registered(loaded)
     path = plan.out / record_file_name(name)
     if not plan.again and (finished := _finished(loaded, plan.recipe, path)):
@@ -213,8 +216,7 @@ def _row(outcome: Outcome) -> tuple[str, ...]:
 def _best_head(record: HeadCategories | None, role: Role) -> str:
     if record is None:
         return "-"
-    heads = (Head(layer, index) for layer in range(record.num_layers) for index in range(record.num_heads))
-    best = max(heads, key=lambda head: record.score(role, head))
+    best = max(record.heads(), key=lambda head: record.score(role, head))
     return f"{best.label} {record.score(role, best):.3f}"
 
 

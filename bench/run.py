@@ -124,7 +124,7 @@ def _analysis_row(title: str, config: PreTrainedConfig, recipe: Recipe, rounds: 
     bridge, reader = open_bridge(lens), PatternReader(pyvene)
     contenders = {
         "lens": lambda: score_model(bridge, lens, probes),
-        "pyvene": lambda: score_here(pyvene, reader, probes),
+        "pyvene": lambda: score_here(reader, probes),
         "bare": bare_forward(config, probes),
     }
     seconds, memory = compare(contenders, rounds), peak_memory(contenders)

@@ -93,6 +93,10 @@ class HeadCategories(_Checked):
                     raise ValueError(f"top head L{top.layer}H{top.head} of {name} has another score in all_scores")
         return self
 
+    def heads(self) -> tuple[Head, ...]:
+        """All heads of the model, layer by layer."""
+        return tuple(Head(layer, index) for layer in range(self.num_layers) for index in range(self.num_heads))
+
     def score(self, role: Role, head: Head) -> float:
         """The offline score of a head in a measured role."""
         return self.all_scores[role.name][head.layer][head.index]
@@ -111,8 +115,7 @@ class HeadCategories(_Checked):
 
     def heads_without_role(self) -> tuple[Head, ...]:
         """The heads of `other`: below threshold in every role."""
-        heads = (Head(layer, index) for layer in range(self.num_layers) for index in range(self.num_heads))
-        return tuple(head for head in heads if self.primary_role(head).name == "other")
+        return tuple(head for head in self.heads() if self.primary_role(head).name == "other")
 
     def to_json(self) -> str:
         """The text that is published; `parse_record` reads it back."""

@@ -14,7 +14,7 @@ from headroles.categories import HeadCategories
 from headroles.errors import InvalidInputError, ModelLoadError, UnknownModelError
 from headroles.jobs import Job, Jobs
 from headroles.pool import ModelPool
-from headroles.readings import Analysis, HeadView, Source
+from headroles.readings import Analysis, HeadView
 from headroles.registry import EMBEDDED_MODEL, MODELS, ModelInfo, get_model_info
 from headroles.roles import Role
 from headroles.scoring import as_float_tensor, as_token_ids, read_head, read_roles
@@ -47,15 +47,15 @@ class Explorer:
         """The models that can be picked by name, in the order of the page."""
         return tuple(MODELS.values())
 
-    def prepare(self, model: str) -> Job | None:
-        """The load of a model, started or joined; None when it is in memory. The job raises as `analyze` does."""
+    def prepare(self, model: str) -> Job:
+        """The load of a model, started or joined; done when it is in memory. The job raises as `analyze` does."""
         source = self._source(model)
         self._store.refresh(model)  # so that its roles come while its weights do
-        return None if self._pool.is_loaded(model) else self._pool.prepare(model, source)
+        return self._pool.prepare(model, source)
 
     def categories(self, model: str) -> HeadCategories:
         """A model's record, checked against the model. Raises as `analyze` does."""
-        return self._use(model, lambda reader: self._record(reader)[0])
+        return self._use(model, lambda reader: self._store.find(reader.loaded)[0])
 
     def analyze(self, model: str, prompt: str) -> Analysis:
         """What every role's top heads do on a prompt.
@@ -68,7 +68,7 @@ class Explorer:
         """
 
         def work(reader: PatternReader) -> Analysis:
-            categories, source = self._record(reader)
+            categories, source = self._store.find(reader.loaded)
             attention = self._attention(reader, prompt)
             return Analysis(
                 model=model,
@@ -91,7 +91,7 @@ class Explorer:
         """
 
         def work(reader: PatternReader) -> HeadView:
-            categories, _ = self._record(reader)
+            categories, _ = self._store.find(reader.loaded)
             head.check_inside(categories.num_layers, categories.num_heads)
             attention = self._attention(reader, prompt)
             primary = categories.primary_role(head)
@@ -125,8 +125,7 @@ class Explorer:
 
     def _analyse(self, reader: PatternReader, job: Job[HeadCategories]) -> HeadCategories:
         note = f"scoring all heads of {reader.loaded.name}"
-        record = analyse_here(reader.loaded, reader, on_progress=lambda share: job.report(share, note))
-        job.report(1.0, note)
+        record = analyse_here(reader, on_progress=lambda share: job.report(share, note))
         try:
             self._store.keep(record)
         except OSError as error:
@@ -142,9 +141,6 @@ class Explorer:
 
     def _use(self, model: str, work: Callable[[PatternReader], T]) -> T:
         return self._pool.use(model, self._source(model), work)
-
-    def _record(self, reader: PatternReader) -> tuple[HeadCategories, Source]:
-        return self._store.find(reader.loaded)
 
     def _attention(self, reader: PatternReader, prompt: str) -> Attention:
         token_ids = reader.loaded.encode(prompt)

@@ -2,7 +2,7 @@
 
 from huggingface_hub.errors import HfHubHTTPError
 
-from headroles.errors import ModelLoadError
+from headroles.errors import HubError, ModelLoadError
 
 try:  # huggingface_hub 2 speaks httpx2, 1 spoke httpx
     from httpx2 import HTTPError as HTTPError
@@ -19,6 +19,10 @@ def trouble(error: Exception) -> str:
         status = error.response.status_code
         return "refuses the token in HF_TOKEN" if status == 401 else f"answers with error {status}"
     return "gives a broken answer" if isinstance(error, ValueError | KeyError) else "does not answer"
+
+
+def no_dataset(dataset: str) -> HubError:
+    return HubError(f"There is no dataset {dataset} on the Hub, or it is closed to the token in HF_TOKEN.")
 
 
 def gated(repository: str) -> ModelLoadError:

@@ -1,12 +1,13 @@
 """Work in the background that says how far it is, that several people can wait for, and that can be cancelled."""
 
+import logging
 import threading
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from headroles.errors import JobCancelledError
+from headroles.errors import HeadRolesError, JobCancelledError
 
 T = TypeVar("T")
 POLL_SECONDS = 0.2  # how soon work that waits for its turn notices that it was cancelled
@@ -105,6 +106,8 @@ class Jobs(Generic[T]):
             finally:
                 self._slots.release()
         except BaseException as error:
+            if not isinstance(error, HeadRolesError):
+                logging.getLogger(__name__).error("A bug in %s", job.key, exc_info=error)
             self._take_off(job)
             job._future.set_exception(error)
         else:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -125,7 +124,6 @@ def load_model(
     name: str,
     source: str | Path | RepositoryFacts | None = None,
     dtype: torch.dtype = torch.float32,
-    on_progress: Callable[[float], None] = lambda _: None,
 ) -> LoadedModel:
     """A model on the CPU, in eval mode, never with code or pickles from its repository.
 
@@ -133,7 +131,6 @@ def load_model(
         name: what the model is called from now on.
         source: a local folder, a hub id, or what `inspect` found there; by default the registered one.
         dtype: of the weights.
-        on_progress: gets the share of the download that is done, 0 to 1.
 
     Raises:
         UnknownModelError: when there is no source and the name is not registered, or the source does not exist.
@@ -141,7 +138,7 @@ def load_model(
         ModelLoadError: when the files are missing, broken, gated or out of reach.
     """
     source = get_model_info(name).source if source is None else source
-    folder = fetch(source if isinstance(source, RepositoryFacts) else inspect(source), on_progress)
+    folder = fetch(source if isinstance(source, RepositoryFacts) else inspect(source))
     try:
         with _READING:
             tokenizer, model = _read(folder, dtype)

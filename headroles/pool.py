@@ -94,9 +94,6 @@ class ModelPool:
         with self._changed:
             return tuple(name for name, entry in self._current.items() if entry.reader is not None)
 
-    def is_loaded(self, name: str) -> bool:
-        return name in self.loaded
-
     def prepare(self, name: str, source: str | Path) -> Job[None]:
         """Starts loading a model, or joins its load; a job that is done already when it is in memory.
 

@@ -13,7 +13,7 @@ from huggingface_hub.errors import (
 
 from headroles.categories import MAX_RECORD_BYTES, HeadCategories, read_record, record_file_name
 from headroles.errors import HubError, InvalidRecordError
-from headroles.hub import ANSWER_SECONDS, HTTPError, trouble
+from headroles.hub import ANSWER_SECONDS, HTTPError, no_dataset, trouble
 
 RECORDS = "head_categories"  # the folder of the records, one file a model
 TOGETHER = "head_categories.json"  # or all of them in one file, by model
@@ -33,7 +33,7 @@ def fetch_record(model_name: str, dataset: str, revision: str, known: str = "") 
             return None, commit
         return _record(model_name, dataset, commit), commit
     except (GatedRepoError, RepositoryNotFoundError) as error:
-        raise HubError(f"There is no dataset {dataset} on the Hub, or it is closed to the token in HF_TOKEN.") from error
+        raise no_dataset(dataset) from error
     except RevisionNotFoundError as error:
         raise HubError(f"The dataset {dataset} has no revision {revision}.") from error
     except RemoteEntryNotFoundError as error:

@@ -93,6 +93,7 @@ class Role:
     Attributes:
         name: the key in records and in the API.
         display_name, icon, description, explanation: for people; `explanation` speaks to students.
+        letter: stands for it in pictures, beside the colour, for those who see colours otherwise; empty for `other`.
         looks_at: the expected keys in words, as in "81% of its attention goes to ..."; empty for roles without.
         requires_repetition: whether only a text that repeats a token can show it; scored on such texts alone.
         why_inactive: completes "Not visible here: ..." when no query of a prompt is eligible.
@@ -111,6 +112,7 @@ class Role:
     color: str
     description: str
     explanation: str
+    letter: str = ""
     looks_at: str = ""
     requires_repetition: bool = False
     why_inactive: str = ""
@@ -188,6 +190,7 @@ _ALL = (
         display_name="Previous Token",
         icon="arrow-left",
         color="#0072b2",
+        letter="P",
         description="Looks at the token right before.",
         explanation=(
             "From every token, this head looks one step back. That tells each position what came just before it, "
@@ -206,6 +209,7 @@ _ALL = (
         display_name="Induction",
         icon="repeat",
         color="#d55e00",
+        letter="I",
         description="Finds an earlier copy of the current token and looks at what came next.",
         explanation=(
             "When a token has occurred before, this head looks at the token that followed it then. So the model can "
@@ -224,6 +228,7 @@ _ALL = (
         display_name="Duplicate Token",
         icon="copy",
         color="#009e73",
+        letter="D",
         description="Looks back at earlier copies of the current token.",
         explanation=(
             "When a token has occurred before, this head looks straight at the earlier copy. It notices that something "
@@ -244,6 +249,7 @@ _ALL = (
         display_name="First Token",
         icon="anchor",
         color="#cc79a7",
+        letter="F",
         description="Keeps its attention on the first token of the text.",
         explanation=(
             "Attention must always add up to 1, so a head with nothing to do has to put it somewhere. Many heads rest it on the "
@@ -261,6 +267,7 @@ _ALL = (
         display_name="Diffuse",
         icon="grid",
         color="#e69f00",
+        letter="S",
         description="Spreads its attention evenly over many tokens.",
         explanation=(
             "This head looks at everything a little and at nothing in particular, like taking the average of the whole "

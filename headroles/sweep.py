@@ -46,7 +46,6 @@ class Sweep:
 
 
 def analyse_here(
-    loaded: LoadedModel,
     reader: PatternReader,
     recipe: Recipe | None = None,
     on_progress: Callable[[float], None] = lambda _: None,
@@ -57,20 +56,19 @@ def analyse_here(
         on_progress: called before each forward and after the last with the share of texts done, 0 to 1; what it raises ends
             the analysis.
     """
-    recipe = recipe or Recipe()
+    recipe, loaded = recipe or Recipe(), reader.loaded
     probes = list(make_probes(loaded, recipe, _fitting_batch(loaded, recipe)))
-    return make_record(loaded, score_here(loaded, reader, probes, on_progress), recipe)
+    return make_record(loaded, score_here(reader, probes, on_progress), recipe)
 
 
 def score_here(
-    loaded: LoadedModel,
     reader: PatternReader,
     probes: Sequence[Probe],
     on_progress: Callable[[float], None] = lambda _: None,
 ) -> dict[str, Float[Tensor, "layer head"]]:
     """Every measured role's score of every head through PyVene: the mean over the probes that score it, on the CPU."""
     texts, done = sum(len(probe.token_ids) for probe in probes), 0
-    sweep = Sweep(loaded)
+    sweep = Sweep(reader.loaded)
     for probe in probes:
         on_progress(done / texts)
         for layer, patterns in enumerate(reader.read_layers(probe.token_ids)):

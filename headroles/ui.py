@@ -238,10 +238,8 @@ def add_api(explorer: Explorer) -> None:
     publish("pattern", pattern)
 
 
-async def follow(job: Job | None) -> AsyncIterator[str]:
+async def follow(job: Job) -> AsyncIterator[str]:
     """A job's progress as HTML until it is done, with the time that is left; raises what the job raises."""
-    if job is None:
-        return
     started = time.monotonic()
     while not job.is_done:
         yield render_progress(job.progress, time.monotonic() - started)

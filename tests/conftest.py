@@ -49,6 +49,15 @@ def _cell(value: object) -> str:
     return f"{value:.2g}" if isinstance(value, float) else str(value)
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """Two threads make small models no faster, and far slower where something else wants the second core."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def explorer() -> Explorer:
     return Explorer()

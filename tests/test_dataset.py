@@ -12,7 +12,6 @@ from PIL import Image
 from analysis.dataset import (
     CELL_INCHES,
     COLUMNS,
-    LETTERS,
     card,
     chance,
     picture_path,
@@ -93,8 +92,10 @@ def test_chance_counts_the_bos_and_is_not_made_up():
 
 
 def test_every_measured_role_has_a_letter_of_its_own():
-    assert set(LETTERS) == {role.name for role in MEASURED_ROLES}
-    assert len(set(LETTERS.values())) == len(LETTERS)
+    letters = [role.letter for role in MEASURED_ROLES]
+    assert all(len(letter) == 1 for letter in letters)
+    assert len(set(letters)) == len(letters)
+    assert ROLES["other"].letter == ""
 
 
 def test_a_cell_has_the_colour_of_what_its_head_mainly_does(record):
@@ -106,7 +107,7 @@ def test_a_cell_has_the_colour_of_what_its_head_mainly_does(record):
         for index in range(record.num_heads):
             x, y = axes.transData.transform((index - 0.35, layer - 0.35))
             role = record.primary_role(Head(layer, index))
-            wanted = role.color if role.name in LETTERS else "#eeeeee"
+            wanted = role.color if role.letter else "#eeeeee"
             assert "#{:02x}{:02x}{:02x}".format(*image.getpixel((round(x), image.height - 1 - round(y)))) == wanted
 
 

@@ -332,7 +332,7 @@ def test_only_the_files_that_are_needed_are_downloaded_and_only_once(hub, folder
     assert hub.count("^GET /org/m/resolve") == len(TOP_LEVEL)
     hub.requests.clear()
     shares = []
-    load_model("m", "org/m", on_progress=shares.append)
+    fetch(inspect("org/m"), shares.append)
     assert hub.requests == ["GET /api/models/org/m/revision/main"]
     assert shares == [1.0]
 
@@ -341,7 +341,7 @@ def test_progress_only_grows_and_ends_at_one(hub, folder, monkeypatch):
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 2**16)
     hub.add("org/m", folder)
     shares = []
-    load_model("m", "org/m", on_progress=shares.append)
+    fetch(inspect("org/m"), shares.append)
     assert shares == sorted(shares)
     assert sum(0.1 < share < 0.9 for share in shares) > 5
     assert shares[-1] == 1.0
@@ -358,7 +358,7 @@ def test_a_cancelled_download_stops_and_can_be_taken_up_again(hub, folder, monke
             raise JobCancelledError("stopped")
 
     with pytest.raises(JobCancelledError):
-        load_model("m", "org/m", on_progress=cancel)
+        fetch(inspect("org/m"), cancel)
     assert max(shares) < 0.6
     hub.faults["."] = 503
     with pytest.raises(ModelLoadError, match="is not on this machine"):  # not half of it
@@ -378,7 +378,7 @@ def test_a_new_version_that_did_not_arrive_leaves_the_last_one_usable(hub, saved
         raise JobCancelledError("stopped")
 
     with pytest.raises(JobCancelledError):
-        load_model("m", "org/m", on_progress=cancel)
+        fetch(inspect("org/m"), cancel)
     hub.faults["."] = 503
     assert load_model("m", "org/m").revision == commit_of(saved)
     hub.faults.clear()
@@ -456,11 +456,13 @@ def test_weights_that_were_cut_off_on_this_disk_are_downloaded_again(hub, folder
 
 SCRIPT = """
 import json
+from headroles.download import fetch
 from headroles.models import load_model
 from headroles.repository import inspect
 for _ in range(2):
     facts, shares = inspect("org/m"), []
-    loaded = load_model("m", facts, on_progress=shares.append)
+    fetch(facts, shares.append)
+    loaded = load_model("m", facts)
     ids = loaded.encode("The king")
     print(json.dumps([loaded.revision, facts.folder is None, shares[-1:], len(loaded.token_texts(ids))]), flush=True)
     input()

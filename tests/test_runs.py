@@ -25,15 +25,7 @@ from tests.architectures import build
 
 SMALL = Recipe(repeated_sequences=3, repeat_length=12, sentences=2)
 SMALL_OPTIONS = ["--repeated-sequences", "3", "--repeat-length", "12", "--sentences", "2"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Two threads make models this small no faster, and far slower where something else wants the second core."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
@@ -288,6 +280,15 @@ def test_cuda_gives_the_scores_of_the_cpu_and_says_what_memory_it_took_there(tmp
     for name, table_ in cpu.record.all_scores.items():
         torch.testing.assert_close(torch.tensor(cuda.record.all_scores[name]), torch.tensor(table_), atol=1e-3, rtol=0)
     assert load_model(EMBEDDED_MODEL).memory_bytes < cuda.peak_bytes < cpu.peak_bytes
+
+
+def test_a_model_that_is_too_large_for_the_machine_is_a_failed_row_before_its_weights_are_read(
+    folder, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("HEADROLES_MEMORY_GB", "0.0005")
+    monkeypatch.setattr("analysis.runs.load_model", lambda *_: pytest.fail("it was loaded"))
+    assert main([str(folder), "--out", str(tmp_path / "out")]) == 1
+    assert "GB of memory with 4 bytes each; at most 0.0 GB are allowed here" in capsys.readouterr().out
 
 
 def test_help_has_a_line_for_every_option_and_the_exit_codes(capsys, monkeypatch):

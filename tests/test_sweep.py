@@ -23,19 +23,11 @@ from tests.conftest import random_attention, uniform_attention
 # the repeat distance of 20 and all sentences exceed the windows of 12 that some of the architectures have
 SMALL = Recipe(repeated_sequences=5, repeat_length=20, sentences=4)
 WINDOWED = ("gemma2", "gemma3_text", "mistral", "phi3", "gpt_neo")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Two threads make models this small no faster, and far slower where something else wants the second core."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def here(loaded: LoadedModel, **options) -> HeadCategories:
-    return analyse_here(loaded, PatternReader(loaded), SMALL, **options)
+    return analyse_here(PatternReader(loaded), SMALL, **options)
 
 
 def through_transformer_lens(loaded: LoadedModel) -> HeadCategories:
@@ -89,7 +81,7 @@ def test_a_record_is_the_mean_over_texts_read_one_at_a_time_without_padding(arch
             ]
             for role in probe.roles:
                 values[role.name].append(torch.stack([layer[role.name].values[0] for layer in layers]))
-    record = analyse_here(loaded, reader, SMALL)
+    record = analyse_here(reader, SMALL)
     for name, each in values.items():
         torch.testing.assert_close(torch.tensor(record.all_scores[name]), torch.stack(each).mean(0), atol=1e-5, rtol=0)
 
@@ -111,9 +103,9 @@ def test_what_on_progress_raises_ends_the_analysis(random_model):
         if share > 0:
             raise JobCancelledError("stop")
 
-    counting = SimpleNamespace(read_layers=lambda ids: read.append(ids) or reader.read_layers(ids))
+    counting = SimpleNamespace(loaded=loaded, read_layers=lambda ids: read.append(ids) or reader.read_layers(ids))
     with pytest.raises(JobCancelledError):
-        analyse_here(loaded, counting, SMALL, cancel)
+        analyse_here(counting, SMALL, cancel)
     assert len(read) == 1
     assert not loaded.lock.locked()
 
@@ -122,8 +114,8 @@ def batches(loaded: LoadedModel, recipe: Recipe = SMALL) -> list[tuple[int, ...]
     """The shapes of the token ids of each forward."""
     reader = PatternReader(loaded)
     shapes = []
-    spying = SimpleNamespace(read_layers=lambda ids: shapes.append(tuple(ids.shape)) or reader.read_layers(ids))
-    analyse_here(loaded, spying, recipe)
+    spying = SimpleNamespace(loaded=loaded, read_layers=lambda ids: shapes.append(tuple(ids.shape)) or reader.read_layers(ids))
+    analyse_here(spying, recipe)
     return shapes
 
 
@@ -165,7 +157,7 @@ def test_bfloat16_patterns_are_summed_in_float32(random_model):
         layers = torch.stack(reader.read_layers(probe.token_ids), dim=1).double()
         for name, measured in measure_heads(layers, probe.token_ids, probe.lengths, probe.roles).items():
             exact[name] += measured.values.unbind(0)
-    record = analyse_here(loaded, reader, SMALL)
+    record = analyse_here(reader, SMALL)
     assert record.recipe.dtype == "bfloat16"
     for name, values in exact.items():
         mean = torch.stack(values).mean(0)
@@ -222,7 +214,7 @@ def test_a_model_that_reads_too_little_is_refused(random_model):
     reader = PatternReader(loaded)
     loaded.model.config.n_positions = 12
     with pytest.raises(InvalidInputError, match="random-gpt2 reads 12 tokens"):
-        analyse_here(loaded, reader, SMALL)
+        analyse_here(reader, SMALL)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
