@@ -14,10 +14,10 @@ from headroles.categories import HeadCategories
 from headroles.errors import InvalidInputError, ModelLoadError, UnknownModelError
 from headroles.jobs import Job, Jobs
 from headroles.pool import ModelPool
-from headroles.readings import Analysis, HeadView
+from headroles.readings import Analysis, HeadView, Source
 from headroles.registry import EMBEDDED_MODEL, MODELS, ModelInfo, get_model_info
 from headroles.roles import Role
-from headroles.scoring import as_float_tensor, as_token_ids, read_head, read_roles
+from headroles.scoring import as_float_tensor, as_token_ids, read_head, read_heads, read_roles
 from headroles.settings import Settings
 from headroles.store import RecordStore, load_head_categories
 from headroles.sweep import analyse_here
@@ -69,16 +69,7 @@ class Explorer:
 
         def work(reader: PatternReader) -> Analysis:
             categories, source = self._store.find(reader.loaded)
-            attention = self._attention(reader, prompt)
-            return Analysis(
-                model=model,
-                prompt=prompt,
-                tokens=attention.tokens,
-                source=source,
-                num_layers=attention.num_layers,
-                num_heads=attention.num_heads,
-                roles=read_roles(attention, categories),
-            )
+            return _analysis(prompt, self._attention(reader, prompt), categories, source)
 
         return self._use(model, work)
 
@@ -155,6 +146,20 @@ class Explorer:
         return attention
 
 
+def _analysis(prompt: str, attention: Attention, categories: HeadCategories, source: Source) -> Analysis:
+    heads = read_heads(attention, categories)
+    return Analysis(
+        model=attention.model,
+        prompt=prompt,
+        tokens=attention.tokens,
+        source=source,
+        num_layers=attention.num_layers,
+        num_heads=attention.num_heads,
+        roles=read_roles(heads, categories),
+        heads=heads,
+    )
+
+
 def get_active_head_summary(activation_data: Attention | Mapping, model_name: str) -> Summary:
     """What the top heads of each role do on a prompt, in plain Python types.
 
@@ -170,7 +175,7 @@ def get_active_head_summary(activation_data: Attention | Mapping, model_name: st
         InvalidInputError: names what is wrong with the data.
         NoHeadCategoriesError, InvalidRecordError: when the model has no record, or the patterns do not fit it.
     """
-    attention = _as_attention(activation_data, model_name)
+    attention, categories = _as_attention(activation_data, model_name), load_head_categories(model_name)
     return {
         reading.role.name: [
             {
@@ -182,7 +187,7 @@ def get_active_head_summary(activation_data: Attention | Mapping, model_name: st
             }
             for head in reading.heads
         ]
-        for reading in read_roles(attention, load_head_categories(model_name))
+        for reading in read_roles(read_heads(attention, categories), categories)
     }
 
 

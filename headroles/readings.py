@@ -43,6 +43,47 @@ class RoleReading:
         return any(head.is_active for head in self.heads)
 
 
+Cells = tuple[tuple[float, ...], ...]  # [layer][head]
+
+
+@dataclass(frozen=True)
+class HeadTable:
+    """Every head of a model on one prompt, each table by role name, for the measured roles.
+
+    Attributes:
+        scores, activations: 0 to 1.
+        chances: of each layer, since a sliding window changes what a uniform head would get.
+        active: whether the head plays the role here.
+        applicable: whether the prompt has a query at which the role can show.
+        primary: what each head mainly does in this model, [layer][head].
+    """
+
+    scores: Mapping[str, Cells]
+    activations: Mapping[str, Cells]
+    chances: Mapping[str, tuple[float, ...]]
+    active: Mapping[str, tuple[tuple[bool, ...], ...]]
+    applicable: Mapping[str, bool]
+    primary: tuple[tuple[Role, ...], ...]
+
+    def heads(self) -> tuple[Head, ...]:
+        """All heads of the model, layer by layer."""
+        return tuple(Head(layer, index) for layer, row in enumerate(self.primary) for index in range(len(row)))
+
+    def primary_role(self, head: Head) -> Role:
+        """What a head mainly does in this model."""
+        return self.primary[head.layer][head.index]
+
+    def reading(self, role: Role, head: Head) -> HeadReading:
+        """One head in one measured role."""
+        return HeadReading(
+            head=head,
+            score=self.scores[role.name][head.layer][head.index],
+            activation=self.activations[role.name][head.layer][head.index],
+            chance=self.chances[role.name][head.layer],
+            is_active=self.active[role.name][head.layer][head.index],
+        )
+
+
 @dataclass(frozen=True)
 class Source:
     """Where the offline scores came from, when they were measured, and on which revision of the model.
@@ -66,7 +107,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Analysis:
-    """Everything that panel, API and exports need of one prompt on one model; `roles` in the order of ROLES."""
+    """Everything that panel, map, API and exports need of one prompt on one model; `roles` in the order of ROLES."""
 
     model: str
     prompt: str
@@ -75,6 +116,7 @@ class Analysis:
     num_layers: int
     num_heads: int
     roles: tuple[RoleReading, ...]
+    heads: HeadTable
 
     def role(self, name: str) -> RoleReading:
         """The reading of the role of that name."""

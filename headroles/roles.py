@@ -3,6 +3,7 @@
 Offline analysis and run-time verification both call `Role.measure`, so they cannot disagree.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from headroles.errors import InvalidInputError
 
+Shape = tuple[tuple[float, float], ...]
 ExpectedKeys = Callable[[Int[Tensor, "batch query"]], Bool[Tensor, "batch query key"]]
 
 
@@ -93,7 +95,8 @@ class Role:
     Attributes:
         name: the key in records and in the API.
         display_name, icon, description, explanation: for people; `explanation` speaks to students.
-        letter: stands for it in pictures, beside the colour, for those who see colours otherwise; empty for `other`.
+        shape: stands for it in pictures, beside the colour, for those who see colours otherwise: a polygon in a unit square,
+            points (x, y) with y downwards.
         looks_at: the expected keys in words, as in "81% of its attention goes to ..."; empty for roles without.
         requires_repetition: whether only a text that repeats a token can show it; scored on such texts alone.
         why_inactive: completes "Not visible here: ..." when no query of a prompt is eligible.
@@ -110,9 +113,9 @@ class Role:
     display_name: str
     icon: str
     color: str
+    shape: Shape
     description: str
     explanation: str
-    letter: str = ""
     looks_at: str = ""
     requires_repetition: bool = False
     why_inactive: str = ""
@@ -180,6 +183,17 @@ def _mean(total: Float[Tensor, "batch *heads"], count: Int[Tensor, " batch"]) ->
     return (total / count.clamp(min=1).to(total.dtype).view(shape)).clamp(0, 1)
 
 
+def _circle(radius: float) -> Shape:
+    angles = [math.tau * corner / 24 for corner in range(24)]
+    return tuple((round(0.5 + radius * math.cos(angle), 3), round(0.5 + radius * math.sin(angle), 3)) for angle in angles)
+
+
+def _plus(arm: float) -> Shape:
+    """A cross whose arms leave `arm` free on both sides."""
+    a, b = arm, 1 - arm
+    return ((a, 0), (b, 0), (b, a), (1, a), (1, b), (b, b), (b, 1), (a, 1), (a, b), (0, b), (0, a), (a, a))
+
+
 def _at_least_float32(patterns: Float[Tensor, "batch *heads query key"]) -> Float[Tensor, "batch *heads query key"]:
     return patterns if patterns.dtype == torch.float64 else patterns.float()
 
@@ -190,7 +204,7 @@ _ALL = (
         display_name="Previous Token",
         icon="arrow-left",
         color="#0072b2",
-        letter="P",
+        shape=((0, 0.5), (1, 0), (1, 1)),
         description="Looks at the token right before.",
         explanation=(
             "From every token, this head looks one step back. That tells each position what came just before it, "
@@ -209,7 +223,7 @@ _ALL = (
         display_name="Induction",
         icon="repeat",
         color="#d55e00",
-        letter="I",
+        shape=_circle(0.5),
         description="Finds an earlier copy of the current token and looks at what came next.",
         explanation=(
             "When a token has occurred before, this head looks at the token that followed it then. So the model can "
@@ -228,7 +242,7 @@ _ALL = (
         display_name="Duplicate Token",
         icon="copy",
         color="#009e73",
-        letter="D",
+        shape=((0.06, 0.06), (0.94, 0.06), (0.94, 0.94), (0.06, 0.94)),
         description="Looks back at earlier copies of the current token.",
         explanation=(
             "When a token has occurred before, this head looks straight at the earlier copy. It notices that something "
@@ -249,7 +263,7 @@ _ALL = (
         display_name="First Token",
         icon="anchor",
         color="#cc79a7",
-        letter="F",
+        shape=((0.5, 0), (1, 0.5), (0.5, 1), (0, 0.5)),
         description="Keeps its attention on the first token of the text.",
         explanation=(
             "Attention must always add up to 1, so a head with nothing to do has to put it somewhere. Many heads rest it on the "
@@ -267,7 +281,7 @@ _ALL = (
         display_name="Diffuse",
         icon="grid",
         color="#e69f00",
-        letter="S",
+        shape=_plus(0.3),
         description="Spreads its attention evenly over many tokens.",
         explanation=(
             "This head looks at everything a little and at nothing in particular, like taking the average of the whole "
@@ -287,6 +301,7 @@ _ALL = (
         display_name="Other",
         icon="circle-question",
         color="#777777",
+        shape=_circle(0.2),
         description="Reaches the threshold of none of the other roles.",
         explanation=(
             "Most heads have no simple name. They may follow grammar, join the pieces of a word, or do several small things "

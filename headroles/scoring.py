@@ -1,6 +1,7 @@
 """Scores of all heads for all roles in one pass, and what they say of one prompt."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from headroles.attention import Attention, Head, check_patterns
 from headroles.categories import HeadCategories
 from headroles.errors import InvalidInputError, InvalidRecordError
-from headroles.readings import HeadReading, RoleReading
+from headroles.readings import HeadReading, HeadTable, RoleReading
 from headroles.roles import MEASURED_ROLES, ROLES, Measurement, Role, get_role
 
 Numbers = Tensor | np.ndarray | Sequence
@@ -54,25 +55,48 @@ def active_heads(role: Role, measured: Measurement) -> Bool[Tensor, "batch *head
     return applicable & (measured.values - chance >= role.active_threshold * (1 - chance)) & (chance < 1)
 
 
-def read_roles(attention: Attention, categories: HeadCategories) -> tuple[RoleReading, ...]:
-    """What each role's top heads do on one prompt, in the order of ROLES.
+def read_heads(attention: Attention, categories: HeadCategories) -> HeadTable:
+    """What every head of the model does on one prompt, in every measured role.
 
     Raises:
         InvalidRecordError: when the record belongs to a model of another shape.
     """
     check_fit(attention, categories)
     measured = _measure_windows(attention)
+    windows = [attention.window(layer) for layer in range(attention.num_layers)]
+
+    def cells(role: Role, of: Callable[[Measurement], Tensor]) -> tuple[tuple, ...]:
+        """[layer][head], each layer from what was measured under its own window."""
+        tables = {window: of(under[role.name])[0].tolist() for window, under in measured.items()}
+        return tuple(tuple(tables[window][layer]) for layer, window in enumerate(windows))
+
+    return HeadTable(
+        scores={role.name: tuple(map(tuple, categories.all_scores[role.name])) for role in MEASURED_ROLES},
+        activations={role.name: cells(role, lambda measurement: measurement.values) for role in MEASURED_ROLES},
+        chances={
+            role.name: tuple(float(measured[window][role.name].chance[0]) for window in windows) for role in MEASURED_ROLES
+        },
+        active={role.name: cells(role, partial(active_heads, role)) for role in MEASURED_ROLES},
+        applicable={
+            role.name: any(bool(under[role.name].eligible[0] > 0) for under in measured.values()) for role in MEASURED_ROLES
+        },
+        primary=tuple(
+            tuple(categories.primary_role(Head(layer, index)) for index in range(categories.num_heads))
+            for layer in range(categories.num_layers)
+        ),
+    )
+
+
+def read_roles(heads: HeadTable, categories: HeadCategories) -> tuple[RoleReading, ...]:
+    """What each role's top heads do on one prompt, in the order of ROLES."""
     readings = []
     for role in ROLES.values():
         if role.measure is None:
             readings.append(_left_over(role, categories))
             continue
-        heads = tuple(
-            _head_reading(role, head, measured[attention.window(head.layer)][role.name], categories)
-            for head in categories.top_heads(role)
-        )
-        applicable = any(bool(under[role.name].eligible[0] > 0) for under in measured.values())
-        readings.append(RoleReading(role, applicable, _reason(role, applicable, heads), heads))
+        applicable = heads.applicable[role.name]
+        top = tuple(heads.reading(role, head) for head in categories.top_heads(role))
+        readings.append(RoleReading(role, applicable, _reason(role, applicable, top), top))
     return tuple(readings)
 
 
@@ -85,7 +109,16 @@ def read_head(attention: Attention, categories: HeadCategories, head: Head) -> d
     """
     check_fit(attention, categories)
     measured = _measure(attention.pattern(head)[None, None], attention.token_ids, attention.window(head.layer))
-    return {role.name: _head_reading(role, head, measured[role.name], categories, place=(0, 0)) for role in MEASURED_ROLES}
+    return {
+        role.name: HeadReading(
+            head=head,
+            score=categories.score(role, head),
+            activation=float(measured[role.name].values),
+            chance=float(measured[role.name].chance),
+            is_active=bool(active_heads(role, measured[role.name])),
+        )
+        for role in MEASURED_ROLES
+    }
 
 
 def verify_head_activation(
@@ -137,23 +170,6 @@ def _measure_windows(attention: Attention) -> dict[int | None, dict[str, Measure
     """All layers measured under each window that the model has on this prompt: one, unless windows are shorter than it."""
     windows = {attention.window(layer) for layer in range(attention.num_layers)}
     return {window: _measure(attention.patterns, attention.token_ids, window) for window in windows}
-
-
-def _head_reading(
-    role: Role,
-    head: Head,
-    measured: Measurement,
-    categories: HeadCategories,
-    place: tuple[int, int] | None = None,
-) -> HeadReading:
-    layer, index = place or (head.layer, head.index)
-    return HeadReading(
-        head=head,
-        score=categories.score(role, head),
-        activation=float(measured.values[0, layer, index]),
-        chance=float(measured.chance[0]),
-        is_active=bool(active_heads(role, measured)[0, layer, index]),
-    )
 
 
 def _reason(role: Role, applicable: bool, heads: tuple[HeadReading, ...]) -> str:

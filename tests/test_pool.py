@@ -150,14 +150,14 @@ def test_a_model_is_loaded_once_for_all_who_want_it(world):
     pool, gate = world.pool(100), world.gate(load_of="a")
     wanted = [world.threads.submit(use, pool, "a") for _ in range(8)]
     assert gate.reached.wait(SOON)
-    assert not pool.is_loaded("a")
+    assert "a" not in pool.loaded
     job = pool.prepare("a", "a")
     gate.opened.set()
     assert [future.result(SOON) for future in wanted] == ["a"] * 8
     assert job.result(SOON) is None
     assert world.loads == ["a"]
     assert pool.prepare("a", "a").is_done
-    assert pool.is_loaded("a")
+    assert "a" in pool.loaded
 
 
 def test_nobody_waits_for_a_slow_a_failing_or_a_huge_model(world):

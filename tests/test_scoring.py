@@ -12,7 +12,7 @@ from headroles.capture import PatternReader
 from headroles.errors import InvalidInputError, InvalidRecordError
 from headroles.probes import Recipe, repeated_sequences
 from headroles.roles import MEASURED_ROLES, ROLES
-from headroles.scoring import active_heads, measure_heads, read_head, read_roles, verify_head_activation
+from headroles.scoring import active_heads, measure_heads, read_head, read_heads, read_roles, verify_head_activation
 from tests.conftest import REPEATING, ExactTokens, random_attention, uniform_attention
 
 BUILT_IN = {"previous_token": "previous_token_head", "induction": "induction_head", "duplicate_token": "duplicate_token_head"}
@@ -117,7 +117,7 @@ def test_a_head_with_one_strong_peak_is_not_diffuse():
 def test_a_role_that_the_text_gives_no_occasion_for_is_not_applicable_and_says_why(record):
     shape = (record.num_layers, record.num_heads)
     attention = Attention("m", tuple(range(9)), tuple("abcdefghi"), random_attention(*shape, length=9))
-    readings = {reading.role.name: reading for reading in read_roles(attention, record)}
+    readings = {reading.role.name: reading for reading in read_roles(read_heads(attention, record), record)}
     induction = readings["induction"]
     assert not induction.applicable
     assert not induction.is_active
@@ -131,15 +131,15 @@ def test_one_head_reads_as_it_does_among_all(record):
     attention = Attention(
         "m", (1, 2, 3, 1, 2, 3), tuple("abcabc"), random_attention(record.num_layers, record.num_heads, length=6)
     )
-    for reading in read_roles(attention, record):
-        for head in reading.heads:
-            assert read_head(attention, record, head.head)[reading.role.name] == head
+    table = read_heads(attention, record)
+    for head in record.heads():
+        assert read_head(attention, record, head) == {role.name: table.reading(role, head) for role in MEASURED_ROLES}
 
 
 def test_a_record_of_another_shape_is_refused(record):
     attention = Attention("gpt9", (1, 2, 3), tuple("abc"), random_attention(2, 2, length=3))
     with pytest.raises(InvalidRecordError, match="4 layers x 8 heads, but gpt9 has 2 x 2"):
-        read_roles(attention, record)
+        read_heads(attention, record)
 
 
 @pytest.mark.parametrize("form", [torch.Tensor.numpy, torch.Tensor.tolist, torch.clone], ids=["array", "lists", "tensor"])

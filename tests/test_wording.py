@@ -107,6 +107,6 @@ def test_progress_in_words_guesses_the_rest_once_there_is_something_to_go_by(fra
     ],
 )
 def test_where_roles_come_from_is_said_with_their_age_and_what_keeps_newer_ones_away(source, words):
-    said = describe_source(Analysis("m", "p", ("p",), source, 1, 1, ()))
+    said = describe_source(Analysis("m", "p", ("p",), source, 1, 1, (), None))
     assert words in said
     assert said.endswith(source.note)
