@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
+# the accessibility checks; where there is no npm they are skipped
+AXE := tests/browser/node_modules/axe-core/axe.min.js
+
 .PHONY: demo test check bench pictures deploy clean
 .DEFAULT_GOAL := demo
 
@@ -10,7 +13,7 @@ demo: $(VENV)/.run-time
 	$(BIN)/python app.py
 
 # two at once: half of the time is waiting, for servers, browsers and timeouts
-test: $(VENV)/.development
+test: $(VENV)/.development $(AXE)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/.development
@@ -27,6 +30,9 @@ pictures: $(VENV)/.development
 # make deploy SPACE=organisation/name [DATASET=organisation/name], with HF_TOKEN set
 deploy: $(VENV)/.run-time
 	$(BIN)/python -m analysis.deploy $(if $(SPACE),$(SPACE),$(error say where: make deploy SPACE=organisation/name)) $(if $(DATASET),--dataset $(DATASET))
+
+$(AXE): tests/browser/package.json
+	if command -v npm >/dev/null; then npm install --prefix tests/browser --no-package-lock --no-audit --no-fund --ignore-scripts && touch $@; fi
 
 clean:
 	rm -rf $(VENV)

@@ -1,22 +1,29 @@
 """The Space's entry: settings from the environment, build, launch."""
 
 import os
+import sys
 
-from gradio.themes import Soft
-
+from headroles.errors import InvalidInputError
 from headroles.explorer import Explorer
+from headroles.limits import events_at_once
 from headroles.settings import Settings
-from headroles.ui import ASSETS, build_app
+from headroles.ui import STYLES, THEME, build_app
 
-app = build_app(Explorer(Settings.from_environment()))
+try:
+    settings = Settings.from_environment()
+except InvalidInputError as error:
+    sys.exit(str(error))
+app = build_app(Explorer(settings))
 
 if __name__ == "__main__":
     app.launch(
         server_name=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),
-        theme=Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
-        css_paths=ASSETS / "panel.css",
+        theme=THEME,
+        css_paths=STYLES,
         footer_links=["api", "gradio", "settings"],
         run_history=False,
         show_error=False,
         ssr_mode=False,
+        max_threads=events_at_once(settings),
+        mcp_server=settings.mcp,
     )

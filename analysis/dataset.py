@@ -6,24 +6,19 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from types import MappingProxyType
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 
+from headroles.attention import Head
 from headroles.categories import HeadCategories, Recipe, record_file_name
+from headroles.heatmaps import map_figure, to_png
 from headroles.published import RECORDS
-from headroles.roles import MEASURED_ROLES, ROLES, EntropyOfRows, Role
+from headroles.roles import MEASURED_ROLES, EntropyOfRows, Role
 
 CARD = "README.md"
 LICENSE = "apache-2.0"
 BEST_HEADS = 3  # a role, in the card
-DOTS_PER_INCH = 100
-CELL_INCHES = 0.24
-LONGEST_SIDE_INCHES = 11  # of the cells; above it they shrink
-REST_COLOR = "#eeeeee"
 COLUMNS: Mapping[str, tuple[pa.DataType, str]] = MappingProxyType(
     {
         "model": (pa.string(), "the Hub id, as in the JSON"),
@@ -93,47 +88,16 @@ def chance(role: Role, recipe: Recipe) -> float | None:
 
 
 def role_map(record: HeadCategories) -> Figure:
-    """Layers down, heads across: each cell has the colour and the letter of what the head mainly does."""
-    cell = min(CELL_INCHES, LONGEST_SIDE_INCHES / max(record.num_layers, record.num_heads))
-    width, height = record.num_heads * cell, record.num_layers * cell
-    figure = Figure(figsize=(max(width, 1) + 2.7, max(height, 1.3) + 0.9), dpi=DOTS_PER_INCH, layout="constrained")
-    axes = figure.add_subplot()
-    axes.set_aspect("equal")
-    primary = {head: record.primary_role(head).name for head in record.heads()}
-    order = list(ROLES)
-    cells = np.array([order.index(primary[head]) for head in record.heads()]).reshape(record.num_layers, record.num_heads)
-    colors = [role.color if role.letter else REST_COLOR for role in ROLES.values()]
-    edges = np.arange(record.num_heads + 1) - 0.5, np.arange(record.num_layers + 1) - 0.5
-    axes.pcolormesh(
-        *edges, cells, cmap=ListedColormap(colors), vmin=0, vmax=len(order) - 1, edgecolors="white", linewidth=cell * 4
-    )
-    axes.invert_yaxis()
-    handles = []
-    for role, color in zip(ROLES.values(), colors):
-        heads = [head for head in primary if primary[head] == role.name]
-        text = role.display_name
-        if role.letter:
-            x, y = [head.index for head in heads], [head.layer for head in heads]
-            axes.scatter(x, y, s=(cell * 72 * 0.42) ** 2, c="white", marker=f"${role.letter}$", linewidths=0)
-            text = f"{role.letter}  {text}"
-        handles.append(Patch(color=color, label=f"{text}: {len(heads)}"))
-    axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, fontsize=8)
-    axes.set_title(_plain(record.model_name), fontsize=9, parse_math=False)
-    axes.set_xlabel("head", fontsize=8)
-    axes.set_ylabel("layer", fontsize=8)
-    axes.set_xticks(_ticks(record.num_heads))
-    axes.set_yticks(_ticks(record.num_layers))
-    axes.tick_params(length=2, labelsize=7)
-    axes.spines[:].set_visible(False)
-    return figure
+    """Layers down, heads across: each cell has the colour and the shape of what the head mainly does."""
+    primary = [
+        [record.primary_role(Head(layer, index)) for index in range(record.num_heads)] for layer in range(record.num_layers)
+    ]
+    return map_figure(_plain(record.model_name), primary)
 
 
 def to_picture(record: HeadCategories) -> bytes:
-    """The role map as a PNG file."""
-    buffer = io.BytesIO()
-    # without the version of matplotlib, so that the same record gives the same file
-    role_map(record).savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    """The role map as a PNG file; the same record gives the same file."""
+    return to_png(role_map(record))
 
 
 def card(records: Sequence[HeadCategories], dataset: str) -> str:
@@ -149,10 +113,6 @@ def card(records: Sequence[HeadCategories], dataset: str) -> str:
         _how_to_add(dataset),
     )
     return "\n\n".join(sections) + "\n"
-
-
-def _ticks(count: int) -> range:
-    return range(0, count, -(-count // 24))
 
 
 def _front_matter() -> str:

@@ -10,7 +10,7 @@ import contextlib
 import io
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from typing import cast
 from weakref import WeakValueDictionary
@@ -95,6 +95,18 @@ class PatternReader:
         patterns = self.read_batch(torch.tensor([list(token_ids)]))[0].cpu()
         ids = tuple(token_ids)
         return Attention(self.loaded.name, ids, self.loaded.token_texts(ids), patterns, self.loaded.windows)
+
+    def read_texts(self, texts: Sequence[Sequence[int]]) -> Iterator[Attention]:
+        """Every head's pattern on several texts, one text at a time, from one forward over all of them, padded on the right."""
+        lengths = [len(text) for text in texts]
+        padded = torch.zeros(len(texts), max(lengths), dtype=torch.long)  # any id will do, see `read_batch`
+        for row, text in enumerate(texts):
+            padded[row, : len(text)] = torch.tensor(list(text))
+        layers = self.read_layers(padded)
+        for row, (text, length) in enumerate(zip(texts, lengths)):
+            patterns = torch.stack([layer[row, :, :length, :length].cpu() for layer in layers])
+            ids = tuple(text)
+            yield Attention(self.loaded.name, ids, self.loaded.token_texts(ids), patterns, self.loaded.windows)
 
     def read_batch(self, token_ids: Int[Tensor, "batch token"]) -> Float[Tensor, "batch layer head query key"]:
         """Every head's pattern on several texts, in float32 on the model's device.

@@ -1,7 +1,8 @@
 """Explorer: (model, prompt) -> Analysis. Ties models, capture, store and scoring together."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,7 +12,7 @@ from cachetools import LRUCache
 from headroles.attention import Attention, Head
 from headroles.capture import PatternReader
 from headroles.categories import HeadCategories
-from headroles.errors import InvalidInputError, ModelLoadError, UnknownModelError
+from headroles.errors import InvalidInputError, ModelLoadError, PromptError, UnknownModelError
 from headroles.jobs import Job, Jobs
 from headroles.pool import ModelPool
 from headroles.readings import Analysis, HeadView, Source
@@ -22,6 +23,9 @@ from headroles.settings import Settings
 from headroles.store import RecordStore, load_head_categories
 from headroles.sweep import analyse_here
 
+MAX_BATCH_PROMPTS = 64
+MAX_BATCH_BYTES = 512 * 1024 * 1024  # of the patterns that one forward over several prompts gives, padding included
+TokenIds = tuple[int, ...]
 Summary = dict[str, list[dict[str, int | float | bool]]]
 T = TypeVar("T")
 
@@ -38,10 +42,11 @@ class Explorer:
         self._pool = pool or ModelPool(self.settings.memory_bytes, pinned=[EMBEDDED_MODEL])
         self._analyses: Jobs[HeadCategories] = Jobs(workers=1)  # each takes all the machine's cores
         self._store = RecordStore(self.settings)
-        self._patterns: LRUCache[tuple[str, str, tuple[int, ...]], Attention] = LRUCache(
+        self._patterns: LRUCache[tuple[str, str, TokenIds], Attention] = LRUCache(
             cache_bytes, getsizeof=lambda attention: attention.patterns.nbytes
         )
         self._cache_lock = threading.Lock()
+        self._batch_lock = threading.Lock()  # the patterns of one batch are in memory at a time
 
     def models(self) -> tuple[ModelInfo, ...]:
         """The models that can be picked by name, in the order of the page."""
@@ -73,6 +78,30 @@ class Explorer:
 
         return self._use(model, work)
 
+    def analyze_batch(self, model: str, prompts: Sequence[str]) -> list[Analysis]:
+        """`analyze` for up to MAX_BATCH_PROMPTS prompts, in their order, from one padded forward, or from as few as
+        MAX_BATCH_BYTES allows.
+
+        Raises:
+            InvalidInputError: when there are none or too many, or they are no list.
+            PromptError: names the number of the first prompt that is empty or too long.
+            And all that `analyze` raises.
+        """
+        check_batch(prompts)
+
+        def work(reader: PatternReader) -> list[Analysis]:
+            categories, source = self._store.find(reader.loaded)
+            encoded = _encode_all(reader, prompts)
+            found: dict[TokenIds, Analysis] = {}
+            with self._batch_lock:
+                for texts in _forwards(set(encoded), 4 * categories.num_layers * categories.num_heads):
+                    for attention in reader.read_texts(texts):
+                        self._keep(reader, attention)
+                        found[attention.token_ids] = _analysis("", attention, categories, source)
+            return [replace(found[token_ids], prompt=_clean(prompt)) for token_ids, prompt in zip(encoded, prompts)]
+
+        return self._use(model, work)
+
     def view_head(self, model: str, prompt: str, head: Head, role: Role | None = None) -> HeadView:
         """One head on a prompt, looked at for `role`, by default its primary one.
 
@@ -89,7 +118,10 @@ class Explorer:
             looked_for = role or primary
             return HeadView(
                 model=model,
+                prompt=_clean(prompt),
                 tokens=attention.tokens,
+                num_layers=attention.num_layers,
+                num_heads=attention.num_heads,
                 head=head,
                 role=looked_for,
                 primary=primary,
@@ -125,7 +157,7 @@ class Explorer:
 
     def _source(self, model: str) -> str | Path:
         if isinstance(model, str) and model not in MODELS and self.settings.any_model:
-            if not model.strip() or len(model) > 300:
+            if not model.strip() or len(model) > 300 or not model.isprintable():
                 raise UnknownModelError("Type a model's name on the Hub (organisation/name) or a folder of this server.")
             return model
         return get_model_info(model).source
@@ -135,22 +167,65 @@ class Explorer:
 
     def _attention(self, reader: PatternReader, prompt: str) -> Attention:
         token_ids = reader.loaded.encode(prompt)
-        key = (reader.loaded.name, reader.loaded.revision, token_ids)
         with self._cache_lock:
-            if (known := self._patterns.get(key)) is not None:
+            if (known := self._patterns.get(_key(reader, token_ids))) is not None:
                 return known
         attention = reader.read(token_ids)
+        self._keep(reader, attention)
+        return attention
+
+    def _keep(self, reader: PatternReader, attention: Attention) -> None:
         if attention.patterns.nbytes <= self._patterns.maxsize:
             with self._cache_lock:
-                self._patterns[key] = attention
-        return attention
+                self._patterns[_key(reader, attention.token_ids)] = attention
+
+
+def check_batch(prompts: Sequence[str]) -> None:
+    """Raises InvalidInputError unless these are 1 to MAX_BATCH_PROMPTS prompts; each of them is looked at later."""
+    if not isinstance(prompts, list | tuple) or not 1 <= len(prompts) <= MAX_BATCH_PROMPTS:
+        count = f"; these are {len(prompts):,}" if isinstance(prompts, list | tuple) else ""
+        raise InvalidInputError(f"prompts must be a list of 1 to {MAX_BATCH_PROMPTS} texts{count}.")
+
+
+def _key(reader: PatternReader, token_ids: TokenIds) -> tuple[str, str, TokenIds]:
+    return reader.loaded.name, reader.loaded.revision, token_ids
+
+
+def _encode_all(reader: PatternReader, prompts: Sequence[str]) -> list[TokenIds]:
+    encoded = []
+    for number, prompt in enumerate(prompts, start=1):
+        try:
+            encoded.append(reader.loaded.encode(prompt))
+        except PromptError as error:
+            reason = str(error)
+            raise PromptError(f"Prompt {number} of {len(prompts)}: {reason[:1].lower()}{reason[1:]}") from error
+    return encoded
+
+
+def _forwards(texts: set[TokenIds], bytes_a_cell: int) -> list[list[TokenIds]]:
+    """The texts in as few groups as MAX_BATCH_BYTES allows, those of like length together, so that little is padding.
+
+    `bytes_a_cell` is what one query-key pair takes over all heads.
+    """
+    groups: list[list[TokenIds]] = []
+    for text in sorted(texts, key=lambda text: (len(text), text)):  # the last one of a group is its longest
+        if groups and (len(groups[-1]) + 1) * len(text) ** 2 * bytes_a_cell <= MAX_BATCH_BYTES:
+            groups[-1].append(text)
+        else:
+            groups.append([text])
+    return groups
+
+
+def _clean(prompt: str) -> str:
+    """The prompt as the tokenizer got it: a lone surrogate has no UTF-8 form, and no answer could hold it."""
+    return prompt.encode("utf-8", "replace").decode()
 
 
 def _analysis(prompt: str, attention: Attention, categories: HeadCategories, source: Source) -> Analysis:
     heads = read_heads(attention, categories)
     return Analysis(
         model=attention.model,
-        prompt=prompt,
+        prompt=_clean(prompt),
         tokens=attention.tokens,
         source=source,
         num_layers=attention.num_layers,

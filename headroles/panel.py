@@ -1,116 +1,73 @@
 """Analysis -> HTML. Pure strings; every piece of text is escaped once, where it enters (markupsafe)."""
 
 import base64
-from collections.abc import Iterable
-from functools import lru_cache
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 
 from markupsafe import Markup
 
-from headroles.attention import Head
-from headroles.categories import HeadCategories
+from headroles.html import icon, join, role_mark, token_strip
 from headroles.jobs import Progress
 from headroles.literature import credit, known_from
-from headroles.readings import Analysis, HeadReading, HeadView, RoleReading, visible
+from headroles.readings import Analysis, HeadReading, RoleReading
 from headroles.registry import MODELS
-from headroles.roles import MEASURED_ROLES, ROLES, Role
-from headroles.wording import describe_head, describe_model, describe_progress, describe_source, percent
-
-_ASSETS = Path(__file__).parent / "assets"
+from headroles.roles import ROLES, Role
+from headroles.wording import describe_model, describe_progress, describe_source
 
 
-def render_panel(analysis: Analysis, selected: Head | None = None) -> str:
-    """The tokens, one card a role with its heads (the selected one marked), and why some are grey."""
-    cards = _join(_card(reading, analysis.model, selected) for reading in analysis.roles)
+def render_text(analysis: Analysis) -> str:
+    """The tokens, and one line that says which roles are active on them."""
     active = [reading.role.display_name for reading in analysis.roles if reading.is_active]
     announced = f"Active on this text: {', '.join(active)}." if active else "No role is active on this text."
     return str(
-        Markup(
-            '<div class="hr-panel">{tokens}'
-            '<p class="hr-announce" role="status">{announced}</p>'
-            '<div class="hr-cards">{cards}</div>{why}'
-            '<p class="hr-source">{source}</p></div>'
-        ).format(
-            tokens=_tokens(analysis.tokens),
-            announced=announced,
-            cards=cards,
-            why=_why_grey(),
-            source=describe_source(analysis),
+        Markup('{}<p class="hr-announce" role="status">{}</p>').format(
+            token_strip(analysis.tokens, f"{len(analysis.tokens)} tokens as the model reads them"), announced
         )
     )
 
 
-def render_map(categories: HeadCategories, role: Role, selected: Head | None = None) -> str:
-    """The offline scores of one role, layers down and heads across; each cell is a button that opens its head."""
-    rows = _join(
-        Markup('<div class="hr-map-row" role="row"><span class="hr-map-layer" role="rowheader">L{}</span>{}</div>').format(
-            layer,
-            _join(_map_cell(categories, role, Head(layer, index), selected) for index in range(categories.num_heads)),
+def render_panel(analysis: Analysis) -> str:
+    """One card a role with its heads, why some are grey, and where the roles come from."""
+    return str(
+        Markup('<div class="hr-panel"><div class="hr-cards">{}</div>{}<p class="hr-source">{}</p></div>').format(
+            join(_card(reading, analysis.model) for reading in analysis.roles), _why_grey(), describe_source(analysis)
         )
-        for layer in range(categories.num_layers)
     )
-    header = _join(
-        Markup('<span class="hr-map-head" role="columnheader">H{}</span>').format(i) for i in range(categories.num_heads)
+
+
+def render_tools(query: str, downloads: Mapping[str, str]) -> str:
+    """The row of links and downloads for what the page shows; the script makes whole addresses of `query`.
+
+    Args:
+        query: as `Place.query` writes it.
+        downloads: the name of each download, and what people call it.
+    """
+    buttons = join(
+        Markup('<button type="button" data-download="{}">{}</button>').format(name, label) for name, label in downloads.items()
     )
-    size = "hr-map-wide" if categories.num_heads > 16 else ""
     return str(
         Markup(
-            '<p class="hr-note">{description} Each cell is a head, the number its score on the probe texts; '
-            "{threshold:.1f} or more counts. Arrow keys move, Enter opens.</p>"
-            '<div class="hr-map {size}" role="grid" aria-label="{name} scores, layers by heads"'
-            ' style="--role:{color};--heads:{heads}">'
-            '<div class="hr-map-row" role="row"><span role="columnheader" aria-label="layer"></span>{header}</div>{rows}</div>'
-        ).format(
-            description=role.description,
-            threshold=role.threshold,
-            name=role.display_name,
-            size=size,
-            color=role.color,
-            heads=categories.num_heads,
-            header=header,
-            rows=rows,
-        )
+            '<div class="hr-tools" data-query="{query}"><a class="hr-back" href="?{query}" target="_blank" rel="noopener">'
+            'Open in headroles</a><button type="button" data-copy="link">Copy link</button>'
+            '<button type="button" data-copy="embed">Copy embed code</button>'
+            "<details><summary>Download</summary><div>{buttons}</div></details>"
+            '<button type="button" data-theme>Light or dark</button><span class="hr-copied" role="status"></span></div>'
+        ).format(query=query, buttons=buttons)
     )
 
 
-def render_head(view: HeadView, png: bytes) -> str:
-    """A head's page: what it does here in words, its heatmap, and its readings in every role."""
-    rows = _join(_reading_row(role, view.readings[role.name], view) for role in MEASURED_ROLES)
-    outlined = view.expected.any()
-    caption = (
-        Markup('Outlined: the cells that <b style="color:var(--role)">{}</b> expects to be strong. ').format(
-            view.role.display_name
-        )
-        if outlined
-        else Markup("No cell is outlined: {} expects none on this text. ").format(view.role.display_name)
-    )
-    sentence = describe_head(view)
-    known = credit(known_from(view.model, view.head))
+def render_download(name: str, media_type: str, content: bytes, number: int) -> str:
+    """A link that the script presses and takes away; `number` tells a second download of the same file from the first."""
     return str(
-        Markup(
-            '<div class="hr-view" style="--role:{color}"><h2>{icon} {label} <small>{primary}</small></h2>'
-            '<p class="hr-sentence" role="status">{sentence}</p>{known}'
-            '<figure><img class="hr-heatmap" alt="{alt}" src="data:image/png;base64,{png}">'
-            "<figcaption>{caption}Read it row by row: the token on the left looks at the tokens below the strong cells."
-            "</figcaption></figure>"
-            '<div class="hr-scroll"><table class="hr-readings"><thead><tr><th scope="col">Role</th><th scope="col">Here</th>'
-            '<th scope="col">Chance</th><th scope="col">Score</th><th scope="col">Active</th></tr></thead>'
-            "<tbody>{rows}</tbody></table></div>"
-            '<p class="hr-note">Here: measured on your text. Chance: a head that looks at everything alike. '
-            "Score: measured on the probe texts.</p></div>"
-        ).format(
-            color=view.role.color,
-            icon=_icon(view.primary.icon),
-            label=view.head.label,
-            primary=_primary_words(view),
-            sentence=sentence,
-            known=Markup('<p class="hr-known">{}.</p>').format(known[:1].upper() + known[1:]) if known else "",
-            alt=f"Attention heatmap of {view.head.label} over {len(view.tokens)} tokens. {sentence}",
-            png=base64.b64encode(png).decode(),
-            caption=caption,
-            rows=rows,
+        Markup('<a hidden data-number="{}" download="{}" href="data:{};base64,{}"></a>').format(
+            number, name, media_type, base64.b64encode(content).decode()
         )
     )
+
+
+def render_examples(prompts: Iterable[str]) -> str:
+    """Sentences that run with one click."""
+    buttons = join(Markup('<button type="button" data-prompt="{0}">{0}</button>').format(prompt) for prompt in prompts)
+    return str(Markup('<div class="hr-examples" role="group" aria-label="Or take one of these">{}</div>').format(buttons))
 
 
 def render_message(text: str = "") -> str:
@@ -138,7 +95,7 @@ def render_model(name: str, any_model: bool = False) -> str:
     return str(Markup('<p class="hr-about">{}{}</p>').format(about, hint))
 
 
-def _card(reading: RoleReading, model: str, selected: Head | None) -> Markup:
+def _card(reading: RoleReading, model: str) -> Markup:
     role = reading.role
     if role.measure is None:
         state, mark, kind = "not a role", "–", "is-neutral"
@@ -151,15 +108,13 @@ def _card(reading: RoleReading, model: str, selected: Head | None) -> Markup:
         offer = Markup('<button type="button" class="hr-try" data-try="{}">Try “{}”</button>').format(
             role.name, role.suggested_prompt
         )
-    heads = _join(
-        Markup("<li>{}{}</li>").format(
-            _head_button(role, head, head.head == selected), _known_mark(credit(known_from(model, head.head, role)))
-        )
+    heads = join(
+        Markup("<li>{}{}</li>").format(_head_button(role, head), _known_mark(credit(known_from(model, head.head, role))))
         for head in reading.heads
     )
     return Markup(
         '<section class="hr-card {kind}" data-role="{name}" style="--role:{color}" aria-label="{title}: {state}">'
-        '<h3>{icon} {title} <span class="hr-state">{mark} {state}</span></h3>'
+        '<h3>{icon} {title} {shape} <span class="hr-state">{mark} {state}</span></h3>'
         '<p class="hr-description">{description}</p><p class="hr-reason">{reason}</p>{heads}{offer}'
         "<details><summary>What is it?</summary><p>{explanation}</p>{source}</details></section>"
     ).format(
@@ -168,7 +123,8 @@ def _card(reading: RoleReading, model: str, selected: Head | None) -> Markup:
         color=role.color,
         title=role.display_name,
         state=state,
-        icon=_icon(role.icon),
+        icon=icon(role.icon),
+        shape=role_mark(role),
         mark=mark,
         description=role.description,
         reason=reading.reason,
@@ -179,20 +135,19 @@ def _card(reading: RoleReading, model: str, selected: Head | None) -> Markup:
     )
 
 
-def _head_button(role: Role, reading: HeadReading, is_selected: bool) -> Markup:
+def _head_button(role: Role, reading: HeadReading) -> Markup:
     state = "active" if reading.is_active else "not active"
     return Markup(
         '<button type="button" class="hr-head" data-layer="{layer}" data-head="{head}" data-role="{role}"'
-        ' aria-pressed="{pressed}" aria-label="{label}, {state}, {here:.2f} on your text, {score:.2f} on the probe texts">'
-        '<span class="hr-dot">{dot}</span><span class="hr-label">{label}</span>'
+        ' aria-pressed="false"><span class="hr-dot" aria-hidden="true">{dot}</span><span class="hr-label">{label}</span>'
         '<span class="hr-bar"><span class="hr-fill" style="width:{fill:.1f}%"></span>'
         '<span class="hr-chance" style="left:{chance:.1f}%" title="chance {chance:.0f}%"></span></span>'
-        '<span class="hr-number">{here:.2f}</span></button>'
+        '<span class="hr-number">{here:.2f}</span>'
+        '<span class="hr-unseen">on your text, {state}; {score:.2f} on the probe texts</span></button>'
     ).format(
         layer=reading.head.layer,
         head=reading.head.index,
         role=role.name,
-        pressed="true" if is_selected else "false",
         label=reading.head.label,
         state=state,
         here=reading.activation,
@@ -208,50 +163,6 @@ def _known_mark(known: str) -> Markup:
     return Markup('<span class="hr-known">{}</span>').format(known) if known else Markup("")
 
 
-def _map_cell(categories: HeadCategories, role: Role, head: Head, selected: Head | None) -> Markup:
-    score = categories.score(role, head)
-    return Markup(
-        '<button type="button" role="gridcell" class="hr-cell{strong}" data-layer="{layer}" data-head="{head}" data-role="{role}"'
-        ' tabindex="{tab}" aria-selected="{selected}" aria-label="{label}, {name} score {score:.2f}" title="{label}: {score:.2f}"'
-        ' style="--score:{score:.3f}"><span>{number}</span></button>'
-    ).format(
-        strong=" is-strong" if score >= role.threshold else "",
-        layer=head.layer,
-        head=head.index,
-        role=role.name,
-        tab=0 if head == (selected or Head(0, 0)) else -1,
-        selected="true" if head == selected else "false",
-        label=head.label,
-        name=role.display_name,
-        score=score,
-        number=f"{score:.2f}".removeprefix("0"),
-    )
-
-
-def _reading_row(role: Role, reading: HeadReading, view: HeadView) -> Markup:
-    return Markup(
-        '<tr class="{looked}"><th scope="row">{name}</th><td>{here}</td><td>{chance}</td><td>{score:.2f}</td><td>{mark}</td></tr>'
-    ).format(
-        looked="is-looked-at" if role == view.role else "",
-        name=role.display_name,
-        here=percent(reading.activation),
-        chance=percent(reading.chance),
-        score=reading.score,
-        mark="● yes" if reading.is_active else "○ no",
-    )
-
-
-def _primary_words(view: HeadView) -> str:
-    return "no named role" if view.primary.measure is None else f"mainly {view.primary.display_name.lower()}"
-
-
-def _tokens(tokens: tuple[str, ...]) -> Markup:
-    items = _join(
-        Markup('<li title="token {}">{}</li>').format(position, visible(token)) for position, token in enumerate(tokens)
-    )
-    return Markup('<ol class="hr-tokens" aria-label="{} tokens as the model reads them">{}</ol>').format(len(tokens), items)
-
-
 def _why_grey() -> Markup:
     needs_repeat = [role.display_name for role in ROLES.values() if role.requires_repetition]
     return Markup(
@@ -265,12 +176,3 @@ def _why_grey() -> Markup:
         "<p>A filled circle ● means that the head does its job here clearly more than chance. The bar shows how much of its "
         "attention goes where the role says, the thin mark what chance would give.</p></details>"
     ).format(" and ".join(needs_repeat))
-
-
-@lru_cache
-def _icon(name: str) -> Markup:
-    return Markup((_ASSETS / "icons" / f"{name}.svg").read_text("utf-8").strip())
-
-
-def _join(parts: Iterable[Markup]) -> Markup:
-    return Markup("").join(parts)

@@ -95,6 +95,8 @@ class Role:
     Attributes:
         name: the key in records and in the API.
         display_name, icon, description, explanation: for people; `explanation` speaks to students.
+        try_this: an experiment for students; every one of them works on the embedded model, and a test carries it out.
+        look_for: what a head's heatmap shows when it plays the role.
         shape: stands for it in pictures, beside the colour, for those who see colours otherwise: a polygon in a unit square,
             points (x, y) with y downwards.
         looks_at: the expected keys in words, as in "81% of its attention goes to ..."; empty for roles without.
@@ -116,6 +118,8 @@ class Role:
     shape: Shape
     description: str
     explanation: str
+    try_this: str
+    look_for: str
     looks_at: str = ""
     requires_repetition: bool = False
     why_inactive: str = ""
@@ -188,12 +192,6 @@ def _circle(radius: float) -> Shape:
     return tuple((round(0.5 + radius * math.cos(angle), 3), round(0.5 + radius * math.sin(angle), 3)) for angle in angles)
 
 
-def _plus(arm: float) -> Shape:
-    """A cross whose arms leave `arm` free on both sides."""
-    a, b = arm, 1 - arm
-    return ((a, 0), (b, 0), (b, a), (1, a), (1, b), (b, b), (b, 1), (a, 1), (a, b), (0, b), (0, a), (a, a))
-
-
 def _at_least_float32(patterns: Float[Tensor, "batch *heads query key"]) -> Float[Tensor, "batch *heads query key"]:
     return patterns if patterns.dtype == torch.float64 else patterns.float()
 
@@ -211,6 +209,11 @@ _ALL = (
             "which other heads, induction heads above all, build upon. In the picture it is a line just below "
             "the diagonal."
         ),
+        try_this=(
+            "Run the prompt and open the head with the longest bar. Then put its words in any order you like, or type "
+            "nonsense: the circle stays filled, because the head goes by position and not by meaning."
+        ),
+        look_for="An unbroken line just below the diagonal: each row's strong cell is one step left of its own token.",
         looks_at="the token right before",
         why_inactive="your text is too short; it takes three tokens or more.",
         suggested_prompt="Once upon a time there was a little girl who lived near a great forest.",
@@ -228,6 +231,15 @@ _ALL = (
         explanation=(
             "When a token has occurred before, this head looks at the token that followed it then. So the model can "
             "guess that the text goes on as it did the last time: after “the king and the queen … the king and the”, “queen”."
+        ),
+        try_this=(
+            "Run the prompt and open the head with the longest bar: in the last row, “the” looks most at “queen”. Change "
+            "“queen” to “bird”, and it looks at “bird”. Then delete the second “The king and the”: nothing repeats any more, "
+            "and the circle empties."
+        ),
+        look_for=(
+            "When a passage comes twice, a line of strong cells parallel to the diagonal, from where the text begins to repeat. "
+            "Rows of tokens that are new often show only a strong first cell: the head found nothing and rests."
         ),
         looks_at="what followed an earlier copy of the token",
         requires_repetition=True,
@@ -247,6 +259,15 @@ _ALL = (
         explanation=(
             "When a token has occurred before, this head looks straight at the earlier copy. It notices that something "
             "comes again, where an induction head asks what came after it."
+        ),
+        try_this=(
+            "Run the prompt and open the head with the longest bar: the row of the second “boy” has its strong cell in the "
+            "column of the first “boy”. Change the second “boy” to “king”, and that cell goes out. Then delete everything after "
+            "“a story”: no word comes twice any more, and the circle empties."
+        ),
+        look_for=(
+            "Strong cells left of the diagonal, wherever the token of the row is also the token of the column. When a whole "
+            "passage comes twice they form a line, one step left of the line of an induction head."
         ),
         looks_at="earlier copies of the token",
         requires_repetition=True,
@@ -269,6 +290,14 @@ _ALL = (
             "Attention must always add up to 1, so a head with nothing to do has to put it somewhere. Many heads rest it on the "
             "first token. So a strong first-token score is often a rest state and not a job."
         ),
+        try_this=(
+            "Run the prompt and open a head that also stands under Induction. Then write the sentence twice in a row: in the "
+            "second half the first column fades, because now the head has something to do."
+        ),
+        look_for=(
+            "A strong first column, from top to bottom. The first row is always 1, since the first token can see only itself, "
+            "and the second row has only two tokens to choose from, so neither of them counts."
+        ),
         looks_at="the first token",
         why_inactive="your text is too short; it takes three tokens or more.",
         suggested_prompt="She opened the door and saw a small garden behind the house.",
@@ -281,11 +310,20 @@ _ALL = (
         display_name="Diffuse",
         icon="grid",
         color="#e69f00",
-        shape=_plus(0.3),
+        shape=((0, 0.28), (1, 0.28), (1, 0.72), (0, 0.72)),
         description="Spreads its attention evenly over many tokens.",
         explanation=(
             "This head looks at everything a little and at nothing in particular, like taking the average of the whole "
             "text so far. In the picture its rows fade evenly."
+        ),
+        try_this=(
+            "Run the prompt and open the head with the longest bar. Change “village” to “castle”: the picture hardly changes, "
+            "because the head does not pick out words. With “The sun” alone there is too little to spread over, and the circle "
+            "empties."
+        ),
+        look_for=(
+            "Rows without a really strong cell, except for the first few, and fainter the further down they are: the same "
+            "attention is shared by more and more tokens."
         ),
         why_inactive="your text is too short; it takes four tokens or more.",
         suggested_prompt="The sun rose over the hills, and the village was still asleep when the first boats came home.",
@@ -304,8 +342,17 @@ _ALL = (
         shape=_circle(0.2),
         description="Reaches the threshold of none of the other roles.",
         explanation=(
-            "Most heads have no simple name. They may follow grammar, join the pieces of a word, or do several small things "
+            "Many heads have no simple name. They may follow grammar, join the pieces of a word, or do several small things "
             "at once. That is no fault of theirs: these five roles are only the best understood ones."
+        ),
+        try_this=(
+            "Take headroles-tiny, open L2H7 in the map of all heads and look at it on three different sentences. Say in one "
+            "sentence what it does, then test your sentence on a fourth text."
+        ),
+        look_for=(
+            "Whatever comes back on every text: lines at other distances, blocks, single strong columns. L2H7 of "
+            "headroles-tiny has a strong diagonal on ordinary sentences: each token looks at itself, a job that has no card "
+            "here."
         ),
     ),
 )

@@ -73,9 +73,7 @@ def read_heads(attention: Attention, categories: HeadCategories) -> HeadTable:
     return HeadTable(
         scores={role.name: tuple(map(tuple, categories.all_scores[role.name])) for role in MEASURED_ROLES},
         activations={role.name: cells(role, lambda measurement: measurement.values) for role in MEASURED_ROLES},
-        chances={
-            role.name: tuple(float(measured[window][role.name].chance[0]) for window in windows) for role in MEASURED_ROLES
-        },
+        chances={role.name: tuple(float(measured[window][role.name].chance[0]) for window in windows) for role in MEASURED_ROLES},
         active={role.name: cells(role, partial(active_heads, role)) for role in MEASURED_ROLES},
         applicable={
             role.name: any(bool(under[role.name].eligible[0] > 0) for under in measured.values()) for role in MEASURED_ROLES

@@ -1,6 +1,7 @@
 """What the operator can set, by environment variables, each checked when it is read."""
 
 import contextlib
+import importlib.util
 import os
 import re
 from collections.abc import Mapping
@@ -44,6 +45,10 @@ class Settings:
         home: where records are kept that were analysed here or came from the dataset (`HEADROLES_HOME`).
         dataset: the dataset repo on the Hub that the roles come from (`HEADROLES_DATASET`); empty for none.
         revision: its branch or commit (`HEADROLES_REVISION`).
+        workers: how many requests compute at once (`HEADROLES_WORKERS`).
+        max_waiting: how many more may wait for them, 0 for any number (`HEADROLES_QUEUE`).
+        prompts_a_minute: how many one visitor may send, 0 for any number (`HEADROLES_RATE`).
+        mcp: whether the endpoints are tools of an MCP server too (`HEADROLES_MCP=1`).
     """
 
     memory_bytes: int = field(default_factory=default_budget)
@@ -51,6 +56,10 @@ class Settings:
     home: Path = DEFAULT_HOME
     dataset: str = ""
     revision: str = "main"
+    workers: int = 8
+    max_waiting: int = 64
+    prompts_a_minute: int = 240
+    mcp: bool = False
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
@@ -63,17 +72,37 @@ class Settings:
                 raise ValueError(memory)
         except (ValueError, OverflowError) as error:
             raise InvalidInputError(f"HEADROLES_MEMORY_GB must be a number above 0, but is {memory!r}.") from error
-        any_model = environment.get("HEADROLES_ANY_MODEL", "")
-        if any_model not in ("", "0", "1"):
-            raise InvalidInputError(f"HEADROLES_ANY_MODEL must be 0 or 1, but is {any_model!r}.")
         dataset = environment.get("HEADROLES_DATASET", "").strip()
         if dataset and not re.fullmatch(r"[\w.-]+/[\w.-]+", dataset):
             raise InvalidInputError(f"HEADROLES_DATASET must be a dataset repo, organisation/name, but is {dataset[:100]!r}.")
         home = environment.get("HEADROLES_HOME", "")
+        mcp = _switch(environment, "HEADROLES_MCP")
+        if mcp and importlib.util.find_spec("mcp") is None:
+            raise InvalidInputError("HEADROLES_MCP=1 needs what `pip install -r requirements-mcp.txt` installs.")
         return cls(
-            memory_bytes,
-            any_model == "1",
-            Path(os.path.expanduser(home)) if home else default.home,
-            dataset,
-            environment.get("HEADROLES_REVISION", "").strip() or default.revision,
+            memory_bytes=memory_bytes,
+            any_model=_switch(environment, "HEADROLES_ANY_MODEL"),
+            home=Path(os.path.expanduser(home)) if home else default.home,
+            dataset=dataset,
+            revision=environment.get("HEADROLES_REVISION", "").strip() or default.revision,
+            workers=_count(environment, "HEADROLES_WORKERS", default.workers, least=1),
+            max_waiting=_count(environment, "HEADROLES_QUEUE", default.max_waiting),
+            prompts_a_minute=_count(environment, "HEADROLES_RATE", default.prompts_a_minute),
+            mcp=mcp,
         )
+
+
+def _switch(environment: Mapping[str, str], name: str) -> bool:
+    value = environment.get(name, "")
+    if value not in ("", "0", "1"):
+        raise InvalidInputError(f"{name} must be 0 or 1, but is {value[:100]!r}.")
+    return value == "1"
+
+
+def _count(environment: Mapping[str, str], name: str, default: int, least: int = 0) -> int:
+    value = environment.get(name, "")
+    if not value:
+        return default
+    if not re.fullmatch(r"[0-9]{1,5}", value) or int(value) < least:
+        raise InvalidInputError(f"{name} must be a whole number from {least} to 99999, but is {value[:100]!r}.")
+    return int(value)

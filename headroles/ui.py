@@ -1,26 +1,45 @@
-"""The page. With `endpoints`, one of two files that import gradio."""
+"""The page. With `endpoints`, one of two files that import gradio.
 
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
-from functools import wraps
-from pathlib import Path
+The server keeps nothing of a visitor: the page itself carries its place, as the query of its address, and every event brings it.
+"""
+
+import itertools
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
+from urllib.parse import parse_qsl
 
 import gradio as gr
-from gradio.components import Component
+from gradio.blocks import Block
+from gradio.themes import Soft
 
 from headroles.attention import Head
-from headroles.endpoints import add_api, follow, in_thread
-from headroles.errors import HeadRolesError, NoHeadCategoriesError
+from headroles.drawing import download, draw_twin, visit
+from headroles.endpoints import API_HELP, Blocks, add_api, follow, visitor_of
+from headroles.errors import HeadRolesError, InvalidInputError, NoHeadCategoriesError
 from headroles.explorer import Explorer
-from headroles.heatmaps import attention_figure, to_png
-from headroles.panel import render_head, render_map, render_message, render_model, render_panel
-from headroles.readings import Analysis
+from headroles.exports import DOWNLOADS
+from headroles.html import ASSETS
+from headroles.jobs import Job
+from headroles.lessons import render_lessons
+from headroles.limits import Desk
+from headroles.panel import render_download, render_examples, render_message, render_model, render_tools
+from headroles.place import FIRST_PROMPT, Place
 from headroles.registry import EMBEDDED_MODEL, MODELS
-from headroles.roles import MEASURED_ROLES, ROLES, Role, get_role
+from headroles.roles import get_role
+from headroles.turns import Turn, Turns
 
-ASSETS = Path(__file__).parent / "assets"
+# darker than the theme's own where that has too little contrast
+THEME = Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]).set(
+    block_title_text_color="*primary_700",
+    button_primary_background_fill="*primary_600",
+    button_primary_background_fill_hover="*primary_700",
+)
+STYLES = [ASSETS / name for name in ("page.css", "panel.css", "compare.css", "lessons.css")]
 EXAMPLES = (
-    "The king and the queen lived in a castle. The king and the",
+    FIRST_PROMPT,
     "The old man told the boy a story, and the boy told the old man another story.",
     "Once upon a time there was a little girl who lived near a great forest.",
     "red green blue black white red green blue black white",
@@ -30,187 +49,259 @@ INTRODUCTION = (
     '<div class="hr-top"><h1>headroles</h1><p>A language model reads your sentence with many <b>attention heads</b>. '
     "See which head does which job, and which of them are doing it right now.</p></div>"
 )
-Page = dict[Component, object]
+Page = dict[Block, object]
 
 
-@dataclass(frozen=True)
-class Shown:
-    """What a visitor's page shows: small, because the patterns live in the explorer's cache."""
+class Boxes(NamedTuple):
+    """What stands in the page's inputs; a client may send anything."""
 
-    analysis: Analysis
-    head: Head
-    role: Role
+    model: object
+    prompt: object
+    other_prompt: object
+    other_model: object
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """The HTML of the page's parts, and the role that the map shows."""
+Move = Callable[[Place, Boxes, Mapping], Place]  # where an event leads: from a place, by what it says itself
 
-    panel: str
-    view: str
-    which: str
-    scores: str
+
+def explore(last: Place, boxes: Boxes, _: Mapping) -> Place:
+    """The typed sentence on the picked model."""
+    here = last if last.model == boxes.model else replace(last, model=_text(boxes.model), head=None, role=None)
+    return replace(here, prompt=_text(boxes.prompt), tab="explore")
+
+
+def press(last: Place, _: Boxes, data: Mapping) -> Place:
+    """A button in one of the page's own parts: a head, a role's suggested prompt, or an example."""
+    if "prompt" in data:
+        return replace(last, prompt=_text(data["prompt"]), tab="explore")
+    if "try" in data:
+        role = get_role(data["try"])
+        return replace(last, prompt=role.suggested_prompt or last.prompt, head=None, role=role, tab="explore")
+    role = get_role(data["role"]) if data.get("role") else None
+    opened = replace(last, head=Head(data.get("layer", -1), data.get("head", -1)), role=role, tab="explore")
+    if data.get("side") == "b" and last.tab == "prompts" and last.other_prompt:
+        return replace(opened, prompt=last.other_prompt, other_prompt=last.prompt)
+    if data.get("side") == "b" and last.tab == "models" and last.other_model:
+        return replace(opened, model=last.other_model, other_model=last.model)
+    return opened
+
+
+def compare_texts(last: Place, boxes: Boxes, _: Mapping) -> Place:
+    """The sentence beside another one."""
+    return replace(last, other_prompt=_text(boxes.other_prompt), tab="prompts")
+
+
+def compare_models(last: Place, boxes: Boxes, _: Mapping) -> Place:
+    """The model beside another one."""
+    return replace(last, other_model=_text(boxes.other_model), tab="models")
+
+
+def follow_link(_: Place, __: Boxes, data: Mapping) -> Place:
+    """Where the address of the page says."""
+    return read_place(data.get("query"))
+
+
+def read_place(query: object) -> Place:
+    """The place that an address's query says. Raises InvalidInputError when it says none."""
+    return Place.from_query(dict(parse_qsl(_text(query).lstrip("?"))))
+
+
+def _text(value: object) -> str:
+    if value is not None and not isinstance(value, str):
+        raise InvalidInputError(f"A text was expected, but {type(value).__name__} came.")
+    return value or ""
 
 
 def build_app(explorer: Explorer) -> gr.Blocks:
     """The page, showing a full result for the first example at once, and the API. Does not launch."""
-    first = first_look(explorer, EMBEDDED_MODEL, EXAMPLES[0])
-    start = render(explorer, first)
-    listener = (ASSETS / "panel.js").read_text("utf-8")
-    with gr.Blocks(title="headroles", analytics_enabled=False) as app:
-        state = gr.State(first)
-        gr.HTML(INTRODUCTION)
-        with gr.Row(equal_height=True):
-            model = gr.Dropdown(
-                [(model_label(name), name) for name in MODELS],
-                value=EMBEDDED_MODEL,
-                label="Model",
-                allow_custom_value=explorer.settings.any_model,
-                scale=2,
-                min_width=260,
-                elem_id="model",
-            )
-            prompt = gr.Textbox(EXAMPLES[0], label="Your sentence", max_lines=4, scale=5, min_width=240, elem_id="prompt")
-            button = gr.Button("Explore", variant="primary", scale=0, min_width=110)
-        about = gr.HTML(render_model(EMBEDDED_MODEL, explorer.settings.any_model), elem_id="about")
-        examples = gr.Examples([[text] for text in EXAMPLES], inputs=[prompt], label="Or take one of these")
+    first, start = visit(explorer, Place())
+    start = {**start, "twin": draw_twin(explorer, first)}
+    scripts = {name: (ASSETS / f"{name}.js").read_text("utf-8") for name in ("panel", "page", "file", "help")}
+    any_model, desk = explorer.settings.any_model, Desk(explorer.settings)
+    numbers = itertools.count()  # of downloads
+
+    def part(name: str, value: str | None = None, script: str = "panel") -> gr.HTML:
+        html = start.get(name, "") if value is None else value
+        return gr.HTML(html, elem_id=name, js_on_load=scripts[script], apply_default_css=False)
+
+    def models(value: str | None, label: str, elem_id: str) -> gr.Dropdown:
+        choices = [(model_label(name), name) for name in MODELS]
+        return gr.Dropdown(
+            choices, value=value, label=label, allow_custom_value=any_model, scale=2, min_width=260, elem_id=elem_id
+        )
+
+    def sentence(value: str, label: str, elem_id: str) -> gr.Textbox:
+        return gr.Textbox(value, label=label, max_lines=4, scale=5, min_width=240, elem_id=elem_id)
+
+    with Blocks(title="headroles", analytics_enabled=False) as app:
+        place = gr.Textbox(first.query(), visible="hidden", elem_id="place")
+        gr.HTML(INTRODUCTION, elem_id="top")
+        with gr.Row(equal_height=True, elem_id="ask"):
+            model = models(EMBEDDED_MODEL, "Model", "model")
+            prompt = sentence(first.prompt, "Your sentence", "prompt")
+            button = gr.Button("Explore", variant="primary", scale=0, min_width=110, elem_id="explore")
+        about = gr.HTML(render_model(EMBEDDED_MODEL, any_model), elem_id="about")
+        examples = part("examples", render_examples(EXAMPLES))
         message = gr.HTML(elem_id="message")
-        with gr.Row():
+        with gr.Row(elem_id="work"):
             offer = gr.Button("Analyse this model here", visible=False, scale=0, min_width=240, elem_id="offer")
             stop = gr.Button("Stop", visible=False, scale=0, min_width=110, elem_id="stop")
-        with gr.Row():
-            with gr.Column(scale=6, min_width=320):
-                panel = gr.HTML(start.panel, elem_id="panel", js_on_load=listener)
-            with gr.Column(scale=5, min_width=320):
-                view = gr.HTML(start.view, elem_id="view")
-                which = gr.Radio(
-                    [(role.display_name, role.name) for role in MEASURED_ROLES],
-                    value=start.which,
-                    label="All heads of the model: scores for",
-                    elem_id="which",
-                )
-                scores = gr.HTML(start.scores, elem_id="map", js_on_load=listener)
-        add_api(explorer)
+        tools = part("tools", script="page")
+        file = part("file", script="file")
+        with gr.Tabs(selected=first.tab, elem_id="tabs") as tabs:
+            with gr.Tab("Explore", id="explore") as explore_tab:
+                text = part("text")
+                with gr.Row(elem_id="glance"):
+                    with gr.Column(scale=4, min_width=320):
+                        model_map = part("map")
+                        panel = part("panel")
+                    with gr.Column(scale=5, min_width=320):
+                        view = part("view")
+                    with gr.Column(scale=3, min_width=260, elem_id="beside"):
+                        twin = part("twin")
+            with gr.Tab("Two texts", id="prompts") as prompts_tab:
+                with gr.Row(equal_height=True):
+                    other_prompt = sentence(EXAMPLES[2], "Compare your sentence (A) with this one (B)", "other-prompt")
+                    both_texts = gr.Button("Compare texts", scale=0, min_width=160, elem_id="compare-texts")
+                by_prompt = part("by_prompt")
+            with gr.Tab("Two models", id="models") as models_tab:
+                with gr.Row(equal_height=True):
+                    other_model = models(None, "Compare the model (A) with this one (B) on your sentence", "other-model")
+                    both_models = gr.Button("Compare models", scale=0, min_width=160, elem_id="compare-models")
+                by_model = part("by_model")
+            with gr.Tab("Lessons", id="learn") as learn_tab:
+                lessons = part("lessons", render_lessons())
+            with gr.Tab("API", id="api") as api_tab:
+                part("api-help", API_HELP, script="help")
+        add_api(explorer, desk)
 
-        def page(shown: Shown) -> Page:
-            """Every output of the page in step, as a dict, so that an error can leave them all as they are."""
-            drawn = render(explorer, shown)
-            parts = {panel: drawn.panel, view: drawn.view, which: drawn.which, scores: drawn.scores}
-            return {**say(""), state: shown, **parts}
+        boxes = {"model": model, "prompt": prompt, "other_prompt": other_prompt, "other_model": other_model}
+        drawn = {"text": text, "map": model_map, "panel": panel, "view": view, "twin": twin, "tools": tools}
+        drawn |= {"by_prompt": by_prompt, "by_model": by_model}
+
+        def page(here: Place, parts: Mapping[str, str], last: Place) -> Page:
+            """The outputs of the page in step, as a dict, so that an error can leave them all as they are."""
+            changed: Page = {
+                box: getattr(here, name) for name, box in boxes.items() if getattr(here, name) != getattr(last, name)
+            }
+            if here.tab != last.tab:
+                changed[tabs] = gr.Tabs(selected=here.tab)
+            return {**say(""), **changed, **{drawn[name]: html for name, html in parts.items()}, place: here.query()}
 
         def say(html: str, offered: bool = False, stoppable: bool = False) -> Page:
             """A message, with the offer to analyse the model here, or to stop what is under way."""
             return {message: html, offer: gr.update(visible=offered), stop: gr.update(visible=stoppable)}
 
-        def run(model_name: str, text: str, shown: Shown) -> Page:
-            analysis = explorer.analyze(model_name, text)
-            same_model = shown.analysis.model == model_name
-            return page(Shown(analysis, shown.head, shown.role) if same_model else first_look(explorer, model_name, text))
+        saying = [message, offer, stop]
+        quiet = {"api_visibility": "private", "concurrency_limit": None, "show_progress": "hidden"}
+        turns = Turns()
 
-        def try_role(shown: Shown, event: gr.EventData) -> Page:
-            role = get_role(str(event.role))
-            analysis = explorer.analyze(shown.analysis.model, role.suggested_prompt)
-            heads = [reading.head for reading in analysis.role(role.name).heads]
-            return {prompt: role.suggested_prompt, **page(Shown(analysis, heads[0] if heads else shown.head, role))}
-
-        def open_head(shown: Shown, event: gr.SelectData) -> Page:
-            layer, index = event.index
-            return page(Shown(shown.analysis, Head(layer, index), get_role(str(event.value))))
-
-        def change_map(role_name: str, shown: Shown) -> Page:
-            return page(Shown(shown.analysis, shown.head, get_role(role_name)))
-
-        def on_page(function: Callable[..., Page], picked: bool = False) -> Callable[..., AsyncIterator[Page]]:
-            """An event handler that works in a thread of its own, on the model that is shown or, with `picked`, the one that is
-            its first input; while that has to be loaded, the page says how far it is.
-            """
-
-            @wraps(function)
-            async def handler(*inputs: object) -> AsyncIterator[Page]:
-                shown = next(value for value in inputs if isinstance(value, Shown))
-                name = str(inputs[0]) if picked else shown.analysis.model
-                try:
-                    async for progress in follow(explorer.prepare(name)):
-                        yield say(progress)
-                    yield await in_thread(function, *inputs)
-                except NoHeadCategoriesError as error:
-                    yield say(render_message(str(error)), offered=True)
-                except HeadRolesError as error:
-                    yield say(render_message(str(error)))
-
-            return handler
-
-        stopping: set[str | None] = set()  # sessions whose visitor pressed Stop; gradio's own `cancels` shows errors all over
-
-        async def analyse(model_name: str, text: str, shown: Shown, request: gr.Request) -> AsyncIterator[Page]:
-            """Scores the model here, then explores the prompt as a click on Explore would."""
-            stopping.discard(request.session_hash)
-            job = None
+        async def wait_for(job: Job, turn: Turn) -> AsyncIterator[Page]:
+            """A job's progress with a button to stop it, for as long as the turn lasts."""
             try:
-                job = explorer.analyse_here(model_name)
-                async for progress in follow(job):
-                    if request.session_hash in stopping:
-                        yield say(render_message("Stopped; nothing of it is kept."), offered=True)
-                        return
-                    yield say(progress, stoppable=True)
-                yield await in_thread(run, model_name, text, shown)
-            except HeadRolesError as error:
-                yield say(render_message(str(error)), offered=True)
+                with desk.loading() if not job.is_done else nullcontext():
+                    async for progress in follow(job):
+                        if not turns.is_newest(turn):
+                            return
+                        yield say(progress, stoppable=True)
             finally:
-                stopping.discard(request.session_hash)
-                if job is not None:
-                    job.leave()  # others may still wait for it
+                job.leave()  # others may still wait for it
 
-        outputs = [message, offer, stop, prompt, panel, view, which, scores, state]
-        options = {"outputs": outputs, "api_visibility": "private", "concurrency_limit": None}
-        for event in (button.click, prompt.submit, examples.load_input_event.then):
-            event(on_page(run, picked=True), [model, prompt, state], **options)
-        panel.submit(on_page(try_role), state, **options)
-        for part in (panel, scores):
-            part.select(on_page(open_head), state, **options)
-        which.input(on_page(change_map), [which, state], **options)
-        offer.click(analyse, [model, prompt, state], **options)
+        async def lead(last: Place, here: Place, turn: Turn, visitor: str) -> AsyncIterator[Page]:
+            """The page on its way from one place to another."""
+            jobs = [partial(explorer.prepare, name) for name in here.models]
+            if turn.analyses:
+                jobs.append(partial(explorer.analyse_here, here.model))
+            for start_job in jobs:
+                async for said in wait_for(start_job(), turn):
+                    yield said
+            known = last if turns.still_shows(turn, last.query()) else None
+            here, parts = await desk.run(visitor, visit, explorer, here, known)
+            if turns.is_newest(turn):
+                turns.shows(turn, here.query())
+                yield page(here, parts, last)
+            if "view" in parts:
+                beside = await desk.run(visitor, draw_twin, explorer, here, cost=0)
+                if turns.is_newest(turn):
+                    yield {twin: beside}
 
-        def stop_analysis(request: gr.Request) -> None:
-            stopping.add(request.session_hash)
+        def on(event: Callable, move: Move, analyses: bool = False) -> None:
+            """Lets an event lead from one place to another; with `analyses`, the model is scored on this machine before."""
 
-        stop.click(stop_analysis, api_visibility="private", concurrency_limit=None, show_progress="hidden")
-        model.change(
-            lambda name: {about: render_model(name, explorer.settings.any_model), **say("")},
-            model,
-            [about, message, offer, stop],
-            api_visibility="private",
-            show_progress="hidden",
-        )
-    return app.queue(default_concurrency_limit=8)
+            async def handler(
+                query: str,
+                model_name: object,
+                words: object,
+                other_words: object,
+                other_name: object,
+                data: gr.EventData,
+                request: gr.Request,
+            ) -> AsyncIterator[Page]:
+                turn, here, last = turns.begin(request.session_hash, analyses), Place(), Place()
+                try:
+                    last = read_place(query)
+                    details = vars(data)["_data"]  # what the script passed to `trigger`
+                    here = move(
+                        last,
+                        Boxes(model_name, words, other_words, other_name),
+                        details if isinstance(details, dict) else {},
+                    )
+                    async for said in lead(last, here, turn, visitor_of(request)):
+                        yield said
+                    yield {message: gr.skip()}  # of a handler that yields nothing, gradio empties every output
+                except NoHeadCategoriesError as error:
+                    # the offer is for the model that is picked, not for one to compare it with
+                    offered = here.other_model == last.other_model
+                    if turns.is_newest(turn):
+                        yield {**say(render_message(str(error)), offered), **({model: here.model} if offered else {})}
+                except HeadRolesError as error:
+                    if turns.is_newest(turn):
+                        yield say(render_message(str(error)), offered=analyses)
+
+            event(handler, [place, *boxes.values()], [*saying, tabs, place, *boxes.values(), *drawn.values()], **quiet)
+
+        on(button.click, explore)
+        on(prompt.submit, explore)
+        on(offer.click, explore, analyses=True)
+        for pressed in (examples, model_map, view, panel, by_prompt, by_model, lessons):
+            on(pressed.submit, press)
+        on(both_texts.click, compare_texts)
+        on(other_prompt.submit, compare_texts)
+        on(both_models.click, compare_models)
+        on(tools.submit, follow_link)
+
+        def turn_to(tab: str, query: str) -> Page:
+            last = read_place(query)
+            if tab == last.tab:  # the page turned to it by itself
+                return {place: gr.skip()}
+            here = replace(last, tab=tab)
+            return {place: here.query(), tools: render_tools(here.query(), DOWNLOADS)}
+
+        for tab in (explore_tab, prompts_tab, models_tab, learn_tab, api_tab):
+            tab.select(partial(turn_to, str(tab.id)), place, [place, tools], **quiet)
+
+        async def save(query: str, event: gr.EventData, request: gr.Request) -> Page:
+            try:
+                here = read_place(query)
+                made = await desk.run(visitor_of(request), download, explorer, here, _text(event.download))
+            except HeadRolesError as error:
+                return say(render_message(str(error)))
+            return {file: render_download(made.name, made.media_type, made.content, next(numbers)), message: ""}
+
+        tools.select(save, place, [file, *saying], **quiet)
+
+        def give_up(request: gr.Request) -> Page:
+            """Ends the turn under way; gradio's own `cancels` shows errors all over the page."""
+            running = turns.newest(request.session_hash)
+            turns.begin(request.session_hash)
+            return say(render_message("Stopped; nothing of it is kept."), offered=bool(running and running.analyses))
+
+        stop.click(give_up, None, saying, **quiet)
+        model.change(lambda name: {about: render_model(name, any_model), **say("")}, model, [about, *saying], **quiet)
+    return app.queue(default_concurrency_limit=None)  # the desk refuses in words, gradio's queue would only hold back
 
 
 def model_label(name: str) -> str:
     """How the list of models calls one: its name, and layers by heads."""
     info = MODELS[name]
     return f"{name} ({info.num_layers} × {info.num_heads}{', gated' if info.gated else ''})"
-
-
-def first_look(explorer: Explorer, model: str, prompt: str) -> Shown:
-    """A prompt on a model, with the strongest head of its first active role opened, content roles first."""
-    analysis = explorer.analyze(model, prompt)
-    order = sorted(
-        (reading for reading in analysis.roles if reading.heads),
-        key=lambda reading: (not reading.is_active, not reading.role.requires_repetition),
-    )
-    if not order:
-        return Shown(analysis, Head(0, 0), ROLES["other"])
-    best = max(order[0].heads, key=lambda head: head.activation)
-    return Shown(analysis, best.head, order[0].role)
-
-
-def render(explorer: Explorer, shown: Shown) -> Drawn:
-    """The page's parts for what a visitor looks at."""
-    view = explorer.view_head(shown.analysis.model, shown.analysis.prompt, shown.head, shown.role)
-    role = shown.role if shown.role.measure else MEASURED_ROLES[0]
-    return Drawn(
-        panel=render_panel(shown.analysis, shown.head),
-        view=render_head(view, to_png(attention_figure(view))),
-        which=role.name,
-        scores=render_map(explorer.categories(shown.analysis.model), role, shown.head),
-    )

@@ -1,7 +1,9 @@
 """What the readings say, in words: the sentences that page, image descriptions and API share."""
 
 import time
+from collections.abc import Sequence
 
+from headroles.comparison import MIN_CHANGE, HeadChange, ModelComparison, PromptComparison
 from headroles.jobs import Progress
 from headroles.readings import Analysis, HeadReading, HeadView
 from headroles.registry import ModelInfo
@@ -59,6 +61,43 @@ def describe_progress(progress: Progress, seconds: float) -> str:
     return f"{note}, about {left / 60:.0f} minutes left." if left >= 90 else f"{note}, about {left:.0f} seconds left."
 
 
+def describe_prompt_comparison(comparison: PromptComparison) -> str:
+    """Which roles turn on or off from text A to text B of one model, and which head changes most."""
+    if comparison.a.prompt == comparison.b.prompt:
+        return "A and B are the same text, so nothing changes."
+    roles = {
+        change: [role.role.display_name for role in comparison.roles if role.change == change]
+        for change in ("turns on", "turns off", "stays on")
+    }
+    turns = [_do(roles[change], change) for change in ("turns on", "turns off") if roles[change]]
+    clauses = [" and ".join(turns) or "no role turns on or off"]
+    if roles["stays on"]:
+        clauses.append(_do(roles["stays on"], "stays on"))
+    elif not turns:
+        clauses.append("none is active on either text")
+    if not comparison.heads:
+        return f"From A to B, {'; '.join(clauses)}. No head's activation changes by {MIN_CHANGE * 100:.0f} points or more."
+    return f"From A to B, {'; '.join(clauses)}. {_largest_change(comparison, comparison.heads[0])}"
+
+
+def describe_model_comparison(comparison: ModelComparison) -> str:
+    """How many heads of each of two models have a named role, and which roles are active on their common text."""
+    measured = [role for role in comparison.roles if role.role.measure]
+    heads_a = sum(role.a.total for role in comparison.roles)
+    heads_b = sum(role.b.total for role in comparison.roles)
+    named_a, named_b = sum(role.a.total for role in measured), sum(role.b.total for role in measured)
+    both = [role.role.display_name for role in measured if role.active_a and role.active_b]
+    only_a = [role.role.display_name for role in measured if role.active_a and not role.active_b]
+    only_b = [role.role.display_name for role in measured if role.active_b and not role.active_a]
+    groups = [(both, "in both"), (only_a, "in A alone"), (only_b, "in B alone")]
+    here = [f"{_do(names, 'is active')} {where}" for names, where in groups if names]
+    return (
+        f"{named_a} of A's {heads_a} heads ({percent(named_a / heads_a)}) and {named_b} of B's {heads_b} "
+        f"({percent(named_b / heads_b)}) have a named role. "
+        f"On this text {'; '.join(here) or 'no role is active in either'}."
+    )
+
+
 def _ago(seconds: float) -> str:
     """`3 days ago`."""
     for unit, length in (("day", 86_400), ("hour", 3600), ("minute", 60)):
@@ -73,7 +112,10 @@ def _nature(view: HeadView) -> str:
         return f"{label} reaches no role's threshold in this model."
     score = view.readings[primary.name].score
     name = primary.display_name.lower()
-    return f"{label} is mainly {'an' if name[0] in 'aeiou' else 'a'} {name} head (score {score:.2f})."
+    first = ROLES["positional"]
+    rest = f"; it rests on {first.looks_at} when it has nothing to do"
+    rests = primary.is_content and view.readings[first.name].score >= RESTING
+    return f"{label} is mainly {'an' if name[0] in 'aeiou' else 'a'} {name} head (score {score:.2f}){rest if rests else ''}."
 
 
 def _here(view: HeadView) -> str:
@@ -102,3 +144,19 @@ def _measure(role: Role, reading: HeadReading) -> str:
     share, chance = percent(reading.activation), percent(reading.chance)
     where = "where a token comes back, " if role.requires_repetition else ""
     return f"{where}{share} of its attention goes to {role.looks_at} ({chance} would by chance)"
+
+
+def _largest_change(comparison: PromptComparison, change: HeadChange) -> str:
+    name = change.role.name
+    in_a = percent(change.a.activation) if comparison.a.heads.applicable[name] else "not applicable"
+    in_b = percent(change.b.activation) if comparison.b.heads.applicable[name] else "not applicable"
+    return f"{change.a.head.label} changes most: {change.role.display_name}, {in_a} in A and {in_b} in B."
+
+
+def _do(names: Sequence[str], verb: str) -> str:
+    """`Induction turns on`, `Induction and Diffuse turn on`; the verb is given as for one."""
+    if len(names) == 1:
+        return f"{names[0]} {verb}"
+    word, rest = verb.split(" ", 1)
+    plural = "are" if word == "is" else word.removesuffix("s")
+    return f"{', '.join(names[:-1])} and {names[-1]} {plural} {rest}"

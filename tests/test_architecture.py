@@ -10,13 +10,13 @@ import pytest
 ROOT = Path(__file__).parent.parent
 # Bottom up. A module imports only modules that stand before it, and none of a higher floor.
 FLOORS = {
-    0: ["errors", "attention", "roles", "readings", "registry", "jobs", "settings"],
-    1: ["categories", "scoring", "literature", "comparison"],
+    0: ["errors", "attention", "roles", "readings", "registry", "jobs", "settings", "turns"],
+    1: ["categories", "scoring", "literature", "comparison", "place"],
     2: [
         *("hub", "repository", "download", "published", "models", "accelerator", "probes", "capture", "sweep"),
-        *("store", "pool", "wording", "heatmaps", "lessons", "panel", "compare_panel"),
+        *("store", "pool", "wording", "heatmaps", "html", "lessons", "panel", "model_map", "head_page", "compare_panel"),
     ],
-    3: ["explorer", "api", "exports", "limits"],
+    3: ["explorer", "api", "exports", "limits", "drawing"],
     4: ["endpoints", "ui"],
 }
 ORDER = [module for floor in FLOORS.values() for module in floor]

@@ -10,7 +10,6 @@ import yaml
 from PIL import Image
 
 from analysis.dataset import (
-    CELL_INCHES,
     COLUMNS,
     card,
     chance,
@@ -24,6 +23,7 @@ from analysis.dataset import (
 from headroles import categories
 from headroles.attention import Head
 from headroles.categories import HeadCategories
+from headroles.heatmaps import CELL_INCHES, MAP_DOTS_PER_INCH
 from headroles.probes import Recipe, make_probes
 from headroles.roles import MEASURED_ROLES, ROLES
 from headroles.sweep import make_recipe
@@ -91,39 +91,35 @@ def test_chance_counts_the_bos_and_is_not_made_up():
     assert [chance(ROLES[name], without) for name in ("previous_token", "positional")] == [None, None]
 
 
-def test_every_measured_role_has_a_letter_of_its_own():
-    letters = [role.letter for role in MEASURED_ROLES]
-    assert all(len(letter) == 1 for letter in letters)
-    assert len(set(letters)) == len(letters)
-    assert ROLES["other"].letter == ""
+def test_every_role_has_a_shape_of_its_own_inside_its_square():
+    assert len({role.shape for role in ROLES.values()}) == len(ROLES)
+    assert all(0 <= place <= 1 for role in ROLES.values() for corner in role.shape for place in corner)
 
 
 def test_a_cell_has_the_colour_of_what_its_head_mainly_does(record):
     figure = role_map(record)
-    figure.savefig(buffer := io.BytesIO(), format="png")
-    image = Image.open(buffer).convert("RGB")
+    image = Image.open(io.BytesIO(to_picture(record))).convert("RGB")
+    figure.draw_without_rendering()
     (axes,) = figure.axes
-    for layer in range(record.num_layers):
-        for index in range(record.num_heads):
-            x, y = axes.transData.transform((index - 0.35, layer - 0.35))
-            role = record.primary_role(Head(layer, index))
-            wanted = role.color if role.letter else "#eeeeee"
-            assert "#{:02x}{:02x}{:02x}".format(*image.getpixel((round(x), image.height - 1 - round(y)))) == wanted
+    for head in record.heads():
+        x, y = axes.transData.transform((head.index, head.layer))
+        pixel = image.getpixel((round(x), image.height - 1 - round(y)))
+        assert "#{:02x}{:02x}{:02x}".format(*pixel) == record.primary_role(head).color
 
 
 def test_a_picture_is_the_same_each_time_and_names_how_many_heads_do_what(record):
     assert to_picture(record) == to_picture(record)
-    (axes,) = role_map(record).axes
-    texts = [text.get_text() for text in axes.get_legend().get_texts()]
+    (legend,) = role_map(record).legends
+    texts = [text.get_text() for text in legend.get_texts()]
     assert sum(int(text.rsplit(": ")[1]) for text in texts) == record.num_layers * record.num_heads
-    assert [text.split(":")[0].split("  ")[-1] for text in texts] == [role.display_name for role in ROLES.values()]
+    assert [text.split(":")[0] for text in texts] == [role.display_name for role in ROLES.values()]
 
 
 @pytest.mark.parametrize(("layers", "heads"), [(1, 1), (48, 25), (128, 128)])
 def test_a_picture_of_any_model_can_be_looked_at(layers, heads):
     width, height = Image.open(io.BytesIO(to_picture(make(layers=layers, heads=heads)))).size
     assert max(width, height) < 1500
-    assert min(width, height) > 100 * CELL_INCHES
+    assert min(width, height) > MAP_DOTS_PER_INCH * CELL_INCHES
 
 
 def test_the_card_names_every_model_once_with_its_picture_in_the_order_of_names():

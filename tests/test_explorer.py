@@ -73,6 +73,123 @@ def test_eight_threads_with_different_prompts_get_the_single_threaded_answers():
     assert together == alone * 4
 
 
+@pytest.fixture
+def forwards(monkeypatch) -> list[tuple[int, ...]]:
+    """The shape of every forward's token ids, as they come."""
+    shapes, read = [], PatternReader.read_layers
+    monkeypatch.setattr(PatternReader, "read_layers", lambda self, ids: (shapes.append(tuple(ids.shape)), read(self, ids))[1])
+    return shapes
+
+
+def batch_prompts(count: int) -> list[str]:
+    words = REPEATING.split() + PLAIN.split()
+    return [" ".join(words[number % 7 : number % 7 + 1 + number // 3]) + f" {number}" for number in range(count)]
+
+
+def test_64_prompts_take_one_forward(forwards):
+    explorer = Explorer()
+    explorer.categories(EMBEDDED_MODEL)
+    forwards.clear()
+    assert len(explorer.analyze_batch(EMBEDDED_MODEL, batch_prompts(64))) == 64
+    assert [rows for rows, _ in forwards] == [64]
+
+
+def test_equal_prompts_are_read_once_and_all_answered(forwards):
+    explorer = Explorer()
+    explorer.categories(EMBEDDED_MODEL)
+    forwards.clear()
+    analyses = explorer.analyze_batch(EMBEDDED_MODEL, [PLAIN, REPEATING, PLAIN, REPEATING, PLAIN])
+    assert [rows for rows, _ in forwards] == [2]
+    assert [analysis.prompt for analysis in analyses] == [PLAIN, REPEATING, PLAIN, REPEATING, PLAIN]
+    assert analyses[0] == analyses[2] == analyses[4]
+
+
+def test_a_batch_too_large_for_one_forward_takes_as_few_as_the_bytes_allow(forwards, monkeypatch):
+    explorer, prompts = Explorer(), batch_prompts(40)
+    whole = explorer.analyze_batch(EMBEDDED_MODEL, prompts)
+    limit = 2_000_000
+    monkeypatch.setattr("headroles.explorer.MAX_BATCH_BYTES", limit)
+    forwards.clear()
+    parts = Explorer(pool=explorer._pool).analyze_batch(EMBEDDED_MODEL, prompts)
+    assert 1 < len(forwards) < 40
+    assert sum(rows for rows, _ in forwards) == 40
+    assert all(rows * length**2 * 4 * 8 * 4 <= limit for rows, length in forwards)
+    lengths = [length for _, length in forwards]
+    assert lengths == sorted(lengths), "texts of like length go together"
+    for one, other in zip(whole, parts):
+        assert_same(one, other)
+
+
+def test_one_prompt_alone_may_be_larger_than_the_bytes(forwards, monkeypatch):
+    monkeypatch.setattr("headroles.explorer.MAX_BATCH_BYTES", 10)
+    assert len(Explorer().analyze_batch(EMBEDDED_MODEL, [PLAIN, REPEATING])) == 2
+
+
+def test_a_batch_gives_what_one_prompt_at_a_time_gives():
+    prompts = [*batch_prompts(30), " ".join([REPEATING] * 8), "A"]
+    single = Explorer()
+    for one, prompt in zip(Explorer().analyze_batch(EMBEDDED_MODEL, prompts), prompts):
+        assert_same(one, single.analyze(EMBEDDED_MODEL, prompt))
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "llama", "gpt_neo", "bloom", "gemma3_text"])
+def test_padding_changes_no_pattern_of_any_architecture(random_model, architecture):
+    loaded = random_model(architecture)
+    loaded.model.double()  # so that rounding cannot hide, or look like, what padding does
+    reader = PatternReader(loaded)
+    texts = [reader.loaded.encode(prompt) for prompt in (PLAIN, REPEATING, "A", " ".join([REPEATING] * 3))]
+    for attention, text in zip(reader.read_texts(texts), texts):
+        alone = reader.read(text)
+        assert (attention.token_ids, attention.tokens, attention.windows) == (alone.token_ids, alone.tokens, alone.windows)
+        assert torch.allclose(attention.patterns, alone.patterns, atol=1e-6, rtol=0)
+
+
+def assert_same(one: headroles.Analysis, other: headroles.Analysis) -> None:
+    assert (one.prompt, one.tokens, one.source) == (other.prompt, other.tokens, other.source)
+    assert one.heads.applicable == other.heads.applicable
+    for name, cells in one.heads.activations.items():
+        assert torch.allclose(torch.tensor(cells), torch.tensor(other.heads.activations[name]), atol=1e-6, rtol=0)
+    assert [role.reason for role in one.roles] == [role.reason for role in other.roles]
+
+
+def test_a_head_of_a_prompt_of_a_batch_takes_no_second_forward(forwards):
+    explorer = Explorer()
+    explorer.analyze_batch(EMBEDDED_MODEL, [PLAIN, REPEATING])
+    forwards.clear()
+    explorer.view_head(EMBEDDED_MODEL, REPEATING, Head(1, 2))
+    assert not forwards
+
+
+@pytest.mark.parametrize(
+    ("prompts", "error", "message"),
+    [
+        ([], InvalidInputError, "prompts must be a list of 1 to 64 texts; these are 0."),
+        (["a"] * 65, InvalidInputError, "prompts must be a list of 1 to 64 texts; these are 65."),
+        ("text", InvalidInputError, "prompts must be a list of 1 to 64 texts."),
+        (None, InvalidInputError, "prompts must be a list of 1 to 64 texts."),
+        (["a", "b", " ", "c", ""], PromptError, "Prompt 3 of 5: there is no text to look at; type a sentence first."),
+        (["a", 7], PromptError, "Prompt 2 of 2: there is no text to look at; type a sentence first."),
+        (["a " * 300], PromptError, "Prompt 1 of 1: your text has"),
+    ],
+)
+def test_a_wrong_batch_is_refused_by_the_number_of_the_prompt(explorer, prompts, error, message):
+    with pytest.raises(error) as caught:
+        explorer.analyze_batch(EMBEDDED_MODEL, prompts)
+    assert str(caught.value).startswith(message)
+
+
+def test_a_lone_surrogate_is_replaced_in_what_is_given_back(explorer):
+    for analysis in (explorer.analyze(EMBEDDED_MODEL, "a \ud800 b"), *explorer.analyze_batch(EMBEDDED_MODEL, ["a \ud800 b"])):
+        assert analysis.prompt == "a ? b"
+    assert explorer.view_head(EMBEDDED_MODEL, "a \ud800 b", Head(0, 0)).prompt == "a ? b"
+
+
+@pytest.mark.parametrize("name", ["a\x00b", "\ud800", "a\nb", "x" * 301, " "])
+def test_where_any_model_may_be_named_one_that_cannot_exist_is_refused(any_model, name):
+    with pytest.raises(UnknownModelError, match="Type a model's name"):
+        any_model.analyze(name, REPEATING)
+
+
 def test_a_head_view_shows_the_cells_of_the_asked_or_primary_role(explorer):
     head = explorer.analyze(EMBEDDED_MODEL, REPEATING).role("induction").heads[0].head
     view = explorer.view_head(EMBEDDED_MODEL, REPEATING, head)

@@ -1,48 +1,32 @@
 """The HTML: what is active is filled, what is grey says why, and no text of a user is ever markup."""
 
 import dataclasses
-import html.parser
 import re
 
 import pytest
 
 from headroles.attention import Head
 from headroles.jobs import Progress
-from headroles.panel import render_head, render_map, render_message, render_model, render_panel, render_progress
+from headroles.panel import (
+    render_download,
+    render_examples,
+    render_message,
+    render_model,
+    render_panel,
+    render_progress,
+    render_text,
+    render_tools,
+)
 from headroles.readings import visible
 from headroles.registry import EMBEDDED_MODEL
-from headroles.roles import MEASURED_ROLES, ROLES
+from headroles.roles import ROLES
 from tests.conftest import REPEATING
+from tests.outline import Outline
 
 HOSTILE = "<img src=x onerror=alert(1)> ${alert(1)} \\x {{7*7}} \"'></li><script>alert(2)</script> &lt;b&gt;"
-TAGS = {"b", "button", "details", "div", "em", "figcaption", "figure", "h2", "h3", "img", "li", "ol", "p", "path", "section"} | {
-    "small", "span", "summary", "svg", "circle", "table", "tbody", "td", "th", "thead", "tr", "ul"
+TAGS = {"b", "bdi", "button", "details", "div", "em", "h3", "li", "ol", "p", "path", "polygon", "section", "small", "span"} | {
+    "summary", "svg", "circle", "ul"
 }  # fmt: skip
-
-
-class Outline(html.parser.HTMLParser):
-    """Collects tags, attribute names and text; fails on a tag that closes what is not open."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags, self.attributes, self.text, self._open = set(), set(), "", []
-        self.feed(text)
-        assert not self._open
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.add(tag)
-        self.attributes |= {name for name, _ in attrs}
-        if tag not in ("img", "path", "circle"):
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.add(tag)
-
-    def handle_endtag(self, tag):
-        assert self._open.pop() == tag
-
-    def handle_data(self, data):
-        self.text += data
 
 
 def card(panel: str, role: str) -> str:
@@ -74,31 +58,14 @@ def test_every_role_has_a_card_and_every_top_head_a_button_with_its_numbers(expl
     assert "Why are some greyed out?" in panel
 
 
-def test_the_map_has_a_button_for_every_head_and_one_tab_stop(record):
-    for role in MEASURED_ROLES:
-        drawn = render_map(record, role, Head(2, 3))
-        assert drawn.count("<button") == record.num_layers * record.num_heads
-        assert drawn.count('tabindex="0"') == 1
-        assert drawn.count("is-strong") == sum(s >= role.threshold for row in record.all_scores[role.name] for s in row)
-
-
-def test_the_head_page_says_in_words_what_the_head_does_and_describes_its_picture(explorer):
-    head = explorer.analyze(EMBEDDED_MODEL, REPEATING).role("induction").heads[0].head
-    drawn = render_head(explorer.view_head(EMBEDDED_MODEL, REPEATING, head, ROLES["induction"]), b"png")
-    assert f"{head.label} is mainly an induction head" in drawn
-    assert re.search(r'alt="Attention heatmap of L\dH\d over \d+ tokens', drawn)
-    assert "Outlined: the cells that" in drawn
-
-
 @pytest.mark.parametrize("text", [HOSTILE, "\x00 \u202e abc", "😀 e\u0301", "日本語"])
 def test_a_users_text_is_never_markup(explorer, text):
     analysis = explorer.analyze(EMBEDDED_MODEL, text)
-    view = explorer.view_head(EMBEDDED_MODEL, text, Head(0, 0))
-    for drawn in (render_panel(analysis), render_head(view, b""), render_message(text)):
+    for drawn in (render_text(analysis), render_panel(analysis), render_message(text), render_examples([text])):
         outline = Outline(drawn)
         assert outline.tags <= TAGS
         assert not any(name.startswith("on") for name in outline.attributes)
-    shown = Outline(render_panel(analysis)).text
+    shown = Outline(render_text(analysis)).text
     assert all(visible(token) in shown for token in analysis.tokens)
 
 
@@ -109,7 +76,7 @@ def test_a_token_shows_its_white_space():
     assert visible("") == "∅"
 
 
-def test_a_head_that_the_literature_names_says_so_in_its_card_and_on_its_page(explorer):
+def test_a_head_that_the_literature_names_says_so_in_its_card(explorer):
     """The embedded model's own readings, shown under the name of a model that something is published of."""
     head = Head(5, 5)
     analysis = explorer.analyze(EMBEDDED_MODEL, REPEATING)
@@ -120,9 +87,6 @@ def test_a_head_that_the_literature_names_says_so_in_its_card_and_on_its_page(ex
     as_gpt2 = render_panel(dataclasses.replace(analysis, model="gpt2", roles=roles))
     assert as_gpt2.count(known) == card(as_gpt2, "induction").count(known) == 1
     assert "hr-known" not in render_panel(dataclasses.replace(analysis, roles=roles))
-    view = explorer.view_head(EMBEDDED_MODEL, REPEATING, Head(0, 0))
-    assert "Known from Wang et al." in render_head(dataclasses.replace(view, model="gpt2", head=head), b"")
-    assert "nown from" not in render_head(view, b"")
 
 
 def test_a_progress_bar_says_what_is_done_how_far_it_is_and_how_long_it_takes_still():
@@ -139,3 +103,17 @@ def test_what_is_said_of_a_model_is_why_how_large_and_under_which_terms():
     assert "You can also type" in render_model("gpt2", any_model=True)
     assert "You can also type" not in render_model("gpt2")
     assert "<img" not in render_model("<img src=x>", any_model=True)
+
+
+def test_the_links_and_downloads_carry_the_place_and_nothing_unescaped():
+    outline = Outline(render_tools("model=a&prompt=%3Cb%3E", {"scores.csv": "Scores <CSV>"}))
+    assert outline.find(data_query="model=a&prompt=%3Cb%3E")
+    assert outline.find(class_="hr-back")[0]["href"] == "?model=a&prompt=%3Cb%3E"
+    assert outline.find(data_download="scores.csv")
+    assert "Scores <CSV>" in outline.text
+
+
+def test_a_file_that_is_asked_for_again_is_another_one_for_the_script():
+    first, second = (render_download("a.csv", "text/csv", b"1,2", number) for number in (1, 2))
+    assert first != second
+    assert Outline(first).find(download="a.csv")[0]["href"] == "data:text/csv;base64,MSwy"

@@ -1,16 +1,22 @@
 """The README's promises: its examples run as they stand, its front matter is the Space's, its commands exist."""
 
+import json
+import os
 import re
+import shutil
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
 from analysis.readme import with_models
+from headroles.endpoints import ENDPOINTS, EXAMPLE_URL, example_text
 from headroles.explorer import Explorer
 from headroles.registry import EMBEDDED_MODEL, MODELS
 from headroles.roles import ROLES
-from headroles.ui import build_app
+from tests.api_server import serve_api
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -36,15 +42,59 @@ def test_the_python_example_runs_as_it_stands(capsys):
     assert "0.9" in printed
 
 
-def test_the_client_example_runs_as_it_stands(explorer: Explorer, capsys):
-    app = build_app(explorer)
-    _, url, _ = app.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False, server_port=None)
-    try:
-        exec(compile(EXAMPLES[1].replace("http://127.0.0.1:7860/", url), "README.md", "exec"), {})
-    finally:
-        app.close()
+@pytest.fixture(scope="module")
+def url(explorer: Explorer) -> Iterator[str]:
+    with serve_api(explorer) as address:
+        yield address
+
+
+def example(language: str, file: str, url: str) -> str:
+    """An example of the README, which is the one that the page shows, on the running server."""
+    text = example_text(file)
+    assert f"```{language}\n{text}```" in README
+    assert EXAMPLE_URL in text
+    return text.replace(EXAMPLE_URL, url)
+
+
+def run(program: str, *arguments: str) -> str:
+    """What a program prints. Where it is not installed the test is skipped, but not in CI."""
+    if shutil.which(program) is None:
+        if os.environ.get("CI"):
+            pytest.fail(f"In CI the examples must run, and there is no {program} here.")
+        pytest.skip(f"no {program} on this machine")
+    return subprocess.run([program, *arguments], capture_output=True, text=True, check=True, timeout=120).stdout
+
+
+def test_the_client_example_runs_as_it_stands(url, capsys):
+    exec(compile(example("python", "python.py", url), "README.md", "exec"), {})
     printed = capsys.readouterr().out
-    assert all(f"{role} True" in printed for role in ("previous_token", "induction", "other"))
+    assert all(f"{role} True" in printed for role in ("previous_token", "induction"))
+    assert re.search(r"^L\dH\d is mainly an induction head", printed, re.M)
+
+
+def test_the_javascript_example_runs_as_it_stands(url):
+    printed = run("node", "--input-type=module", "--eval", example("js", "javascript.js", url))
+    assert all(f"{role} true" in printed for role in ("previous_token", "induction"))
+
+
+def test_the_javascript_example_says_why_a_call_was_refused(url):
+    script = example("js", "javascript.js", url).partition('call("analyze"')[0]
+    printed = run(
+        "node", "--input-type=module", "--eval", script + 'call("analyze", "gpt5", "x").catch((e) => console.log(e.message));'
+    )
+    assert printed.startswith("There is no model 'gpt5' here")
+
+
+def test_the_shell_example_runs_as_it_stands(url):
+    assert shutil.which("curl") or not os.environ.get("CI")
+    printed = run("bash", "-euc", example("sh", "shell.sh", url)).strip().splitlines()
+    assert printed[-2] == "event: complete"
+    assert json.loads(printed[-1].removeprefix("data: "))[0]["api_version"] == "1"
+
+
+def test_it_names_every_endpoint_with_its_arguments():
+    for name, arguments, _ in ENDPOINTS:
+        assert f"| `/{name}` | `{arguments}` |" in README or (not arguments and f"| `/{name}` | |" in README)
 
 
 def test_every_command_it_names_exists():

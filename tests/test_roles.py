@@ -1,5 +1,7 @@
 """Closed forms of every role's measure: what a perfect head, a uniform head and the odd cases must score."""
 
+import re
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -26,6 +28,15 @@ def test_the_registry_is_ordered_and_complete():
     assert list(ROLES) == ["previous_token", "induction", "duplicate_token", "positional", "diffuse", "other"]
     assert all(role.name == name for name, role in ROLES.items())
     assert [role.name for role in ROLES.values() if role.measure is None] == ["other"]
+
+
+@pytest.mark.parametrize("role", ROLES.values(), ids=lambda role: role.name)
+def test_what_students_are_told_of_a_role_takes_at_most_three_sentences(role):
+    for text in (role.explanation, role.try_this, role.look_for):
+        assert text.endswith((".", "”."))
+        assert 1 <= len(re.findall(r"[.?](?= |$)", text)) <= 3
+        assert "  " not in text
+        assert "- " not in text
 
 
 def test_an_unknown_role_is_refused_with_the_names_there_are():

@@ -40,6 +40,36 @@ def test_every_variable_is_read():
     assert not Settings.from_environment({"HEADROLES_ANY_MODEL": "0"}).any_model
 
 
+def test_the_limits_are_read():
+    found = Settings.from_environment({"HEADROLES_WORKERS": "3", "HEADROLES_QUEUE": "0", "HEADROLES_RATE": "60"})
+    assert (found.workers, found.max_waiting, found.prompts_a_minute) == (3, 0, 60)
+    empty = Settings.from_environment({"HEADROLES_WORKERS": "", "HEADROLES_QUEUE": "", "HEADROLES_RATE": "", "HEADROLES_MCP": ""})
+    assert (empty.workers, empty.max_waiting, empty.prompts_a_minute, empty.mcp) == (8, 64, 240, False)
+
+
+@pytest.mark.parametrize("value", ["-1", "many", " ", "1.5", "1e3", "100000", "²", "٣"])
+@pytest.mark.parametrize(("name", "least"), [("HEADROLES_WORKERS", 1), ("HEADROLES_QUEUE", 0), ("HEADROLES_RATE", 0)])
+def test_a_limit_that_is_no_whole_number_is_refused_by_name(name, least, value):
+    with pytest.raises(InvalidInputError) as caught:
+        Settings.from_environment({name: value})
+    assert str(caught.value) == f"{name} must be a whole number from {least} to 99999, but is {value!r}."
+
+
+def test_without_a_worker_nothing_would_ever_be_answered():
+    with pytest.raises(InvalidInputError, match="HEADROLES_WORKERS must be a whole number from 1"):
+        Settings.from_environment({"HEADROLES_WORKERS": "0"})
+
+
+def test_mcp_is_switched_on_where_it_is_installed_and_else_says_how_to_install_it(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    assert Settings.from_environment({"HEADROLES_MCP": "1"}).mcp
+    assert not Settings.from_environment({"HEADROLES_MCP": "0"}).mcp
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert not Settings.from_environment({}).mcp
+    with pytest.raises(InvalidInputError, match="HEADROLES_MCP=1 needs what `pip install -r requirements-mcp.txt` installs"):
+        Settings.from_environment({"HEADROLES_MCP": "1"})
+
+
 def test_the_process_environment_is_the_default(monkeypatch):
     monkeypatch.setenv("HEADROLES_MEMORY_GB", "7")
     assert Settings.from_environment().memory_bytes == 7 * GIGABYTE
@@ -53,10 +83,11 @@ def test_a_memory_that_is_no_number_above_0_is_refused_by_name(value):
 
 
 @pytest.mark.parametrize("value", ["yes", "true", "2", " 1"])
-def test_a_switch_that_is_neither_0_nor_1_is_refused_by_name(value):
+@pytest.mark.parametrize("name", ["HEADROLES_ANY_MODEL", "HEADROLES_MCP"])
+def test_a_switch_that_is_neither_0_nor_1_is_refused_by_name(name, value):
     with pytest.raises(InvalidInputError) as caught:
-        Settings.from_environment({"HEADROLES_ANY_MODEL": value})
-    assert str(caught.value) == f"HEADROLES_ANY_MODEL must be 0 or 1, but is {value!r}."
+        Settings.from_environment({name: value})
+    assert str(caught.value) == f"{name} must be 0 or 1, but is {value!r}."
 
 
 @pytest.mark.parametrize("text", [f"{GIGABYTE}\n", str(GIGABYTE)])

@@ -24,7 +24,17 @@ def sentence(record, pattern: torch.Tensor, tokens: list[int] = TOKENS, **scores
     attention = Attention("m", tuple(tokens), tuple(map(str, tokens)), pattern[None, None])
     primary = made.primary_role(Head(0, 0))
     view = HeadView(
-        "m", attention.tokens, Head(0, 0), primary, primary, pattern, pattern > 2, read_head(attention, made, Head(0, 0))
+        "m",
+        "p",
+        attention.tokens,
+        1,
+        1,
+        Head(0, 0),
+        primary,
+        primary,
+        pattern,
+        pattern > 2,
+        read_head(attention, made, Head(0, 0)),
     )
     return describe_head(view)
 
@@ -41,7 +51,7 @@ def test_a_head_at_work(record):
 def test_a_head_at_rest_on_the_first_token(record):
     said = sentence(record, one_hot([0] * 8), [1, 2, 3, 4, 5, 6, 7, 8], induction=0.9, positional=0.9)
     assert said == (
-        "L0H0 is mainly an induction head (score 0.90). On this text it rests: 100% of its attention lies on the first token."
+        "L0H0 is mainly an induction head (score 0.90); it rests on the first token when it has nothing to do. On this text it rests: 100% of its attention lies on the first token."
     )
 
 

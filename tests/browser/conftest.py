@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Frame, Page, expect, sync_playwright
 
 expect.set_options(timeout=30_000)  # two busy cores take seconds for what a visitor's machine does at once
 ROOT = Path(__file__).parent.parent.parent
+AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -31,11 +32,16 @@ def find_chromium() -> str | None:
     return next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
 
 
-def serve(**settings: str) -> tuple[subprocess.Popen, str]:
-    """`python app.py` on a free port, ready to answer; `settings` are environment variables."""
+def find_port() -> int:
+    """A port that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        return probe.getsockname()[1]
+
+
+def serve(port: int = 0, **settings: str) -> tuple[subprocess.Popen, str]:
+    """`python app.py` on that port or a free one, ready to answer; `settings` are environment variables."""
+    port = port or find_port()
     environment = {**os.environ, "GRADIO_SERVER_PORT": str(port), "GRADIO_ANALYTICS_ENABLED": "False", **settings}
     process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}/"
@@ -79,19 +85,51 @@ def page(browser: Browser, url: str) -> Iterator[Page]:
 
 
 @contextmanager
-def open_page(browser: Browser, url: str) -> Iterator[Page]:
+def open_page(browser: Browser, url: str, query: str = "", width: int = 1280, **options: str) -> Iterator[Page]:
     """The open page with its first result; fails if a script error or a request to another host happens on it."""
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page = browser.new_page(viewport={"width": width, "height": 900}, **options)
     page.set_default_timeout(60_000)
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(f"script error: {error}"))
     page.on("dialog", lambda dialog: (faults.append(f"dialog: {dialog.message}"), dialog.dismiss()))
     page.on("request", lambda request: faults.append(request.url) if outside(request.url, url) else None)
-    page.goto(url)
-    page.wait_for_selector("#panel .hr-card")
+    page.goto(url + query)
+    wait_until_settled(page)
     yield page
     page.close()
     assert not faults
+
+
+def wait_until_settled(page: Page) -> None:
+    """Until a result stands there, or, after a link, the one that it names."""
+    page.wait_for_selector("body:not(.hr-opening) #tools .hr-tools")
+    page.wait_for_selector("[role=tabpanel]:visible :is(.hr-tokens, .hr-lesson, #api-help, #by_prompt, #by_model)", state="attached")
+
+
+def violations(page: Page | Frame) -> list[str]:
+    """What axe-core finds serious or critical in the page as it stands: rule, impact and the elements."""
+    page.add_script_tag(path=AXE)
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    return [
+        f"{each['id']} ({each['impact']}): {each['help']}: {[node['html'][:200] for node in each['nodes'][:3]]}"
+        for each in found
+        if each["impact"] in ("serious", "critical")
+    ]
+
+
+@pytest.fixture(scope="session")
+def check_axe():
+    """Asserts that axe-core finds nothing serious or critical; skips where it is not installed."""
+    if not AXE.is_file():
+        why = "no axe-core; `make test` brings it where there is npm"
+        if os.environ.get("CI"):
+            pytest.fail(f"In CI the accessibility checks must run: {why}")
+        pytest.skip(why)
+
+    def check(page: Page) -> None:
+        assert violations(page) == []
+
+    return check
 
 
 def outside(address: str, url: str) -> bool:

@@ -1,0 +1,477 @@
+"""The running app: under many API clients, at a click, in bytes beside BertViz, and on a slow processor.
+
+    python -m bench.load [load] [clicks] [bytes] [journey]
+
+All parts by default. On the embedded model and on random weights of GPT-2-small's shape, so that no network is needed. The parts
+in a browser need a Chromium, the columns of BertViz what bench/requirements.txt says; without them those figures are left out.
+"""
+
+import argparse
+import gzip
+import importlib
+import importlib.util
+import json
+import math
+import os
+import random
+import re
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from unittest.mock import patch
+from urllib.parse import urlsplit
+
+import torch
+from playwright.sync_api import Browser, Page, sync_playwright
+from transformers import GPT2Model, GPTNeoXModel
+
+from bench.run import random_model
+from headroles.api import analysis_result
+from headroles.attention import Head
+from headroles.capture import PatternReader
+from headroles.explorer import Explorer
+from headroles.head_page import render_head
+from headroles.models import LoadedModel, load_model
+from headroles.probes import Recipe
+from headroles.registry import EMBEDDED_MODEL, MODELS
+from headroles.roles import Role
+from headroles.settings import Settings
+from headroles.store import RecordStore
+from headroles.sweep import analyse_here
+from tests.browser.conftest import FLAGS, find_chromium, serve
+
+CLIENTS = (1, 8, 32, 64)
+REQUESTS = 128  # for each number of clients
+PROMPT_TOKENS = (16, 64)  # the shortest and the longest prompt of a client
+LENGTHS: tuple[int, ...] = (16, 64, 256)
+CLICKS = 15
+ROUNDS = 7
+SLOWER = 4  # how many times the journey's processor is slowed down
+TOLERANCE = 1e-6  # of every number of an answer
+NO_CHROMIUM = "  no Chromium on this machine; `apt-get install chromium` brings one"
+NO_BERTVIZ = "  without BertViz; `pip install -r bench/requirements.txt` brings it"
+# the page's parts; the first list of tokens is the prompt's
+MODEL, PROMPT, EXPLORE = "#model input", "#prompt textarea, #prompt input", "#explore"
+TOKENS, HEAD_LABELS, VIEW, COPY_LINK = ".hr-tokens", ".hr-head .hr-label", ".hr-view h2", "[data-copy=link]"
+# when the first panel stood there, and the longest task since somebody set it to 0; both in milliseconds
+WATCH = """window.longest = 0; window.opened = null;
+new PerformanceObserver(list => { for (const task of list.getEntries()) longest = Math.max(longest, task.duration); })
+  .observe({type: 'longtask'});
+const look = () => document.querySelector('%s') ? (opened = performance.now()) : requestAnimationFrame(look);
+look();"""
+# the milliseconds from the next click to the frame that shows what it is for
+TIME_A_CLICK = """window.took = null; window.longest = 0;
+addEventListener('click', event => {
+  const painted = () => setTimeout(() => { took = performance.now() - event.timeStamp; });
+  const look = () => requestAnimationFrame((%s) ? painted : look);
+  look();
+}, {capture: true, once: true});"""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model of the bench: what the app calls it, and a copy of it that PyVene never touched."""
+
+    title: str
+    name: str
+    plain: LoadedModel
+
+
+def bench_load(subjects: Sequence[Subject], explorer: Explorer, url: str) -> None:
+    """Clients at once on the API, each request another prompt, against plain forwards of the same texts one after the other.
+
+    Raises:
+        AssertionError: when an answer differs from the serial one.
+    """
+    print(f"\nAPI clients at once: {REQUESTS} prompts of {PROMPT_TOKENS[0]} to {PROMPT_TOKENS[1]} tokens, all different,")
+    print("so that no kept pattern serves twice; the clients share the machine with the server")
+    for subject in subjects:
+        print(f"  {subject.title:20}{'requests':>10}{'plain forwards':>18}{'ratio':>8}{'p50':>10}{'p95':>10}   equal")
+        ask(connect(url), subject.name, "The model is in memory now.")
+        for clients in CLIENTS:
+            generator = random.Random(clients)
+            prompts = make_prompts(subject.plain, [generator.randint(*PROMPT_TOKENS) for _ in range(REQUESTS)], clients)
+            before = forward_seconds(subject.plain, prompts)
+            serial = [analysis_result(explorer.analyze(subject.name, prompt)) for prompt in prompts]
+            started = time.perf_counter()
+            answers, waits = ask_at_once(url, subject.name, prompts, clients)
+            requests = REQUESTS / (time.perf_counter() - started)
+            # before and after, so that a machine whose speed drifts does not favour one side
+            forwards = 2 * REQUESTS / (before + forward_seconds(subject.plain, prompts))
+            equal = sum(map(is_equal, answers, serial))
+            title = f"{clients:5} client{'s' if clients > 1 else ''}"
+            print(
+                f"  {title:20}{requests:8.1f}/s{forwards:16.1f}/s{requests / forwards:8.2f}"
+                f"{percentile(waits, 50) * 1000:7.0f} ms{percentile(waits, 95) * 1000:7.0f} ms   {equal} of {REQUESTS}",
+                flush=True,
+            )
+            assert equal == REQUESTS, f"{REQUESTS - equal} answers differ from the serial ones"
+
+
+def bench_clicks(subjects: Sequence[Subject], explorer: Explorer) -> None:
+    """What a click on a head costs the server, once the prompt was analysed; another head each time.
+
+    Raises:
+        AssertionError: when a click takes a forward.
+    """
+    print(f"\nFrom a click to the heatmap, on the server: median and longest of {CLICKS} heads (aim: under 150 ms, no forward)")
+    for subject in subjects:
+        explorer.prepare(subject.name).result()  # loading takes forwards too
+        for length, prompt in zip(LENGTHS, make_prompts(subject.plain, LENGTHS)):
+            with counted_forwards() as forwards:
+                table = explorer.analyze(subject.name, prompt).heads
+            assert len(forwards) == 1, f"{len(forwards)} forwards seen for an analysis"  # else the count below would be blind
+            heads = random.Random(0).sample(table.heads(), CLICKS + 1)
+            seconds = []
+            with counted_forwards() as forwards:
+                for head in heads:
+                    started = time.perf_counter()
+                    draw_view(explorer, subject.name, prompt, head, table.primary_role(head))
+                    seconds.append(time.perf_counter() - started)
+            median, longest = statistics.median(seconds[1:]), max(seconds[1:])  # the first fills caches
+            print(
+                f"  {subject.title:20}{length:4} tokens: {median * 1000:6.0f} ms, longest {longest * 1000:6.0f} ms, "
+                f"{len(forwards)} forwards",
+                flush=True,
+            )
+            assert not forwards, "a click takes a forward"
+
+
+def draw_view(explorer: Explorer, model: str, prompt: str, head: Head, role: Role) -> str:
+    """What the page's handler does for a click on a head."""
+    return render_head(explorer.view_head(model, prompt, head, role))
+
+
+def bench_bytes(subjects: Sequence[Subject], url: str) -> None:
+    """What one analysis sends to the page and through the API, against BertViz' HTML of the same tokens."""
+    print("\nkB of one analysis, as they are read (the app compresses none of it); BertViz' also after gzip")
+    if not importlib.util.find_spec("bertviz"):
+        print(NO_BERTVIZ)
+    with chromium() as browser:
+        for subject in subjects:
+            prompts = dict(zip(LENGTHS, make_prompts(subject.plain, LENGTHS)))
+            pages = page_bytes(browser, url, subject.name, prompts) if browser else {}
+            for length, prompt in prompts.items():
+                sizes = {"page": pages[length]} if pages else {}
+                sizes["API"] = len(ask(connect(url), subject.name, prompt))
+                for view, html in bertviz_html(subject.plain, prompt):
+                    sizes |= {view: len(html), f"{view}.gz": len(gzip.compress(html, 1))}  # as nginx does it by default
+                if length == LENGTHS[0]:
+                    print(f"  {subject.title:20}{'tokens':>6}" + "".join(f"{name:>15}" for name in sizes))
+                print(f"  {length:26}" + "".join(f"{size / 1000:15,.1f}" for size in sizes.values()), flush=True)
+
+
+def bench_journey(loaded: LoadedModel, url: str) -> None:
+    """Open, type, explore and click on a slowed-down processor (aim: from Explore to the panel under 1 s)."""
+    print(f"\nThe journey on a processor {SLOWER} times slower, embedded model: medians, and the longest task of the main thread")
+    with chromium() as browser:
+        if not browser:
+            return
+        opened = [open_slowly(browser, url) for _ in range(3)]
+        _print_step("open the page", [page.evaluate("opened") for page in opened], [longest_task(page) for page in opened])
+        page = opened[-1]
+        texts = make_prompts(loaded, range(20, 20 + ROUNDS + 1), seed=1)
+        steps: dict[str, list[tuple[float, float]]] = {"type, a key stroke": [], "Explore to panel": [], "click to view": []}
+        for count, text in enumerate(texts, start=20):
+            steps["type, a key stroke"].append(type_slowly(page, text))
+            steps["Explore to panel"].append(time_explore(page, count))
+            steps["click to view"].append(time_head(page))
+        for step, pairs in steps.items():
+            milliseconds, tasks = zip(*pairs[1:])  # the first warms up
+            _print_step(step, milliseconds, tasks)
+        if (copy := page.locator(COPY_LINK)).count():
+            _print_step("copy the link", *zip(time_click(page, copy.first.click, "true")))
+
+
+def _print_step(step: str, milliseconds: Sequence[float], tasks: Sequence[float]) -> None:
+    print(f"  {step:20}{statistics.median(milliseconds):8.0f} ms, longest task {max(tasks):6.0f} ms", flush=True)
+
+
+def make_prompts(loaded: LoadedModel, lengths: Sequence[int], seed: int = 0) -> list[str]:
+    """A text of so many tokens each, a BOS counted: random words that are one token of the model, a capital one first."""
+    ids = range(len(loaded.tokenizer))
+    texts = [text for text, i in zip(loaded.token_texts(tuple(ids)), ids) if loaded.tokenizer.encode(text) == [*loaded.bos, i]]
+    first = [text for text in texts if re.fullmatch("[A-Z][a-z]+", text)]
+    words = [text for text in texts if re.fullmatch(" [a-z]{2,}", text)]
+    generator = random.Random(seed)
+    return [generator.choice(first) + "".join(generator.choices(words, k=length - len(loaded.bos) - 1)) for length in lengths]
+
+
+def forward_seconds(loaded: LoadedModel, prompts: Sequence[str]) -> float:
+    """How long the model takes for the texts one after the other, as a user would run it (SDPA, with the unembedding)."""
+    rows = [torch.tensor([loaded.encode(prompt)]) for prompt in prompts]
+    started = time.perf_counter()
+    with torch.no_grad():
+        for row in rows:
+            loaded.model(input_ids=row, use_cache=False)
+    return time.perf_counter() - started
+
+
+def connect(url: str) -> HTTPConnection:
+    return HTTPConnection(urlsplit(url).netloc, timeout=600)
+
+
+def ask(connection: HTTPConnection, model: str, prompt: str) -> bytes:
+    """The stream that the API answers with, in its two steps: hand in, then fetch."""
+    call = "/gradio_api/call/analyze"
+    connection.request("POST", call, json.dumps({"data": [model, prompt]}), {"Content-Type": "application/json"})
+    event = json.loads(connection.getresponse().read())["event_id"]
+    connection.request("GET", f"{call}/{event}")
+    return connection.getresponse().read()
+
+
+def read_answer(stream: bytes) -> object:
+    """The result at the end of a stream. Raises RuntimeError when it is none."""
+    *_, event, data = stream.decode().strip().split("\n")
+    if event != "event: complete":
+        raise RuntimeError(f"the API answered {event}, {data}")
+    return json.loads(data.removeprefix("data: "))[0]
+
+
+def ask_at_once(url: str, model: str, prompts: Sequence[str], clients: int) -> tuple[list[object], list[float]]:
+    """Answers in the order of the prompts, and each one's seconds; every client has a connection and one request at a time."""
+    answers: list[object] = [None] * len(prompts)
+    seconds = [0.0] * len(prompts)
+
+    def work(first: int) -> None:
+        connection = connect(url)
+        for number in range(first, len(prompts), clients):
+            started = time.perf_counter()
+            stream = ask(connection, model, prompts[number])
+            seconds[number] = time.perf_counter() - started
+            answers[number] = read_answer(stream)
+
+    with ThreadPoolExecutor(clients) as pool:
+        list(pool.map(work, range(clients)))
+    return answers, seconds
+
+
+def is_equal(answer: object, serial: object) -> bool:
+    """Whether two results are the same: numbers with a fraction to TOLERANCE, all else exactly."""
+    if isinstance(answer, Mapping) and isinstance(serial, Mapping):
+        return answer.keys() == serial.keys() and all(is_equal(answer[key], serial[key]) for key in answer)
+    if isinstance(answer, list) and isinstance(serial, list):
+        return len(answer) == len(serial) and all(map(is_equal, answer, serial))
+    if isinstance(answer, float) and isinstance(serial, float):
+        return abs(answer - serial) <= TOLERANCE
+    return type(answer) is type(serial) and answer == serial
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The smallest value that `percent` of the values do not exceed."""
+    return sorted(values)[max(math.ceil(len(values) * percent / 100) - 1, 0)]
+
+
+def bertviz_html(loaded: LoadedModel, prompt: str) -> Iterator[tuple[str, bytes]]:
+    """The HTML of BertViz' two views of all heads; nothing without BertViz."""
+    if not importlib.util.find_spec("bertviz"):
+        return
+    ids = loaded.encode(prompt)
+    loaded.model.set_attn_implementation("eager")  # the only one that gives patterns
+    with torch.no_grad():
+        attention = loaded.model(input_ids=torch.tensor([ids]), output_attentions=True).attentions
+    loaded.model.set_attn_implementation("sdpa")
+    bertviz = importlib.import_module("bertviz")
+    for view in ("head_view", "model_view"):
+        html = getattr(bertviz, view)(attention, list(loaded.token_texts(ids)), html_action="return")
+        yield view, html.data.encode()
+
+
+@contextmanager
+def counted_forwards() -> Iterator[list[None]]:
+    """A list that grows by one with every forward of a body of the two architectures, whoever asks for it."""
+    forwards: list[None] = []
+
+    def counting(forward: Callable) -> Callable:
+        def counted(*args: object, **kwargs: object) -> object:
+            forwards.append(None)
+            return forward(*args, **kwargs)
+
+        return counted
+
+    with (
+        patch.object(GPT2Model, "forward", counting(GPT2Model.forward)),
+        patch.object(GPTNeoXModel, "forward", counting(GPTNeoXModel.forward)),
+    ):
+        yield forwards
+
+
+@contextmanager
+def chromium() -> Iterator[Browser | None]:
+    """A browser, or None and a line that says how to get one."""
+    if not (path := find_chromium()):
+        print(NO_CHROMIUM)
+        yield None
+        return
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+def page_bytes(browser: Browser, url: str, model: str, prompts: Mapping[int, str]) -> dict[int, int]:
+    """The bytes of all answers that a click on Explore brings, by the tokens of the prompt."""
+    page = browser.new_page()
+    traffic = Traffic(page)
+    page.goto(url)
+    page.wait_for_selector(TOKENS, timeout=60_000)
+    if model != EMBEDDED_MODEL:
+        page.locator(MODEL).fill(model)
+        page.locator(MODEL).press("Enter")
+    sizes = {}
+    for length, prompt in prompts.items():
+        page.locator(PROMPT).first.fill(prompt)
+        page.wait_for_timeout(1000)  # whatever typing brings is no part of it
+        traffic.start()
+        page.locator(EXPLORE).click()
+        page.wait_for_function(token_count(length), timeout=120_000)
+        sizes[length] = traffic.finish()
+    page.close()
+    return sizes
+
+
+class Traffic:
+    """The bytes of the answers to the requests of a page that begin after `start`.
+
+    As the page reads them: of a stream that the page closes itself, the browser tells no reliable length on the wire.
+    """
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        devtools = page.context.new_cdp_session(page)
+        devtools.on("Network.requestWillBeSent", self._begin)
+        devtools.on("Network.dataReceived", self._add)
+        for ending in ("loadingFinished", "loadingFailed"):  # the page ends its stream by breaking it off
+            devtools.on(f"Network.{ending}", lambda event: self._open.discard(event["requestId"]))
+        devtools.send("Network.enable")
+        self.start()
+
+    def start(self) -> None:
+        self._open: set[str] = set()
+        self._read: dict[str, int] = {}
+
+    def finish(self) -> int:
+        """The sum once all requests have ended."""
+        self._page.wait_for_timeout(500)  # what the answer itself asks for
+        while self._open:
+            self._page.wait_for_timeout(100)
+        return sum(self._read.values())
+
+    def _begin(self, event: Mapping[str, Any]) -> None:
+        if event["request"]["url"].startswith("http"):  # not the data of an image, which came with the answer
+            self._open.add(event["requestId"])
+            self._read[event["requestId"]] = 0
+
+    def _add(self, event: Mapping[str, Any]) -> None:
+        if event["requestId"] in self._read:
+            self._read[event["requestId"]] += event["dataLength"]
+
+
+def open_slowly(browser: Browser, url: str) -> Page:
+    """The page on a slowed-down processor with nothing kept from earlier visits, once its first panel stands."""
+    page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+    page.context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": SLOWER})
+    page.add_init_script(WATCH % TOKENS)
+    page.goto(url)
+    page.wait_for_function("window.opened", timeout=120_000)
+    page.wait_for_timeout(3000)  # what it still does in the background belongs to opening
+    return page
+
+
+def type_slowly(page: Page, text: str) -> tuple[float, float]:
+    """The milliseconds a key stroke takes until the page is ready for the next, and the longest task."""
+    page.locator(PROMPT).first.fill("")
+    page.evaluate("longest = 0")
+    started = time.perf_counter()
+    page.keyboard.type(text)
+    return (time.perf_counter() - started) * 1000 / len(text), longest_task(page)
+
+
+def time_explore(page: Page, count: int) -> tuple[float, float]:
+    """From a click on Explore to a panel of `count` tokens; what it took, and its longest task."""
+    button = page.locator(EXPLORE)
+    return time_click(page, button.click, token_count(count))
+
+
+def token_count(count: int) -> str:
+    """The JavaScript condition that the page shows a prompt of so many tokens."""
+    return f"document.querySelector('{TOKENS}')?.children.length == {count}"
+
+
+def time_head(page: Page) -> tuple[float, float]:
+    """From a click on a head that is not open to its view; what it took, and its longest task."""
+    opened = page.locator(VIEW).first.inner_text().split()
+    labels = page.locator(HEAD_LABELS).all_inner_texts()
+    label = random.choice([label for label in labels if label not in opened])
+    head = page.locator(HEAD_LABELS).nth(labels.index(label))
+    return time_click(page, head.click, f"document.querySelector('{VIEW}').textContent.includes('{label} ')")
+
+
+def time_click(page: Page, click: Callable[[], None], condition: str) -> tuple[float, float]:
+    """The milliseconds from a click to the frame in which a JavaScript condition holds, and the longest task."""
+    page.evaluate(TIME_A_CLICK % condition)
+    click()
+    page.wait_for_function("took !== null", timeout=120_000)
+    return page.evaluate("took"), longest_task(page)
+
+
+def longest_task(page: Page) -> float:
+    """The longest task of the page's main thread since it was set to 0, in milliseconds; 0 where none took over 50."""
+    page.wait_for_timeout(500)  # tasks are told of late
+    return page.evaluate("longest")
+
+
+@contextmanager
+def running_app(home: Path) -> Iterator[str]:
+    """The app in a process of its own, without limits a visitor; its address."""
+    settings = {"HEADROLES_ANY_MODEL": "1", "HEADROLES_HOME": str(home), "HEADROLES_DATASET": ""}
+    process, url = serve(**settings, HEADROLES_RATE="0", HEADROLES_QUEUE="0")
+    try:
+        yield url
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def make_subjects(folder: Path, settings: Settings) -> tuple[Subject, Subject]:
+    """The embedded model, and random weights that are kept in `folder`, their record in the settings' home."""
+    random_weights = random_model("random", MODELS["gpt2"].config())
+    random_weights.model.save_pretrained(folder)
+    random_weights.tokenizer.save_pretrained(folder)
+    # random weights have no roles to find: a short recipe will do
+    RecordStore(settings).keep(analyse_here(PatternReader(load_model(str(folder), folder)), Recipe(3, 50, 3)))
+    embedded = Subject("embedded model", EMBEDDED_MODEL, load_model(EMBEDDED_MODEL))
+    return embedded, Subject("GPT-2-small shape", str(folder), random_weights)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", choices=[[], "load", "clicks", "bytes", "journey"], metavar="part")
+    parts = parser.parse_args().parts or ["load", "clicks", "bytes", "journey"]
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    with TemporaryDirectory() as folder:
+        home = Path(folder) / "home"
+        settings = Settings(any_model=True, home=home)
+        explorer = Explorer(settings)
+        subjects = make_subjects(Path(folder) / "random-gpt2", settings)
+        if "clicks" in parts:
+            bench_clicks(subjects, explorer)
+        if {"load", "bytes", "journey"} & set(parts):
+            with running_app(home) as url:
+                if "load" in parts:
+                    bench_load(subjects, explorer, url)
+                if "bytes" in parts:
+                    bench_bytes(subjects, url)
+                if "journey" in parts:
+                    bench_journey(subjects[0].plain, url)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+// The row of links and downloads. The server writes the place into data-query; here it becomes the page's address.
+const OF_THE_BROWSER = ['__theme', 'embed']; // carried along, but no part of the place
+const current = () => new URLSearchParams(location.search);
+const query = () => element.querySelector('[data-query]').dataset.query;
+const arrival = location.search;
+let isGoingBack = false;
+let written = query(); // what the page shows before anybody did anything stays out of the address
+
+document.body.classList.toggle('hr-embed', current().get('embed') === '1');
+if ([...current().keys()].some((name) => !OF_THE_BROWSER.includes(name) && !name.startsWith('_'))) {
+  document.body.classList.add('hr-opening'); // until what the link names is there, or cannot be had
+  setTimeout(() => document.body.classList.remove('hr-opening'), 5_000);
+  setTimeout(() => trigger('submit', { query: arrival }), 0);
+}
+
+const whole = (extra) => {
+  const parameters = new URLSearchParams(query());
+  for (const [name, value] of Object.entries(extra)) if (value) parameters.set(name, value);
+  return `${location.origin}${location.pathname}?${parameters}`;
+};
+
+watch('value', () => {
+  if (query() === written) return;
+  written = query();
+  document.body.classList.remove('hr-opening');
+  const address = whole({ __theme: current().get('__theme'), embed: current().get('embed') });
+  if (address === location.href) return;
+  // in a frame, a step back would be one of the page around it
+  const isQuiet = isGoingBack || window.top !== window || !current().has('model');
+  history[isQuiet ? 'replaceState' : 'pushState'](null, '', address);
+  isGoingBack = false;
+});
+window.addEventListener('popstate', () => {
+  isGoingBack = true;
+  trigger('submit', { query: location.search });
+});
+
+const say = (text) => { element.querySelector('.hr-copied').textContent = text; };
+
+const copy = async (kind) => {
+  const theme = current().get('__theme');
+  const link = whole({ __theme: theme });
+  const source = whole({ embed: '1', __theme: theme }).replaceAll('&', '&amp;').replaceAll('"', '&quot;');
+  const text = kind === 'link' ? link
+    : `<iframe src="${source}" width="640" height="900" style="border:0" title="headroles: attention heads by role"></iframe>`;
+  try {
+    await navigator.clipboard.writeText(text);
+    say(kind === 'link' ? 'Link copied.' : 'Embed code copied.');
+  } catch { // a frame or an old browser may not let us
+    say('');
+    const field = document.createElement('input');
+    field.readOnly = true;
+    field.value = text;
+    field.setAttribute('aria-label', 'Copy this text');
+    element.querySelector('.hr-copied').append(field);
+    field.select();
+  }
+};
+
+const turnTheme = () => {
+  const isDark = document.body.classList.toggle('dark');
+  const parameters = current();
+  parameters.set('__theme', isDark ? 'dark' : 'light');
+  history.replaceState(null, '', `${location.pathname}?${parameters}`);
+  say(isDark ? 'Dark.' : 'Light.');
+};
+
+element.addEventListener('click', (event) => {
+  const button = event.target.closest('button');
+  if (!button) return;
+  if (button.dataset.copy) copy(button.dataset.copy);
+  if ('theme' in button.dataset) turnTheme();
+  if (button.dataset.download) {
+    trigger('select', { download: button.dataset.download });
+    button.closest('details').open = false;
+  }
+});

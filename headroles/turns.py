@@ -1,0 +1,55 @@
+"""Turns: keeps a page in step whose visitor is faster than the server."""
+
+import threading
+from dataclasses import dataclass
+
+from cachetools import LRUCache
+
+MAX_SESSIONS = 10_000
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One event of one page; the next event of that page ends it."""
+
+    session: str | None
+    number: int
+    analyses: bool
+
+
+class Turns:
+    """Events of a page overlap, and each draws only what it changes: so only the newest may draw, and it must know what the page
+    shows by then. Of that a hash is kept, never the text.
+    """
+
+    def __init__(self) -> None:
+        self._newest: LRUCache[str | None, Turn] = LRUCache(MAX_SESSIONS)
+        self._shown: LRUCache[str | None, int] = LRUCache(MAX_SESSIONS)
+        self._lock = threading.Lock()
+
+    def begin(self, session: str | None, analyses: bool = False) -> Turn:
+        """The newest turn of a session, which ends the one before; `analyses` says that it scores a model."""
+        with self._lock:
+            before = self._newest.get(session)
+            turn = Turn(session, before.number + 1 if before else 0, analyses)
+            self._newest[session] = turn
+            return turn
+
+    def newest(self, session: str | None) -> Turn | None:
+        """The session's last turn, whether it is over or not."""
+        with self._lock:
+            return self._newest.get(session)
+
+    def is_newest(self, turn: Turn) -> bool:
+        """Whether the turn may still draw."""
+        return self.newest(turn.session) == turn
+
+    def shows(self, turn: Turn, place: str) -> None:
+        """Says what the page shows from now on."""
+        with self._lock:
+            self._shown[turn.session] = hash(place)
+
+    def still_shows(self, turn: Turn, place: str) -> bool:
+        """Whether the page shows what its event said, as far as this server knows."""
+        with self._lock:
+            return self._shown.get(turn.session, hash(place)) == hash(place)

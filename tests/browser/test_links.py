@@ -1,0 +1,221 @@
+"""Links, frames, downloads, and a server that comes and goes, in a real browser."""
+
+import csv
+import functools
+import http.server
+import io
+import json
+import re
+import threading
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect
+
+from headroles.exports import DOWNLOADS
+from tests.browser.conftest import find_port, open_page, serve, violations, wait_until_settled
+from tests.browser.test_page import assert_in_step, card, cell, prompt_box, type_sentence
+from tests.conftest import REPEATING
+
+pytestmark = pytest.mark.browser
+LINK = "?model=headroles-tiny&prompt=one+two+three+one+two+three+one&head=L2H1&role=induction"
+
+
+@pytest.fixture
+def linked(browser: Browser, url: str) -> Iterator[Page]:
+    with open_page(browser, url, LINK) as page:
+        yield page
+
+
+def test_a_link_opens_what_it_names_in_all_parts_of_the_page(linked: Page, check_axe):
+    assert_in_step(linked, "L2H1")
+    expect(linked.locator("#text .hr-tokens li")).to_have_count(8)
+    expect(prompt_box(linked)).to_have_value("one two three one two three one")
+    expect(linked.locator("#view .is-looked-at")).to_contain_text("Induction")
+    check_axe(linked)
+
+
+def test_every_step_is_in_the_address_and_back_leads_to_the_one_before(linked: Page):
+    assert_in_step(linked, "L2H1")
+    cell(linked, 1, 2).click()
+    assert_in_step(linked, "L1H2")
+    expect(linked).to_have_url(re.compile("head=L1H2"))
+    type_sentence(linked, REPEATING)
+    expect(linked).to_have_url(re.compile("prompt=The\\+king"))
+    linked.go_back()
+    expect(linked.locator("#text .hr-tokens li")).to_have_count(8)
+    linked.go_back()
+    assert_in_step(linked, "L2H1")
+    linked.go_forward()
+    assert_in_step(linked, "L1H2")
+
+
+def test_a_comparison_and_a_tab_are_in_the_address_and_a_reload_shows_them_again(linked: Page):
+    linked.get_by_role("tab", name="Two texts").click()
+    linked.locator("#other-prompt textarea, #other-prompt input").first.fill("Once upon a time")
+    linked.get_by_role("button", name="Compare texts").click()
+    expect(linked.locator("#by_prompt")).to_contain_text("From A to B")
+    expect(linked).to_have_url(re.compile("other_prompt=Once.*tab=prompts"))
+    linked.reload()
+    wait_until_settled(linked)
+    expect(linked.locator("#by_prompt")).to_contain_text("From A to B")
+    linked.get_by_role("tab", name="Lessons").click()
+    expect(linked).to_have_url(re.compile("tab=learn"))
+
+
+def test_the_theme_is_in_the_address_and_stays_on_the_way(linked: Page, check_axe):
+    linked.get_by_role("button", name="Light or dark").click()
+    expect(linked.locator("body.dark")).to_have_count(1)
+    expect(linked).to_have_url(re.compile("__theme=dark"))
+    check_axe(linked)
+    cell(linked, 1, 2).click()
+    expect(linked).to_have_url(re.compile("head=L1H2.*__theme=dark"))
+
+
+def test_copy_link_and_copy_embed_code_give_what_opens_the_same_state(browser: Browser, url: str):
+    context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    page.goto(url + LINK)
+    wait_until_settled(page)
+    page.get_by_role("button", name="Copy link").click()
+    expect(page.locator(".hr-copied")).to_contain_text("Link copied.")
+    assert page.evaluate("navigator.clipboard.readText()") == page.url
+    page.get_by_role("button", name="Copy embed code").click()
+    expect(page.locator(".hr-copied")).to_contain_text("Embed code copied.")
+    code = page.evaluate("navigator.clipboard.readText()")
+    frame = page.evaluate("code => { const t = document.createElement('template'); t.innerHTML = code; return t.content.firstChild.src }", code)
+    assert frame == page.url + "&embed=1"
+    context.close()
+
+
+def test_without_leave_to_copy_the_text_stands_there_to_be_copied(browser: Browser, url: str):
+    with open_page(browser, url, LINK) as page:
+        page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error('no')); }")
+        page.get_by_role("button", name="Copy link").click()
+        expect(page.locator(".hr-copied input")).to_have_value(page.url)
+
+
+@pytest.fixture
+def course(url: str, tmp_path: Path) -> Iterator[str]:
+    """A course page on another origin that embeds the page as its embed code does."""
+    source = f"{url}{LINK}&embed=1&__theme=dark".replace("&", "&amp;")
+    page = f'<!doctype html><html lang="en"><title>Course</title><h1>Course</h1><iframe src="{source}" width="640" height="900" title="headroles"></iframe>'
+    (tmp_path / "index.html").write_text(page, "utf-8")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://localhost:{server.server_port}/"
+    server.shutdown()
+
+
+def test_a_frame_on_another_origin_is_compact_dark_and_leads_back(browser: Browser, url: str, course: str, check_axe):
+    page = browser.new_page()
+    page.set_default_timeout(60_000)
+    page.goto(course)
+    frame = next(frame for frame in page.frames if frame.url.startswith(url))
+    frame.wait_for_selector("body.dark.hr-embed:not(.hr-opening) #view h2")
+    inside = page.frame_locator("iframe")
+    expect(inside.locator("#view h2")).to_contain_text("L2H1")
+    expect(inside.locator("#panel")).to_be_hidden()
+    expect(inside.locator(".hr-top")).to_be_hidden()
+    assert frame.evaluate("document.documentElement.scrollWidth") <= 640
+    back = inside.get_by_role("link", name="Open in headroles")
+    assert "embed" not in back.get_attribute("href")
+    assert "head=L2H1" in back.get_attribute("href")
+    inside.locator('.hr-cell[data-layer="1"][data-head="2"]').click()
+    expect(inside.locator("#view h2")).to_contain_text("L1H2")
+    assert violations(frame) == []
+    page.go_back()  # clicks in the frame are no steps of the page around it
+    assert page.url == "about:blank"
+    page.close()
+
+
+def save(page: Page, name: str) -> bytes:
+    page.locator(".hr-tools summary").click()
+    with page.expect_download() as waiting:
+        page.locator(f'[data-download="{name}"]').click()
+    assert re.fullmatch(rf"[A-Za-z0-9._-]{{5,120}}\.{name.split('.')[1]}", waiting.value.suggested_filename)
+    return Path(waiting.value.path()).read_bytes()
+
+
+def test_every_download_opens_and_holds_what_the_page_shows(linked: Page, browser: Browser, tmp_path: Path):
+    assert_in_step(linked, "L2H1")
+    files = {name: save(linked, name) for name in DOWNLOADS}
+    for name in ("heatmap.png", "map.png"):
+        image = Image.open(io.BytesIO(files[name]))
+        image.load()
+        assert image.format == "PNG"
+        assert min(image.size) > 200
+    for name in ("heatmap.svg", "map.svg"):
+        assert ET.fromstring(files[name]).tag.endswith("svg")
+    assert "L2H1" in ET.fromstring(files["heatmap.svg"])[0].text
+    rows = list(csv.DictReader(io.StringIO(files["scores.csv"].decode())))
+    assert len(rows) == 4 * 8 * 5
+    assert {row["is_active"] for row in rows} == {"True", "False"} or {row["is_active"] for row in rows} == {"true", "false"}
+    analysis = json.loads(files["analysis.json"])
+    assert analysis["prompt"] == "one two three one two three one"
+    assert len(analysis["tokens"]) == 8
+    (tmp_path / "page.html").write_bytes(files["page.html"])
+    context = browser.new_context(offline=True)
+    page = context.new_page()
+    asked, faults = [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+    page.goto((tmp_path / "page.html").as_uri())
+    assert_in_step(page_of_file(page), "L2H1")
+    page.locator("[data-axis=queries]").first.focus()
+    page.keyboard.press("End")
+    expect(page.locator(".hr-said").first).to_contain_text("(8) looks most at")
+    assert [address for address in asked if not address.startswith(("file:", "data:"))] == []
+    assert faults == []
+    assert violations_without_policy(page, files["page.html"], tmp_path) == []
+    context.close()
+
+
+def page_of_file(page: Page) -> Page:
+    """The saved page with the ids of the live one, so that one check serves both."""
+    page.evaluate("for (const part of document.querySelectorAll('[data-part]')) part.id = part.dataset.part")
+    return page
+
+
+def violations_without_policy(page: Page, content: bytes, folder: Path) -> list[str]:
+    """What axe-core finds in the saved page; its content policy, which keeps axe out, is taken off for that."""
+    (folder / "open.html").write_bytes(re.sub(rb"<meta http-equiv[^>]*>", b"", content))
+    page.goto((folder / "open.html").as_uri())
+    return violations(page)
+
+
+def test_the_same_file_can_be_saved_twice(linked: Page):
+    assert save(linked, "scores.csv") == save(linked, "scores.csv")
+
+
+def test_a_server_that_goes_and_comes_back_loses_nothing_on_the_page(browser: Browser):
+    port = find_port()
+    process, url = serve(port=port)
+    page = browser.new_page()
+    page.set_default_timeout(60_000)
+    page.goto(url + LINK)
+    wait_until_settled(page)
+    assert_in_step(page, "L2H1")
+    process.terminate()
+    process.wait(20)
+    cell(page, 1, 2).click()
+    page.wait_for_timeout(2000)
+    expect(page.locator("#view h2")).to_contain_text("L2H1")  # the last result stays on the screen
+    expect(page.locator("#text .hr-tokens li")).to_have_count(8)
+    process, _ = serve(port=port)
+    try:
+        page.wait_for_timeout(1000)
+        cell(page, 1, 2).click()
+        assert_in_step(page, "L1H2")  # on the text that the page shows, which the new server has never seen
+        expect(page.locator("#view .hr-heatmap")).to_have_attribute("alt", re.compile("over 8 tokens"))
+        type_sentence(page, REPEATING)
+        expect(card(page, "induction")).to_contain_text("● active")
+    finally:
+        page.close()
+        process.terminate()
+        process.wait(20)

@@ -1,0 +1,70 @@
+"""The address: what it says comes back, and what strangers write into it is refused in a sentence."""
+
+from urllib.parse import parse_qsl
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headroles.attention import Head
+from headroles.errors import InvalidInputError
+from headroles.place import TABS, Place
+from headroles.roles import ROLES
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60)
+places = st.builds(
+    Place,
+    model=texts,
+    prompt=texts,
+    head=st.none() | st.builds(Head, st.integers(0, 127), st.integers(0, 127)),
+    role=st.none() | st.sampled_from(list(ROLES.values())),
+    other_prompt=st.just("") | texts,
+    other_model=st.just("") | texts,
+    tab=st.sampled_from(TABS),
+)
+
+
+def read(query: str) -> Place:
+    return Place.from_query(dict(parse_qsl(query)))
+
+
+@given(place=places)
+def test_an_address_says_the_whole_place(place):
+    assert read(place.query()) == place
+
+
+@given(place=places)
+def test_an_address_is_plain_ascii_that_needs_no_escaping_in_html(place):
+    assert not set(place.query()) & set("<>\"' ")
+    assert place.query().isascii()
+
+
+def test_what_an_address_leaves_out_is_as_on_a_first_visit_and_what_it_does_not_know_is_ignored():
+    assert read("") == Place()
+    assert read("__theme=dark&embed=1&utm=x&model=") == Place()
+    assert read("head=l2h3").head == Head(2, 3)
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("head=L2", "a head is written L2H3"),
+        ("head=<script>", "a head is written L2H3"),
+        ("head=L99999H0", "a head is written L2H3"),
+        ("head=L٢H٣", "a head is written L2H3"),
+        ("role=boss", "There is no role 'boss'; the roles are"),
+        ("tab=admin", "there are explore, prompts"),
+    ],
+)
+def test_an_address_that_makes_no_sense_is_refused_in_one_sentence(query, message):
+    with pytest.raises(InvalidInputError, match=message):
+        read(query)
+
+
+def test_a_lone_surrogate_does_not_break_an_address():
+    assert read(Place(prompt="a \ud800 b").query()).prompt == "a ? b"
+
+
+def test_a_comparison_of_models_needs_both_in_memory():
+    assert Place(model="a", other_model="b").models == ("a", "b")
+    assert Place(model="a").models == ("a",)

@@ -1,0 +1,32 @@
+"""Overlapping events of a page: only the newest draws, and it knows when the page shows something else than it said."""
+
+from headroles.turns import MAX_SESSIONS, Turns
+
+
+def test_a_new_turn_ends_the_one_before_of_its_session_alone():
+    turns = Turns()
+    first, other = turns.begin("a"), turns.begin("b")
+    assert turns.is_newest(first)
+    second = turns.begin("a", analyses=True)
+    assert not turns.is_newest(first)
+    assert turns.is_newest(second)
+    assert turns.is_newest(other)
+    assert turns.newest("a").analyses
+
+
+def test_an_event_that_left_before_the_last_answer_came_is_noticed():
+    turns = Turns()
+    turn = turns.begin("a")
+    assert turns.still_shows(turn, "p=1")  # of a page that was open before the server started, the page itself knows best
+    turns.shows(turn, "p=2")
+    late = turns.begin("a")
+    assert not turns.still_shows(late, "p=1")
+    assert turns.still_shows(late, "p=2")
+
+
+def test_nothing_is_kept_but_a_bounded_number_of_hashes():
+    turns = Turns()
+    for number in range(MAX_SESSIONS + 50):
+        turns.shows(turns.begin(str(number)), "prompt=secret")
+    assert len(turns._newest) == len(turns._shown) == MAX_SESSIONS
+    assert "secret" not in repr(vars(turns))
