@@ -7,8 +7,7 @@ from gradio_client import Client
 
 from headroles.endpoints import ENDPOINTS
 from headroles.explorer import Explorer
-from headroles.registry import EMBEDDED_MODEL
-from headroles.ui import EXAMPLES, build_app, first_look
+from headroles.ui import EXAMPLES, build_app
 
 
 @pytest.fixture(scope="module")
@@ -21,12 +20,6 @@ def client(explorer: Explorer) -> Iterator[Client]:
 
 def test_five_examples_are_offered():
     assert len(EXAMPLES) == len(set(EXAMPLES)) == 5
-
-
-def test_the_first_look_opens_a_head_that_is_active(explorer):
-    shown = first_look(explorer, EMBEDDED_MODEL, EXAMPLES[0])
-    reading = shown.analysis.role(shown.role.name)
-    assert next(head for head in reading.heads if head.head == shown.head).is_active
 
 
 def test_only_the_documented_endpoints_are_public(client):

@@ -51,7 +51,8 @@ def test_a_head_at_work(record):
 def test_a_head_at_rest_on_the_first_token(record):
     said = sentence(record, one_hot([0] * 8), [1, 2, 3, 4, 5, 6, 7, 8], induction=0.9, positional=0.9)
     assert said == (
-        "L0H0 is mainly an induction head (score 0.90); it rests on the first token when it has nothing to do. On this text it rests: 100% of its attention lies on the first token."
+        "L0H0 is mainly an induction head (score 0.90); it rests on the first token when it has nothing to do. "
+        "On this text it rests: 100% of its attention lies on the first token."
     )
 
 

@@ -103,7 +103,9 @@ def open_page(browser: Browser, url: str, query: str = "", width: int = 1280, **
 def wait_until_settled(page: Page) -> None:
     """Until a result stands there, or, after a link, the one that it names."""
     page.wait_for_selector("body:not(.hr-opening) #tools .hr-tools")
-    page.wait_for_selector("[role=tabpanel]:visible :is(.hr-tokens, .hr-lesson, #api-help, #by_prompt, #by_model)", state="attached")
+    page.wait_for_selector(
+        "[role=tabpanel]:visible :is(.hr-tokens, .hr-lesson, #api-help, #by_prompt, #by_model)", state="attached"
+    )
 
 
 def violations(page: Page | Frame) -> list[str]:

@@ -86,7 +86,9 @@ def test_copy_link_and_copy_embed_code_give_what_opens_the_same_state(browser: B
     page.get_by_role("button", name="Copy embed code").click()
     expect(page.locator(".hr-copied")).to_contain_text("Embed code copied.")
     code = page.evaluate("navigator.clipboard.readText()")
-    frame = page.evaluate("code => { const t = document.createElement('template'); t.innerHTML = code; return t.content.firstChild.src }", code)
+    frame = page.evaluate(
+        "code => { const t = document.createElement('template'); t.innerHTML = code; return t.content.firstChild.src }", code
+    )
     assert frame == page.url + "&embed=1"
     context.close()
 
@@ -102,7 +104,8 @@ def test_without_leave_to_copy_the_text_stands_there_to_be_copied(browser: Brows
 def course(url: str, tmp_path: Path) -> Iterator[str]:
     """A course page on another origin that embeds the page as its embed code does."""
     source = f"{url}{LINK}&embed=1&__theme=dark".replace("&", "&amp;")
-    page = f'<!doctype html><html lang="en"><title>Course</title><h1>Course</h1><iframe src="{source}" width="640" height="900" title="headroles"></iframe>'
+    frame = f'<iframe src="{source}" width="640" height="900" title="headroles"></iframe>'
+    page = f'<!doctype html><html lang="en"><title>Course</title><h1>Course</h1>{frame}'
     (tmp_path / "index.html").write_text(page, "utf-8")
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)

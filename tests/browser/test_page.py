@@ -208,7 +208,8 @@ def test_a_phone_shows_everything_without_scrolling_sideways(browser: Browser, u
 def test_nothing_moves_for_those_who_ask_for_less_motion(browser: Browser, url: str):
     with open_page(browser, url, reduced_motion="reduce") as page:
         moving = page.evaluate(
-            "[...document.querySelectorAll('[class*=hr-]')].filter(part => getComputedStyle(part).transitionDuration !== '0s').length"
+            "[...document.querySelectorAll('[class*=hr-]')]"
+            ".filter(part => getComputedStyle(part).transitionDuration !== '0s').length"
         )
         assert moving == 0
 
@@ -217,7 +218,7 @@ def test_a_visitor_who_is_faster_than_the_server_never_sees_two_texts_mixed(page
     """A head is opened while a new text is still on its way: the page ends on one text, in all its parts."""
     prompt_box(page).fill("one two three one two three one")
     page.evaluate(
-        "document.getElementById('explore').click(); document.querySelector('.hr-cell[data-layer=\"2\"][data-head=\"1\"]').click()"
+        "document.getElementById('explore').click();document.querySelector('.hr-cell[data-layer=\"2\"][data-head=\"1\"]').click()"
     )
     page.wait_for_timeout(3000)
     tokens = page.locator("#text .hr-tokens li").count()
