@@ -431,8 +431,9 @@ def longest_task(page: Page) -> float:
 @contextmanager
 def running_app(home: Path) -> Iterator[str]:
     """The app in a process of its own, without limits a visitor; its address."""
-    settings = {"HEADROLES_ANY_MODEL": "1", "HEADROLES_HOME": str(home), "HEADROLES_DATASET": ""}
-    process, url = serve(**settings, HEADROLES_RATE="0", HEADROLES_QUEUE="0")
+    process, url = serve(
+        HEADROLES_ANY_MODEL="1", HEADROLES_HOME=str(home), HEADROLES_DATASET="", HEADROLES_RATE="0", HEADROLES_QUEUE="0"
+    )
     try:
         yield url
     finally:

@@ -39,7 +39,7 @@ def find_port() -> int:
         return probe.getsockname()[1]
 
 
-def serve(port: int = 0, **settings: str) -> tuple[subprocess.Popen, str]:
+def serve(port: int | None = None, **settings: str) -> tuple[subprocess.Popen, str]:
     """`python app.py` on that port or a free one, ready to answer; `settings` are environment variables."""
     port = port or find_port()
     environment = {**os.environ, "GRADIO_SERVER_PORT": str(port), "GRADIO_ANALYTICS_ENABLED": "False", **settings}
