@@ -215,6 +215,8 @@ def build_app(explorer: Explorer) -> gr.Blocks:
             for start_job in jobs:
                 async for said in wait_for(start_job(), turn):
                     yield said
+                if not turns.is_newest(turn):
+                    return
             known = last if turns.still_shows(turn, last.query()) else None
             here, parts = await desk.run(visitor, visit, explorer, here, known)
             if turns.is_newest(turn):
@@ -248,7 +250,6 @@ def build_app(explorer: Explorer) -> gr.Blocks:
                     )
                     async for said in lead(last, here, turn, visitor_of(request)):
                         yield said
-                    yield {message: gr.skip()}  # of a handler that yields nothing, gradio empties every output
                 except NoHeadCategoriesError as error:
                     # the offer is for the model that is picked, not for one to compare it with
                     offered = here.other_model == last.other_model
@@ -257,6 +258,8 @@ def build_app(explorer: Explorer) -> gr.Blocks:
                 except HeadRolesError as error:
                     if turns.is_newest(turn):
                         yield say(render_message(str(error)), offered=analyses)
+                # gradio sends the last answer once more, and empties every output of a handler without one
+                yield {message: gr.skip()}
 
             event(handler, [place, *boxes.values()], [*saying, tabs, place, *boxes.values(), *drawn.values()], **quiet)
 

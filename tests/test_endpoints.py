@@ -488,7 +488,7 @@ def described(function: Callable) -> set[str]:
 
 def test_every_argument_is_described(explorer):
     with Blocks() as app:
-        add_api(explorer)
+        add_api(explorer, Desk(explorer.settings))
     for function in app.fns.values():
         assert described(function.fn) == set(RIGHT[f"/{function.api_name}"])
 
