@@ -193,7 +193,8 @@ def build_app(explorer: Explorer) -> gr.Blocks:
             return {message: html, offer: gr.update(visible=offered), stop: gr.update(visible=stoppable)}
 
         saying = [message, offer, stop]
-        quiet = {"api_visibility": "private", "concurrency_limit": None, "show_progress": "hidden"}
+        # by itself gradio drops an event while the one before still draws, so a second click would do nothing
+        quiet = {"trigger_mode": "multiple", "concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
         turns = Turns()
 
         async def wait_for(job: Job, turn: Turn) -> AsyncIterator[Page]:

@@ -4,10 +4,19 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from tests.browser.conftest import FLAGS, find_chromium, serve
+from tests.browser.conftest import FLAGS, find_chromium, serve, wait_until_settled
 
 OUT = Path(__file__).parent.parent.parent / "docs"
-SHOTS = {"page-light.png": (1280, "light"), "page-dark.png": (1280, "dark"), "phone.png": (390, "light")}
+INDUCTION = "head=L2H2&role=induction"
+COMPARISON = "prompt=The+white+cat+saw+the+old+dog.+The+white+cat+saw+the&other_prompt=She+opened+a+door+and+saw+my+small+garden."
+SHOTS = {  # file: (width, height, theme, query); a height of 0 is the whole page
+    "page-light.png": (1280, 1000, "light", INDUCTION),
+    "page-dark.png": (1280, 1000, "dark", INDUCTION),
+    "two-texts.png": (1280, 1000, "light", f"{COMPARISON}&tab=prompts"),
+    "lessons.png": (1280, 1000, "light", "tab=learn"),
+    "embed.png": (640, 900, "light", f"{INDUCTION}&embed=1"),
+    "phone.png": (390, 0, "light", INDUCTION),
+}
 
 
 def main() -> None:
@@ -16,12 +25,12 @@ def main() -> None:
     try:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
-            for name, (width, theme) in SHOTS.items():
-                page = browser.new_page(viewport={"width": width, "height": 1000})
-                page.goto(f"{url}?__theme={theme}")
-                page.wait_for_selector("#panel .hr-card", timeout=60_000)
-                page.wait_for_timeout(1000)
-                page.screenshot(path=OUT / name, full_page=width < 800)
+            for name, (width, height, theme, query) in SHOTS.items():
+                page = browser.new_page(viewport={"width": width, "height": height or 900})
+                page.goto(f"{url}?{query}&__theme={theme}")
+                wait_until_settled(page)
+                page.wait_for_timeout(1500)  # the second picture of the head comes after the page
+                page.screenshot(path=OUT / name, full_page=not height)
                 page.close()
             browser.close()
     finally:
