@@ -2,6 +2,7 @@
 
 from markupsafe import Markup
 
+from headroles.attention import Head
 from headroles.comparison import (
     DEPTH_BINS,
     MIN_CHANGE,
@@ -50,7 +51,7 @@ def render_model_comparison(comparison: ModelComparison) -> str:
             '<div class="hr-sides">{side_a}{side_b}</div>'
             '<p class="hr-note">Each head counts once, under the role it mainly plays. Relative depth, left: first layers, '
             "right: last layers; models of different depth line up. A number counts heads; the stronger its colour, the larger "
-            "their share of the model's heads at that depth. ● active on this text, ○ not.{gaps}</p>"
+            "their share of the model's heads at that depth. ● active on this text, ○ not; the buttons open the strongest head there.{gaps}</p>"
             '<table class="hr-census"><caption class="hr-unseen">Heads of each role by relative depth</caption>'
             '<thead><tr><th scope="col"><span class="hr-unseen">Model</span></th><th scope="col">Heads</th>'
             '<th scope="col"><span class="hr-wide">On this text</span></th>{depths}</tr></thead>{roles}</table></div>'
@@ -124,7 +125,7 @@ def _change_row(role: RoleChange) -> Markup:
 
 def _state_cell(reading: RoleReading) -> Markup:
     mark, words = _state(reading)
-    strongest = max(reading.heads, key=lambda head: (head.is_active, head.activation), default=None)
+    strongest = reading.strongest
     if strongest is None:
         detail = "no such head"
     else:
@@ -176,20 +177,26 @@ def _side_bar(side: str, role: Role, reading: HeadReading, applicable: bool) -> 
         '<div class="hr-line"><span class="hr-letter">{letter}</span><span class="hr-bar" aria-hidden="true">'
         '<span class="hr-fill" style="width:{fill:.1f}%"></span>{chance}</span>'
         '<span class="hr-number">{number}<span class="hr-unseen">{said}</span></span>'
-        '<button type="button" class="hr-open" data-layer="{layer}" data-head="{head}" data-role="{role}" data-side="{side}">'
-        'Open<span class="hr-unseen"> {label} on text {letter}</span></button></div>'
+        "{button}</div>"
     ).format(
         letter=side.upper(),
         fill=reading.activation * 100,
         chance=chance,
         number=percent(reading.activation) if applicable else "–",
         said=f", by chance {percent(reading.chance)}" if by_chance else "" if applicable else " not applicable",
-        layer=reading.head.layer,
-        head=reading.head.index,
-        role=role.name,
-        side=side,
-        label=reading.head.label,
+        button=_open_button(
+            side,
+            role,
+            reading.head,
+            Markup('Open<span class="hr-unseen"> {} on text {}</span>').format(reading.head.label, side.upper()),
+        ),
     )
+
+
+def _open_button(side: str, role: Role, head: Head, text: Markup) -> Markup:
+    return Markup(
+        '<button type="button" class="hr-open" data-layer="{}" data-head="{}" data-role="{}" data-side="{}">{}</button>'
+    ).format(head.layer, head.index, role.name, side, text)
 
 
 def _depth_header(index: int) -> Markup:
@@ -206,14 +213,17 @@ def _census_rows(role: RoleCensus, comparison: ModelComparison, slices_a: tuple[
     name = role.role.name
     return Markup(
         '<tbody data-role="{name}" style="--role:{color}"><tr><th scope="rowgroup" class="hr-role" colspan="{columns}">'
-        "{mark} {title} <small>{description}</small></th></tr>{a}{b}</tbody>"
+        '{mark} {title} <small>{description}</small></th><td class="hr-strongest" colspan="3">{open_a} {open_b}</td></tr>'
+        "{a}{b}</tbody>"
     ).format(
         name=name,
         color=role.role.color,
-        columns=DEPTH_BINS + 3,
+        columns=DEPTH_BINS,
         mark=role_mark(role.role),
         title=role.role.display_name,
         description=role.role.description,
+        open_a=_strongest("A", comparison.a.role(name)),
+        open_b=_strongest("B", comparison.b.role(name)),
         a=_census_row("A", role.a, comparison.a.role(name), slices_a),
         b=_census_row("B", role.b, comparison.b.role(name), slices_b),
     )
@@ -233,6 +243,15 @@ def _census_row(letter: str, census: Census, reading: RoleReading, slices: tuple
         words=words,
         cells=join(_slice_cell(count, heads) for count, heads in zip(census.counts, slices)),
     )
+
+
+def _strongest(letter: str, reading: RoleReading) -> Markup:
+    """A button that opens the role's strongest head on the text, where the model has one."""
+    if reading.strongest is None:
+        return Markup("")
+    head = reading.strongest.head
+    text = Markup('<span class="hr-unseen">Open the strongest of </span>{} {}').format(letter, head.label)
+    return _open_button(letter.lower(), reading.role, head, text)
 
 
 def _slice_cell(count: int, heads: int) -> Markup:

@@ -62,11 +62,10 @@ def draw_twin(explorer: Explorer, place: Place) -> str:
 def open_telling_head(place: Place, analysis: Analysis) -> Place:
     """The place with the strongest head of its role, or else of the first active role, content roles first."""
     readings = [reading for reading in analysis.roles if reading.heads and (place.role or reading.role) == reading.role]
-    order = sorted(readings, key=lambda reading: (not reading.is_active, not reading.role.requires_repetition))
-    if not order:
+    telling = min(readings, key=lambda reading: (not reading.is_active, not reading.role.requires_repetition), default=None)
+    if telling is None or telling.strongest is None:
         return replace(place, head=analysis.heads.heads()[0])
-    best = max(order[0].heads, key=lambda head: head.activation)
-    return replace(place, head=best.head, role=order[0].role)
+    return replace(place, head=telling.strongest.head, role=telling.role)
 
 
 def download(explorer: Explorer, place: Place, name: str) -> Download:

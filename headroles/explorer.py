@@ -12,7 +12,7 @@ from cachetools import LRUCache
 from headroles.attention import Attention, Head
 from headroles.capture import PatternReader
 from headroles.categories import HeadCategories
-from headroles.errors import InvalidInputError, ModelLoadError, PromptError, UnknownModelError
+from headroles.errors import InvalidInputError, ModelLoadError, NoHeadCategoriesError, PromptError, UnknownModelError
 from headroles.jobs import Job, Jobs
 from headroles.pool import ModelPool
 from headroles.readings import Analysis, HeadView, Source
@@ -61,6 +61,14 @@ class Explorer:
     def categories(self, model: str) -> HeadCategories:
         """A model's record, checked against the model. Raises as `analyze` does."""
         return self._use(model, lambda reader: self._store.find(reader.loaded)[0])
+
+    def has_roles(self, model: str) -> bool:
+        """Whether there is a record for a model. Raises as `analyze` does, but for the want of one."""
+        try:
+            self.categories(model)
+        except NoHeadCategoriesError:
+            return False
+        return True
 
     def analyze(self, model: str, prompt: str) -> Analysis:
         """What every role's top heads do on a prompt.

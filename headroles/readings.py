@@ -43,6 +43,11 @@ class RoleReading:
     def is_active(self) -> bool:
         return any(head.is_active for head in self.heads)
 
+    @property
+    def strongest(self) -> HeadReading | None:
+        """The head that plays the role most clearly here; None when the model has none."""
+        return max(self.heads, key=lambda head: (head.is_active, head.activation), default=None)
+
 
 Cells = tuple[tuple[float, ...], ...]  # [layer][head]
 

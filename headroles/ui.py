@@ -59,6 +59,7 @@ class Boxes(NamedTuple):
     prompt: object
     other_prompt: object
     other_model: object
+    refused: object
 
 
 Move = Callable[[Place, Boxes, Mapping], Place]  # where an event leads: from a place, by what it says itself
@@ -94,6 +95,11 @@ def compare_texts(last: Place, boxes: Boxes, _: Mapping) -> Place:
 def compare_models(last: Place, boxes: Boxes, _: Mapping) -> Place:
     """The model beside another one."""
     return replace(last, other_model=_text(boxes.other_model), tab="models")
+
+
+def take_offer(_: Place, boxes: Boxes, __: Mapping) -> Place:
+    """What was refused for want of roles, which are now measured first."""
+    return read_place(boxes.refused)
 
 
 def follow_link(_: Place, __: Boxes, data: Mapping) -> Place:
@@ -135,6 +141,7 @@ def build_app(explorer: Explorer) -> gr.Blocks:
 
     with Blocks(title="headroles", analytics_enabled=False) as app:
         place = gr.Textbox(first.query(), visible="hidden", elem_id="place")
+        refused = gr.Textbox(visible="hidden", elem_id="refused")  # the place that the offer below leads to
         gr.HTML(INTRODUCTION, elem_id="top")
         with gr.Row(equal_height=True, elem_id="ask"):
             model = models(EMBEDDED_MODEL, "Model", "model")
@@ -193,8 +200,13 @@ def build_app(explorer: Explorer) -> gr.Blocks:
             return {message: html, offer: gr.update(visible=offered), stop: gr.update(visible=stoppable)}
 
         saying = [message, offer, stop]
-        # by itself gradio drops an event while the one before still draws, so a second click would do nothing
-        quiet = {"trigger_mode": "multiple", "concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
+        quiet = {
+            "api_visibility": "private",
+            "concurrency_limit": None,
+            "trigger_mode": "multiple",  # by itself gradio drops an event while the one before still draws
+            "show_progress": "hidden",
+            "show_progress_on": message,  # else the browser copies every output's contents at every step of an event
+        }
         turns = Turns()
 
         async def wait_for(job: Job, turn: Turn) -> AsyncIterator[Page]:
@@ -210,12 +222,12 @@ def build_app(explorer: Explorer) -> gr.Blocks:
 
         async def lead(last: Place, here: Place, turn: Turn, visitor: str) -> AsyncIterator[Page]:
             """The page on its way from one place to another."""
-            jobs = [partial(explorer.prepare, name) for name in here.models]
-            if turn.analyses:
-                jobs.append(partial(explorer.analyse_here, here.model))
-            for start_job in jobs:
-                async for said in wait_for(start_job(), turn):
+            for name in here.models:
+                async for said in wait_for(explorer.prepare(name), turn):
                     yield said
+                if turn.analyses and turns.is_newest(turn) and not await desk.run(visitor, explorer.has_roles, name, cost=0):
+                    async for said in wait_for(explorer.analyse_here(name), turn):
+                        yield said
                 if not turns.is_newest(turn):
                     return
             known = last if turns.still_shows(turn, last.query()) else None
@@ -237,6 +249,7 @@ def build_app(explorer: Explorer) -> gr.Blocks:
                 words: object,
                 other_words: object,
                 other_name: object,
+                refused_query: object,
                 data: gr.EventData,
                 request: gr.Request,
             ) -> AsyncIterator[Page]:
@@ -244,29 +257,25 @@ def build_app(explorer: Explorer) -> gr.Blocks:
                 try:
                     last = read_place(query)
                     details = vars(data)["_data"]  # what the script passed to `trigger`
-                    here = move(
-                        last,
-                        Boxes(model_name, words, other_words, other_name),
-                        details if isinstance(details, dict) else {},
-                    )
+                    typed = Boxes(model_name, words, other_words, other_name, refused_query)
+                    here = move(last, typed, details if isinstance(details, dict) else {})
                     async for said in lead(last, here, turn, visitor_of(request)):
                         yield said
                 except NoHeadCategoriesError as error:
-                    # the offer is for the model that is picked, not for one to compare it with
-                    offered = here.other_model == last.other_model
                     if turns.is_newest(turn):
-                        yield {**say(render_message(str(error)), offered), **({model: here.model} if offered else {})}
+                        yield {**say(render_message(str(error)), offered=True), refused: here.query()}
                 except HeadRolesError as error:
                     if turns.is_newest(turn):
                         yield say(render_message(str(error)), offered=analyses)
                 # gradio sends the last answer once more, and empties every output of a handler without one
                 yield {message: gr.skip()}
 
-            event(handler, [place, *boxes.values()], [*saying, tabs, place, *boxes.values(), *drawn.values()], **quiet)
+            changes = [*saying, tabs, place, refused, *boxes.values(), *drawn.values()]
+            event(handler, [place, *boxes.values(), refused], changes, **quiet)
 
         on(button.click, explore)
         on(prompt.submit, explore)
-        on(offer.click, explore, analyses=True)
+        on(offer.click, take_offer, analyses=True)
         for pressed in (examples, model_map, view, panel, by_prompt, by_model, lessons):
             on(pressed.submit, press)
         on(both_texts.click, compare_texts)

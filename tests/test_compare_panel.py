@@ -144,6 +144,21 @@ def test_a_census_has_a_row_a_model_and_a_cell_a_slice(repeating):
     assert "models of different depth line up" in page.text
 
 
+def test_the_strongest_head_of_each_role_can_be_opened_on_both_models(repeating):
+    compared = compare_models(repeating, replace(made_up(10, 3, 1, "another"), prompt=REPEATING))
+    page = Page(render_model_comparison(compared))
+    opened = [
+        (button["data-side"], button["data-role"], button["data-layer"], button["data-head"])
+        for button in page.all("button", **{"class": "hr-open"})
+    ]
+    sides = [(role.role.name, side) for role in compared.roles for side in "ab"]
+    strongest = [(side, name, getattr(compared, side).role(name).strongest) for name, side in sides]
+    assert opened == [
+        (side, name, str(head.head.layer), str(head.head.index)) for side, name, head in strongest if head is not None
+    ]
+    assert len(opened) >= 5
+
+
 def test_two_deep_models_leave_no_gap():
     page = Page(render_model_comparison(compare_models(made_up(12, 2, 0, "a"), made_up(8, 2, 1, "b"))))
     assert "no layer" not in page.text

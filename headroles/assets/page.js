@@ -19,10 +19,27 @@ const whole = (extra) => {
   return `${location.origin}${location.pathname}?${parameters}`;
 };
 
+// What was typed and not yet explored outlives a reload: when a server comes back, Gradio loads the page again.
+const sentence = () => document.querySelector('#prompt :is(textarea, input)');
+window.addEventListener('beforeunload', () => {
+  const typed = sentence().value;
+  if (typed !== new URLSearchParams(query()).get('prompt')) history.replaceState({ typed }, '');
+});
+let typed = history.state?.typed;
+const typeAgain = () => {
+  if (typed === undefined) return;
+  sentence().value = typed;
+  sentence().dispatchEvent(new Event('input', { bubbles: true }));
+  typed = undefined;
+};
+history.replaceState(null, '');
+if (!document.body.classList.contains('hr-opening')) setTimeout(typeAgain, 0);
+
 watch('value', () => {
   if (query() === written) return;
   written = query();
   document.body.classList.remove('hr-opening');
+  setTimeout(typeAgain, 0);
   const address = whole({ __theme: current().get('__theme'), embed: current().get('embed') });
   if (address === location.href) return;
   // in a frame, a step back would be one of the page around it

@@ -90,6 +90,8 @@ def test_copy_link_and_copy_embed_code_give_what_opens_the_same_state(browser: B
         "code => { const t = document.createElement('template'); t.innerHTML = code; return t.content.firstChild.src }", code
     )
     assert frame == page.url + "&embed=1"
+    assert context.cookies() == []  # nothing of the visitor's is kept, here or there
+    assert page.evaluate("localStorage.length + sessionStorage.length") == 0
     context.close()
 
 
@@ -206,15 +208,19 @@ def test_a_server_that_goes_and_comes_back_loses_nothing_on_the_page(browser: Br
     assert_in_step(page, "L2H1")
     process.terminate()
     process.wait(20)
+    prompt_box(page).fill("typed while nobody listens")
     cell(page, 1, 2).click()
     page.wait_for_timeout(2000)
     expect(page.locator("#view h2")).to_contain_text("L2H1")  # the last result stays on the screen
     expect(page.locator("#text .hr-tokens li")).to_have_count(8)
-    process, _ = serve(port=port)
     try:
-        page.wait_for_timeout(1000)
+        with page.expect_navigation():  # gradio loads the page again when the server answers
+            process, _ = serve(port=port)
+        wait_until_settled(page)
+        assert_in_step(page, "L2H1")
+        expect(prompt_box(page)).to_have_value("typed while nobody listens")
         cell(page, 1, 2).click()
-        assert_in_step(page, "L1H2")  # on the text that the page shows, which the new server has never seen
+        assert_in_step(page, "L1H2")  # on the text that the page shows, not on the one that is only typed
         expect(page.locator("#view .hr-heatmap")).to_have_attribute("alt", re.compile("over 8 tokens"))
         type_sentence(page, REPEATING)
         expect(card(page, "induction")).to_contain_text("● active")

@@ -23,7 +23,7 @@ new MutationObserver(() => {
 def folders(tiny: LoadedModel, tmp_path_factory) -> Path:
     """Local models that nobody has published roles for: one that takes seconds to analyse, and a quick one."""
     root = tmp_path_factory.mktemp("models")
-    for name, layers in {"slow": 16, "quick": 2}.items():
+    for name, layers in {"slow": 16, "quick": 2, "other": 3}.items():
         build("gpt2", n_embd=256, n_layer=layers, n_head=8, n_positions=256).save_pretrained(root / name)
         tiny.tokenizer.save_pretrained(root / name)
     (root / "broken").mkdir()
@@ -88,6 +88,24 @@ def test_a_quick_model_stays_analysed_for_the_next_visitor(any_page: Page, folde
         explore(other, folders / "quick")
         expect(other.locator("#map .hr-cell")).to_have_count(16)
         expect(other.locator("#panel .hr-source")).to_contain_text("analysed here, not published")
+
+
+def test_two_models_side_by_side_count_their_roles_by_depth_once_the_other_is_analysed(any_page: Page, folders: Path, check_axe):
+    any_page.get_by_role("tab", name="Two models").click()
+    box = any_page.locator("#other-model input")
+    box.fill(str(folders / "other"))
+    box.press("Enter")
+    any_page.get_by_role("button", name="Compare models").click()
+    expect(any_page.locator("#message")).to_contain_text(re.compile("There are no roles for .*other"))
+    any_page.locator("#offer").click()
+    expect(any_page.locator("#by_model .hr-census")).to_contain_text("Induction")
+    expect(any_page.locator("#by_model .hr-side").nth(1)).to_contain_text("3 layers")
+    expect(any_page).to_have_url(re.compile("other_model=.*other.*tab=models"))
+    expect(any_page.locator("#offer")).to_be_hidden()
+    check_axe(any_page)
+    any_page.locator('#by_model [data-role="duplicate_token"] [data-side="a"]').click()
+    expect(any_page.locator("#view h2")).to_contain_text("L1H2")
+    expect(any_page.get_by_role("tab", name="Explore")).to_have_attribute("aria-selected", "true")
 
 
 @pytest.mark.parametrize(
