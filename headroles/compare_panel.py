@@ -51,7 +51,8 @@ def render_model_comparison(comparison: ModelComparison) -> str:
             '<div class="hr-sides">{side_a}{side_b}</div>'
             '<p class="hr-note">Each head counts once, under the role it mainly plays. Relative depth, left: first layers, '
             "right: last layers; models of different depth line up. A number counts heads; the stronger its colour, the larger "
-            "their share of the model's heads at that depth. ● active on this text, ○ not; the buttons open the strongest head there.{gaps}</p>"
+            "their share of the model's heads at that depth. ● active on this text, ○ not. The buttons open the strongest "
+            "heads there.{gaps}</p>"
             '<table class="hr-census"><caption class="hr-unseen">Heads of each role by relative depth</caption>'
             '<thead><tr><th scope="col"><span class="hr-unseen">Model</span></th><th scope="col">Heads</th>'
             '<th scope="col"><span class="hr-wide">On this text</span></th>{depths}</tr></thead>{roles}</table></div>'

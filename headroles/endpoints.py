@@ -15,7 +15,7 @@ from gradio.components.api_component import Api
 from gradio.context import LocalContext
 from markupsafe import Markup
 
-from headroles import api
+from headroles import api, results
 from headroles.comparison import compare_models, compare_prompts
 from headroles.errors import HeadRolesError, InvalidInputError, JobCancelledError
 from headroles.explorer import Explorer, check_batch
@@ -52,11 +52,11 @@ def add_api(explorer: Explorer, desk: Desk) -> None:
     Their docstrings are what the page, gradio's own list and MCP tell of them.
     """
 
-    async def models(request: gr.Request) -> api.ModelsResult:
+    async def models(request: gr.Request) -> results.ModelsResult:
         """The models that can be analysed, with how many tokens each reads, and the limits of this server."""
         return await desk.run(visitor_of(request), api.models_result, explorer.models(), explorer.settings, cost=0)
 
-    async def categories(request: gr.Request, model: str) -> api.CategoriesResult:
+    async def categories(request: gr.Request, model: str) -> results.CategoriesResult:
         """Which head plays which role in a model, measured offline: the top heads of every role, all scores, all primary roles.
 
         Args:
@@ -64,7 +64,7 @@ def add_api(explorer: Explorer, desk: Desk) -> None:
         """
         return api.categories_result(await asked(request, [model], explorer.categories, model))
 
-    async def analyze(request: gr.Request, model: str, prompt: str, all_heads: bool = False) -> api.AnalysisResult:
+    async def analyze(request: gr.Request, model: str, prompt: str, all_heads: bool = False) -> results.AnalysisResult:
         """Which attention heads of a model do which job on a text: every role with its top heads, applicable or not and why.
 
         Args:
@@ -75,7 +75,7 @@ def add_api(explorer: Explorer, desk: Desk) -> None:
         api.checked_switch("all_heads", all_heads)
         return api.analysis_result(await asked(request, [model], explorer.analyze, model, prompt), all_heads)
 
-    async def analyze_batch(request: gr.Request, model: str, prompts: list[str]) -> api.BatchResult:
+    async def analyze_batch(request: gr.Request, model: str, prompts: list[str]) -> results.BatchResult:
         """The same as analyze for several texts at once, in their order; far faster than one call a text.
 
         Args:
@@ -88,7 +88,7 @@ def add_api(explorer: Explorer, desk: Desk) -> None:
 
     async def compare(
         request: gr.Request, model: str, prompt: str, other_prompt: str = "", other_model: str = ""
-    ) -> api.ComparisonResult:
+    ) -> results.ComparisonResult:
         """What changes between two texts on one model, or between two models on one text; give one of the last two arguments.
 
         Args:
@@ -106,7 +106,7 @@ def add_api(explorer: Explorer, desk: Desk) -> None:
         analyses = await asked(request, on_both, lambda: [explorer.analyze(name, prompt) for name in on_both], cost=2)
         return api.two_models_result(compare_models(*analyses))
 
-    async def pattern(request: gr.Request, model: str, prompt: str, layer: int, head: int) -> api.PatternResult:
+    async def pattern(request: gr.Request, model: str, prompt: str, layer: int, head: int) -> results.PatternResult:
         """The attention of one head on a text, [query][key], with what the head does there in every role.
 
         Args:
@@ -120,7 +120,7 @@ def add_api(explorer: Explorer, desk: Desk) -> None:
 
     async def heatmap(
         request: gr.Request, model: str, prompt: str, layer: int, head: int, role: str = "", format: str = "png"
-    ) -> api.HeatmapResult:
+    ) -> results.HeatmapResult:
         """A picture of one head's attention on a text, with the cells outlined that a role expects to be strong.
 
         Args:
@@ -134,7 +134,7 @@ def add_api(explorer: Explorer, desk: Desk) -> None:
         which, looked_for = api.checked_head(layer, head), api.checked_role(role)
         kind = api.checked_choice("format", format, KINDS)
 
-        def draw() -> api.HeatmapResult:
+        def draw() -> results.HeatmapResult:
             view = explorer.view_head(model, prompt, which, looked_for)
             file = heatmap_file(view, kind)
             return api.heatmap_result(view, file.media_type, file.content)
@@ -242,11 +242,13 @@ def _leaving(job: Job) -> Iterator[None]:
 def _help() -> Markup:
     """What endpoints there are and how to call one, for the page; `{url}` stands for its address."""
     row = Markup("<tr><td><code>/{}</code></td><td>{}</td><td>{}</td></tr>")
-    example = Markup("<h3>{}</h3><pre><code>{}</code></pre>")
+    example = Markup('<h3>{0}</h3><pre tabindex="0" role="region" aria-label="{0} example"><code>{1}</code></pre>')
     examples = [example.format(title, example_text(file).replace(EXAMPLE_URL, "{url}")) for title, file in EXAMPLES.items()]
     return Markup(
-        '<div class="hr-api"><table><thead><tr><th>endpoint</th><th>arguments</th><th>gives</th></tr></thead>'
-        "<tbody>{}</tbody></table>{}</div>"
+        '<div class="hr-api"><p>Programs in any language get what this page shows, as plain numbers, strings, lists and dicts. '
+        "Every result has an <code>api_version</code>, every refusal is one sentence, <code>/models</code> tells the limits.</p>"
+        '<div class="hr-scroll" tabindex="0" role="region" aria-label="Endpoints"><table><thead><tr><th>endpoint</th>'
+        "<th>arguments</th><th>gives</th></tr></thead><tbody>{}</tbody></table></div>{}</div>"
     ).format(Markup("").join(row.format(*endpoint) for endpoint in ENDPOINTS), Markup("").join(examples))
 
 

@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from headroles.api import analysis_result
 from headroles.attention import Head
 from headroles.errors import InvalidInputError
-from headroles.heatmaps import attention_figure, map_figure, one_line, shorten, to_png, to_svg
+from headroles.figure_text import one_line, shorten
+from headroles.heatmaps import attention_figure, map_figure, to_png, to_svg
 from headroles.readings import Analysis, HeadView
 from headroles.roles import MEASURED_ROLES
 from headroles.wording import describe_head

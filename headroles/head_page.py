@@ -6,10 +6,10 @@ import json
 from markupsafe import Markup
 
 from headroles.attention import Head
-from headroles.heatmaps import outline_path, pattern_bytes, pattern_png
 from headroles.html import icon, join
 from headroles.lessons import why_the_first_token
 from headroles.literature import credit, known_from
+from headroles.pixels import outline_path, pattern_bytes, pattern_png
 from headroles.readings import HeadReading, HeadView, visible
 from headroles.roles import MEASURED_ROLES, ROLES, Role
 from headroles.wording import RESTING, describe_head, percent

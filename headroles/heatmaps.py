@@ -1,37 +1,33 @@
 """Patterns and roles -> pictures. Pure: `Figure` objects only, never pyplot, whose global state leaks under threads."""
 
-import base64
 import io
-import unicodedata
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache, partial
+from functools import partial
 
 import matplotlib
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool
 from markupsafe import Markup
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, fontManager, get_font, get_font_names
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.path import Path
 from matplotlib.text import Text
-from PIL import Image
 from torch import Tensor
 
 from headroles.attention import Head
 from headroles.errors import InvalidInputError
-from headroles.readings import HeadView, code_point, visible
+from headroles.figure_text import MAX_LABEL_CHARACTERS, columns_of, drawable, font_families, one_line, shorten
+from headroles.pixels import COLORMAP, as_array, edges
+from headroles.readings import HeadView, visible
 from headroles.roles import ROLES, Role
 
 MAX_LABELS = 48  # beyond it labels would overlap; every n-th is shown instead
-MAX_LABEL_CHARACTERS = 14
 DOTS_PER_INCH = 110
-COLORMAP = "Blues"
 
 MAP_DOTS_PER_INCH = 100
 CELL_INCHES = 0.3
@@ -42,14 +38,6 @@ LEGEND_INCHES = 2.2
 matplotlib.rcParams["svg.fonttype"] = "none"
 matplotlib.rcParams["svg.hashsalt"] = "headroles"  # the same figure gives the same file
 
-# Tried in this order for each character, where they are installed.
-_FONTS = (
-    *("DejaVu Sans", "Noto Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Noto Sans JP", "Noto Sans KR"),
-    *("WenQuanYi Zen Hei", "Droid Sans Fallback", "PingFang SC", "Hiragino Sans", "Microsoft YaHei", "Malgun Gothic"),
-    *("Noto Sans Arabic", "Noto Sans Hebrew", "Noto Sans Devanagari", "Noto Sans Bengali", "Noto Sans Tamil", "Noto Sans Thai"),
-    *("Noto Emoji", "Segoe UI Emoji", "Symbola", "Noto Sans Symbols", "Noto Sans Symbols 2", "Arial Unicode MS", "Unifont"),
-)
-
 
 def attention_figure(view: HeadView) -> Figure:
     """One head's pattern: queries down, keys across, the cells that the role expects outlined in the role's colour."""
@@ -59,13 +47,13 @@ def attention_figure(view: HeadView) -> Figure:
     labels = [shorten(visible(view.tokens[tick]), MAX_LABEL_CHARACTERS) for tick in ticks]
     size = 9 if count <= 24 else 7
     side = min(max(0.27 * count, 2.6), 7.2)
-    room = max(max(_columns(label), _columns(_drawable(label))) for label in labels) * size * 0.6 / 72
+    room = max(max(columns_of(label), columns_of(drawable(label))) for label in labels) * size * 0.6 / 72
     figure = Figure(figsize=(side + room + 1.2, side + room + 0.7), dpi=DOTS_PER_INCH, layout="constrained")
     axes = figure.add_subplot()
-    image = axes.imshow(_as_array(view.pattern), cmap=COLORMAP, vmin=0, vmax=1, interpolation="nearest")
+    image = axes.imshow(as_array(view.pattern), cmap=COLORMAP, vmin=0, vmax=1, interpolation="nearest")
     axes.add_collection(_outline(view.expected, view.role.color, count))
     # parse_math off: a user's "$" must not start a formula; anchored, labels end at their tick whatever the viewer's font
-    text = {"fontsize": size, "parse_math": False, "fontfamily": _font_families()}
+    text = {"fontsize": size, "parse_math": False, "fontfamily": font_families()}
     axes.set_xticks(ticks, labels, rotation=90, rotation_mode="anchor", ha="right", va="center", **text)
     axes.set_yticks(ticks, labels, **text)
     outlined = f", outlined: {view.role.display_name}" if view.expected.any() else ""
@@ -148,77 +136,21 @@ def to_svg(figure: Figure, title: str = "", description: str = "") -> str:
     return f'<?xml version="1.0" encoding="UTF-8"?>\n<svg role="img"{opening}>{words}{body}'
 
 
-def pattern_png(pattern: Float[Tensor, "query key"]) -> bytes:
-    """A pattern as a PNG of one pixel a cell, in the colours of `attention_figure`."""
-    # the colormap is the file's palette: each cell is one byte
-    image = Image.fromarray(np.minimum(_as_array(pattern) * 256, 255).astype(np.uint8))
-    image.putpalette(_palette())
-    buffer = io.BytesIO()
-    image.save(buffer, format="png")
-    return buffer.getvalue()
-
-
-def pattern_bytes(pattern: Float[Tensor, "query key"]) -> str:
-    """The causal triangle row by row, one byte a cell (255 for 1.0), in base64."""
-    cells = _as_array(pattern)[np.tril_indices(len(pattern))]
-    return base64.b64encode(np.rint(cells * 255).astype(np.uint8).tobytes()).decode()
-
-
-def outline_path(expected: Bool[Tensor, "query key"]) -> str:
-    """The border of the expected cells as an SVG path, one unit a cell, y down; empty when none is expected."""
-    across, down = _edges(expected)
-    return "".join([f"M{x} {y}H{end}" for y, x, end in across.tolist()] + [f"M{x} {y}V{end}" for x, y, end in down.tolist()])
-
-
-def one_line(text: str) -> str:
-    """Text of several words in one line, its control characters made visible, for titles."""
-    return " ".join(map(visible, text.split()))
-
-
-def shorten(text: str, columns: int) -> str:
-    """The start of a text, with `…` where it goes on; a wide character (East Asian, emoji) takes two columns."""
-    if _columns(text) <= columns:
-        return text
-    kept, used = [], 1
-    for character in text:
-        used += _columns(character)
-        if used > columns:
-            break
-        kept.append(character)
-    return "".join(kept) + "…"
-
-
-def _columns(text: str) -> int:
-    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
-
-
 def _set_title(figure: Figure, title: str) -> None:
     """A title at the upper left, as much of it as the figure is wide."""
     whole, size = one_line(title), 9
     columns = int(figure.get_figwidth() * 72 / (size * 0.5))
-    text = figure.suptitle("", x=0.02, ha="left", fontsize=size, fontfamily=_font_families(), parse_math=False)
+    text = figure.suptitle("", x=0.02, ha="left", fontsize=size, fontfamily=font_families(), parse_math=False)
     while columns > 1:
-        text.set_text(_drawable(shorten(whole, columns)))
+        text.set_text(drawable(shorten(whole, columns)))
         if text.get_window_extent().x1 < 0.98 * figure.bbox.width:
             break
         columns = columns * 9 // 10
     text.set_text(shorten(whole, columns))
 
 
-def _edges(expected: Bool[Tensor, "query key"]) -> tuple[Int[np.ndarray, "edge 3"], Int[np.ndarray, "edge 3"]]:
-    """Where an expected cell meets one that is not: lines across (y, x, end x) and down (x, y, end y), in cells."""
-    mask: Bool[np.ndarray, "query key"] = np.pad(expected.cpu().numpy(), 1)
-    return _runs(mask[1:, 1:-1] != mask[:-1, 1:-1]), _runs((mask[1:-1, 1:] != mask[1:-1, :-1]).T)
-
-
-def _runs(border: Bool[np.ndarray, "line place"]) -> Int[np.ndarray, "run 3"]:
-    """Unbroken runs along each line: (line, start, end)."""
-    steps = np.diff(np.pad(border, ((0, 0), (1, 1))).astype(np.int8), axis=1)
-    return np.column_stack([np.argwhere(steps == 1), np.argwhere(steps == -1)[:, 1]])
-
-
 def _outline(expected: Bool[Tensor, "query key"], color: str, count: int) -> LineCollection:
-    across, down = _edges(expected)
+    across, down = edges(expected)
     ends = np.concatenate([across[:, [1, 0, 2, 0]], down[:, [0, 1, 0, 2]]]).reshape(-1, 2, 2) - 0.5  # x, y of both ends
     width = 1.6 if count <= 64 else 0.8 if count <= 128 else 0.4  # never so wide that a cell's own colour is hidden
     return LineCollection(list(ends), colors=color, linewidths=width, capstyle="projecting")
@@ -253,59 +185,18 @@ def _numbers(count: int) -> range:
     return range(0, count, -(-count // 24))
 
 
-def _as_array(pattern: Float[Tensor, "query key"]) -> Float[np.ndarray, "query key"]:
-    return pattern.float().cpu().numpy()
-
-
-@lru_cache
-def _palette() -> bytes:
-    return matplotlib.colormaps[COLORMAP](np.arange(256), bytes=True)[:, :3].tobytes()
-
-
-@lru_cache
-def _font_families() -> tuple[str, ...]:
-    """The fonts to try, of those installed: matplotlib logs a warning for each one that is not."""
-    return "sans-serif", *sorted(set(_FONTS) & set(get_font_names()), key=_FONTS.index)
-
-
-@lru_cache
-def _drawable_characters() -> frozenset[int]:
-    files = [fontManager.findfont(FontProperties(family=[family])) for family in _font_families()]
-    return frozenset({ord("\n")}).union(*(get_font(file).get_charmap() for file in files))
-
-
-def _drawable(text: str) -> str:
-    """The text with every character that no font here has as its code point, cut to what fits where the text was to stand."""
-    known = _drawable_characters()
-    if all(ord(character) in known for character in text):
-        return text
-    columns, used, parts = max(_columns(text), MAX_LABEL_CHARACTERS), 1, []
-    for character in text:
-        part = character if ord(character) in known else "" if _is_invisible(character) else code_point(character)
-        used += len(part)
-        if used > columns + 1:
-            return "".join(parts) + "…"
-        parts.append(part)
-    return "".join(parts)
-
-
-def _is_invisible(character: str) -> bool:
-    """Whether it only joins or styles its neighbours; `visible` left no others."""
-    return character == "\u200d" or "VARIATION SELECTOR" in unicodedata.name(character, "")
-
-
 @contextmanager
 def _drawable_text(figure: Figure) -> Iterator[None]:
     """While open, the figure's texts hold only characters that the fonts here have."""
     undo = []
     for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
         labels = [label.get_text() for label in axis.get_ticklabels()]
-        if (shown := list(map(_drawable, labels))) != labels:
+        if (shown := list(map(drawable, labels))) != labels:
             undo.append(partial(axis.set_ticklabels, labels))
             axis.set_ticklabels(shown)
     for text in figure.findobj(Text):
         assert isinstance(text, Text)
-        if (shown := _drawable(text.get_text())) != text.get_text():
+        if (shown := drawable(text.get_text())) != text.get_text():
             undo.append(partial(text.set_text, text.get_text()))
             text.set_text(shown)
     try:

@@ -161,11 +161,10 @@ def build_app(explorer: Explorer) -> gr.Blocks:
                 with gr.Row(elem_id="glance"):
                     with gr.Column(scale=4, min_width=320):
                         model_map = part("map")
-                        panel = part("panel")
-                    with gr.Column(scale=5, min_width=320):
-                        view = part("view")
-                    with gr.Column(scale=3, min_width=260, elem_id="beside"):
                         twin = part("twin")
+                    with gr.Column(scale=6, min_width=320):
+                        view = part("view")
+                panel = part("panel")
             with gr.Tab("Two texts", id="prompts") as prompts_tab:
                 with gr.Row(equal_height=True):
                     other_prompt = sentence(EXAMPLES[2], "Compare your sentence (A) with this one (B)", "other-prompt")

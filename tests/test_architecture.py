@@ -14,9 +14,10 @@ FLOORS = {
     1: ["categories", "scoring", "literature", "comparison", "place"],
     2: [
         *("hub", "repository", "download", "published", "models", "accelerator", "probes", "capture", "sweep"),
-        *("store", "pool", "wording", "heatmaps", "html", "lessons", "panel", "model_map", "head_page", "compare_panel"),
+        *("store", "pool", "wording", "figure_text", "pixels", "heatmaps", "html"),
+        *("lessons", "panel", "model_map", "head_page", "compare_panel"),
     ],
-    3: ["explorer", "api", "exports", "limits", "drawing"],
+    3: ["explorer", "results", "api", "exports", "limits", "drawing"],
     4: ["endpoints", "ui"],
 }
 ORDER = [module for floor in FLOORS.values() for module in floor]

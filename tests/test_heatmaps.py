@@ -18,20 +18,9 @@ from PIL import Image
 
 from headroles.attention import Head
 from headroles.errors import InvalidInputError
-from headroles.heatmaps import (
-    COLORMAP,
-    MAX_LABEL_CHARACTERS,
-    MAX_LABELS,
-    attention_figure,
-    map_figure,
-    one_line,
-    outline_path,
-    pattern_bytes,
-    pattern_png,
-    shorten,
-    to_png,
-    to_svg,
-)
+from headroles.figure_text import MAX_LABEL_CHARACTERS, one_line, shorten
+from headroles.heatmaps import MAX_LABELS, attention_figure, map_figure, to_png, to_svg
+from headroles.pixels import COLORMAP, outline_path, pattern_bytes, pattern_png
 from headroles.readings import HeadView
 from headroles.roles import ROLES
 from tests.conftest import random_attention
@@ -193,7 +182,7 @@ def test_the_same_figure_gives_the_same_svg():
 
 
 def test_a_png_writes_what_no_font_has_as_its_code_point_and_no_warning(monkeypatch, caplog):
-    monkeypatch.setattr("headroles.heatmaps._drawable_characters", lambda: frozenset(range(32, 127)) | {ord("…"), 10})
+    monkeypatch.setattr("headroles.figure_text._drawable_characters", lambda: frozenset(range(32, 127)) | {ord("…"), 10})
     figure = attention_figure(view_of(["中", "a中文b", "👩\u200d🚀", "❤\ufe0f", "plain"]))
     drawn: list[list[str]] = []
     save = figure.savefig

@@ -1,6 +1,14 @@
 // One delegated listener a part: Gradio patches the DOM in place, so the buttons come and go under it.
 const whole = (selector) => [...document.querySelectorAll(selector)];
 
+// the head's page may lie out of sight of the button that opens it: on a phone, and from the cards
+const bringIntoSight = (view) => {
+  const top = view?.getBoundingClientRect().top;
+  if (top >= 0 && top < window.innerHeight * 0.7) return;
+  const isStill = matchMedia('(prefers-reduced-motion: reduce)').matches;
+  view?.scrollIntoView({ behavior: isStill ? 'auto' : 'smooth' });
+};
+
 // ---- buttons: a head, a role's suggested prompt, an example
 const press = (button) => {
   const { layer, head, role, side, prompt } = button.dataset;
@@ -9,8 +17,7 @@ const press = (button) => {
   if (prompt !== undefined) return trigger('submit', { prompt });
   if (layer === undefined) return;
   trigger('submit', { layer: Number(layer), head: Number(head), role, side });
-  // on a phone the head's page lies out of sight
-  if (window.innerWidth < 768) document.getElementById('view')?.scrollIntoView();
+  bringIntoSight(document.getElementById('view'));
 };
 element.addEventListener('click', (event) => {
   const button = event.target.closest('button');

@@ -1,0 +1,199 @@
+"""The shapes of what programs get: plain numbers, strings, lists and dicts, each with an `api_version`."""
+
+from typing import TypedDict
+
+
+class HeadResult(TypedDict):
+    """One head in one role; all numbers 0 to 1."""
+
+    layer: int
+    head: int
+    score: float
+    activation_score: float
+    chance: float
+    is_active: bool
+
+
+class RoleResult(TypedDict):
+    """One role on the prompt; `heads` are the model's top heads of this role, best first."""
+
+    key: str
+    display_name: str
+    description: str
+    applicable: bool
+    active: bool
+    reason: str
+    heads: list[HeadResult]
+
+
+class HeadRoles(TypedDict):
+    """One head in every measured role, by role key."""
+
+    layer: int
+    head: int
+    primary_role: str
+    roles: dict[str, HeadResult]
+
+
+class AnalysisResult(TypedDict):
+    """What every role's top heads do on the prompt; `heads` are all heads of the model if they were asked for, else none."""
+
+    api_version: str
+    model: str
+    prompt: str
+    tokens: list[str]
+    num_layers: int
+    num_heads: int
+    source: str
+    source_note: str
+    dataset: str
+    commit: str
+    analysis_date: str
+    revision: str
+    roles: list[RoleResult]
+    heads: list[HeadRoles]
+
+
+class BatchResult(TypedDict):
+    """One analysis a prompt, in the order of the prompts."""
+
+    api_version: str
+    model: str
+    analyses: list[AnalysisResult]
+
+
+class ModelResult(TypedDict):
+    """A model that can be analysed, why one would, and how many tokens a prompt may have."""
+
+    name: str
+    description: str
+    architecture: str
+    num_layers: int
+    num_heads: int
+    parameters: int
+    license: str
+    gated: bool
+    prepend_bos: bool
+    max_tokens: int
+
+
+class LimitsResult(TypedDict):
+    """What this server takes; 0 for any number."""
+
+    prompt_characters: int
+    batch_prompts: int
+    waiting_requests: int
+    prompts_a_minute: int
+
+
+class ModelsResult(TypedDict):
+    """Every model that can be picked by name."""
+
+    api_version: str
+    limits: LimitsResult
+    models: list[ModelResult]
+
+
+class TopHeadResult(TypedDict):
+    """A head that stands for a role; `score` 0 to 1."""
+
+    layer: int
+    head: int
+    score: float
+
+
+class CategoryResult(TypedDict):
+    """One role in one model; `top_heads` best first; `scores` [layer][head], empty for the role without a measure."""
+
+    key: str
+    display_name: str
+    description: str
+    threshold: float
+    top_heads: list[TopHeadResult]
+    scores: list[list[float]]
+
+
+class CategoriesResult(TypedDict):
+    """Which head plays which role in a model, measured offline; `primary_roles` [layer][head] are role keys."""
+
+    api_version: str
+    model: str
+    revision: str
+    analysis_date: str
+    num_layers: int
+    num_heads: int
+    recipe: dict[str, str | int | bool | None]
+    roles: list[CategoryResult]
+    primary_roles: list[list[str]]
+
+
+class RoleChangeResult(TypedDict):
+    """One role on two texts; `change` is "turns on", "turns off", "stays on" or "stays off"."""
+
+    key: str
+    display_name: str
+    applicable_a: bool
+    applicable_b: bool
+    change: str
+
+
+class HeadChangeResult(TypedDict):
+    """One head on two texts, in the role in which it changes most; `difference` is B minus A."""
+
+    layer: int
+    head: int
+    role: str
+    activation_a: float
+    activation_b: float
+    difference: float
+    is_active_a: bool
+    is_active_b: bool
+
+
+class RoleCensusResult(TypedDict):
+    """The heads of two models whose primary role this is: counts in slices of relative depth, and shares of all heads."""
+
+    key: str
+    display_name: str
+    counts_a: list[int]
+    counts_b: list[int]
+    share_a: float
+    share_b: float
+    active_a: bool
+    active_b: bool
+
+
+class ComparisonResult(TypedDict):
+    """Two texts on one model (`kind` "prompts": `changes` and `heads`), or two models on one text ("models": `census`)."""
+
+    api_version: str
+    kind: str
+    a: AnalysisResult
+    b: AnalysisResult
+    changes: list[RoleChangeResult]
+    heads: list[HeadChangeResult]
+    census: list[RoleCensusResult]
+
+
+class HeatmapResult(TypedDict):
+    """A picture of one head's pattern; `data` is text for "utf-8", else the bytes in base64."""
+
+    api_version: str
+    media_type: str
+    encoding: str
+    data: str
+    description: str
+
+
+class PatternResult(TypedDict):
+    """One head's attention; `pattern` [query][key]; `roles` by role key."""
+
+    api_version: str
+    model: str
+    tokens: list[str]
+    layer: int
+    head: int
+    pattern: list[list[float]]
+    primary_role: str
+    description: str
+    roles: dict[str, HeadResult]
