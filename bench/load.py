@@ -24,28 +24,37 @@ from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 from unittest.mock import patch
 from urllib.parse import urlsplit
 
 import torch
-from playwright.sync_api import Browser, Page, sync_playwright
 from transformers import GPT2Model, GPTNeoXModel
 
+from bench.browsing import (
+    COPY_LINK,
+    SLOWER,
+    chromium,
+    longest_task,
+    open_slowly,
+    page_bytes,
+    time_click,
+    time_explore,
+    time_head,
+    type_slowly,
+)
 from bench.run import random_model
 from headroles.api import analysis_result
-from headroles.attention import Head
 from headroles.capture import PatternReader
+from headroles.drawing import render_view
 from headroles.explorer import Explorer
-from headroles.head_page import render_head
 from headroles.models import LoadedModel, load_model
+from headroles.place import Place
 from headroles.probes import Recipe
 from headroles.registry import EMBEDDED_MODEL, MODELS
-from headroles.roles import Role
 from headroles.settings import Settings
 from headroles.store import RecordStore
 from headroles.sweep import analyse_here
-from tests.browser.conftest import FLAGS, find_chromium, serve
+from tests.browser.conftest import serve
 
 CLIENTS = (1, 8, 32, 64)
 REQUESTS = 128  # for each number of clients
@@ -53,26 +62,8 @@ PROMPT_TOKENS = (16, 64)  # the shortest and the longest prompt of a client
 LENGTHS: tuple[int, ...] = (16, 64, 256)
 CLICKS = 15
 ROUNDS = 7
-SLOWER = 4  # how many times the journey's processor is slowed down
 TOLERANCE = 1e-6  # of every number of an answer
-NO_CHROMIUM = "  no Chromium on this machine; `apt-get install chromium` brings one"
 NO_BERTVIZ = "  without BertViz; `pip install -r bench/requirements.txt` brings it"
-# the page's parts; the first list of tokens is the prompt's
-MODEL, PROMPT, EXPLORE = "#model input", "#prompt textarea, #prompt input", "#explore"
-TOKENS, HEAD_LABELS, VIEW, COPY_LINK = ".hr-tokens", ".hr-head .hr-label", ".hr-view h2", "[data-copy=link]"
-# when the first panel stood there, and the longest task since somebody set it to 0; both in milliseconds
-WATCH = """window.longest = 0; window.opened = null;
-new PerformanceObserver(list => { for (const task of list.getEntries()) longest = Math.max(longest, task.duration); })
-  .observe({type: 'longtask'});
-const look = () => document.querySelector('%s') ? (opened = performance.now()) : requestAnimationFrame(look);
-look();"""
-# the milliseconds from the next click to the frame that shows what it is for
-TIME_A_CLICK = """window.took = null; window.longest = 0;
-addEventListener('click', event => {
-  const painted = () => setTimeout(() => { took = performance.now() - event.timeStamp; });
-  const look = () => requestAnimationFrame((%s) ? painted : look);
-  look();
-}, {capture: true, once: true});"""
 
 
 @dataclass(frozen=True)
@@ -133,7 +124,7 @@ def bench_clicks(subjects: Sequence[Subject], explorer: Explorer) -> None:
             with counted_forwards() as forwards:
                 for head in heads:
                     started = time.perf_counter()
-                    draw_view(explorer, subject.name, prompt, head, table.primary_role(head))
+                    render_view(explorer, Place(subject.name, prompt, head))
                     seconds.append(time.perf_counter() - started)
             median, longest = statistics.median(seconds[1:]), max(seconds[1:])  # the first fills caches
             print(
@@ -142,11 +133,6 @@ def bench_clicks(subjects: Sequence[Subject], explorer: Explorer) -> None:
                 flush=True,
             )
             assert not forwards, "a click takes a forward"
-
-
-def draw_view(explorer: Explorer, model: str, prompt: str, head: Head, role: Role) -> str:
-    """What the page's handler does for a click on a head."""
-    return render_head(explorer.view_head(model, prompt, head, role))
 
 
 def bench_bytes(subjects: Sequence[Subject], url: str) -> None:
@@ -176,7 +162,9 @@ def bench_journey(loaded: LoadedModel, url: str) -> None:
             return
         opened = [open_slowly(browser, url) for _ in range(3)]
         _print_step("open the page", [page.evaluate("opened") for page in opened], [longest_task(page) for page in opened])
-        page = opened[-1]
+        *others, page = opened
+        for other in others:
+            other.close()
         texts = make_prompts(loaded, range(20, 20 + ROUNDS + 1), seed=1)
         steps: dict[str, list[tuple[float, float]]] = {"type, a key stroke": [], "Explore to panel": [], "click to view": []}
         for count, text in enumerate(texts, start=20):
@@ -301,131 +289,6 @@ def counted_forwards() -> Iterator[list[None]]:
         patch.object(GPTNeoXModel, "forward", counting(GPTNeoXModel.forward)),
     ):
         yield forwards
-
-
-@contextmanager
-def chromium() -> Iterator[Browser | None]:
-    """A browser, or None and a line that says how to get one."""
-    if not (path := find_chromium()):
-        print(NO_CHROMIUM)
-        yield None
-        return
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-def page_bytes(browser: Browser, url: str, model: str, prompts: Mapping[int, str]) -> dict[int, int]:
-    """The bytes of all answers that a click on Explore brings, by the tokens of the prompt."""
-    page = browser.new_page()
-    traffic = Traffic(page)
-    page.goto(url)
-    page.wait_for_selector(TOKENS, timeout=60_000)
-    if model != EMBEDDED_MODEL:
-        page.locator(MODEL).fill(model)
-        page.locator(MODEL).press("Enter")
-    sizes = {}
-    for length, prompt in prompts.items():
-        page.locator(PROMPT).first.fill(prompt)
-        page.wait_for_timeout(1000)  # whatever typing brings is no part of it
-        traffic.start()
-        page.locator(EXPLORE).click()
-        page.wait_for_function(token_count(length), timeout=120_000)
-        sizes[length] = traffic.finish()
-    page.close()
-    return sizes
-
-
-class Traffic:
-    """The bytes of the answers to the requests of a page that begin after `start`.
-
-    As the page reads them: of a stream that the page closes itself, the browser tells no reliable length on the wire.
-    """
-
-    def __init__(self, page: Page) -> None:
-        self._page = page
-        devtools = page.context.new_cdp_session(page)
-        devtools.on("Network.requestWillBeSent", self._begin)
-        devtools.on("Network.dataReceived", self._add)
-        for ending in ("loadingFinished", "loadingFailed"):  # the page ends its stream by breaking it off
-            devtools.on(f"Network.{ending}", lambda event: self._open.discard(event["requestId"]))
-        devtools.send("Network.enable")
-        self.start()
-
-    def start(self) -> None:
-        self._open: set[str] = set()
-        self._read: dict[str, int] = {}
-
-    def finish(self) -> int:
-        """The sum once all requests have ended."""
-        self._page.wait_for_timeout(500)  # what the answer itself asks for
-        while self._open:
-            self._page.wait_for_timeout(100)
-        return sum(self._read.values())
-
-    def _begin(self, event: Mapping[str, Any]) -> None:
-        if event["request"]["url"].startswith("http"):  # not the data of an image, which came with the answer
-            self._open.add(event["requestId"])
-            self._read[event["requestId"]] = 0
-
-    def _add(self, event: Mapping[str, Any]) -> None:
-        if event["requestId"] in self._read:
-            self._read[event["requestId"]] += event["dataLength"]
-
-
-def open_slowly(browser: Browser, url: str) -> Page:
-    """The page on a slowed-down processor with nothing kept from earlier visits, once its first panel stands."""
-    page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
-    page.context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": SLOWER})
-    page.add_init_script(WATCH % TOKENS)
-    page.goto(url)
-    page.wait_for_function("window.opened", timeout=120_000)
-    page.wait_for_timeout(3000)  # what it still does in the background belongs to opening
-    return page
-
-
-def type_slowly(page: Page, text: str) -> tuple[float, float]:
-    """The milliseconds a key stroke takes until the page is ready for the next, and the longest task."""
-    page.locator(PROMPT).first.fill("")
-    page.evaluate("longest = 0")
-    started = time.perf_counter()
-    page.keyboard.type(text)
-    return (time.perf_counter() - started) * 1000 / len(text), longest_task(page)
-
-
-def time_explore(page: Page, count: int) -> tuple[float, float]:
-    """From a click on Explore to a panel of `count` tokens; what it took, and its longest task."""
-    button = page.locator(EXPLORE)
-    return time_click(page, button.click, token_count(count))
-
-
-def token_count(count: int) -> str:
-    """The JavaScript condition that the page shows a prompt of so many tokens."""
-    return f"document.querySelector('{TOKENS}')?.children.length == {count}"
-
-
-def time_head(page: Page) -> tuple[float, float]:
-    """From a click on a head that is not open to its view; what it took, and its longest task."""
-    opened = page.locator(VIEW).first.inner_text().split()
-    labels = page.locator(HEAD_LABELS).all_inner_texts()
-    label = random.choice([label for label in labels if label not in opened])
-    head = page.locator(HEAD_LABELS).nth(labels.index(label))
-    return time_click(page, head.click, f"document.querySelector('{VIEW}').textContent.includes('{label} ')")
-
-
-def time_click(page: Page, click: Callable[[], None], condition: str) -> tuple[float, float]:
-    """The milliseconds from a click to the frame in which a JavaScript condition holds, and the longest task."""
-    page.evaluate(TIME_A_CLICK % condition)
-    click()
-    page.wait_for_function("took !== null", timeout=120_000)
-    return page.evaluate("took"), longest_task(page)
-
-
-def longest_task(page: Page) -> float:
-    """The longest task of the page's main thread since it was set to 0, in milliseconds; 0 where none took over 50."""
-    page.wait_for_timeout(500)  # tasks are told of late
-    return page.evaluate("longest")
 
 
 @contextmanager

@@ -198,7 +198,7 @@ def test_the_same_file_can_be_saved_twice(linked: Page):
     assert save(linked, "scores.csv") == save(linked, "scores.csv")
 
 
-def test_a_server_that_goes_and_comes_back_loses_nothing_on_the_page(browser: Browser):
+def test_a_server_that_goes_and_comes_back_loses_nothing_on_the_page(browser: Browser, check_axe):
     port = find_port()
     process, url = serve(port=port)
     page = browser.new_page()
@@ -213,6 +213,7 @@ def test_a_server_that_goes_and_comes_back_loses_nothing_on_the_page(browser: Br
     page.wait_for_timeout(2000)
     expect(page.locator("#view h2")).to_contain_text("L2H1")  # the last result stays on the screen
     expect(page.locator("#text .hr-tokens li")).to_have_count(8)
+    check_axe(page)
     try:
         with page.expect_navigation():  # gradio loads the page again when the server answers
             process, _ = serve(port=port)
