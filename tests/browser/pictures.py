@@ -10,10 +10,10 @@ OUT = Path(__file__).parent.parent.parent / "docs"
 INDUCTION = "head=L2H2&role=induction"
 COMPARISON = "prompt=The+white+cat+saw+the+old+dog.+The+white+cat+saw+the&other_prompt=She+opened+a+door+and+saw+my+small+garden."
 SHOTS = {  # file: (width, height, theme, query); a height of 0 is the whole page
-    "page-light.png": (1280, 1000, "light", INDUCTION),
-    "page-dark.png": (1280, 1000, "dark", INDUCTION),
-    "two-texts.png": (1280, 1000, "light", f"{COMPARISON}&tab=prompts"),
-    "lessons.png": (1280, 1000, "light", "tab=learn"),
+    "page-light.png": (1280, 1500, "light", INDUCTION),
+    "page-dark.png": (1280, 1500, "dark", INDUCTION),
+    "two-texts.png": (1280, 1400, "light", f"{COMPARISON}&tab=prompts"),
+    "lessons.png": (1280, 1300, "light", "tab=learn"),
     "embed.png": (640, 900, "light", f"{INDUCTION}&embed=1"),
     "phone.png": (390, 0, "light", INDUCTION),
 }
