@@ -7,6 +7,7 @@ from markupsafe import Markup
 
 from headroles.html import icon, join, role_mark, token_strip
 from headroles.jobs import Progress
+from headroles.lessons import try_button
 from headroles.literature import credit, known_from
 from headroles.readings import Analysis, HeadReading, RoleReading
 from headroles.registry import MODELS
@@ -103,11 +104,7 @@ def _card(reading: RoleReading, model: str) -> Markup:
         state, mark, kind = "active", "●", "is-active"
     else:
         state, mark, kind = "not active", "○", "is-grey"
-    offer = Markup("")
-    if kind == "is-grey" and reading.heads and role.suggested_prompt:
-        offer = Markup('<button type="button" class="hr-try" data-try="{}">Try “{}”</button>').format(
-            role.name, role.suggested_prompt
-        )
+    offer = try_button(role) if kind == "is-grey" and reading.heads else Markup("")
     heads = join(
         Markup("<li>{}{}</li>").format(_head_button(role, head), _known_mark(credit(known_from(model, head.head, role))))
         for head in reading.heads

@@ -52,6 +52,15 @@ window.addEventListener('popstate', () => {
   trigger('submit', { query: location.search });
 });
 
+// Gradio's own notices (the server is gone) are a button with a button in it, which screen readers cannot take apart.
+setTimeout(() => {
+  const notices = document.querySelector('.toast-wrap');
+  if (!notices) return;
+  new MutationObserver(() => {
+    for (const header of notices.querySelectorAll('.toast-header')) for (const name of ['role', 'tabindex']) header.removeAttribute(name);
+  }).observe(notices, { childList: true });
+}, 0);
+
 const say = (text) => { element.querySelector('.hr-copied').textContent = text; };
 
 const copy = async (kind) => {

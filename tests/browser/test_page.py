@@ -203,6 +203,7 @@ def test_a_phone_shows_everything_without_scrolling_sideways(browser: Browser, u
             page.wait_for_selector("body:not(.hr-opening) [role=tabpanel]:visible")
             page.wait_for_timeout(500)
             assert page.evaluate("document.documentElement.scrollWidth") <= 360, tab
+            check_axe(page)
 
 
 def test_nothing_moves_for_those_who_ask_for_less_motion(browser: Browser, url: str):
