@@ -151,8 +151,9 @@ def _inline_script() -> str:
     """The page's script as the body of a function, once for each part; its events have nobody to answer them."""
     script = (_ASSETS / "panel.js").read_text("utf-8")
     script = re.sub(r"<(?=/script|script|!--)", r"\\x3c", script, flags=re.IGNORECASE)
+    dead = "for (const button of document.querySelectorAll('.hr-head, .hr-open')) button.disabled = true;"
     parts = "document.querySelectorAll('[data-part]')"
-    return f"for (const part of {parts}) (function (element, trigger) {{\n{script}\n}})(part, () => {{}});"
+    return f"{dead}\nfor (const part of {parts}) (function (element, trigger) {{\n{script}\n}})(part, () => {{}});"
 
 
 # Gradio's variables that the style sheets use; in the Space its theme sets them.
@@ -171,6 +172,9 @@ body { margin: 0; background: var(--body-background-fill); color: var(--body-tex
 main { max-width: 1240px; margin: 0 auto; padding: 1rem; }
 main > h1 { font-size: 1.5rem; overflow-wrap: anywhere; }
 main > [data-part] { margin-bottom: 1.5rem; }
+/* what only a server could answer */
+.hr-try, .hr-around, .hr-line .hr-open { display: none; }
+main button:disabled { color: inherit; cursor: default; }
 .hr-made { font-size: .8rem; color: var(--body-text-color-subdued); }
 """
 
