@@ -87,7 +87,7 @@ def test_a_hostile_text_in_the_address_is_shown_as_text_or_refused(watched: Page
 
 @pytest.mark.parametrize("name", ["model", "head", "role", "tab", "other_model"])
 def test_a_hostile_part_of_the_address_is_refused_in_a_sentence(watched: Page, name: str):
-    for text in TYPED:
+    for text in TYPED[::4]:  # the server's tests send them all
         follow(watched, {**GOOD, name: text})
         expect(watched.locator("#message .hr-message")).not_to_be_empty()
         expect(watched.locator("#view h2")).to_contain_text("L2H1")
