@@ -134,7 +134,8 @@ def _here(view: HeadView) -> str:
         return f"On this text {_measure(active[0], view.readings[active[0].name])}."
     if role.measure is None:
         return "On this text it plays none of the named roles either."
-    return f"On this text it is not doing that: {_measure(role, view.readings[role.name])}."
+    refusal = "it is not doing that" if role == view.primary else f"it does not play {role.display_name.lower()}"
+    return f"On this text {refusal}: {_measure(role, view.readings[role.name])}."
 
 
 def _measure(role: Role, reading: HeadReading) -> str:

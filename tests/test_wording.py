@@ -1,6 +1,7 @@
 """The sentences about a head, for each thing it can do."""
 
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from headroles.attention import Attention, Head
 from headroles.categories import build_record
 from headroles.jobs import Progress
 from headroles.readings import Analysis, HeadView, Source
+from headroles.registry import EMBEDDED_MODEL
 from headroles.roles import MEASURED_ROLES, ROLES
 from headroles.scoring import read_head
 from headroles.wording import describe_head, describe_progress, describe_source, percent
@@ -77,6 +79,15 @@ def test_a_head_without_a_role(record):
         "L0H0 reaches no role's threshold in this model. On this text it plays none of the named roles either."
     )
     assert "evenly spread" in sentence(record, uniform_attention(8))
+
+
+def test_a_head_without_a_role_that_is_looked_at_for_one(explorer):
+    head = next(head for head in explorer.categories(EMBEDDED_MODEL).heads_without_role() if head.layer == 3)
+    view = explorer.view_head(EMBEDDED_MODEL, "one two three one two three", head)
+    quiet = {name: replace(reading, activation=0.0, is_active=False) for name, reading in view.readings.items()}
+    said = describe_head(replace(view, role=ROLES["induction"], readings=quiet))
+    assert "On this text it does not play induction: where a token comes back, 0% of" in said
+    assert "doing that" not in said
 
 
 @pytest.mark.parametrize(("share", "said"), [(0, "0%"), (0.001, "<1%"), (0.123, "12%"), (0.996, ">99%"), (1.0, "100%")])
