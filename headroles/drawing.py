@@ -18,7 +18,7 @@ from headroles.exports import (
 )
 from headroles.head_page import render_head, render_twin
 from headroles.model_map import render_map
-from headroles.panel import render_panel, render_text, render_tools
+from headroles.panel import render_panel, render_text
 from headroles.place import Place
 from headroles.readings import Analysis, HeadView
 
@@ -42,7 +42,7 @@ def visit(explorer: Explorer, place: Place, last: Place | None = None) -> tuple[
         parts["by_prompt"] = _compare_prompts(explorer, place)
     if last is None or is_new_text or last.other_model != place.other_model:
         parts["by_model"] = _compare_models(explorer, place)
-    return place, {**parts, "tools": render_tools(place.query(), DOWNLOADS)}
+    return place, parts
 
 
 def render_view(explorer: Explorer, place: Place) -> str:

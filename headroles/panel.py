@@ -35,11 +35,13 @@ def render_panel(analysis: Analysis) -> str:
     )
 
 
-def render_tools(query: str, downloads: Mapping[str, str]) -> str:
+def render_tools(query: str, downloads: Mapping[str, str], turned: str = "", number: int = 0) -> str:
     """The row of links and downloads for what the page shows; the script makes whole addresses of `query`.
 
     Args:
-        query: as `Place.query` writes it.
+        query: as `Place.contents` writes it.
+        turned: the tab that the page is turned to with it; empty where it stays on the visitor's.
+        number: of the answer that it comes with, so that the script notices one that changes nothing; 0 with the page itself.
         downloads: the name of each download, and what people call it.
     """
     buttons = join(
@@ -47,12 +49,13 @@ def render_tools(query: str, downloads: Mapping[str, str]) -> str:
     )
     return str(
         Markup(
-            '<div class="hr-tools" data-query="{query}"><a class="hr-back" href="?{query}" target="_blank" rel="noopener">'
-            'Open in headroles</a><button type="button" data-copy="link">Copy link</button>'
+            '<div class="hr-tools" data-query="{query}" data-tab="{turned}" data-number="{number}">'
+            '<a class="hr-back" href="?{query}" target="_blank" rel="noopener">Open in headroles</a>'
+            '<button type="button" data-copy="link">Copy link</button>'
             '<button type="button" data-copy="embed">Copy embed code</button>'
             "<details><summary>Download</summary><div>{buttons}</div></details>"
             '<button type="button" data-theme>Light or dark</button><span class="hr-copied" role="status"></span></div>'
-        ).format(query=query, buttons=buttons)
+        ).format(query=query, turned=turned, number=number, buttons=buttons)
     )
 
 

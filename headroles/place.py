@@ -55,6 +55,14 @@ class Place:
 
     def query(self) -> str:
         """`model=...&prompt=...&head=L2H2&role=induction`, as `from_query` reads it back."""
+        return self._query(tab="" if self.tab == Place.tab else self.tab)
+
+    @property
+    def contents(self) -> str:
+        """The query without the tab, which the visitor turns without asking the server."""
+        return self._query(tab="")
+
+    def _query(self, tab: str) -> str:
         parts = {
             "model": self.model,
             "prompt": self.prompt,
@@ -62,7 +70,7 @@ class Place:
             "role": self.role.name if self.role else "",
             "other_prompt": self.other_prompt,
             "other_model": self.other_model,
-            "tab": "" if self.tab == Place.tab else self.tab,
+            "tab": tab,
         }
         # a lone surrogate has no UTF-8 form
         return urlencode({name: text for name, text in parts.items() if text}, errors="replace")

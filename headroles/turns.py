@@ -10,7 +10,7 @@ MAX_SESSIONS = 10_000
 
 @dataclass(frozen=True)
 class Turn:
-    """One event of one page; the next event of that page ends it."""
+    """One event of one page, numbered from 1; the next event of that page ends it."""
 
     session: str | None
     number: int
@@ -31,7 +31,7 @@ class Turns:
         """The newest turn of a session, which ends the one before; `analyses` says that it scores a model."""
         with self._lock:
             before = self._newest.get(session)
-            turn = Turn(session, before.number + 1 if before else 0, analyses)
+            turn = Turn(session, before.number + 1 if before else 1, analyses)
             self._newest[session] = turn
             return turn
 

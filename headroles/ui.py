@@ -7,7 +7,6 @@ import itertools
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
 from typing import NamedTuple
 from urllib.parse import parse_qsl
 
@@ -107,9 +106,9 @@ def follow_link(_: Place, __: Boxes, data: Mapping) -> Place:
     return read_place(data.get("query"))
 
 
-def read_place(query: object) -> Place:
-    """The place that an address's query says. Raises InvalidInputError when it says none."""
-    return Place.from_query(dict(parse_qsl(_text(query).lstrip("?"))))
+def read_place(query: object, **rest: str) -> Place:
+    """The place that an address's query, and the rest, says. Raises InvalidInputError when it says none."""
+    return Place.from_query({**dict(parse_qsl(_text(query).lstrip("?"))), **rest})
 
 
 def _text(value: object) -> str:
@@ -140,7 +139,8 @@ def build_app(explorer: Explorer) -> gr.Blocks:
         return gr.Textbox(value, label=label, max_lines=4, scale=5, min_width=240, elem_id=elem_id)
 
     with Blocks(title="headroles", analytics_enabled=False) as app:
-        place = gr.Textbox(first.query(), visible="hidden", elem_id="place")
+        place = gr.Textbox(first.contents, visible="hidden", elem_id="place")
+        tab = gr.Textbox(first.tab, visible="hidden", elem_id="tab")
         refused = gr.Textbox(visible="hidden", elem_id="refused")  # the place that the offer below leads to
         gr.HTML(INTRODUCTION, elem_id="top")
         with gr.Row(equal_height=True, elem_id="ask"):
@@ -153,7 +153,7 @@ def build_app(explorer: Explorer) -> gr.Blocks:
         with gr.Row(elem_id="work"):
             offer = gr.Button("Analyse this model here", visible=False, scale=0, min_width=240, elem_id="offer")
             stop = gr.Button("Stop", visible=False, scale=0, min_width=110, elem_id="stop")
-        tools = part("tools", script="page")
+        tools = part("tools", render_tools(first.contents, DOWNLOADS), script="page")
         file = part("file", script="file")
         with gr.Tabs(selected=first.tab, elem_id="tabs") as tabs:
             with gr.Tab("Explore", id="explore") as explore_tab:
@@ -181,18 +181,20 @@ def build_app(explorer: Explorer) -> gr.Blocks:
                 part("api-help", API_HELP, script="help")
         add_api(explorer, desk)
 
-        boxes = {"model": model, "prompt": prompt, "other_prompt": other_prompt, "other_model": other_model}
-        drawn = {"text": text, "map": model_map, "panel": panel, "view": view, "twin": twin, "tools": tools}
+        boxes = {"model": model, "prompt": prompt, "other_prompt": other_prompt, "other_model": other_model, "tab": tab}
+        drawn = {"text": text, "map": model_map, "panel": panel, "view": view, "twin": twin}
         drawn |= {"by_prompt": by_prompt, "by_model": by_model}
 
-        def page(here: Place, parts: Mapping[str, str], last: Place) -> Page:
+        def page(here: Place, parts: Mapping[str, str], last: Place, turn: Turn) -> Page:
             """The outputs of the page in step, as a dict, so that an error can leave them all as they are."""
             changed: Page = {
                 box: getattr(here, name) for name, box in boxes.items() if getattr(here, name) != getattr(last, name)
             }
-            if here.tab != last.tab:
-                changed[tabs] = gr.Tabs(selected=here.tab)
-            return {**say(""), **changed, **{drawn[name]: html for name, html in parts.items()}, place: here.query()}
+            turned = "" if here.tab == last.tab else here.tab
+            if turned:
+                changed[tabs] = gr.Tabs(selected=turned)
+            changed |= {place: here.contents, tools: render_tools(here.contents, DOWNLOADS, turned, turn.number)}
+            return {**say(""), **changed, **{drawn[name]: html for name, html in parts.items()}}
 
         def say(html: str, offered: bool = False, stoppable: bool = False) -> Page:
             """A message, with the offer to analyse the model here, or to stop what is under way."""
@@ -229,11 +231,11 @@ def build_app(explorer: Explorer) -> gr.Blocks:
                         yield said
                 if not turns.is_newest(turn):
                     return
-            known = last if turns.still_shows(turn, last.query()) else None
+            known = last if turns.still_shows(turn, last.contents) else None
             here, parts = await desk.run(visitor, visit, explorer, here, known)
             if turns.is_newest(turn):
-                turns.shows(turn, here.query())
-                yield page(here, parts, last)
+                turns.shows(turn, here.contents)
+                yield page(here, parts, last, turn)
             if "view" in parts:
                 beside = await desk.run(visitor, draw_twin, explorer, here, cost=0)
                 if turns.is_newest(turn):
@@ -248,13 +250,14 @@ def build_app(explorer: Explorer) -> gr.Blocks:
                 words: object,
                 other_words: object,
                 other_name: object,
+                tab_name: object,
                 refused_query: object,
                 data: gr.EventData,
                 request: gr.Request,
             ) -> AsyncIterator[Page]:
                 turn, here, last = turns.begin(request.session_hash, analyses), Place(), Place()
                 try:
-                    last = read_place(query)
+                    last = read_place(query, tab=_text(tab_name))
                     details = vars(data)["_data"]  # what the script passed to `trigger`
                     typed = Boxes(model_name, words, other_words, other_name, refused_query)
                     here = move(last, typed, details if isinstance(details, dict) else {})
@@ -269,7 +272,7 @@ def build_app(explorer: Explorer) -> gr.Blocks:
                 # gradio sends the last answer once more, and empties every output of a handler without one
                 yield {message: gr.skip()}
 
-            changes = [*saying, tabs, place, refused, *boxes.values(), *drawn.values()]
+            changes = [*saying, tabs, place, tools, refused, *boxes.values(), *drawn.values()]
             event(handler, [place, *boxes.values(), refused], changes, **quiet)
 
         on(button.click, explore)
@@ -282,15 +285,10 @@ def build_app(explorer: Explorer) -> gr.Blocks:
         on(both_models.click, compare_models)
         on(tools.submit, follow_link)
 
-        def turn_to(tab: str, query: str) -> Page:
-            last = read_place(query)
-            if tab == last.tab:  # the page turned to it by itself
-                return {place: gr.skip()}
-            here = replace(last, tab=tab)
-            return {place: here.query(), tools: render_tools(here.query(), DOWNLOADS)}
-
-        for tab in (explore_tab, prompts_tab, models_tab, learn_tab, api_tab):
-            tab.select(partial(turn_to, str(tab.id)), place, [place, tools], **quiet)
+        for each in (explore_tab, prompts_tab, models_tab, learn_tab, api_tab):
+            # all in the browser: no answer that is under way can come in between
+            tell = f"document.dispatchEvent(new CustomEvent('turn', {{ detail: '{each.id}' }}))"
+            each.select(None, None, tab, js=f"() => {{ {tell}; return '{each.id}'; }}", api_visibility="private")
 
         async def save(query: str, event: gr.EventData, request: gr.Request) -> Page:
             try:

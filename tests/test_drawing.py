@@ -15,15 +15,15 @@ from headroles.roles import ROLES
 def test_a_first_visit_draws_all_and_opens_a_head_that_is_active(explorer):
     here, parts = visit(explorer, Place())
     analysis = explorer.analyze(here.model, here.prompt)
-    assert {"text", "map", "panel", "view", "twin", "by_prompt", "by_model", "tools"} == set(parts)
+    assert {"text", "map", "panel", "view", "twin", "by_prompt", "by_model"} == set(parts)
     assert next(reading for reading in analysis.role(here.role.name).heads if reading.head == here.head).is_active
 
 
-def test_another_head_draws_its_page_and_the_links_alone(explorer):
+def test_another_head_draws_its_page_alone_and_another_tab_nothing(explorer):
     here, _ = visit(explorer, Place())
     _, parts = visit(explorer, replace(here, head=Head(0, 1), role=None), here)
-    assert set(parts) == {"view", "twin", "tools"}
-    assert set(visit(explorer, replace(here, tab="learn"), here)[1]) == {"tools"}
+    assert set(parts) == {"view", "twin"}
+    assert set(visit(explorer, replace(here, tab="learn"), here)[1]) == set()
 
 
 def test_another_text_keeps_the_head_and_draws_the_comparison_anew(explorer):

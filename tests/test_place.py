@@ -1,5 +1,6 @@
 """The address: what it says comes back, and what strangers write into it is refused in a sentence."""
 
+from dataclasses import replace
 from urllib.parse import parse_qsl
 
 import pytest
@@ -29,8 +30,9 @@ def read(query: str) -> Place:
 
 
 @given(place=places)
-def test_an_address_says_the_whole_place(place):
+def test_an_address_says_the_whole_place_and_its_contents_all_but_the_tab(place):
     assert read(place.query()) == place
+    assert read(place.contents) == replace(place, tab=Place.tab)
 
 
 @given(place=places)

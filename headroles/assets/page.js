@@ -3,18 +3,26 @@ const OF_THE_BROWSER = ['__theme', 'embed']; // carried along, but no part of th
 const current = () => new URLSearchParams(location.search);
 const query = () => element.querySelector('[data-query]').dataset.query;
 const arrival = location.search;
+const FIRST_TAB = 'explore';
+let tab = FIRST_TAB;
 let isGoingBack = false;
-let written = query(); // what the page shows before anybody did anything stays out of the address
+const contents = () => `${query()}${tab === FIRST_TAB ? '' : `&tab=${tab}`}`;
+let written = contents(); // what the page shows before anybody did anything stays out of the address
+const open = () => document.body.classList.remove('hr-opening');
 
 document.body.classList.toggle('hr-embed', current().get('embed') === '1');
 if ([...current().keys()].some((name) => !OF_THE_BROWSER.includes(name) && !name.startsWith('_'))) {
   document.body.classList.add('hr-opening'); // until what the link names is there, or cannot be had
-  setTimeout(() => document.body.classList.remove('hr-opening'), 5_000);
-  setTimeout(() => trigger('submit', { query: arrival }), 0);
+  setTimeout(open, 5_000);
+  setTimeout(() => {
+    new MutationObserver(() => document.querySelector('#message .hr-message') && open())
+      .observe(document.getElementById('message'), { childList: true, subtree: true });
+    trigger('submit', { query: arrival });
+  }, 0);
 }
 
 const whole = (extra) => {
-  const parameters = new URLSearchParams(query());
+  const parameters = new URLSearchParams(contents());
   for (const [name, value] of Object.entries(extra)) if (value) parameters.set(name, value);
   return `${location.origin}${location.pathname}?${parameters}`;
 };
@@ -35,18 +43,28 @@ const typeAgain = () => {
 history.replaceState(null, '');
 if (!document.body.classList.contains('hr-opening')) setTimeout(typeAgain, 0);
 
-watch('value', () => {
-  if (query() === written) return;
-  written = query();
-  document.body.classList.remove('hr-opening');
-  setTimeout(typeAgain, 0);
+const write = () => {
+  const wasGoingBack = isGoingBack;
+  isGoingBack = false;
+  if (contents() === written) return;
+  written = contents();
   const address = whole({ __theme: current().get('__theme'), embed: current().get('embed') });
   if (address === location.href) return;
   // in a frame, a step back would be one of the page around it
-  const isQuiet = isGoingBack || window.top !== window || !current().has('model');
+  const isQuiet = wasGoingBack || window.top !== window || !current().has('model');
   history[isQuiet ? 'replaceState' : 'pushState'](null, '', address);
-  isGoingBack = false;
+};
+watch('value', () => {
+  tab = element.querySelector('[data-tab]').dataset.tab || tab;
+  open();
+  setTimeout(typeAgain, 0);
+  write();
 });
+// A tab that the visitor turned to, or, after the answer that turned the page, the page by itself.
+document.addEventListener('turn', ({ detail }) => setTimeout(() => {
+  tab = detail;
+  write();
+}, 0));
 window.addEventListener('popstate', () => {
   isGoingBack = true;
   trigger('submit', { query: location.search });

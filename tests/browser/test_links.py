@@ -66,6 +66,41 @@ def test_a_comparison_and_a_tab_are_in_the_address_and_a_reload_shows_them_again
     expect(linked).to_have_url(re.compile("tab=learn"))
 
 
+def test_a_tab_turned_to_while_an_answer_is_under_way_stays_and_loses_nothing_of_it(linked: Page):
+    network = linked.context.new_cdp_session(linked)
+    network.send("Network.enable")
+    slow = {"offline": False, "latency": 1500, "downloadThroughput": -1, "uploadThroughput": -1}
+    network.send("Network.emulateNetworkConditions", slow)
+    type_sentence(linked, REPEATING)
+    linked.get_by_role("tab", name="Lessons").click()
+    expect(linked).to_have_url(re.compile("prompt=one\\+two.*tab=learn"))  # at once, the answer is not there yet
+    expect(linked).to_have_url(re.compile("prompt=The\\+king.*tab=learn"))
+    expect(linked.get_by_role("tab", name="Lessons")).to_have_attribute("aria-selected", "true")
+    network.send("Network.emulateNetworkConditions", {**slow, "latency": 0})
+    linked.locator('[data-try="previous_token"]').first.click()
+    expect(linked.get_by_role("tab", name="Explore")).to_have_attribute("aria-selected", "true")
+    linked.go_back()  # one step, though text, head and tab changed with it
+    expect(linked.get_by_role("tab", name="Lessons")).to_have_attribute("aria-selected", "true")
+    expect(linked).to_have_url(re.compile("prompt=The\\+king.*tab=learn"))
+    cell(linked, 0, 3)
+    linked.get_by_role("tab", name="Explore").click()
+    cell(linked, 0, 3).click()
+    expect(linked).to_have_url(re.compile("prompt=The\\+king.*head=L0H3"))
+    linked.go_back()  # a step after going back is a step of its own
+    expect(linked).to_have_url(re.compile("prompt=The\\+king(?!.*head=L0H3)"))
+
+
+@pytest.mark.parametrize(
+    ("query", "answer"), [("tab=explore", ".hr-tools[data-number='1']"), ("model=no-such-model", "#message .hr-message")]
+)
+def test_a_link_to_what_the_page_shows_anyway_or_to_nothing_shows_at_once(browser: Browser, url: str, query: str, answer: str):
+    page = browser.new_page()
+    page.goto(f"{url}?{query}")
+    page.wait_for_selector(answer, state="attached")
+    page.wait_for_selector("body:not(.hr-opening)", timeout=2_000)  # it opens by itself after five seconds
+    page.close()
+
+
 def test_the_theme_is_in_the_address_and_stays_on_the_way(linked: Page, check_axe):
     linked.get_by_role("button", name="Light or dark").click()
     expect(linked.locator("body.dark")).to_have_count(1)
