@@ -10,6 +10,7 @@ const contents = () => `${query()}${tab === FIRST_TAB ? '' : `&tab=${tab}`}`;
 let written = contents(); // what the page shows before anybody did anything stays out of the address
 const open = () => document.body.classList.remove('hr-opening');
 
+document.body.classList.toggle('hr-sizes-fields', CSS.supports('field-sizing', 'content'));
 document.body.classList.toggle('hr-embed', current().get('embed') === '1');
 if ([...current().keys()].some((name) => !OF_THE_BROWSER.includes(name) && !name.startsWith('_'))) {
   document.body.classList.add('hr-opening'); // until what the link names is there, or cannot be had

@@ -173,6 +173,15 @@ def test_a_frame_on_another_origin_is_compact_dark_and_leads_back(browser: Brows
     page.close()
 
 
+@pytest.mark.parametrize(("width", "query"), [(640, "?embed=1"), (360, "?embed=1"), (360, "")])
+def test_a_narrow_page_cuts_no_line_of_the_sentence_off(browser: Browser, url: str, width: int, query: str):
+    with open_page(browser, url, query, width) as page:
+        hidden = "box => box.scrollHeight - box.clientHeight"
+        assert page.locator("#prompt textarea").evaluate(hidden) <= 0
+        prompt_box(page).fill("one two three four five six seven eight nine ten " * 2)
+        assert page.locator("#prompt textarea").evaluate(hidden) <= 0
+
+
 def save(page: Page, name: str) -> bytes:
     page.locator(".hr-tools summary").click()
     with page.expect_download() as waiting:
