@@ -11,7 +11,7 @@ from headroles.categories import HeadCategories
 from headroles.comparison import ModelComparison, PromptComparison
 from headroles.errors import InvalidInputError
 from headroles.explorer import MAX_BATCH_PROMPTS
-from headroles.models import MAX_PROMPT_CHARACTERS, MAX_PROMPT_TOKENS
+from headroles.models import MAX_PROMPT_CHARACTERS, max_prompt_tokens
 from headroles.readings import Analysis, HeadReading, HeadView
 from headroles.registry import ModelInfo
 from headroles.results import (
@@ -66,9 +66,8 @@ def model_result(info: ModelInfo) -> ModelResult:
 
 @cache
 def max_tokens(info: ModelInfo) -> int:
-    """How many tokens a prompt may have on a registered model, without loading it: as `LoadedModel.max_tokens`."""
-    context = getattr(info.config().get_text_config(), "max_position_embeddings", None) or MAX_PROMPT_TOKENS
-    return min(MAX_PROMPT_TOKENS, context)
+    """How many tokens a prompt may have on a registered model, without loading it."""
+    return max_prompt_tokens(info.config())
 
 
 def categories_result(record: HeadCategories) -> CategoriesResult:

@@ -54,8 +54,7 @@ class LoadedModel:
     @property
     def context(self) -> int:
         """How many tokens the model can read at once."""
-        config = self.model.config.get_text_config()
-        return getattr(config, "max_position_embeddings", None) or MAX_PROMPT_TOKENS
+        return context_of(self.model.config)
 
     @property
     def memory_bytes(self) -> int:
@@ -70,7 +69,7 @@ class LoadedModel:
     @property
     def max_tokens(self) -> int:
         """How many tokens a prompt may have, a BOS included."""
-        return min(MAX_PROMPT_TOKENS, self.context)
+        return max_prompt_tokens(self.model.config)
 
     @cached_property
     def tokenizer_sha256(self) -> str:
@@ -108,6 +107,16 @@ class LoadedModel:
         if not all(character in byte_of for character in piece):
             return text
         return "<" + " ".join(f"{byte_of[character]:02X}" for character in piece) + ">"
+
+
+def context_of(config: PreTrainedConfig) -> int:
+    """How many tokens a model of this config can read at once; MAX_PROMPT_TOKENS where it has no limit."""
+    return getattr(config.get_text_config(), "max_position_embeddings", None) or MAX_PROMPT_TOKENS
+
+
+def max_prompt_tokens(config: PreTrainedConfig) -> int:
+    """How many tokens, a BOS included, a prompt may have on a model of this config."""
+    return min(MAX_PROMPT_TOKENS, context_of(config))
 
 
 def attention_windows(config: PreTrainedConfig) -> tuple[int | None, ...]:
