@@ -64,7 +64,7 @@ def url() -> Iterator[str]:
     process.wait(10)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while Playwright is there, its event loop runs, and no other test can run one of its own
 def browser() -> Iterator[Browser]:
     chromium = find_chromium()
     if chromium is None:
