@@ -259,6 +259,9 @@ def test_a_server_that_goes_and_comes_back_loses_nothing_on_the_page(browser: Br
     expect(page.locator("#view h2")).to_contain_text("L2H1")  # the last result stays on the screen
     expect(page.locator("#text .hr-tokens li")).to_have_count(8)
     check_axe(page)
+    page.get_by_role("tab", name="Lessons").click()  # nobody needs to be asked for what is there already
+    expect(page.locator(".hr-lesson").first).to_be_visible()
+    page.get_by_role("tab", name="Explore").click()
     try:
         with page.expect_navigation():  # gradio loads the page again when the server answers
             process, _ = serve(port=port)
