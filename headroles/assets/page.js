@@ -12,6 +12,7 @@ const open = () => document.body.classList.remove('hr-opening');
 
 document.body.classList.toggle('hr-sizes-fields', CSS.supports('field-sizing', 'content'));
 document.body.classList.toggle('hr-embed', current().get('embed') === '1');
+document.body.classList.toggle('hr-one-tab', !current().has('tab')); // a frame of a comparison needs a way back to it
 if ([...current().keys()].some((name) => !OF_THE_BROWSER.includes(name) && !name.startsWith('_'))) {
   document.body.classList.add('hr-opening'); // until what the link names is there, or cannot be had
   setTimeout(open, 5_000);
@@ -47,6 +48,7 @@ if (!document.body.classList.contains('hr-opening')) setTimeout(typeAgain, 0);
 const write = () => {
   const wasGoingBack = isGoingBack;
   isGoingBack = false;
+  element.querySelector('.hr-back').href = whole({ __theme: current().get('__theme') });
   if (contents() === written) return;
   written = contents();
   const address = whole({ __theme: current().get('__theme'), embed: current().get('embed') });
@@ -55,6 +57,7 @@ const write = () => {
   const isQuiet = wasGoingBack || window.top !== window || !current().has('model');
   history[isQuiet ? 'replaceState' : 'pushState'](null, '', address);
 };
+write();
 watch('value', () => {
   tab = element.querySelector('[data-tab]').dataset.tab || tab;
   open();

@@ -161,6 +161,7 @@ def test_a_frame_on_another_origin_is_compact_dark_and_leads_back(browser: Brows
     expect(inside.locator("#view h2")).to_contain_text("L2H1")
     expect(inside.locator("#panel")).to_be_hidden()
     expect(inside.locator(".hr-top")).to_be_hidden()
+    expect(inside.get_by_role("tab").first).to_be_hidden()
     assert frame.evaluate("document.documentElement.scrollWidth") <= 640
     back = inside.get_by_role("link", name="Open in headroles")
     assert "embed" not in back.get_attribute("href")
@@ -171,6 +172,25 @@ def test_a_frame_on_another_origin_is_compact_dark_and_leads_back(browser: Brows
     page.go_back()  # clicks in the frame are no steps of the page around it
     assert page.url == "about:blank"
     page.close()
+
+
+def test_a_frame_of_a_comparison_shows_it_and_leads_back_to_it(browser: Browser, url: str):
+    with open_page(browser, url, f"{LINK}&other_prompt=Once&tab=prompts&embed=1&__theme=dark", 640) as page:
+        expect(page.locator("#by_prompt")).to_contain_text("From A to B")
+        expect(page.locator("#view")).to_be_hidden()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 640
+        page.locator("#by_prompt .hr-open").first.click()
+        expect(page.locator("#view h2")).to_be_visible()
+        page.get_by_role("tab", name="Two texts").click()
+        expect(page.locator("#by_prompt")).to_be_visible()
+        with page.expect_popup() as opened:
+            page.get_by_role("link", name="Open in headroles").click()
+        back = opened.value
+        wait_until_settled(back)
+        expect(back.locator("body.dark:not(.hr-embed)")).to_have_count(1)
+        expect(back.get_by_role("tab", name="Two texts")).to_have_attribute("aria-selected", "true")
+        expect(back.locator("#by_prompt")).to_contain_text("From A to B")
+        back.close()
 
 
 @pytest.mark.parametrize(("width", "query"), [(640, "?embed=1"), (360, "?embed=1"), (360, "")])
