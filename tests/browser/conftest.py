@@ -1,6 +1,7 @@
 """A running app and a real Chromium. Without a browser these tests are skipped with a line that says how to get one."""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -102,7 +103,9 @@ def open_page(browser: Browser, url: str, query: str = "", width: int = 1280, **
 
 def wait_until_settled(page: Page) -> None:
     """Until a result stands there, or, after a link, the one that it names."""
-    page.wait_for_selector("body:not(.hr-opening) #tools .hr-tools")
+    is_link = re.search("[?&](model|prompt|head|tab)=", page.url)
+    answered = '.hr-tools:not([data-number="0"]), #message .hr-message' if is_link else ".hr-tools"
+    page.wait_for_selector(f"body:not(.hr-opening):has({answered}) #tools")
     page.wait_for_selector(
         "[role=tabpanel]:visible :is(.hr-tokens, .hr-lesson, #api-help, #by_prompt, #by_model)", state="attached"
     )

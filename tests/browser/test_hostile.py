@@ -25,6 +25,7 @@ GOOD = {"prompt": "one two three one two three one", "head": "L2H1"}
 def watched(browser: Browser, url: str) -> Iterator[Page]:
     """The page, which fails on any dialog, script error or request to another host; its elements are counted after the test."""
     with open_page(browser, url, "?" + urlencode(GOOD)) as page:
+        page.wait_for_selector("#twin blockquote")  # the part that comes last
         known = kinds(page)
         yield page
         assert kinds(page) <= known, "a text brought elements of its own"
