@@ -6,28 +6,35 @@ The server keeps nothing of a visitor: the page itself carries its place, as the
 import itertools
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import replace
-from typing import NamedTuple
-from urllib.parse import parse_qsl
 
 import gradio as gr
 from gradio.blocks import Block
 from gradio.themes import Soft
 
-from headroles.attention import Head
 from headroles.drawing import download, draw_twin, visit
 from headroles.endpoints import API_HELP, Blocks, add_api, follow, visitor_of
-from headroles.errors import HeadRolesError, InvalidInputError, NoHeadCategoriesError
+from headroles.errors import HeadRolesError, NoHeadCategoriesError
 from headroles.explorer import Explorer
 from headroles.exports import DOWNLOADS
 from headroles.html import ASSETS
 from headroles.jobs import Job
 from headroles.lessons import render_lessons
 from headroles.limits import Desk
+from headroles.moves import (
+    Boxes,
+    Move,
+    as_text,
+    compare_models,
+    compare_texts,
+    explore,
+    follow_link,
+    press,
+    read_place,
+    take_offer,
+)
 from headroles.panel import render_download, render_examples, render_message, render_model, render_tools
 from headroles.place import FIRST_PROMPT, Place
 from headroles.registry import EMBEDDED_MODEL, MODELS
-from headroles.roles import get_role
 from headroles.turns import Turn, Turns
 
 # darker than the theme's own where that has too little contrast
@@ -49,72 +56,6 @@ INTRODUCTION = (
     "See which head does which job, and which of them are doing it right now.</p></div>"
 )
 Page = dict[Block, object]
-
-
-class Boxes(NamedTuple):
-    """What stands in the page's inputs; a client may send anything."""
-
-    model: object
-    prompt: object
-    other_prompt: object
-    other_model: object
-    refused: object
-
-
-Move = Callable[[Place, Boxes, Mapping], Place]  # where an event leads: from a place, by what it says itself
-
-
-def explore(last: Place, boxes: Boxes, _: Mapping) -> Place:
-    """The typed sentence on the picked model."""
-    here = last if last.model == boxes.model else replace(last, model=_text(boxes.model), head=None, role=None)
-    return replace(here, prompt=_text(boxes.prompt), tab="explore")
-
-
-def press(last: Place, _: Boxes, data: Mapping) -> Place:
-    """A button in one of the page's own parts: a head, a role's suggested prompt, or an example."""
-    if "prompt" in data:
-        return replace(last, prompt=_text(data["prompt"]), tab="explore")
-    if "try" in data:
-        role = get_role(data["try"])
-        return replace(last, prompt=role.suggested_prompt or last.prompt, head=None, role=role, tab="explore")
-    role = get_role(data["role"]) if data.get("role") else None
-    opened = replace(last, head=Head(data.get("layer", -1), data.get("head", -1)), role=role, tab="explore")
-    if data.get("side") == "b" and last.tab == "prompts" and last.other_prompt:
-        return replace(opened, prompt=last.other_prompt, other_prompt=last.prompt)
-    if data.get("side") == "b" and last.tab == "models" and last.other_model:
-        return replace(opened, model=last.other_model, other_model=last.model)
-    return opened
-
-
-def compare_texts(last: Place, boxes: Boxes, _: Mapping) -> Place:
-    """The sentence beside another one."""
-    return replace(last, other_prompt=_text(boxes.other_prompt), tab="prompts")
-
-
-def compare_models(last: Place, boxes: Boxes, _: Mapping) -> Place:
-    """The model beside another one."""
-    return replace(last, other_model=_text(boxes.other_model), tab="models")
-
-
-def take_offer(_: Place, boxes: Boxes, __: Mapping) -> Place:
-    """What was refused for want of roles, which are now measured first."""
-    return read_place(boxes.refused)
-
-
-def follow_link(_: Place, __: Boxes, data: Mapping) -> Place:
-    """Where the address of the page says."""
-    return read_place(data.get("query"))
-
-
-def read_place(query: object, **rest: str) -> Place:
-    """The place that an address's query, and the rest, says. Raises InvalidInputError when it says none."""
-    return Place.from_query({**dict(parse_qsl(_text(query).lstrip("?"))), **rest})
-
-
-def _text(value: object) -> str:
-    if value is not None and not isinstance(value, str):
-        raise InvalidInputError(f"A text was expected, but {type(value).__name__} came.")
-    return value or ""
 
 
 def build_app(explorer: Explorer) -> gr.Blocks:
@@ -257,7 +198,7 @@ def build_app(explorer: Explorer) -> gr.Blocks:
             ) -> AsyncIterator[Page]:
                 turn, here, last = turns.begin(request.session_hash, analyses), Place(), Place()
                 try:
-                    last = read_place(query, tab=_text(tab_name))
+                    last = read_place(query, tab=as_text(tab_name))
                     details = vars(data)["_data"]  # what the script passed to `trigger`
                     typed = Boxes(model_name, words, other_words, other_name, refused_query)
                     here = move(last, typed, details if isinstance(details, dict) else {})
@@ -293,7 +234,7 @@ def build_app(explorer: Explorer) -> gr.Blocks:
         async def save(query: str, event: gr.EventData, request: gr.Request) -> Page:
             try:
                 here = read_place(query)
-                made = await desk.run(visitor_of(request), download, explorer, here, _text(event.download))
+                made = await desk.run(visitor_of(request), download, explorer, here, as_text(event.download))
             except HeadRolesError as error:
                 return say(render_message(str(error)))
             return {file: render_download(made.name, made.media_type, made.content, next(numbers)), message: ""}

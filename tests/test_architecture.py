@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 # Bottom up. A module imports only modules that stand before it, and none of a higher floor.
 FLOORS = {
     0: ["errors", "attention", "roles", "readings", "registry", "jobs", "settings", "turns"],
-    1: ["categories", "scoring", "literature", "comparison", "place"],
+    1: ["categories", "scoring", "literature", "comparison", "place", "moves"],
     2: [
         *("hub", "repository", "download", "published", "models", "accelerator", "probes", "capture", "sweep"),
         *("store", "pool", "wording", "figure_text", "pixels", "heatmaps", "html"),
