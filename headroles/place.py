@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlencode
 
 from headroles.attention import Head
@@ -55,14 +55,6 @@ class Place:
 
     def query(self) -> str:
         """`model=...&prompt=...&head=L2H2&role=induction`, as `from_query` reads it back."""
-        return self._query(tab="" if self.tab == Place.tab else self.tab)
-
-    @property
-    def contents(self) -> str:
-        """The query without the tab, which the visitor turns without asking the server."""
-        return self._query(tab="")
-
-    def _query(self, tab: str) -> str:
         parts = {
             "model": self.model,
             "prompt": self.prompt,
@@ -70,10 +62,15 @@ class Place:
             "role": self.role.name if self.role else "",
             "other_prompt": self.other_prompt,
             "other_model": self.other_model,
-            "tab": tab,
+            "tab": "" if self.tab == Place.tab else self.tab,
         }
         # a lone surrogate has no UTF-8 form
         return urlencode({name: text for name, text in parts.items() if text}, errors="replace")
+
+    @property
+    def contents(self) -> str:
+        """The query without the tab, which the visitor turns without asking the server."""
+        return replace(self, tab=Place.tab).query()
 
     @property
     def models(self) -> tuple[str, ...]:
