@@ -5,9 +5,9 @@ import sys
 
 from headroles.errors import InvalidInputError
 from headroles.explorer import Explorer
-from headroles.limits import events_at_once
+from headroles.server.limits import events_at_once
+from headroles.server.page import STYLES, THEME, build_app
 from headroles.settings import Settings
-from headroles.ui import STYLES, THEME, build_app
 
 try:
     settings = Settings.from_environment()

@@ -12,11 +12,11 @@ import torch
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 from analysis import runs, validate
-from headroles.categories import HeadCategories, read_record, record_file_name
+from headroles.core.records import HeadCategories, read_record, record_file_name
+from headroles.core.registry import MODELS
 from headroles.errors import HeadRolesError, NoHeadCategoriesError
-from headroles.probes import SENTENCES, Recipe
-from headroles.registry import MODELS
-from headroles.store import load_head_categories
+from headroles.hub.store import load_head_categories
+from headroles.models.probes import SENTENCES, Recipe
 
 USAGE = """python -m analysis NAME_OR_FOLDER ... --out DIR [options]
        python -m analysis --all --out DIR [options]

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 
-from headroles.attention import Head
-from headroles.categories import HeadCategories, Recipe, record_file_name
-from headroles.heatmaps import map_figure, to_png
-from headroles.published import RECORDS
-from headroles.roles import MEASURED_ROLES, EntropyOfRows, Role
+from headroles.core.heads import Head
+from headroles.core.records import HeadCategories, Recipe, record_file_name
+from headroles.core.roles import MEASURED_ROLES, EntropyOfRows, Role
+from headroles.hub.dataset import RECORDS
+from headroles.render.heatmaps import map_figure, to_png
 
 CARD = "README.md"
 LICENSE = "apache-2.0"

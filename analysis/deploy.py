@@ -11,7 +11,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
 from headroles.errors import HeadRolesError, HubError, InvalidInputError
-from headroles.hub import HTTPError, trouble
+from headroles.hub.talk import HTTPError, trouble
 
 ROOT = Path(__file__).parent.parent
 # what the Space runs and shows; tests, benchmarks and the offline analysis stay behind

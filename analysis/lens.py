@@ -9,9 +9,9 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.model_bridge.exceptions import StopAtLayerException
 
 from headroles.errors import UnsupportedModelError
-from headroles.models import LoadedModel
-from headroles.probes import Probe
-from headroles.sweep import Sweep
+from headroles.models.loading import LoadedModel
+from headroles.models.probes import Probe
+from headroles.models.sweep import Sweep
 
 
 def open_bridge(loaded: LoadedModel, device: str = "cpu") -> TransformerBridge:

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from headroles.registry import ARCHITECTURES, EMBEDDED_MODEL, MODELS, ModelInfo
+from headroles.core.registry import ARCHITECTURES, EMBEDDED_MODEL, MODELS, ModelInfo
 
 README = Path(__file__).parent.parent / "README.md"
 SECTION = re.compile(r"(<!-- models -->\n).*?(\n<!-- /models -->)", re.DOTALL)

@@ -16,15 +16,15 @@ from typing import Literal
 import torch
 from tqdm import tqdm
 
-from headroles.categories import HeadCategories, read_record, record_file_name, write_record
+from headroles.core.records import HeadCategories, read_record, record_file_name, write_record
+from headroles.core.registry import MODELS
+from headroles.core.roles import MEASURED_ROLES, Role
 from headroles.errors import HeadRolesError, InvalidRecordError, ModelLoadError
-from headroles.models import LoadedModel, load_model
-from headroles.probes import Recipe, make_probes
-from headroles.registry import MODELS
-from headroles.repository import check_size, inspect
-from headroles.roles import MEASURED_ROLES, Role
+from headroles.hub.repository import check_size, inspect
+from headroles.models.loading import LoadedModel, load_model
+from headroles.models.probes import Recipe, make_probes
+from headroles.models.sweep import make_recipe, make_record
 from headroles.settings import Settings
-from headroles.sweep import make_recipe, make_record
 
 MEGABYTE = 1024**2
 SECONDS_TO_TIDY_UP = 10

@@ -8,11 +8,11 @@ import torch
 
 from analysis.runs import analyse
 from analysis.tiny_text import Prose
-from headroles.categories import HeadCategories
-from headroles.models import LoadedModel, load_model
-from headroles.probes import Recipe, repeated_sequences
-from headroles.registry import EMBEDDED_MODEL
-from headroles.roles import MEASURED_ROLES
+from headroles.core.records import HeadCategories
+from headroles.core.registry import EMBEDDED_MODEL
+from headroles.core.roles import MEASURED_ROLES
+from headroles.models.loading import LoadedModel, load_model
+from headroles.models.probes import Recipe, repeated_sequences
 
 WINDOW = 255  # tokens of held-out prose read at once, after the BOS
 CONTINUE = "The king and the queen lived in a castle. The king and the"

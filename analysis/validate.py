@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from headroles.attention import Head
-from headroles.categories import HeadCategories
+from headroles.core.heads import Head
+from headroles.core.literature import Claim, published, published_models
+from headroles.core.records import HeadCategories
+from headroles.core.roles import Role, get_role
 from headroles.errors import InvalidRecordError
-from headroles.literature import Claim, published, published_models
-from headroles.roles import Role, get_role
 
 TOLERANCE = 0.15
 RESTING = 0.5

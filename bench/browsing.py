@@ -8,7 +8,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from headroles.registry import EMBEDDED_MODEL
+from headroles.core.registry import EMBEDDED_MODEL
 from tests.browser.conftest import FLAGS, find_chromium
 
 SLOWER = 4  # how many times the journey's processor is slowed down

@@ -43,17 +43,17 @@ from bench.browsing import (
     type_slowly,
 )
 from bench.run import random_model
-from headroles.api import analysis_result
-from headroles.capture import PatternReader
-from headroles.drawing import render_view
+from headroles.core.registry import EMBEDDED_MODEL, MODELS
 from headroles.explorer import Explorer
-from headroles.models import LoadedModel, load_model
-from headroles.place import Place
-from headroles.probes import Recipe
-from headroles.registry import EMBEDDED_MODEL, MODELS
+from headroles.hub.store import RecordStore
+from headroles.models.capture import PatternReader
+from headroles.models.loading import LoadedModel, load_model, registered_config
+from headroles.models.probes import Recipe
+from headroles.models.sweep import analyse_here
+from headroles.render.plain import analysis_result
+from headroles.server.drawing import render_view
+from headroles.server.place import Place
 from headroles.settings import Settings
-from headroles.store import RecordStore
-from headroles.sweep import analyse_here
 from tests.browser.conftest import serve
 
 CLIENTS = (1, 8, 32, 64)
@@ -306,7 +306,7 @@ def running_app(home: Path) -> Iterator[str]:
 
 def make_subjects(folder: Path, settings: Settings) -> tuple[Subject, Subject]:
     """The embedded model, and random weights that are kept in `folder`, their record in the settings' home."""
-    random_weights = random_model("random", MODELS["gpt2"].config())
+    random_weights = random_model("random", registered_config(MODELS["gpt2"]))
     random_weights.model.save_pretrained(folder)
     random_weights.tokenizer.save_pretrained(folder)
     # random weights have no roles to find: a short recipe will do

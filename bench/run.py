@@ -13,13 +13,13 @@ from transformers import AutoModelForCausalLM, GPT2Config, PreTrainedConfig
 
 from analysis.lens import open_bridge, score_model
 from bench.measuring import compare, peak_memory
-from headroles.capture import PatternReader
-from headroles.models import LoadedModel, load_model
-from headroles.probes import Probe, Recipe, make_probes
-from headroles.registry import EMBEDDED_MODEL, MODELS
-from headroles.roles import MEASURED_ROLES
-from headroles.scoring import measure_heads
-from headroles.sweep import score_here
+from headroles.core.registry import EMBEDDED_MODEL, MODELS
+from headroles.core.roles import MEASURED_ROLES
+from headroles.core.scoring import measure_heads
+from headroles.models.capture import PatternReader
+from headroles.models.loading import LoadedModel, load_model, registered_config
+from headroles.models.probes import Probe, Recipe, make_probes
+from headroles.models.sweep import score_here
 
 BUILT_IN = ("previous_token_head", "induction_head", "duplicate_token_head")
 MEGABYTE = 1024**2
@@ -73,7 +73,7 @@ class ExactTokens:
 
 def bench_detect_head(rounds: int = 3) -> None:
     """The streamed analysis against `detect_head` calls a sequence."""
-    loaded = random_model("streamed", MODELS["gpt2"].config())
+    loaded = random_model("streamed", registered_config(MODELS["gpt2"]))
     probes = all_role_probes(loaded, Recipe(repeated_sequences=10, sentences=1))
     bridge = open_bridge(loaded)
 
@@ -104,7 +104,7 @@ def bench_models(rounds: int = 3) -> None:
     print("\nAnalysis of 10 sequences of 101 tokens, all five roles: times, and peak memory beyond the weights")
     print(f"  {'shape':20}{'TransformerLens':>18}{'PyVene':>10}{'bare':>9}{'TransformerLens':>18}{'PyVene':>10}{'bare':>9}")
     for name in ("gpt2", "gpt2-medium", "Qwen/Qwen2.5-0.5B"):
-        _analysis_row(name, MODELS[name].config(), Recipe(repeated_sequences=10, sentences=1), rounds)
+        _analysis_row(name, registered_config(MODELS[name]), Recipe(repeated_sequences=10, sentences=1), rounds)
 
 
 def bench_growth(rounds: int = 3) -> None:
@@ -135,7 +135,7 @@ def _analysis_row(title: str, config: PreTrainedConfig, recipe: Recipe, rounds: 
 
 def bench_analyze(rounds: int = 7) -> None:
     """Reading and scoring a prompt, end to end, against a plain forward of the model as a user would run it (SDPA)."""
-    loaded, plain = (random_model(name, MODELS["gpt2"].config()) for name in ("probed", "plain"))
+    loaded, plain = (random_model(name, registered_config(MODELS["gpt2"])) for name in ("probed", "plain"))
     reader = PatternReader(loaded)
     print("\nFrom token ids to all readings, GPT-2-small shape, against a plain forward (SDPA, with the unembedding)")
     for length in (16, 64, 256):

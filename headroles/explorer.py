@@ -1,7 +1,7 @@
 """Explorer: (model, prompt) -> Analysis. Ties models, capture, store and scoring together."""
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -9,24 +9,23 @@ from typing import TypeVar
 import torch
 from cachetools import LRUCache
 
-from headroles.attention import Attention, Head
-from headroles.capture import PatternReader
-from headroles.categories import HeadCategories
+from headroles.core.bounds import MAX_BATCH_PROMPTS
+from headroles.core.heads import Attention, Head
+from headroles.core.readings import Analysis, HeadView, Source
+from headroles.core.records import HeadCategories
+from headroles.core.registry import EMBEDDED_MODEL, MODELS, ModelInfo, get_model_info
+from headroles.core.roles import Role
+from headroles.core.scoring import read_head, read_heads, read_roles
 from headroles.errors import InvalidInputError, ModelLoadError, NoHeadCategoriesError, PromptError, UnknownModelError
+from headroles.hub.store import RecordStore
 from headroles.jobs import Job, Jobs
-from headroles.pool import ModelPool
-from headroles.readings import Analysis, HeadView, Source
-from headroles.registry import EMBEDDED_MODEL, MODELS, ModelInfo, get_model_info
-from headroles.roles import Role
-from headroles.scoring import as_float_tensor, as_token_ids, read_head, read_heads, read_roles
+from headroles.models.capture import PatternReader
+from headroles.models.pool import ModelPool
+from headroles.models.sweep import analyse_here
 from headroles.settings import Settings
-from headroles.store import RecordStore, load_head_categories
-from headroles.sweep import analyse_here
 
-MAX_BATCH_PROMPTS = 64
 MAX_BATCH_BYTES = 512 * 1024 * 1024  # of the patterns that one forward over several prompts gives, padding included
 TokenIds = tuple[int, ...]
-Summary = dict[str, list[dict[str, int | float | bool]]]
 T = TypeVar("T")
 
 
@@ -60,7 +59,7 @@ class Explorer:
 
     def categories(self, model: str) -> HeadCategories:
         """A model's record, checked against the model. Raises as `analyze` does."""
-        return self._use(model, lambda reader: self._store.find(reader.loaded)[0])
+        return self._use(model, lambda reader: self._store.find(reader.loaded.identity)[0])
 
     def has_roles(self, model: str) -> bool:
         """Whether there is a record for a model. Raises as `analyze` does, but for the want of one."""
@@ -81,7 +80,7 @@ class Explorer:
         """
 
         def work(reader: PatternReader) -> Analysis:
-            categories, source = self._store.find(reader.loaded)
+            categories, source = self._store.find(reader.loaded.identity)
             return _analysis(prompt, self._attention(reader, prompt), categories, source)
 
         return self._use(model, work)
@@ -98,7 +97,7 @@ class Explorer:
         check_batch(prompts)
 
         def work(reader: PatternReader) -> list[Analysis]:
-            categories, source = self._store.find(reader.loaded)
+            categories, source = self._store.find(reader.loaded.identity)
             encoded = _encode_all(reader, prompts)
             found: dict[TokenIds, Analysis] = {}
             with self._batch_lock:
@@ -119,7 +118,7 @@ class Explorer:
         """
 
         def work(reader: PatternReader) -> HeadView:
-            categories, _ = self._store.find(reader.loaded)
+            categories, _ = self._store.find(reader.loaded.identity)
             head.check_inside(categories.num_layers, categories.num_heads)
             attention = self._attention(reader, prompt)
             primary = categories.primary_role(head)
@@ -241,45 +240,3 @@ def _analysis(prompt: str, attention: Attention, categories: HeadCategories, sou
         roles=read_roles(heads, categories),
         heads=heads,
     )
-
-
-def get_active_head_summary(activation_data: Attention | Mapping, model_name: str) -> Summary:
-    """What the top heads of each role do on a prompt, in plain Python types.
-
-    Args:
-        activation_data: an Attention, or a mapping with `token_ids` [seq], `patterns` [layer, head, seq, seq] and, if you
-            like, `tokens` (texts).
-        model_name: whose record to read; the patterns must have its layers and heads.
-
-    Returns:
-        `{category: [{layer, head, score, activation_score, is_active}, ...]}`, every category, best head first.
-
-    Raises:
-        InvalidInputError: names what is wrong with the data.
-        NoHeadCategoriesError, InvalidRecordError: when the model has no record, or the patterns do not fit it.
-    """
-    attention, categories = _as_attention(activation_data, model_name), load_head_categories(model_name)
-    return {
-        reading.role.name: [
-            {
-                "layer": head.head.layer,
-                "head": head.head.index,
-                "score": head.score,
-                "activation_score": head.activation,
-                "is_active": head.is_active,
-            }
-            for head in reading.heads
-        ]
-        for reading in read_roles(read_heads(attention, categories), categories)
-    }
-
-
-def _as_attention(activation_data: Attention | Mapping, model_name: str) -> Attention:
-    if isinstance(activation_data, Attention):
-        return activation_data
-    if not isinstance(activation_data, Mapping) or not {"token_ids", "patterns"} <= set(activation_data):
-        raise InvalidInputError("activation_data must be an Attention, or a mapping with 'token_ids' and 'patterns'.")
-    ids = as_token_ids(activation_data["token_ids"])
-    patterns = as_float_tensor(activation_data["patterns"], "patterns")
-    tokens = activation_data.get("tokens") or [str(token_id) for token_id in ids.tolist()]
-    return Attention(model_name, tuple(ids.tolist()), tuple(tokens), patterns)

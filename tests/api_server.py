@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from headroles.endpoints import Blocks, add_api
 from headroles.explorer import Explorer
-from headroles.limits import Desk, events_at_once
+from headroles.server.endpoints import Blocks, add_api
+from headroles.server.limits import Desk, events_at_once
 
 
 @contextmanager

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from headroles.categories import HeadCategories
+from headroles.core.records import HeadCategories
+from headroles.core.registry import EMBEDDED_MODEL
 from headroles.explorer import Explorer
-from headroles.models import LoadedModel, load_model
-from headroles.registry import EMBEDDED_MODEL
-from headroles.store import load_head_categories
+from headroles.hub.store import load_head_categories
+from headroles.models.loading import LoadedModel, load_model
 from tests.architectures import build
 
 torch.set_num_threads(1 if os.environ.get("PYTEST_XDIST_WORKER") else 2)

@@ -44,8 +44,8 @@ def main(folder: Path) -> None:
 
 def pinned_date(hub: DatasetHub, folder: Path) -> str:
     """The date of the record that a server gets which is pinned to the first of two."""
+    from headroles.hub.store import RecordStore
     from headroles.settings import Settings
-    from headroles.store import RecordStore
 
     case = Case(hub, folder, "none", "pinned")
     case.publish("2026-01-01")
@@ -61,8 +61,8 @@ class Case:
 
     def __init__(self, hub: DatasetHub, folder: Path, fault: int | str, call: str, prepared: bool = False) -> None:
         # only now, so that the environment is set before huggingface_hub is imported
-        from headroles import store
-        from headroles.models import load_model
+        from headroles.hub import store
+        from headroles.models.loading import load_model
         from headroles.settings import Settings
 
         self.hub, self.fault, self.call, self.is_away = hub, fault, call, prepared

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from headroles.accelerator import on_gpu
+from headroles.models.accelerator import on_gpu
 
 ROOT = Path(__file__).parent.parent
 # counts its calls in a file, so that a test can see that the forward really went through it

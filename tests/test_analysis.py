@@ -9,10 +9,13 @@ from transformers import BioGptConfig, BioGptForCausalLM, RwkvConfig, RwkvForCau
 
 from analysis.__main__ import main
 from analysis.lens import open_bridge, score_model
-from headroles.categories import read_record
+from headroles.core.records import read_record
+from headroles.core.registry import EMBEDDED_MODEL
+from headroles.core.roles import MEASURED_ROLES
 from headroles.errors import InvalidInputError, UnsupportedModelError
-from headroles.models import LoadedModel
-from headroles.probes import (
+from headroles.hub.store import EMBEDDED
+from headroles.models.loading import LoadedModel
+from headroles.models.probes import (
     SENTENCES,
     Probe,
     Recipe,
@@ -21,10 +24,7 @@ from headroles.probes import (
     make_probes,
     repeated_sequences,
 )
-from headroles.registry import EMBEDDED_MODEL
-from headroles.roles import MEASURED_ROLES
-from headroles.store import EMBEDDED
-from headroles.sweep import make_record
+from headroles.models.sweep import make_record
 
 SMALL = Recipe(repeated_sequences=7, repeat_length=20, sentences=5)
 

@@ -6,27 +6,22 @@ from collections.abc import Callable
 
 import pytest
 
-from headroles.api import (
+from headroles.core.comparison import compare_prompts
+from headroles.core.heads import Head
+from headroles.core.registry import EMBEDDED_MODEL, MODELS
+from headroles.core.roles import ROLES
+from headroles.errors import InvalidInputError
+from headroles.explorer import Explorer
+from headroles.render.plain import (
     API_VERSION,
     analysis_result,
     batch_result,
     categories_result,
-    checked_choice,
-    checked_head,
-    checked_role,
-    checked_switch,
     heatmap_result,
-    max_tokens,
-    models_result,
     pattern_result,
     prompts_result,
 )
-from headroles.attention import Head
-from headroles.comparison import compare_prompts
-from headroles.errors import InvalidInputError
-from headroles.explorer import Explorer
-from headroles.registry import EMBEDDED_MODEL, MODELS
-from headroles.roles import ROLES
+from headroles.server.api import checked_choice, checked_head, checked_role, checked_switch, max_tokens, models_result
 from headroles.settings import Settings
 from tests.conftest import PLAIN, REPEATING
 from tests.hostile import TOO_LONG, short

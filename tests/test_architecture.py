@@ -1,4 +1,4 @@
-"""The house: who may import whom, what importing costs, and which words may stand where."""
+"""The house: which package may import which, what importing costs, and which words may stand where."""
 
 import ast
 import subprocess
@@ -8,20 +8,43 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-# Bottom up. A module imports only modules that stand before it, and none of a higher floor.
-FLOORS = {
-    0: ["errors", "attention", "roles", "readings", "registry", "jobs", "settings", "turns"],
-    1: ["categories", "scoring", "literature", "comparison", "place", "moves"],
-    2: [
-        *("hub", "repository", "download", "published", "models", "accelerator", "probes", "capture", "sweep"),
-        *("store", "pool", "wording", "figure_text", "pixels", "heatmaps", "html"),
-        *("lessons", "panel", "model_map", "head_page", "compare_panel"),
-    ],
-    3: ["explorer", "results", "api", "exports", "limits", "drawing"],
-    4: ["endpoints", "ui"],
+HOUSE = ROOT / "headroles"
+# Each package may import from those before it, and each module only from modules that do not import it, however far round.
+ORDER = ["errors", "settings", "jobs", "core", "hub", "models", "render", "summary", "explorer", "server"]
+WALLS = {
+    "errors": set(),
+    "settings": {"errors"},
+    "jobs": {"errors"},
+    "core": {"errors"},
+    "hub": {"errors", "settings", "jobs", "core"},
+    "models": {"errors", "settings", "jobs", "core", "hub"},
+    "render": {"errors", "jobs", "core"},
+    "summary": {"errors", "core", "hub"},
+    "explorer": {"errors", "settings", "jobs", "core", "hub", "models"},
+    "server": {"errors", "settings", "jobs", "core", "models", "render", "explorer"},
 }
-ORDER = [module for floor in FLOORS.values() for module in floor]
-OFFLINE = [f"headroles.{module}" for floor in (0, 1, 2) for module in FLOORS[floor]]
+FORBIDDEN = {
+    "errors": {"torch"},
+    "settings": {"torch", "transformers"},
+    "jobs": {"torch", "transformers"},
+    "core": {"transformers", "huggingface_hub", "gradio", "markupsafe", "jinja2", "matplotlib", "pyvene"},
+    "hub": {"transformers", "gradio", "markupsafe", "matplotlib", "pyvene"},
+    "models": {"gradio", "markupsafe", "matplotlib"},
+    "render": {"transformers", "huggingface_hub", "gradio", "pyvene"},
+    "summary": {"transformers", "gradio", "pyvene"},
+    "explorer": {"gradio", "markupsafe", "matplotlib"},
+    "server": {"matplotlib", "pyvene"},
+}
+MODULES = sorted(
+    path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
+    for path in HOUSE.rglob("*.py")
+    if "assets" not in path.parts
+)
+MODULES = [module for module in MODULES if not module.endswith("__init__")]
+
+
+def file_of(module: str) -> Path:
+    return ROOT / (module.replace(".", "/") + ".py")
 
 
 def imports(path: Path) -> set[str]:
@@ -37,50 +60,78 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-def project(names: set[str]) -> set[str]:
-    return {name.split(".")[1] for name in names if name.startswith("headroles.") and name.split(".")[1] in ORDER}
+def house_imports(module: str) -> set[str]:
+    """The modules of the house that a module imports."""
+    return imports(file_of(module)) & set(MODULES)
 
 
-def test_every_module_has_a_floor():
-    assert {path.stem for path in (ROOT / "headroles").glob("*.py")} - {"__init__"} == set(ORDER)
+def package(module: str) -> str:
+    return module.split(".")[1]
 
 
-@pytest.mark.parametrize("module", ORDER)
-def test_a_module_imports_only_from_below(module):
-    allowed = set(ORDER[: ORDER.index(module)])
-    assert project(imports(ROOT / "headroles" / f"{module}.py")) <= allowed
+def test_every_module_stands_in_a_package_that_has_walls():
+    assert {package(module) for module in MODULES} == set(ORDER) == set(WALLS) == set(FORBIDDEN)
 
 
-def test_the_run_time_imports_neither_transformer_lens_nor_the_analysis():
-    for path in [ROOT / "app.py", *(ROOT / "headroles").glob("*.py")]:
-        roots = {name.split(".")[0] for name in imports(path)}
-        assert not roots & {"transformer_lens", "analysis", "tests"}, path.name
+def test_walls_let_through_only_what_comes_before():
+    for name, allowed in WALLS.items():
+        assert allowed <= set(ORDER[: ORDER.index(name)]), name
 
 
-def test_only_the_page_and_the_endpoints_import_gradio():
-    for path in (ROOT / "headroles").glob("*.py"):
-        assert path.stem in ("ui", "endpoints") or not any(name.split(".")[0] == "gradio" for name in imports(path))
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_through_its_packages_walls(module):
+    assert {package(other) for other in house_imports(module)} <= WALLS[package(module)] | {package(module)}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_nothing_that_its_package_must_not_know(module):
+    roots = {name.split(".")[0] for name in imports(file_of(module))}
+    assert not roots & (FORBIDDEN[package(module)] | {"transformer_lens", "analysis", "tests", "bench"})
+
+
+def test_no_module_imports_one_that_imports_it():
+    reached: dict[str, set[str]] = {}
+
+    def reach(module: str, path: tuple[str, ...] = ()) -> set[str]:
+        assert module not in path, f"a ring: {' -> '.join((*path, module))}"
+        if module not in reached:
+            direct = house_imports(module)
+            reached[module] = direct.union(*(reach(other, (*path, module)) for other in direct))
+        return reached[module]
+
+    for module in MODULES:
+        assert module not in reach(module)
+
+
+def test_only_the_server_imports_gradio():
+    for module in MODULES:
+        if package(module) != "server":
+            assert not any(name.split(".")[0] == "gradio" for name in imports(file_of(module))), module
 
 
 def test_nobody_uses_pyplot():
-    for path in [*(ROOT / "headroles").glob("*.py"), *(ROOT / "analysis").glob("*.py")]:
+    for path in [*HOUSE.rglob("*.py"), *(ROOT / "analysis").glob("*.py")]:
         assert "matplotlib.pyplot" not in imports(path)
 
 
-def test_the_analysis_reaches_no_higher_than_floor_two():
+def test_the_analysis_imports_neither_explorer_nor_server():
+    allowed = {"errors", "settings", "jobs", "core", "hub", "models", "render"}  # render: the dataset's picture is the page's map
     for path in (ROOT / "analysis").glob("*.py"):
-        for name in imports(path):
-            if name.startswith("headroles."):
-                assert name in OFFLINE or name.rsplit(".", 1)[0] in OFFLINE, f"{path.name} imports {name}"
+        used = {name for name in imports(path) if name in MODULES}
+        assert {package(name) for name in used} <= allowed, path.name
 
 
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
-        ("headroles.roles", ["gradio", "matplotlib", "transformers", "pyvene"]),
-        ("headroles.scoring", ["gradio", "matplotlib", "transformers", "pyvene"]),
+        *(
+            (module, ["gradio", "matplotlib", "transformers", "pyvene", "huggingface_hub", "markupsafe"])
+            for module in MODULES
+            if package(module) == "core"
+        ),
+        ("headroles.summary", ["gradio", "matplotlib", "transformers", "pyvene"]),
         ("headroles.explorer", ["gradio", "transformer_lens", "analysis"]),
-        ("headroles.ui", ["transformer_lens", "analysis"]),
+        ("headroles.server.page", ["transformer_lens", "analysis"]),
     ],
 )
 def test_importing_does_not_drag_in(module, absent):

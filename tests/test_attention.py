@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from headroles.attention import Attention, Head
+from headroles.core.heads import Attention, Head
 from headroles.errors import InvalidInputError
 from tests.conftest import random_attention
 

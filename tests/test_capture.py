@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from headroles.capture import PatternReader
 from headroles.errors import UnsupportedModelError
-from headroles.models import LoadedModel
+from headroles.models.capture import PatternReader
+from headroles.models.loading import LoadedModel
 from tests.architectures import build
 from tests.conftest import PLAIN, REPEATING
 

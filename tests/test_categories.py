@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headroles.attention import Head
-from headroles.categories import (
+from headroles.core.heads import Head
+from headroles.core.records import (
     MAX_RECORD_BYTES,
     MAX_TOP_HEADS,
     build_record,
@@ -17,8 +17,8 @@ from headroles.categories import (
     record_file_name,
     select_top_heads,
 )
+from headroles.core.roles import MEASURED_ROLES, ROLES
 from headroles.errors import InvalidRecordError
-from headroles.roles import MEASURED_ROLES, ROLES
 
 ROLE = ROLES["induction"]  # threshold 0.4, diversity threshold 0.3
 

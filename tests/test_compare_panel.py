@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import headroles.compare_panel
-from headroles.capture import PatternReader
-from headroles.compare_panel import render_model_comparison, render_prompt_comparison
-from headroles.comparison import DEPTH_BINS, compare_models, compare_prompts
-from headroles.probes import Recipe
-from headroles.readings import Analysis, Source, visible
-from headroles.registry import EMBEDDED_MODEL
-from headroles.roles import MEASURED_ROLES, ROLES
-from headroles.scoring import read_heads, read_roles
-from headroles.sweep import analyse_here
+import headroles.render.compare_panel
+from headroles.core.comparison import DEPTH_BINS, compare_models, compare_prompts
+from headroles.core.readings import Analysis, Source, visible
+from headroles.core.registry import EMBEDDED_MODEL
+from headroles.core.roles import MEASURED_ROLES, ROLES
+from headroles.core.scoring import read_heads, read_roles
+from headroles.models.capture import PatternReader
+from headroles.models.probes import Recipe
+from headroles.models.sweep import analyse_here
+from headroles.render.compare_panel import render_model_comparison, render_prompt_comparison
 from tests.conftest import PLAIN, REPEATING
 from tests.test_comparison import made_up
 
@@ -215,7 +215,7 @@ def test_an_inactive_role_is_never_told_by_colour_alone():
 
 
 def test_every_class_of_the_sheet_is_drawn(plain, repeating):
-    sheet = (Path(headroles.compare_panel.__file__).parent / "assets" / "compare.css").read_text("utf-8")
+    sheet = (Path(headroles.render.compare_panel.__file__).parent.parent / "assets" / "compare.css").read_text("utf-8")
     drawn = [
         render_prompt_comparison(compare_prompts(plain, repeating)),
         render_prompt_comparison(compare_prompts(plain, plain)),

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headroles.attention import Head
-from headroles.comparison import (
+from headroles.core.comparison import (
     DEPTH_BINS,
     MAX_CHANGES,
     MIN_CHANGE,
@@ -19,11 +18,12 @@ from headroles.comparison import (
     depth_slice,
     heads_by_depth,
 )
+from headroles.core.heads import Head
+from headroles.core.readings import Analysis, HeadTable, RoleReading, Source
+from headroles.core.registry import EMBEDDED_MODEL
+from headroles.core.roles import MEASURED_ROLES, ROLES
 from headroles.errors import InvalidInputError
-from headroles.readings import Analysis, HeadTable, RoleReading, Source
-from headroles.registry import EMBEDDED_MODEL
-from headroles.roles import MEASURED_ROLES, ROLES
-from headroles.wording import describe_model_comparison, describe_prompt_comparison
+from headroles.render.wording import describe_model_comparison, describe_prompt_comparison
 from tests.conftest import PLAIN, REPEATING
 
 Table = tuple[tuple[float, ...], ...]

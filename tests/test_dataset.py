@@ -20,13 +20,13 @@ from analysis.dataset import (
     to_parquet,
     to_picture,
 )
-from headroles import categories
-from headroles.attention import Head
-from headroles.categories import HeadCategories
-from headroles.heatmaps import CELL_INCHES, MAP_DOTS_PER_INCH
-from headroles.probes import Recipe, make_probes
-from headroles.roles import MEASURED_ROLES, ROLES
-from headroles.sweep import make_recipe
+from headroles.core import records as categories
+from headroles.core.heads import Head
+from headroles.core.records import HeadCategories
+from headroles.core.roles import MEASURED_ROLES, ROLES
+from headroles.models.probes import Recipe, make_probes
+from headroles.models.sweep import make_recipe
+from headroles.render.heatmaps import CELL_INCHES, MAP_DOTS_PER_INCH
 from tests.conftest import uniform_attention
 
 

@@ -12,7 +12,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import get_session
 
-from headroles.hub import HTTPError
+from headroles.hub.talk import HTTPError
 from tests.dataset_hub import DatasetHub, GitRepository
 from tests.hub import MEMBERS_TOKEN, STRANGERS_TOKEN
 

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from headroles.attention import Head
-from headroles.drawing import download, draw_twin, visit
+from headroles.core.heads import Head
+from headroles.core.roles import ROLES
 from headroles.errors import InvalidInputError
-from headroles.exports import DOWNLOADS
-from headroles.place import Place
-from headroles.roles import ROLES
+from headroles.render.exports import DOWNLOADS
+from headroles.server.drawing import download, draw_twin, visit
+from headroles.server.place import Place
 
 
 def test_a_first_visit_draws_all_and_opens_a_head_that_is_active(explorer):

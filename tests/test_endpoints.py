@@ -17,13 +17,13 @@ import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
-from headroles.api import API_VERSION
-from headroles.comparison import compare_models, compare_prompts
-from headroles.endpoints import API_HELP, ENDPOINTS, Blocks, add_api, visitor_of
+from headroles.core.comparison import compare_models, compare_prompts
+from headroles.core.registry import EMBEDDED_MODEL, MODELS, ModelInfo
+from headroles.core.roles import MEASURED_ROLES, ROLES
 from headroles.explorer import MAX_BATCH_PROMPTS, Explorer
-from headroles.limits import Desk
-from headroles.registry import EMBEDDED_MODEL, MODELS, ModelInfo
-from headroles.roles import MEASURED_ROLES, ROLES
+from headroles.server.api import API_VERSION
+from headroles.server.endpoints import API_HELP, ENDPOINTS, Blocks, add_api, visitor_of
+from headroles.server.limits import Desk
 from headroles.settings import Settings
 from tests.api_server import serve_api
 from tests.conftest import PLAIN, REPEATING

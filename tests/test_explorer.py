@@ -9,7 +9,8 @@ import torch
 
 import headroles
 from headroles import Explorer, Head, get_active_head_summary, load_head_categories
-from headroles.capture import PatternReader
+from headroles.core.registry import EMBEDDED_MODEL
+from headroles.core.roles import ROLES
 from headroles.errors import (
     InvalidInputError,
     JobCancelledError,
@@ -19,8 +20,7 @@ from headroles.errors import (
     PromptError,
     UnknownModelError,
 )
-from headroles.registry import EMBEDDED_MODEL
-from headroles.roles import ROLES
+from headroles.models.capture import PatternReader
 from headroles.settings import Settings
 from tests.architectures import build
 from tests.conftest import PLAIN, REPEATING

@@ -13,11 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from headroles import exports
-from headroles.api import analysis_result
-from headroles.attention import Head
+from headroles.core.heads import Head
+from headroles.core.readings import Analysis, HeadView
+from headroles.core.registry import EMBEDDED_MODEL
+from headroles.core.roles import MEASURED_ROLES, ROLES
 from headroles.errors import InvalidInputError
-from headroles.exports import (
+from headroles.render import exports
+from headroles.render.exports import (
     COLUMNS,
     DOWNLOADS,
     MAX_NAME_CHARACTERS,
@@ -28,10 +30,8 @@ from headroles.exports import (
     scores_csv,
     standalone_page,
 )
-from headroles.readings import Analysis, HeadView
-from headroles.registry import EMBEDDED_MODEL
-from headroles.roles import MEASURED_ROLES, ROLES
-from headroles.wording import describe_head
+from headroles.render.plain import analysis_result
+from headroles.render.wording import describe_head
 from tests.conftest import REPEATING
 
 HOSTILE = "</title></style></script><img src=x onerror=alert(1)> ]]> -- $x^2$ & \x00 \ud800 中"
@@ -182,7 +182,7 @@ def test_a_hostile_title_stays_text():
 def test_no_asset_can_end_its_own_tag(tmp_path, monkeypatch):
     (tmp_path / "a.css").write_text("a::after { content: '</style><b>'; } /* </STYLE > */", "utf-8")
     (tmp_path / "panel.js").write_text("const a = '</script><i>', b = '<!-- <script>', c = `</SCRIPT >`;", "utf-8")
-    monkeypatch.setattr(exports, "_ASSETS", tmp_path)
+    monkeypatch.setattr(exports, "ASSETS", tmp_path)
     html = page()
     tags = [tag for tag, _ in Reader(html).tags]
     assert (tags.count("style"), tags.count("script")) == (1, 2)
@@ -192,11 +192,11 @@ def test_no_asset_can_end_its_own_tag(tmp_path, monkeypatch):
 
 
 def test_every_variable_of_the_style_sheets_has_a_value_in_light_and_dark():
-    sheets = "\n".join(path.read_text("utf-8") for path in exports._ASSETS.glob("*.css"))
+    sheets = "\n".join(path.read_text("utf-8") for path in exports.ASSETS.glob("*.css"))
     # with a fallback a variable may be missing; those of the page's own elements stand in their style attributes
     used = set(re.findall(r"var\((--[\w-]+)\)", sheets))
     own = set(re.findall(r"(--[\w-]+)\s*:", sheets))
-    source = "\n".join(path.read_text("utf-8") for path in exports._ASSETS.parent.glob("*.py") if path.stem != "exports")
+    source = "\n".join(path.read_text("utf-8") for path in exports.ASSETS.parent.rglob("*.py") if path.stem != "exports")
     inline = set(re.findall(r"(--[\w-]+):\{", source))
     light, dark = exports._THEME.split(".dark {")
     assert used

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from headroles.attention import Head
-from headroles.head_page import MAX_LABELS, render_head, render_twin
-from headroles.readings import visible
-from headroles.registry import EMBEDDED_MODEL
-from headroles.roles import MEASURED_ROLES, ROLES
+from headroles.core.heads import Head
+from headroles.core.readings import visible
+from headroles.core.registry import EMBEDDED_MODEL
+from headroles.core.roles import MEASURED_ROLES, ROLES
+from headroles.render.head_page import MAX_LABELS, render_head, render_twin
 from tests.conftest import REPEATING
 from tests.outline import Outline
 

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from matplotlib import colormaps
 from PIL import Image
 
-from headroles.attention import Head
+from headroles.core.heads import Head
+from headroles.core.readings import HeadView
+from headroles.core.roles import ROLES
 from headroles.errors import InvalidInputError
-from headroles.figure_text import MAX_LABEL_CHARACTERS, one_line, shorten
-from headroles.heatmaps import MAX_LABELS, attention_figure, map_figure, to_png, to_svg
-from headroles.pixels import COLORMAP, outline_path, pattern_bytes, pattern_png
-from headroles.readings import HeadView
-from headroles.roles import ROLES
+from headroles.render.figure_text import MAX_LABEL_CHARACTERS, one_line, shorten
+from headroles.render.heatmaps import MAX_LABELS, attention_figure, map_figure, to_png, to_svg
+from headroles.render.pixels import COLORMAP, outline_path, pattern_bytes, pattern_png
 from tests.conftest import random_attention
 
 HOSTILE = ["$\\frac{1}{0}$", "$x^", "<img src=x onerror=alert(1)>", "${alert(1)}", "\\x", "{{7*7}}", "\x00", "\n", "\u202e", "😀"]
@@ -182,7 +182,7 @@ def test_the_same_figure_gives_the_same_svg():
 
 
 def test_a_png_writes_what_no_font_has_as_its_code_point_and_no_warning(monkeypatch, caplog):
-    monkeypatch.setattr("headroles.figure_text._drawable_characters", lambda: frozenset(range(32, 127)) | {ord("…"), 10})
+    monkeypatch.setattr("headroles.render.figure_text._drawable_characters", lambda: frozenset(range(32, 127)) | {ord("…"), 10})
     figure = attention_figure(view_of(["中", "a中文b", "👩\u200d🚀", "❤\ufe0f", "plain"]))
     drawn: list[list[str]] = []
     save = figure.savefig

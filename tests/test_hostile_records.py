@@ -11,13 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headroles.attention import Attention
-from headroles.categories import MAX_RECORD_BYTES, HeadCategories, parse_record, read_record
+from headroles.core.heads import Attention
+from headroles.core.readings import Analysis, Source
+from headroles.core.records import MAX_RECORD_BYTES, HeadCategories, parse_record, read_record
+from headroles.core.scoring import read_heads, read_roles
 from headroles.errors import InvalidRecordError
-from headroles.model_map import render_map
-from headroles.panel import render_panel
-from headroles.readings import Analysis, Source
-from headroles.scoring import read_heads, read_roles
+from headroles.render.model_map import render_map
+from headroles.render.panel import render_panel
 from tests.conftest import random_attention, tables
 
 MEGABYTE = 1024**2

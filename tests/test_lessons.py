@@ -6,12 +6,12 @@ import xml.etree.ElementTree as ET
 import pytest
 import torch
 
-from headroles.attention import Head
+from headroles.core.heads import Head
+from headroles.core.readings import HeadReading
+from headroles.core.registry import EMBEDDED_MODEL
+from headroles.core.roles import MEASURED_ROLES, ROLES, MassOnExpectedKeys, Role
 from headroles.explorer import Explorer
-from headroles.lessons import CELL, EXAMPLES, MARGIN, render_lesson, render_lessons, try_button, why_the_first_token
-from headroles.readings import HeadReading
-from headroles.registry import EMBEDDED_MODEL
-from headroles.roles import MEASURED_ROLES, ROLES, MassOnExpectedKeys, Role
+from headroles.render.lessons import CELL, EXAMPLES, MARGIN, render_lesson, render_lessons, try_button, why_the_first_token
 from tests.conftest import uniform_attention
 
 DRAWN = {"b", "button", "details", "div", "em", "figcaption", "figure", "h3", "h4", "li", "p", "section", "summary", "ul"} | {

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headroles.errors import BusyError, InvalidInputError, PromptError
-from headroles.limits import MAX_VISITORS, Desk, events_at_once
+from headroles.server.limits import MAX_VISITORS, Desk, events_at_once
 from headroles.settings import Settings
 
 

@@ -5,10 +5,10 @@ import json
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from headroles.attention import Head
+from headroles.core.heads import Head
+from headroles.core.literature import LITERATURE, Claim, Published, claims, credit, known_from, published, published_models
+from headroles.core.roles import MEASURED_ROLES, ROLES
 from headroles.errors import InvalidInputError
-from headroles.literature import LITERATURE, Claim, Published, claims, credit, known_from, published, published_models
-from headroles.roles import MEASURED_ROLES, ROLES
 
 SHAPES = {"gpt2": (12, 12), "EleutherAI/pythia-160m": (12, 12), "EleutherAI/pythia-410m": (24, 16)}
 EVERY_CLAIM = [(model, claim) for model in published_models() for claim in claims(model)]

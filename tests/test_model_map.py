@@ -5,11 +5,11 @@ import re
 
 import pytest
 
-from headroles.attention import Head
-from headroles.model_map import render_map
-from headroles.readings import HeadTable
-from headroles.registry import EMBEDDED_MODEL
-from headroles.roles import MEASURED_ROLES, ROLES
+from headroles.core.heads import Head
+from headroles.core.readings import HeadTable
+from headroles.core.registry import EMBEDDED_MODEL
+from headroles.core.roles import MEASURED_ROLES, ROLES
+from headroles.render.model_map import render_map
 from tests.conftest import REPEATING
 from tests.outline import Outline
 

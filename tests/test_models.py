@@ -7,10 +7,10 @@ import shutil
 import pytest
 import torch
 
+from headroles.core.registry import EMBEDDED_MODEL, MODELS, get_model_info
 from headroles.errors import ModelLoadError, PromptError, UnknownModelError, UnsupportedModelError
-from headroles.models import MAX_PROMPT_CHARACTERS, attention_windows, load_model
-from headroles.registry import EMBEDDED_MODEL, MODELS, get_model_info
-from headroles.ui import EXAMPLES
+from headroles.models.loading import MAX_PROMPT_CHARACTERS, attention_windows, load_model
+from headroles.server.page import EXAMPLES
 from tests.architectures import build
 
 TINY = MODELS[EMBEDDED_MODEL].source
@@ -132,7 +132,7 @@ def test_a_model_whose_tokenizer_adds_no_bos_is_read_without_one(random_model, t
     from tokenizers import Tokenizer, processors
     from transformers import PreTrainedTokenizerFast
 
-    from headroles.models import LoadedModel
+    from headroles.models.loading import LoadedModel
 
     plain = Tokenizer.from_str(tiny.tokenizer.backend_tokenizer.to_str())
     plain.post_processor = processors.ByteLevel()

@@ -2,11 +2,11 @@
 
 import pytest
 
-from headroles.attention import Head
+from headroles.core.heads import Head
+from headroles.core.roles import ROLES
 from headroles.errors import HeadRolesError
-from headroles.moves import Boxes, compare_models, compare_texts, explore, follow_link, press, take_offer
-from headroles.place import Place
-from headroles.roles import ROLES
+from headroles.server.moves import Boxes, compare_models, compare_texts, explore, follow_link, press, take_offer
+from headroles.server.place import Place
 
 LAST = Place("a", "shown", Head(1, 2), ROLES["induction"], other_prompt="old", tab="learn")
 BOXES = Boxes(model="a", prompt="typed", other_prompt="other", other_model="b", refused="model=c&tab=models")

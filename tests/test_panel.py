@@ -5,9 +5,12 @@ import re
 
 import pytest
 
-from headroles.attention import Head
+from headroles.core.heads import Head
+from headroles.core.readings import visible
+from headroles.core.registry import EMBEDDED_MODEL
+from headroles.core.roles import ROLES
 from headroles.jobs import Progress
-from headroles.panel import (
+from headroles.render.panel import (
     render_download,
     render_examples,
     render_message,
@@ -17,9 +20,6 @@ from headroles.panel import (
     render_text,
     render_tools,
 )
-from headroles.readings import visible
-from headroles.registry import EMBEDDED_MODEL
-from headroles.roles import ROLES
 from tests.conftest import REPEATING
 from tests.outline import Outline
 

@@ -9,9 +9,9 @@ from tokenizers import processors
 from transformers import PreTrainedTokenizerFast
 
 from analysis.lens import open_bridge
-from headroles.capture import PatternReader
-from headroles.models import LoadedModel
-from headroles.registry import ARCHITECTURES
+from headroles.core.registry import ARCHITECTURES
+from headroles.models.capture import PatternReader
+from headroles.models.loading import LoadedModel
 from tests.architectures import SHAPES, VOCABULARY, build
 from tests.conftest import tables
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headroles.attention import Head
+from headroles.core.heads import Head
+from headroles.core.roles import ROLES
 from headroles.errors import InvalidInputError
-from headroles.place import TABS, Place
-from headroles.roles import ROLES
+from headroles.server.place import TABS, Place
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60)
 places = st.builds(

@@ -20,13 +20,13 @@ import pytest
 import torch
 from torch import nn
 
-from headroles.capture import PatternReader
+from headroles.core.registry import EMBEDDED_MODEL, get_model_info
 from headroles.errors import BusyError, JobCancelledError, ModelLoadError, ModelTooLargeError
+from headroles.hub.repository import RepositoryFacts, inspect
 from headroles.jobs import Job
-from headroles.models import load_model
-from headroles.pool import ModelPool, load_reader
-from headroles.registry import EMBEDDED_MODEL, get_model_info
-from headroles.repository import RepositoryFacts, inspect
+from headroles.models.capture import PatternReader
+from headroles.models.loading import load_model
+from headroles.models.pool import ModelPool, load_reader
 from tests.architectures import build
 
 MB = 1024**2

@@ -24,11 +24,11 @@ from huggingface_hub import snapshot_download
 from analysis import __main__ as command
 from analysis import dataset, runs
 from analysis.push import difference
-from headroles.categories import HeadCategories, parse_record, record_file_name, write_record
+from headroles.core.records import HeadCategories, parse_record, record_file_name, write_record
+from headroles.core.registry import EMBEDDED_MODEL
+from headroles.core.roles import ROLES
 from headroles.errors import HubError
-from headroles.registry import EMBEDDED_MODEL
-from headroles.roles import ROLES
-from headroles.store import EMBEDDED
+from headroles.hub.store import EMBEDDED
 from tests.dataset_hub import DatasetHub
 from tests.hub import MEMBERS_TOKEN, STRANGERS_TOKEN
 from tests.test_dataset import make
@@ -40,7 +40,7 @@ from pathlib import Path
 
 import matplotlib.backends.backend_agg, PIL.PngImagePlugin  # else each fork would
 from analysis import dataset, push
-from headroles.categories import read_record
+from headroles.core.records import read_record
 from headroles.errors import HeadRolesError
 
 dataset.rows(read_record(Path("headroles/tiny/headroles-tiny.json")))  # for what it imports; but forks may share no open font

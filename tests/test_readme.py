@@ -12,10 +12,10 @@ import pytest
 import yaml
 
 from analysis.readme import with_models
-from headroles.endpoints import ENDPOINTS, EXAMPLE_URL, example_text
+from headroles.core.registry import EMBEDDED_MODEL, MODELS
+from headroles.core.roles import ROLES
 from headroles.explorer import Explorer
-from headroles.registry import EMBEDDED_MODEL, MODELS
-from headroles.roles import ROLES
+from headroles.server.endpoints import ENDPOINTS, EXAMPLE_URL, example_text
 from tests.api_server import serve_api
 
 ROOT = Path(__file__).parent.parent

@@ -11,10 +11,10 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from headroles.capture import PatternReader
+from headroles.core.registry import EMBEDDED_MODEL, MODELS, ModelInfo, get_model_info
 from headroles.errors import UnknownModelError
-from headroles.models import LoadedModel, attention_windows
-from headroles.registry import EMBEDDED_MODEL, MODELS, ModelInfo, get_model_info
+from headroles.models.capture import PatternReader
+from headroles.models.loading import LoadedModel, attention_windows, registered_config
 
 ROOT = Path(__file__).parent.parent
 every_model = pytest.mark.parametrize("info", MODELS.values(), ids=MODELS)
@@ -24,7 +24,7 @@ every_hub_model = pytest.mark.parametrize("info", list(MODELS.values())[1:], ids
 def without_weights(info: ModelInfo) -> PreTrainedModel:
     """The model of that size on the meta device: every shape, no number."""
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(info.config())
+        return AutoModelForCausalLM.from_config(registered_config(info))
 
 
 @every_model
@@ -38,7 +38,7 @@ def test_layers_heads_and_parameters_are_those_of_the_architecture(info):
 @every_model
 def test_the_shape_says_nothing_that_the_config_class_does_not_know(info):
     # a misspelled key would be kept as an unknown attribute and change nothing
-    known = type(info.config())()
+    known = type(registered_config(info))()
     assert all(hasattr(known, key) for key in info.shape)
 
 
@@ -72,7 +72,7 @@ def test_the_embedded_models_entry_is_what_its_files_say():
 
 @every_model
 def test_a_model_that_reads_a_bos_has_one(info):
-    assert not info.prepend_bos or info.config().bos_token_id is not None
+    assert not info.prepend_bos or registered_config(info).bos_token_id is not None
 
 
 def test_those_whose_publisher_asks_for_a_license_are_marked_and_come_last():
@@ -125,7 +125,7 @@ def test_an_entry_cannot_be_changed_and_can_be_a_key():
 
 
 def test_the_registry_can_be_read_without_torch_and_transformers():
-    code = "import sys, headroles.registry; print([name for name in ('torch', 'transformers') if name in sys.modules])"
+    code = "import sys, headroles.core.registry; print([name for name in ('torch', 'transformers') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -133,7 +133,7 @@ def test_the_registry_can_be_read_without_torch_and_transformers():
 @every_model
 def test_the_capture_reads_the_first_two_layers_of_every_registered_model(info, tiny):
     """Its real width, heads and windows, with random weights and few words, so that it takes a second."""
-    config = info.config()
+    config = registered_config(info)
     windows = attention_windows(config)
     config.num_hidden_layers, config.vocab_size, config.pad_token_id = 2, 3072, None
     if getattr(config, "layer_types", None):
@@ -147,7 +147,7 @@ def test_the_capture_reads_the_first_two_layers_of_every_registered_model(info, 
 
 
 def test_the_windows_of_the_registered_models_are_those_their_makers_name():
-    windows = {name: set(attention_windows(info.config())) for name, info in MODELS.items()}
+    windows = {name: set(attention_windows(registered_config(info))) for name, info in MODELS.items()}
     assert {name: seen for name, seen in windows.items() if seen != {None}} == {
         "roneneldan/TinyStories-33M": {None, 256},
         "EleutherAI/gpt-neo-125m": {None, 256},

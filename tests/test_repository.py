@@ -17,11 +17,11 @@ import torch
 from huggingface_hub import constants
 from safetensors.torch import load_file
 
-from headroles.download import fetch
+from headroles.core.registry import ARCHITECTURES
 from headroles.errors import JobCancelledError, ModelLoadError, ModelTooLargeError, UnknownModelError, UnsupportedModelError
-from headroles.models import LoadedModel, load_model
-from headroles.registry import ARCHITECTURES
-from headroles.repository import RepositoryFacts, check_size, inspect
+from headroles.hub.download import fetch
+from headroles.hub.repository import RepositoryFacts, check_size, inspect
+from headroles.models.loading import LoadedModel, load_model
 from headroles.settings import GIGABYTE
 from tests.architectures import build
 from tests.hub import MEMBERS_TOKEN, STRANGERS_TOKEN, FakeHub, commit_of
@@ -295,7 +295,7 @@ def test_without_the_hub_a_model_that_is_not_here_is_refused_soon(hub, folder, l
 
 
 def test_without_the_hub_a_model_that_was_downloaded_is_taken_from_here(hub, folder, lose, monkeypatch):
-    monkeypatch.setattr("headroles.repository.ANSWER_SECONDS", 1)
+    monkeypatch.setattr("headroles.hub.repository.ANSWER_SECONDS", 1)
     hub.add("org/m", folder)
     logits = predict(load_model("m", "org/m"))
     lose()
@@ -307,7 +307,7 @@ def test_without_the_hub_a_model_that_was_downloaded_is_taken_from_here(hub, fol
 
 
 def test_a_hub_that_falls_silent_at_the_question_for_pull_requests_is_away_too(hub, folder, monkeypatch):
-    monkeypatch.setattr("headroles.repository.ANSWER_SECONDS", 1)
+    monkeypatch.setattr("headroles.hub.repository.ANSWER_SECONDS", 1)
     hub.add("org/m", only_pickles(folder))
     hub.faults["discussions"] = "hang"
     begin = time.monotonic()
@@ -456,9 +456,9 @@ def test_weights_that_were_cut_off_on_this_disk_are_downloaded_again(hub, folder
 
 SCRIPT = """
 import json
-from headroles.download import fetch
-from headroles.models import load_model
-from headroles.repository import inspect
+from headroles.hub.download import fetch
+from headroles.models.loading import load_model
+from headroles.hub.repository import inspect
 for _ in range(2):
     facts, shares = inspect("org/m"), []
     fetch(facts, shares.append)

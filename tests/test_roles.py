@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headroles.core.roles import MEASURED_ROLES, ROLES, MassOnExpectedKeys, get_role
 from headroles.errors import InvalidInputError
-from headroles.roles import MEASURED_ROLES, ROLES, MassOnExpectedKeys, get_role
 from tests.conftest import random_attention, uniform_attention
 
 MASKS = [role for role in MEASURED_ROLES if isinstance(role.measure, MassOnExpectedKeys)]

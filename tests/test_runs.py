@@ -14,13 +14,13 @@ import torch
 from analysis import runs
 from analysis.__main__ import EXIT_CODES, find_record, main, parse_analyse
 from analysis.runs import Outcome, Plan, check_registered, run_apart, run_here, table
-from headroles.categories import read_record, write_record
+from headroles.core.records import read_record, write_record
+from headroles.core.registry import EMBEDDED_MODEL, MODELS
+from headroles.core.roles import MEASURED_ROLES
 from headroles.errors import ModelLoadError
-from headroles.models import LoadedModel, load_model
-from headroles.probes import Recipe
-from headroles.registry import EMBEDDED_MODEL, MODELS
-from headroles.roles import MEASURED_ROLES
-from headroles.store import EMBEDDED
+from headroles.hub.store import EMBEDDED
+from headroles.models.loading import LoadedModel, load_model
+from headroles.models.probes import Recipe
 from tests.architectures import build
 
 SMALL = Recipe(repeated_sequences=3, repeat_length=12, sentences=2)

@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformer_lens.head_detector import detect_head
 
-from headroles.attention import Attention, Head
-from headroles.capture import PatternReader
+from headroles.core.heads import Attention, Head
+from headroles.core.roles import MEASURED_ROLES, ROLES
+from headroles.core.scoring import active_heads, measure_heads, read_head, read_heads, read_roles, verify_head_activation
 from headroles.errors import InvalidInputError, InvalidRecordError
-from headroles.probes import Recipe, repeated_sequences
-from headroles.roles import MEASURED_ROLES, ROLES
-from headroles.scoring import active_heads, measure_heads, read_head, read_heads, read_roles, verify_head_activation
+from headroles.models.capture import PatternReader
+from headroles.models.probes import Recipe, repeated_sequences
 from tests.conftest import REPEATING, ExactTokens, random_attention, uniform_attention
 
 BUILT_IN = {"previous_token": "previous_token_head", "induction": "induction_head", "duplicate_token": "duplicate_token_head"}

@@ -5,10 +5,11 @@ import os
 
 import pytest
 
+from headroles.core.records import check_belongs
+from headroles.core.registry import EMBEDDED_MODEL
 from headroles.errors import HubError, InvalidRecordError, NoHeadCategoriesError
-from headroles.registry import EMBEDDED_MODEL
+from headroles.hub.store import RecordStore, load_head_categories
 from headroles.settings import Settings
-from headroles.store import RecordStore, check_belongs, load_head_categories
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def test_a_model_without_a_record_says_which_have_one_and_how_to_make_one(tmp_pa
 
 
 def test_the_embedded_record_is_found_as_embedded(tiny, record, store, tmp_path):
-    found, source = store.find(tiny)
+    found, source = store.find(tiny.identity)
     assert found == record
     assert (source.kind, source.revision) == ("embedded", tiny.revision)
 
@@ -38,10 +39,10 @@ def test_a_kept_record_is_found_by_name_and_revision(tiny, record, store, tmp_pa
     kept = renamed(record, "org/model", "abc")
     path = store.keep(kept)
     assert path.parent == tmp_path / "analysed"
-    found, source = store.find(loaded)
+    found, source = store.find(loaded.identity)
     assert (found, source.kind) == (kept, "analysed here")
     with pytest.raises(NoHeadCategoriesError):
-        store.find(dataclasses.replace(loaded, revision="def"))
+        store.find(dataclasses.replace(loaded, revision="def").identity)
 
 
 def test_by_name_alone_the_last_one_analysed_is_given(record, store, tmp_path):
@@ -68,7 +69,7 @@ def test_a_broken_record_is_refused_by_name(tiny, record, store, tmp_path):
     path = store.keep(renamed(record, "m", "r"))
     path.write_text("{", "utf-8")
     with pytest.raises(InvalidRecordError, match="m@r.json"):
-        store.find(dataclasses.replace(tiny, name="m", revision="r"))
+        store.find(dataclasses.replace(tiny, name="m", revision="r").identity)
 
 
 def test_a_record_is_written_whole_or_not_at_all(record, store, monkeypatch):
@@ -82,13 +83,13 @@ def test_a_record_is_written_whole_or_not_at_all(record, store, monkeypatch):
 
 
 def test_a_record_of_other_tokens_is_refused(record, tiny):
-    check_belongs(record, tiny)
+    check_belongs(record, tiny.identity)
     other_bos = record.model_copy(update={"recipe": record.recipe.model_copy(update={"prepend_bos": False})})
     with pytest.raises(InvalidRecordError, match="measured without a BOS token, but its tokenizer works with one"):
-        check_belongs(other_bos, tiny)
+        check_belongs(other_bos, tiny.identity)
     other_words = record.model_copy(update={"recipe": record.recipe.model_copy(update={"tokenizer_sha256": "0"})})
     with pytest.raises(InvalidRecordError, match="another tokenizer"):
-        check_belongs(other_words, tiny)
+        check_belongs(other_words, tiny.identity)
 
 
 def test_the_embedded_model_has_an_embedded_record():
@@ -96,7 +97,7 @@ def test_the_embedded_model_has_an_embedded_record():
 
 
 def test_without_a_dataset_the_hub_is_never_asked(store, monkeypatch):
-    monkeypatch.setattr("headroles.store.fetch_record", lambda *_: pytest.fail("the Hub was asked"))
+    monkeypatch.setattr("headroles.hub.store.fetch_record", lambda *_: pytest.fail("the Hub was asked"))
     assert store.refresh(EMBEDDED_MODEL) is None
     assert store.load(EMBEDDED_MODEL).model_name == EMBEDDED_MODEL
 
@@ -106,19 +107,19 @@ def test_a_newer_record_takes_the_embedded_ones_place_and_a_foreign_one_does_not
     foreign = newer.model_copy(update={"recipe": newer.recipe.model_copy(update={"tokenizer_sha256": "0"})})
     for sent, kind, note in ((newer, "published", ""), (foreign, "embedded", "measured with another tokenizer")):
         store = RecordStore(Settings(home=tmp_path / kind, dataset="org/roles"))
-        monkeypatch.setattr("headroles.store.fetch_record", lambda *_, sent=sent: (sent, "abc"))
+        monkeypatch.setattr("headroles.hub.store.fetch_record", lambda *_, sent=sent: (sent, "abc"))
         store.refresh(EMBEDDED_MODEL).wait(10)
-        _, source = store.find(tiny)
+        _, source = store.find(tiny.identity)
         assert source.kind == kind
         assert note in source.note
 
 
 def test_a_copy_of_one_dataset_is_never_shown_for_another(tiny, record, tmp_path, monkeypatch):
-    monkeypatch.setattr("headroles.store.fetch_record", lambda *_: (record, "abc"))
+    monkeypatch.setattr("headroles.hub.store.fetch_record", lambda *_: (record, "abc"))
     RecordStore(Settings(home=tmp_path, dataset="org/one")).refresh(EMBEDDED_MODEL).wait(10)
-    monkeypatch.setattr("headroles.store.fetch_record", lambda *_: (_ for _ in ()).throw(HubError("The Hub is away.")))
+    monkeypatch.setattr("headroles.hub.store.fetch_record", lambda *_: (_ for _ in ()).throw(HubError("The Hub is away.")))
     one, other = (RecordStore(Settings(home=tmp_path, dataset=f"org/{name}")) for name in ("one", "two"))
-    assert one.find(tiny)[1].kind == "cached"
-    assert other.find(tiny)[1].kind == "embedded"
+    assert one.find(tiny.identity)[1].kind == "cached"
+    assert other.find(tiny.identity)[1].kind == "embedded"
     other.refresh(EMBEDDED_MODEL)
-    assert other.find(tiny)[1].note in ("", "The Hub is away.")
+    assert other.find(tiny.identity)[1].note in ("", "The Hub is away.")

@@ -7,16 +7,16 @@ import pytest
 import torch
 
 from analysis.lens import open_bridge, score_model
-from headroles import sweep
-from headroles.capture import PatternReader
-from headroles.categories import HeadCategories
+from headroles.core.records import HeadCategories
+from headroles.core.registry import EMBEDDED_MODEL
+from headroles.core.roles import MEASURED_ROLES
+from headroles.core.scoring import measure_heads
 from headroles.errors import InvalidInputError, JobCancelledError
-from headroles.models import LoadedModel, load_model
-from headroles.probes import Probe, Recipe, make_probes
-from headroles.registry import EMBEDDED_MODEL
-from headroles.roles import MEASURED_ROLES
-from headroles.scoring import measure_heads
-from headroles.sweep import Sweep, analyse_here, make_recipe, make_record
+from headroles.models import sweep
+from headroles.models.capture import PatternReader
+from headroles.models.loading import LoadedModel, load_model
+from headroles.models.probes import Probe, Recipe, make_probes
+from headroles.models.sweep import Sweep, analyse_here, make_recipe, make_record
 from tests.architectures import SHAPES, build
 from tests.conftest import random_attention, uniform_attention
 

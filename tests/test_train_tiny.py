@@ -10,9 +10,9 @@ import torch
 from analysis import train_tiny
 from analysis.tiny_card import CONTINUE, token_losses
 from analysis.tiny_text import Batches, Phase, Prose, read_books, split_books, train_tokenizer
-from headroles.probes import Recipe, repeated_sequences
-from headroles.registry import EMBEDDED_MODEL, MODELS
-from headroles.roles import MEASURED_ROLES
+from headroles.core.registry import EMBEDDED_MODEL, MODELS
+from headroles.core.roles import MEASURED_ROLES
+from headroles.models.probes import Recipe, repeated_sequences
 
 TEXT = ["The king and the queen lived in a castle near a great forest.", "Once upon a time there was a little girl."] * 60
 PHASE = Phase("p", steps=9, batch=8, length=40, repeats=0.5, periods=(4, 12), jumbled=0.3, phrases=0.3, tokens=60, doubled=0.2)

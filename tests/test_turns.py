@@ -1,6 +1,6 @@
 """Overlapping events of a page: only the newest draws, and it knows when the page shows something else than it said."""
 
-from headroles.turns import MAX_SESSIONS, Turns
+from headroles.server.turns import MAX_SESSIONS, Turns
 
 
 def test_a_new_turn_ends_the_one_before_of_its_session_alone():

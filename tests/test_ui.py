@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 from gradio_client import Client
 
-from headroles.endpoints import ENDPOINTS
 from headroles.explorer import Explorer
-from headroles.ui import EXAMPLES, build_app
+from headroles.server.endpoints import ENDPOINTS
+from headroles.server.page import EXAMPLES, build_app
 
 
 @pytest.fixture(scope="module")

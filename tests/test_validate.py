@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from analysis.validate import agree, report, run, validate
-from headroles.attention import Head
-from headroles.categories import HeadCategories, Recipe, build_record
+from headroles.core.heads import Head
+from headroles.core.literature import claims
+from headroles.core.records import HeadCategories, Recipe, build_record
+from headroles.core.roles import MEASURED_ROLES, ROLES
 from headroles.errors import InvalidRecordError
-from headroles.literature import claims
-from headroles.roles import MEASURED_ROLES, ROLES
 
 INDUCTION = ROLES["induction"]
 RECIPE = Recipe(

@@ -6,14 +6,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from headroles.attention import Attention, Head
-from headroles.categories import build_record
+from headroles.core.heads import Attention, Head
+from headroles.core.readings import Analysis, HeadView, Source
+from headroles.core.records import build_record
+from headroles.core.registry import EMBEDDED_MODEL
+from headroles.core.roles import MEASURED_ROLES, ROLES
+from headroles.core.scoring import read_head
 from headroles.jobs import Progress
-from headroles.readings import Analysis, HeadView, Source
-from headroles.registry import EMBEDDED_MODEL
-from headroles.roles import MEASURED_ROLES, ROLES
-from headroles.scoring import read_head
-from headroles.wording import describe_head, describe_progress, describe_source, percent
+from headroles.render.wording import describe_head, describe_progress, describe_source, percent
 from tests.conftest import uniform_attention
 
 TOKENS = [1, 2, 3, 4, 1, 2, 3, 4]

@@ -6,10 +6,10 @@ from urllib.parse import urlencode
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from headroles.core.readings import visible
 from headroles.errors import PromptError
-from headroles.models import LoadedModel
-from headroles.place import TABS
-from headroles.readings import visible
+from headroles.models.loading import LoadedModel
+from headroles.server.place import TABS
 from tests.browser.conftest import open_page
 from tests.browser.test_page import prompt_box, type_sentence
 from tests.conftest import REPEATING

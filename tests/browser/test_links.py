@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
-from headroles.exports import DOWNLOADS
+from headroles.render.exports import DOWNLOADS
 from tests.browser.conftest import find_port, open_page, serve, violations, wait_until_settled
 from tests.browser.test_page import assert_in_step, card, cell, prompt_box, type_sentence
 from tests.conftest import REPEATING

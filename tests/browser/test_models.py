@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from headroles.models import LoadedModel
+from headroles.models.loading import LoadedModel
 from tests.architectures import build
 from tests.browser.conftest import open_page, serve
 

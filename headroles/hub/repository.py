@@ -1,0 +1,192 @@
+"""A model's repository or folder: what it says of itself before anything large is read, and its files on this machine."""
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+from huggingface_hub import HfApi, constants, snapshot_download
+from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.utils import HFValidationError, build_hf_headers, get_session, hf_raise_for_status, validate_repo_id
+from safetensors import SafetensorError, safe_open
+
+from headroles.core.registry import ARCHITECTURES
+from headroles.errors import ModelLoadError, ModelTooLargeError, UnknownModelError, UnsupportedModelError
+from headroles.hub.talk import ANSWER_SECONDS, HTTPError, gated, trouble
+from headroles.settings import GIGABYTE
+
+MAX_CONFIG_BYTES = 1024**2
+WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")  # not its variants, `model.fp16.safetensors`
+# no pattern that could match code, or a large file that is not among the weights
+FILES = ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json"]
+FILES += ["merges.txt", "special_tokens_map.json", "added_tokens.json", "model.safetensors.index.json", "model.safetensors"]
+FILES += ["model-?????-of-?????.safetensors"]
+CONVERTER = "SFconvertbot"  # the Hub's own account that offers repositories a safetensors copy of their weights
+
+
+@dataclass(frozen=True)
+class RepositoryFacts:
+    """What is known of a model before its weights are read.
+
+    Attributes:
+        source: a hub id or a folder.
+        model_type: transformers' name of the architecture.
+        parameters: how many there are.
+        weight_bytes: size of the weight files.
+        revision: the branch or ref of the hub that was looked at; empty for a folder.
+        commit: what the revision pointed to then, and what is downloaded; empty for a folder.
+        folder: where the files lie on this machine already; None when they have to be downloaded.
+    """
+
+    source: str
+    model_type: str
+    parameters: int
+    weight_bytes: int
+    revision: str = ""
+    commit: str = ""
+    folder: Path | None = None
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the model takes in memory, in float32."""
+        return self.parameters * 4
+
+
+def inspect(source: str | Path) -> RepositoryFacts:
+    """What a local folder or a repository on the hub holds. Downloads nothing; a hub that is silent for ANSWER_SECONDS is away.
+
+    Raises:
+        UnknownModelError: when it is neither a folder nor a repository that can be seen.
+        UnsupportedModelError: when its architecture is not one of ARCHITECTURES, or its weights are pickles only.
+        ModelLoadError: when the hub does not answer and the files are not on this machine, or they are broken.
+    """
+    # `os.path.isdir` is False for what is no path at all, where `Path.is_dir` raises
+    if isinstance(source, str | Path) and os.path.isdir(source):
+        return _inspect_folder(Path(source), str(source), Path(source).resolve().name)
+    repository = str(source)
+    try:
+        validate_repo_id(repository if isinstance(source, str | Path) else "")
+    except HFValidationError as error:
+        raise UnknownModelError(f"{repository[:100]!r} is no model on the Hub (organisation/name) and no folder.") from error
+    try:
+        return _inspect_repository(repository, "main")
+    except GatedRepoError as error:
+        raise gated(repository) from error
+    except RepositoryNotFoundError as error:
+        raise UnknownModelError(f"The Hub has no model {repository}, or it is a private one that needs HF_TOKEN.") from error
+    except (HTTPError, OSError, ValueError, KeyError) as error:
+        cached = _cached(repository)
+        if cached is None:
+            raise ModelLoadError(
+                f"{repository} is not on this machine and the Hub {trouble(error)}; try again later or take another model."
+            ) from error
+        return _inspect_folder(cached, repository, repository)
+
+
+def check_size(facts: RepositoryFacts, limit_bytes: int, bytes_each: int = 4) -> None:
+    """Raises ModelTooLargeError when the model, with that many bytes a parameter, would take more than `limit_bytes`."""
+    memory_bytes = facts.parameters * bytes_each
+    if memory_bytes > limit_bytes:
+        raise ModelTooLargeError(
+            f"{facts.source} has {facts.parameters / 1e6:,.0f} million parameters, which take "
+            f"{memory_bytes / GIGABYTE:.1f} GB of memory with {bytes_each} bytes each; at most {limit_bytes / GIGABYTE:.1f} GB "
+            "are allowed here. Pick a smaller model."
+        )
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files in a folder that hold a model's weights."""
+    return sorted(file for file in folder.glob("*.safetensors") if WEIGHTS.fullmatch(file.name))
+
+
+def tensor_sizes(file: Path) -> list[int]:
+    """How many numbers each tensor of a weights file has, by its header alone."""
+    with safe_open(file, framework="pt") as tensors:
+        return [prod(tensors.get_slice(name).get_shape()) for name in tensors.keys()]  # noqa: SIM118
+
+
+def _inspect_repository(repository: str, revision: str) -> RepositoryFacts:
+    info = HfApi().model_info(repository, revision=revision, files_metadata=True, timeout=ANSWER_SECONDS)
+    model_type = _check_architecture((info.config or {}).get("model_type"), repository)
+    weights = [file.size or 0 for file in info.siblings or [] if WEIGHTS.fullmatch(file.rfilename)]
+    if not weights:
+        converted = _converted_revision(repository) if revision == "main" else None
+        if converted is None:
+            raise _only_pickles(repository)
+        return _inspect_repository(repository, converted)
+    # without a count, as if in half precision: rather too large than too small
+    parameters = info.safetensors.total if info.safetensors else sum(weights) // 2
+    return RepositoryFacts(repository, model_type, parameters, sum(weights), revision, str(info.sha))
+
+
+def _inspect_folder(folder: Path, source: str, name: str) -> RepositoryFacts:
+    try:
+        with (folder / "config.json").open("rb") as file:
+            config = json.loads(file.read(MAX_CONFIG_BYTES))
+        model_type = _check_architecture(config.get("model_type"), name)
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise ModelLoadError(f"{name} could not be loaded: it has no readable config.json.") from error
+    files = weight_files(folder)
+    if not files:
+        raise _only_pickles(name)
+    try:
+        parameters = sum(size for file in files for size in tensor_sizes(file))
+    except (OSError, SafetensorError) as error:
+        raise ModelLoadError(f"{name} could not be loaded: its weights file is broken.") from error
+    return RepositoryFacts(source, model_type, parameters, weight_bytes(folder), folder=folder)
+
+
+def weight_bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in weight_files(folder))
+
+
+def _check_architecture(model_type: object, name: str) -> str:
+    if model_type not in ARCHITECTURES:
+        raise UnsupportedModelError(
+            f"{name} is of the architecture {str(model_type)[:50]}, which headroles cannot read, and code from a repository is "
+            f"never run; it reads {', '.join(ARCHITECTURES)}."
+        )
+    return str(model_type)
+
+
+def _converted_revision(repository: str) -> str | None:
+    """The pull request in which the Hub's converter offers the weights as safetensors, as a revision."""
+    # not `HfApi.get_repo_discussions`, which waits for ever
+    answer = get_session().get(
+        f"{constants.ENDPOINT}/api/models/{repository}/discussions",
+        params={"type": "pull_request", "status": "open", "author": CONVERTER},
+        headers=build_hf_headers(),
+        timeout=ANSWER_SECONDS,
+    )
+    hf_raise_for_status(answer)
+    for request in answer.json()["discussions"]:
+        by_converter = request["isPullRequest"] and request.get("author", {}).get("name") == CONVERTER
+        if by_converter and request["status"] == "open" and "safetensors" in request["title"]:
+            return f"refs/pr/{request['num']}"
+    return None
+
+
+def storage_folder(repository: str) -> Path:
+    """The folder in which the Hub's library keeps a repository."""
+    return Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
+
+
+def _cached(repository: str) -> Path | None:
+    """The files of the branch that was last downloaded, or of the converter's pull request."""
+    requests = (storage_folder(repository) / "refs" / "refs" / "pr").glob("*")
+    for revision in ("main", *(f"refs/pr/{request.name}" for request in requests)):
+        try:
+            folder = Path(snapshot_download(repository, revision=revision, allow_patterns=FILES, local_files_only=True))
+        except LocalEntryNotFoundError:
+            continue
+        if weight_files(folder):
+            return folder
+    return None
+
+
+def _only_pickles(name: str) -> UnsupportedModelError:
+    return UnsupportedModelError(
+        f"{name} holds no model.safetensors; pickled weights can run code and are never read. Save it as safetensors first."
+    )

@@ -1,0 +1,193 @@
+"""One model's attention patterns, read through PyVene.
+
+PyVene's own `attention_weight` component does not fire under transformers 5. So the capture looks for the modules whose output is
+the pattern, in one of two ways. Most model files let their attention function be replaced: ours, registered with transformers'
+`AttentionInterface`, runs the file's own eager attention and passes the weights through an `nn.Identity` probe. The older files
+(GPT-Neo, Bloom, GPT-J) still have a dropout module right after the softmax. PyVene collects what either of them puts out.
+"""
+
+import contextlib
+import io
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
+from typing import cast
+from weakref import WeakValueDictionary
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import AttentionInterface, PreTrainedModel
+from transformers.masking_utils import AttentionMaskInterface, eager_mask
+
+from headroles.core.heads import Attention, check_patterns
+from headroles.errors import InvalidInputError, UnsupportedModelError
+from headroles.models.accelerator import lend_gpu, on_gpu
+from headroles.models.loading import LoadedModel
+
+with contextlib.redirect_stdout(io.StringIO()):  # importing it prints a line about an optional package
+    import pyvene
+
+PROBED = "headroles_probed"
+SELF_TEST_TOKENS = 8
+MAX_TESTED_WINDOW = 512  # longer windows than any text that is read here need no test
+_attention_modules: ContextVar[list[nn.Module] | None] = ContextVar("attention_modules", default=None)
+
+
+def probed_attention(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: object
+) -> tuple[Tensor, Tensor]:
+    """The eager attention of the module's own file; its weights pass through the module's probe, if it has one."""
+    if (met := _attention_modules.get()) is not None:
+        met.append(module)
+    eager = sys.modules[type(module).__module__].eager_attention_forward  # type: ignore[attr-defined]
+    output, weights = eager(module, query, key, value, attention_mask, **kwargs)
+    probe = getattr(module, "attention_probe", None)
+    return output, weights if probe is None else probe(weights)
+
+
+AttentionInterface.register(PROBED, probed_attention)
+AttentionMaskInterface.register(PROBED, eager_mask)  # without its mask function there would be no causal mask at all
+
+
+_readers: WeakValueDictionary[int, "PatternReader"] = WeakValueDictionary()
+
+
+@on_gpu
+def collect_patterns(reader: int, token_ids: Int[Tensor, "batch token"]) -> list[Float[Tensor, "batch head query key"]]:
+    """`PatternReader.collect` of the reader with that id, because a number can cross to the process that has the GPU."""
+    return _readers[reader].collect(token_ids)
+
+
+class PatternReader:
+    """Reads a model's attention patterns; built once a model, safe to share between threads.
+
+    Raises:
+        UnsupportedModelError: when building it, if the self-test finds no pattern a layer that is causal, keeps to the layer's
+            window, and sums to 1.
+    """
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        self.loaded = loaded
+        self._body = cast(PreTrainedModel, loaded.model.base_model)  # the unembedding is not needed for patterns
+        self._home = self._body.device
+        if loaded.model.config.is_encoder_decoder:
+            raise self._unsupported("it is an encoder-decoder, not a model that reads from left to right")
+        with loaded.lock:
+            paths = self._probe_attention_functions() or self._find_dropouts()
+            if not paths:
+                raise self._unsupported("no module of it puts out attention patterns")
+            collect = [
+                {
+                    "component": f"{path}.output",
+                    "unit": "pos",
+                    "intervention": pyvene.CollectIntervention(keep_last_dim=True),
+                }
+                for path in paths
+            ]
+            self._intervenable = pyvene.IntervenableModel(collect, self._body)
+        _readers[id(self)] = self
+        self._self_test()
+
+    def read(self, token_ids: Sequence[int]) -> Attention:
+        """Every head's pattern on one text, in float32 on the CPU."""
+        patterns = self.read_batch(torch.tensor([list(token_ids)]))[0].cpu()
+        ids = tuple(token_ids)
+        return Attention(self.loaded.name, ids, self.loaded.token_texts(ids), patterns, self.loaded.windows)
+
+    def read_texts(self, texts: Sequence[Sequence[int]]) -> Iterator[Attention]:
+        """Every head's pattern on several texts, one text at a time, from one forward over all of them, padded on the right."""
+        lengths = [len(text) for text in texts]
+        padded = torch.zeros(len(texts), max(lengths), dtype=torch.long)  # any id will do, see `read_batch`
+        for row, text in enumerate(texts):
+            padded[row, : len(text)] = torch.tensor(list(text))
+        layers = self.read_layers(padded)
+        for row, (text, length) in enumerate(zip(texts, lengths)):
+            patterns = torch.stack([layer[row, :, :length, :length].cpu() for layer in layers])
+            ids = tuple(text)
+            yield Attention(self.loaded.name, ids, self.loaded.token_texts(ids), patterns, self.loaded.windows)
+
+    def read_batch(self, token_ids: Int[Tensor, "batch token"]) -> Float[Tensor, "batch layer head query key"]:
+        """Every head's pattern on several texts, in float32 on the model's device.
+
+        Pad shorter texts on the right with any id: causal rows before the padding stay exact.
+        """
+        return torch.stack(self.read_layers(token_ids), dim=1)
+
+    def read_layers(self, token_ids: Int[Tensor, "batch token"]) -> list[Float[Tensor, "batch head query key"]]:
+        """As `read_batch`, each layer's patterns by themselves: no second copy of what can be hundreds of megabytes."""
+        with self.loaded.lock:
+            return collect_patterns(id(self), token_ids)
+
+    def collect(self, token_ids: Int[Tensor, "batch token"]) -> list[Float[Tensor, "batch head query key"]]:
+        """The forward itself; needs the model's lock."""
+        inputs = {"input_ids": token_ids.to(lend_gpu(self._body)), "use_cache": False}
+        with torch.no_grad():
+            (_, collected), _ = self._intervenable(inputs)
+        device = self._home  # a GPU that was lent is gone when this returns
+        return [pattern.float().to(device) for pattern in collected]
+
+    def _probe_attention_functions(self) -> list[str]:
+        """Puts a probe on every module that calls the attention function; their paths in the order of the calls, or none."""
+        met: list[nn.Module] = []
+        token = _attention_modules.set(met)
+        try:
+            self.loaded.model.set_attn_implementation(PROBED)
+            self._dry_forward()
+        except (AttributeError, ValueError):  # a file without a replaceable function, or without an eager one
+            return []
+        finally:
+            _attention_modules.reset(token)
+        for module in met:
+            module.attention_probe = nn.Identity()
+        return [f"{path}.attention_probe" for path in self._paths(met)]
+
+    def _find_dropouts(self) -> list[str]:
+        """The paths of the dropout modules that an attention pattern passes, in the order of the forward."""
+        met: list[nn.Module] = []
+
+        def keep_patterns(module: nn.Module, _: tuple, output: Tensor) -> None:
+            if output.ndim == 4 and output.shape[-2:] == (SELF_TEST_TOKENS, SELF_TEST_TOKENS):
+                met.append(module)
+
+        self.loaded.model.set_attn_implementation("eager")
+        dropouts = [module for module in self._body.modules() if isinstance(module, nn.Dropout)]
+        hooks = [module.register_forward_hook(keep_patterns) for module in dropouts]
+        try:
+            self._dry_forward()
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return self._paths(met)
+
+    def _paths(self, modules: Sequence[nn.Module]) -> list[str]:
+        """As PyVene writes them: `layers[0].self_attn`."""
+        names = {module: name for name, module in self._body.named_modules()}
+        return [re.sub(r"\.(\d+)", r"[\1]", names[module]) for module in modules]
+
+    def _dry_forward(self) -> None:
+        with torch.no_grad():
+            self._body(input_ids=self._test_ids(SELF_TEST_TOKENS).to(self._body.device), use_cache=False)
+
+    def _test_ids(self, count: int) -> Int[Tensor, "1 token"]:
+        return torch.arange(1, count + 1)[None] % self.loaded.model.config.get_text_config().vocab_size
+
+    def _self_test(self) -> None:
+        windows = [window for window in self.loaded.windows if window and window <= MAX_TESTED_WINDOW]
+        token_ids = self._test_ids(max([SELF_TEST_TOKENS, *(window + 2 for window in windows)]))
+        patterns = self.read_layers(token_ids)
+        layers = len(self.loaded.windows)
+        if len(patterns) != layers:
+            raise self._unsupported(f"it gives {len(patterns)} attention patterns for {layers} layers")
+        if len({pattern.shape for pattern in patterns}) > 1:
+            raise self._unsupported("its layers differ in their number of heads")
+        try:
+            for layer, window in enumerate(self.loaded.windows):
+                check_patterns(patterns[layer], token_ids.shape[1], f"its layer {layer}", window)
+        except InvalidInputError as error:
+            raise self._unsupported(str(error).rstrip(".")) from error
+
+    def _unsupported(self, why: str) -> UnsupportedModelError:
+        kind = self.loaded.model.config.model_type
+        return UnsupportedModelError(f"{self.loaded.name} ({kind}) cannot be read by headroles: {why}.")

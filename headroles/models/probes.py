@@ -1,0 +1,119 @@
+"""The seeded inputs that every model is scored on, offline and here: random sequences that repeat once, and varied sentences."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from headroles.core.roles import MEASURED_ROLES, Role
+from headroles.errors import InvalidInputError
+from headroles.models.loading import LoadedModel
+
+MIN_REPEAT_LENGTH = 8  # below it, chance is a large part of every score
+
+SENTENCES = (
+    "The old lighthouse keeper climbed the narrow stairs every evening to light the lamp before the ships came in.",
+    "Have you ever wondered why the sky turns red when the sun goes down behind the mountains?",
+    "Water boils at a lower temperature on a high mountain, because the air there presses less upon it.",
+    "My sister bought three apples, two pears and a loaf of brown bread at the market this morning.",
+    "“I shall not go,” said the boy quietly, “until somebody tells me what happened to my dog.”",
+    "In the spring of that year the river rose higher than anybody in the village could remember.",
+    "If the train leaves at seven, we must be at the station a quarter of an hour earlier.",
+    "A good teacher listens first, asks a question next, and only then begins to explain.",
+    "def area(width, height): return width * height  # both in metres",
+    "Nobody knew who had painted the door green, but everyone agreed that it looked much better.",
+    "The committee voted on Tuesday to lower the tax, although several members had spoken against it.",
+    "Far below them, in the dark valley, one small window was still shining like a fallen star.",
+    "She wrote him a long letter, put it into a drawer, and never sent it.",
+    "Bees can see colours that people cannot, and many flowers carry marks which only they notice.",
+    "When winter came the children made a house of snow with real windows made from ice.",
+    "Please turn left after the church, cross the bridge, and you will find us on your right.",
+    "He had been a soldier, a cook, a sailor, and for one unhappy summer a dancing master.",
+    "Most of what we call courage is only the habit of doing what has to be done.",
+    "The price rose from 12 to 15 pounds in May, then fell again by a third within weeks.",
+    "There was no sound in the library except a clock, some rain, and the slow turning of pages.",
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How many probes of each kind, how long the repeated string is, and the seed they are drawn with."""
+
+    repeated_sequences: int = 50
+    repeat_length: int = 50
+    sentences: int = len(SENTENCES)
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A batch of texts and the roles that are scored on them; rows are padded on the right, `lengths` says from where on."""
+
+    token_ids: Int[Tensor, "batch token"]
+    lengths: Int[Tensor, " batch"]
+    roles: tuple[Role, ...]
+
+
+def make_probes(loaded: LoadedModel, recipe: Recipe, batch: int = 10) -> Iterator[Probe]:
+    """All probes for a model, at most `batch` texts at a time.
+
+    Roles that need repetition are scored on the repeated random sequences, where only the content can tell a head what to look
+    at; the others on the sentences, where heads rest as they do in natural text.
+
+    Raises:
+        InvalidInputError: when the recipe asks for what there is not, or the model's context is too short.
+    """
+    repeated = repeated_sequences(loaded, recipe)
+    for rows in repeated.split(batch):
+        lengths = torch.full((len(rows),), rows.shape[1])
+        yield Probe(rows, lengths, tuple(role for role in MEASURED_ROLES if role.requires_repetition))
+    encoded = [torch.tensor(ids) for ids in encoded_sentences(loaded, recipe)]
+    for first in range(0, len(encoded), batch):
+        rows = encoded[first : first + batch]
+        padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        lengths = torch.tensor([len(row) for row in rows])
+        yield Probe(padded, lengths, tuple(role for role in MEASURED_ROLES if not role.requires_repetition))
+
+
+def fitting_repeat_length(loaded: LoadedModel, wanted: int) -> int:
+    """`wanted`, or as much of it as fits twice, a BOS before it, strictly below the model's context and its vocabulary.
+
+    Raises:
+        InvalidInputError: when less than MIN_REPEAT_LENGTH fits.
+    """
+    room = (loaded.context - 1 - len(loaded.bos)) // 2
+    fitting = min(wanted, room, len(_ordinary_ids(loaded)))
+    if fitting < min(wanted, MIN_REPEAT_LENGTH):
+        raise InvalidInputError(
+            f"{loaded.name} reads {loaded.context} tokens with {len(_ordinary_ids(loaded))} ordinary ones in its vocabulary; "
+            f"too little for a random string of {MIN_REPEAT_LENGTH} tokens twice."
+        )
+    return fitting
+
+
+def repeated_sequences(loaded: LoadedModel, recipe: Recipe) -> Int[Tensor, "sequence token"]:
+    """Rows `[BOS?] + r + r`, each r drawn without replacement from the tokens that are not special."""
+    length = fitting_repeat_length(loaded, recipe.repeat_length)
+    ordinary = _ordinary_ids(loaded)
+    generator = torch.Generator().manual_seed(recipe.seed)
+    rows = []
+    for _ in range(recipe.repeated_sequences):
+        string = ordinary[torch.randperm(len(ordinary), generator=generator)[:length]]
+        rows.append(torch.cat([torch.tensor(loaded.bos, dtype=torch.long), string, string]))
+    return torch.stack(rows)
+
+
+def encoded_sentences(loaded: LoadedModel, recipe: Recipe) -> list[tuple[int, ...]]:
+    """The first sentences of the list as the model reads them, cut strictly below the end of its context."""
+    if not 1 <= recipe.sentences <= len(SENTENCES):
+        raise InvalidInputError(f"There are {len(SENTENCES)} sentences, so {recipe.sentences} of them cannot be used.")
+    # not `loaded.encode`: it refuses what is too long
+    return [tuple(loaded.tokenizer.encode(sentence)[: loaded.context - 1]) for sentence in SENTENCES[: recipe.sentences]]
+
+
+def _ordinary_ids(loaded: LoadedModel) -> Int[Tensor, " id"]:
+    special = set(loaded.tokenizer.all_special_ids)
+    size = min(len(loaded.tokenizer), loaded.model.config.get_text_config().vocab_size)
+    return torch.tensor([token_id for token_id in range(size) if token_id not in special])

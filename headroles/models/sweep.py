@@ -1,0 +1,114 @@
+"""A whole model scored on the probes: the sums that every way of reading patterns fills, and the record made of them."""
+
+import datetime
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from headroles.core import records as categories
+from headroles.core.records import HeadCategories
+from headroles.core.roles import MEASURED_ROLES
+from headroles.core.scoring import measure_heads
+from headroles.models.capture import PatternReader
+from headroles.models.loading import LoadedModel
+from headroles.models.probes import Probe, Recipe, encoded_sentences, fitting_repeat_length, make_probes
+
+PATTERN_BYTES = 256 * 1024 * 1024  # of one forward's patterns, when a model is analysed here
+MAX_BATCH = 10
+
+
+class Sweep:
+    """Sums of every measured role's score, layer by layer and probe by probe; float32 on the device of the patterns."""
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        self._windows = loaded.windows
+        self._totals: dict[str, dict[int, Float[Tensor, " head"]]] = {role.name: {} for role in MEASURED_ROLES}
+        self._counts = dict.fromkeys(self._totals, 0)
+
+    def add(self, probe: Probe, layer: int, patterns: Float[Tensor, "batch head query key"]) -> None:
+        """Adds one layer's patterns on a probe; every layer once a probe."""
+        token_ids, lengths = probe.token_ids.to(patterns.device), probe.lengths.to(patterns.device)
+        for name, measured in measure_heads(patterns, token_ids, lengths, probe.roles, self._windows[layer]).items():
+            total = measured.values.sum(0)
+            self._totals[name][layer] = total + self._totals[name].get(layer, 0)
+            if layer == 0:
+                self._counts[name] += len(token_ids)
+
+    def scores(self) -> dict[str, Float[Tensor, "layer head"]]:
+        """Each role's mean over the texts that score it, on the CPU."""
+        return {
+            name: torch.stack([by_layer[layer] for layer in range(len(by_layer))]).cpu() / self._counts[name]
+            for name, by_layer in self._totals.items()
+        }
+
+
+def analyse_here(
+    reader: PatternReader,
+    recipe: Recipe | None = None,
+    on_progress: Callable[[float], None] = lambda _: None,
+) -> HeadCategories:
+    """The record of a model through PyVene: the offline analysis' probes and scores, without TransformerLens.
+
+    Args:
+        on_progress: called before each forward and after the last with the share of texts done, 0 to 1; what it raises ends
+            the analysis.
+    """
+    recipe, loaded = recipe or Recipe(), reader.loaded
+    probes = list(make_probes(loaded, recipe, _fitting_batch(loaded, recipe)))
+    return make_record(loaded, score_here(reader, probes, on_progress), recipe)
+
+
+def score_here(
+    reader: PatternReader,
+    probes: Sequence[Probe],
+    on_progress: Callable[[float], None] = lambda _: None,
+) -> dict[str, Float[Tensor, "layer head"]]:
+    """Every measured role's score of every head through PyVene: the mean over the probes that score it, on the CPU."""
+    texts, done = sum(len(probe.token_ids) for probe in probes), 0
+    sweep = Sweep(reader.loaded)
+    for probe in probes:
+        on_progress(done / texts)
+        for layer, patterns in enumerate(reader.read_layers(probe.token_ids)):
+            sweep.add(probe, layer, patterns)
+        done += len(probe.token_ids)
+    on_progress(1.0)
+    return sweep.scores()
+
+
+def make_record(
+    loaded: LoadedModel,
+    scores: dict[str, Float[Tensor, "layer head"]],
+    recipe: Recipe,
+    transformer_lens: str | None = None,
+) -> HeadCategories:
+    """The JSON record of a scored model, dated today; `transformer_lens` is its version where it read the patterns."""
+    today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+    how = make_recipe(loaded, recipe, transformer_lens)
+    return categories.build_record(scores, model_name=loaded.name, revision=loaded.revision, date=today, recipe=how)
+
+
+def make_recipe(loaded: LoadedModel, recipe: Recipe, transformer_lens: str | None = None) -> categories.Recipe:
+    """What a record says of how it was made; two records with the same recipe and revision have the same scores."""
+    return categories.Recipe(
+        transformer_lens=transformer_lens,
+        transformers=version("transformers"),
+        torch=version("torch").split("+")[0],
+        dtype=str(loaded.model.dtype).removeprefix("torch."),
+        seed=recipe.seed,
+        prepend_bos=loaded.prepend_bos,
+        tokenizer_sha256=loaded.tokenizer_sha256,
+        repeated_sequences=recipe.repeated_sequences,
+        repeat_length=fitting_repeat_length(loaded, recipe.repeat_length),
+        sentences=recipe.sentences,
+    )
+
+
+def _fitting_batch(loaded: LoadedModel, recipe: Recipe) -> int:
+    """How many texts one forward takes, so that its patterns stay below PATTERN_BYTES; one text always."""
+    heads = len(loaded.windows) * loaded.model.config.get_text_config().num_attention_heads
+    repeated = len(loaded.bos) + 2 * fitting_repeat_length(loaded, recipe.repeat_length)
+    tokens = max(repeated, *map(len, encoded_sentences(loaded, recipe)))
+    return max(1, min(MAX_BATCH, PATTERN_BYTES // (heads * tokens * tokens * 4)))

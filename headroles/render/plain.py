@@ -1,0 +1,189 @@
+"""Readings -> plain numbers, strings, lists and dicts, in the shapes of `results`: what programs and files get."""
+
+import base64
+from collections.abc import Sequence
+
+from headroles.core.comparison import ModelComparison, PromptComparison
+from headroles.core.heads import Head
+from headroles.core.readings import Analysis, HeadReading, HeadView
+from headroles.core.records import HeadCategories
+from headroles.core.roles import MEASURED_ROLES, ROLES
+from headroles.render.results import (
+    AnalysisResult,
+    BatchResult,
+    CategoriesResult,
+    ComparisonResult,
+    HeadResult,
+    HeadRoles,
+    HeatmapResult,
+    PatternResult,
+)
+from headroles.render.wording import describe_head
+
+API_VERSION = "1"  # changes when a field goes or changes its meaning, not when one is added
+
+
+def categories_result(record: HeadCategories) -> CategoriesResult:
+    return {
+        "api_version": API_VERSION,
+        "model": record.model_name,
+        "revision": record.revision,
+        "analysis_date": record.analysis_date,
+        "num_layers": record.num_layers,
+        "num_heads": record.num_heads,
+        "recipe": record.recipe.model_dump(),
+        "roles": [
+            {
+                "key": role.name,
+                "display_name": role.display_name,
+                "description": role.description,
+                "threshold": role.threshold if role.measure else 0.0,
+                "top_heads": [
+                    {"layer": head.layer, "head": head.index, "score": record.score(role, head)}
+                    for head in record.top_heads(role)
+                ],
+                "scores": [list(row) for row in record.all_scores.get(role.name, ())],
+            }
+            for role in ROLES.values()
+        ],
+        "primary_roles": [
+            [record.primary_role(Head(layer, index)).name for index in range(record.num_heads)]
+            for layer in range(record.num_layers)
+        ],
+    }
+
+
+def head_result(reading: HeadReading) -> HeadResult:
+    return {
+        "layer": reading.head.layer,
+        "head": reading.head.index,
+        "score": reading.score,
+        "activation_score": reading.activation,
+        "chance": reading.chance,
+        "is_active": reading.is_active,
+    }
+
+
+def analysis_result(analysis: Analysis, all_heads: bool = False) -> AnalysisResult:
+    return {
+        "api_version": API_VERSION,
+        "model": analysis.model,
+        "prompt": analysis.prompt,
+        "tokens": list(analysis.tokens),
+        "num_layers": analysis.num_layers,
+        "num_heads": analysis.num_heads,
+        "source": analysis.source.kind,
+        "source_note": analysis.source.note,
+        "dataset": analysis.source.dataset,
+        "commit": analysis.source.commit,
+        "analysis_date": analysis.source.analysis_date,
+        "revision": analysis.source.revision,
+        "roles": [
+            {
+                "key": reading.role.name,
+                "display_name": reading.role.display_name,
+                "description": reading.role.description,
+                "applicable": reading.applicable,
+                "active": reading.is_active,
+                "reason": reading.reason,
+                "heads": [head_result(head) for head in reading.heads],
+            }
+            for reading in analysis.roles
+        ],
+        "heads": [_head_roles(analysis, head) for head in analysis.heads.heads()] if all_heads else [],
+    }
+
+
+def batch_result(model: str, analyses: Sequence[Analysis]) -> BatchResult:
+    return {"api_version": API_VERSION, "model": model, "analyses": [analysis_result(analysis) for analysis in analyses]}
+
+
+def prompts_result(comparison: PromptComparison) -> ComparisonResult:
+    return {
+        "api_version": API_VERSION,
+        "kind": "prompts",
+        "a": analysis_result(comparison.a),
+        "b": analysis_result(comparison.b),
+        "changes": [
+            {
+                "key": role.role.name,
+                "display_name": role.role.display_name,
+                "applicable_a": role.a.applicable,
+                "applicable_b": role.b.applicable,
+                "change": role.change,
+            }
+            for role in comparison.roles
+        ],
+        "heads": [
+            {
+                "layer": head.a.head.layer,
+                "head": head.a.head.index,
+                "role": head.role.name,
+                "activation_a": head.a.activation,
+                "activation_b": head.b.activation,
+                "difference": head.difference,
+                "is_active_a": head.a.is_active,
+                "is_active_b": head.b.is_active,
+            }
+            for head in comparison.heads
+        ],
+        "census": [],
+    }
+
+
+def two_models_result(comparison: ModelComparison) -> ComparisonResult:
+    return {
+        "api_version": API_VERSION,
+        "kind": "models",
+        "a": analysis_result(comparison.a),
+        "b": analysis_result(comparison.b),
+        "changes": [],
+        "heads": [],
+        "census": [
+            {
+                "key": role.role.name,
+                "display_name": role.role.display_name,
+                "counts_a": list(role.a.counts),
+                "counts_b": list(role.b.counts),
+                "share_a": role.a.share,
+                "share_b": role.b.share,
+                "active_a": role.active_a,
+                "active_b": role.active_b,
+            }
+            for role in comparison.roles
+        ],
+    }
+
+
+def pattern_result(view: HeadView) -> PatternResult:
+    return {
+        "api_version": API_VERSION,
+        "model": view.model,
+        "tokens": list(view.tokens),
+        "layer": view.head.layer,
+        "head": view.head.index,
+        "pattern": view.pattern.tolist(),
+        "primary_role": view.primary.name,
+        "description": describe_head(view),
+        "roles": {name: head_result(reading) for name, reading in view.readings.items()},
+    }
+
+
+def heatmap_result(view: HeadView, media_type: str, content: bytes) -> HeatmapResult:
+    is_text = media_type == "image/svg+xml"
+    return {
+        "api_version": API_VERSION,
+        "media_type": media_type,
+        "encoding": "utf-8" if is_text else "base64",
+        "data": (content if is_text else base64.b64encode(content)).decode("utf-8"),
+        "description": describe_head(view),
+    }
+
+
+def _head_roles(analysis: Analysis, head: Head) -> HeadRoles:
+    return {
+        "layer": head.layer,
+        "head": head.index,
+        "primary_role": analysis.heads.primary_role(head).name,
+        "roles": {role.name: head_result(analysis.heads.reading(role, head)) for role in MEASURED_ROLES},
+    }

@@ -1,0 +1,163 @@
+"""What the readings say, in words: the sentences that page, image descriptions and API share."""
+
+import time
+from collections.abc import Sequence
+
+from headroles.core.comparison import MIN_CHANGE, HeadChange, ModelComparison, PromptComparison
+from headroles.core.readings import Analysis, HeadReading, HeadView
+from headroles.core.registry import ModelInfo
+from headroles.core.roles import MEASURED_ROLES, ROLES, Role
+from headroles.jobs import Progress
+
+RESTING = 0.5  # half of the attention on the first token is a rest state
+
+
+def percent(share: float) -> str:
+    """`81%`, and never `100%` or `0%` for what only nearly is."""
+    if 0 < share < 0.005:
+        return "<1%"
+    if 0.995 <= share < 0.99995:
+        return ">99%"
+    return f"{share:.0%}"
+
+
+def describe_head(view: HeadView) -> str:
+    """What this head mainly does in the model, and what it does on this text."""
+    return f"{_nature(view)} {_here(view)}"
+
+
+def describe_source(analysis: Analysis) -> str:
+    """Where the roles of this analysis come from."""
+    source = analysis.source
+    kind = {
+        "embedded": "embedded record",
+        "analysed here": "analysed here, not published",
+        "published": f"published in {source.dataset}, commit {source.commit[:10]}",
+        "cached": f"cached {_ago(time.time() - source.confirmed)} from {source.dataset}, commit {source.commit[:10]}",
+    }[source.kind]
+    reader = "PyVene" if source.kind == "analysed here" else "TransformerLens"
+    return (
+        f"Roles of {analysis.model}: {kind}, measured {source.analysis_date} with {reader} "
+        f"on revision {source.revision[:24]}; activations read from your text through PyVene."
+        f"{source.note and ' ' + source.note}"
+    )
+
+
+def describe_model(info: ModelInfo) -> str:
+    """A model's size and terms, in one line."""
+    size = f"{info.parameters / 1e6:.1f}" if info.parameters < 1e7 else f"{info.parameters / 1e6:,.0f}"
+    gated = "; gated, it needs an account on the Hub that accepted its licence" if info.gated else ""
+    return f"{info.num_layers} layers of {info.num_heads} heads, {size} million parameters, licence {info.license}{gated}."
+
+
+def describe_progress(progress: Progress, seconds: float) -> str:
+    """What a job does, how far it is after that many seconds, and how long it will take still."""
+    note = f"{progress.note[:1].upper()}{progress.note[1:]}: {progress.fraction:.0%}"
+    if progress.fraction < 0.05 or seconds < 2:
+        return f"{note}."
+    left = seconds * (1 - progress.fraction) / progress.fraction
+    if left < 5:
+        return f"{note}, a few seconds left."
+    return f"{note}, about {left / 60:.0f} minutes left." if left >= 90 else f"{note}, about {left:.0f} seconds left."
+
+
+def describe_prompt_comparison(comparison: PromptComparison) -> str:
+    """Which roles turn on or off from text A to text B of one model, and which head changes most."""
+    if comparison.a.prompt == comparison.b.prompt:
+        return "A and B are the same text, so nothing changes."
+    roles = {
+        change: [role.role.display_name for role in comparison.roles if role.change == change]
+        for change in ("turns on", "turns off", "stays on")
+    }
+    turns = [_do(roles[change], change) for change in ("turns on", "turns off") if roles[change]]
+    clauses = [" and ".join(turns) or "no role turns on or off"]
+    if roles["stays on"]:
+        clauses.append(_do(roles["stays on"], "stays on"))
+    elif not turns:
+        clauses.append("none is active on either text")
+    if not comparison.heads:
+        return f"From A to B, {'; '.join(clauses)}. No head's activation changes by {MIN_CHANGE * 100:.0f} points or more."
+    return f"From A to B, {'; '.join(clauses)}. {_largest_change(comparison, comparison.heads[0])}"
+
+
+def describe_model_comparison(comparison: ModelComparison) -> str:
+    """How many heads of each of two models have a named role, and which roles are active on their common text."""
+    measured = [role for role in comparison.roles if role.role.measure]
+    heads_a = sum(role.a.total for role in comparison.roles)
+    heads_b = sum(role.b.total for role in comparison.roles)
+    named_a, named_b = sum(role.a.total for role in measured), sum(role.b.total for role in measured)
+    both = [role.role.display_name for role in measured if role.active_a and role.active_b]
+    only_a = [role.role.display_name for role in measured if role.active_a and not role.active_b]
+    only_b = [role.role.display_name for role in measured if role.active_b and not role.active_a]
+    groups = [(both, "in both"), (only_a, "in A alone"), (only_b, "in B alone")]
+    here = [f"{_do(names, 'is active')} {where}" for names, where in groups if names]
+    return (
+        f"{named_a} of A's {heads_a} heads ({percent(named_a / heads_a)}) and {named_b} of B's {heads_b} "
+        f"({percent(named_b / heads_b)}) have a named role. "
+        f"On this text {'; '.join(here) or 'no role is active in either'}."
+    )
+
+
+def _ago(seconds: float) -> str:
+    """`3 days ago`."""
+    for unit, length in (("day", 86_400), ("hour", 3600), ("minute", 60)):
+        if (count := int(seconds // length)) >= 1:
+            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+    return "a moment ago"
+
+
+def _nature(view: HeadView) -> str:
+    label, primary = view.head.label, view.primary
+    if primary.measure is None:
+        return f"{label} reaches no role's threshold in this model."
+    score = view.readings[primary.name].score
+    name = primary.display_name.lower()
+    first = ROLES["positional"]
+    rest = f"; it rests on {first.looks_at} when it has nothing to do"
+    rests = primary.is_content and view.readings[first.name].score >= RESTING
+    return f"{label} is mainly {'an' if name[0] in 'aeiou' else 'a'} {name} head (score {score:.2f}){rest if rests else ''}."
+
+
+def _here(view: HeadView) -> str:
+    active = [role for role in MEASURED_ROLES if view.readings[role.name].is_active]
+    content = [role for role in active if role.is_content]
+    first = view.readings[ROLES["positional"].name].activation
+    role = view.primary if view.primary.measure else view.role
+    if view.primary in active:
+        return f"On this text it is doing that: {_measure(view.primary, view.readings[view.primary.name])}."
+    if content:
+        doing = max(content, key=lambda role: view.readings[role.name].activation)
+        return f"On this text it plays {doing.display_name.lower()}: {_measure(doing, view.readings[doing.name])}."
+    if first >= RESTING:
+        return f"On this text it rests: {percent(first)} of its attention lies on the first token."
+    if active:
+        return f"On this text {_measure(active[0], view.readings[active[0].name])}."
+    if role.measure is None:
+        return "On this text it plays none of the named roles either."
+    refusal = "it is not doing that" if role == view.primary else f"it does not play {role.display_name.lower()}"
+    return f"On this text {refusal}: {_measure(role, view.readings[role.name])}."
+
+
+def _measure(role: Role, reading: HeadReading) -> str:
+    """The number behind a role, as a clause."""
+    if not role.looks_at:
+        return f"its attention is {percent(reading.activation)} as evenly spread as it could be"
+    share, chance = percent(reading.activation), percent(reading.chance)
+    where = "where a token comes back, " if role.requires_repetition else ""
+    return f"{where}{share} of its attention goes to {role.looks_at} ({chance} would by chance)"
+
+
+def _largest_change(comparison: PromptComparison, change: HeadChange) -> str:
+    name = change.role.name
+    in_a = percent(change.a.activation) if comparison.a.heads.applicable[name] else "not applicable"
+    in_b = percent(change.b.activation) if comparison.b.heads.applicable[name] else "not applicable"
+    return f"{change.a.head.label} changes most: {change.role.display_name}, {in_a} in A and {in_b} in B."
+
+
+def _do(names: Sequence[str], verb: str) -> str:
+    """`Induction turns on`, `Induction and Diffuse turn on`; the verb is given as for one."""
+    if len(names) == 1:
+        return f"{names[0]} {verb}"
+    word, rest = verb.split(" ", 1)
+    plural = "are" if word == "is" else word.removesuffix("s")
+    return f"{', '.join(names[:-1])} and {names[-1]} {plural} {rest}"

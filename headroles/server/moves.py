@@ -1,0 +1,78 @@
+"""Moves: from a place on the page, by what a visitor did there, to the next place. Knows nothing of gradio."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import NamedTuple
+from urllib.parse import parse_qsl
+
+from headroles.core.heads import Head
+from headroles.core.roles import get_role
+from headroles.errors import InvalidInputError
+from headroles.server.place import Place
+
+
+class Boxes(NamedTuple):
+    """What stands in the page's inputs; a client may send anything."""
+
+    model: object
+    prompt: object
+    other_prompt: object
+    other_model: object
+    refused: object
+
+
+Move = Callable[[Place, Boxes, Mapping], Place]  # where an event leads: from a place, by what it says itself
+
+
+def explore(last: Place, boxes: Boxes, _: Mapping) -> Place:
+    """The typed sentence on the picked model."""
+    here = last if last.model == boxes.model else replace(last, model=as_text(boxes.model), head=None, role=None)
+    return replace(here, prompt=as_text(boxes.prompt), tab="explore")
+
+
+def press(last: Place, _: Boxes, data: Mapping) -> Place:
+    """A button in one of the page's own parts: a head, a role's suggested prompt, or an example."""
+    if "prompt" in data:
+        return replace(last, prompt=as_text(data["prompt"]), tab="explore")
+    if "try" in data:
+        role = get_role(data["try"])
+        return replace(last, prompt=role.suggested_prompt or last.prompt, head=None, role=role, tab="explore")
+    role = get_role(data["role"]) if data.get("role") else None
+    opened = replace(last, head=Head(data.get("layer", -1), data.get("head", -1)), role=role, tab="explore")
+    if data.get("side") == "b" and last.tab == "prompts" and last.other_prompt:
+        return replace(opened, prompt=last.other_prompt, other_prompt=last.prompt)
+    if data.get("side") == "b" and last.tab == "models" and last.other_model:
+        return replace(opened, model=last.other_model, other_model=last.model)
+    return opened
+
+
+def compare_texts(last: Place, boxes: Boxes, data: Mapping) -> Place:
+    """The typed sentence beside another one."""
+    return replace(explore(last, boxes, data), other_prompt=as_text(boxes.other_prompt), tab="prompts")
+
+
+def compare_models(last: Place, boxes: Boxes, data: Mapping) -> Place:
+    """The picked model beside another one, on the typed sentence."""
+    return replace(explore(last, boxes, data), other_model=as_text(boxes.other_model), tab="models")
+
+
+def take_offer(_: Place, boxes: Boxes, __: Mapping) -> Place:
+    """What was refused for want of roles, which are now measured first."""
+    return read_place(boxes.refused)
+
+
+def follow_link(_: Place, __: Boxes, data: Mapping) -> Place:
+    """Where the address of the page says."""
+    return read_place(data.get("query"))
+
+
+def read_place(query: object, **rest: str) -> Place:
+    """The place that an address's query, and the rest, says. Raises InvalidInputError when it says none."""
+    return Place.from_query({**dict(parse_qsl(as_text(query).lstrip("?"))), **rest})
+
+
+def as_text(value: object) -> str:
+    """What a client sent where a text belongs. Raises InvalidInputError for anything else; nothing at all is an empty text."""
+    if value is not None and not isinstance(value, str):
+        raise InvalidInputError(f"A text was expected, but {type(value).__name__} came.")
+    return value or ""

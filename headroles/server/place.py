@@ -1,0 +1,85 @@
+"""Place: what a visitor looks at, and the query of the page's address that says it."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from urllib.parse import urlencode
+
+from headroles.core.heads import Head
+from headroles.core.registry import EMBEDDED_MODEL
+from headroles.core.roles import Role, get_role
+from headroles.errors import InvalidInputError
+
+TABS = ("explore", "prompts", "models", "learn", "api")
+FIRST_PROMPT = "The king and the queen lived in a castle. The king and the"
+
+
+@dataclass(frozen=True)
+class Place:
+    """One state of the page. Theme and layout are the browser's own: the page's script carries them along.
+
+    Attributes:
+        model, prompt: what is analysed.
+        head, role: the head that is open, and the role it is looked at for; None for the most telling one.
+        other_prompt, other_model: what the prompt, or the model, is compared with; empty for no comparison.
+        tab: one of TABS.
+    """
+
+    model: str = EMBEDDED_MODEL
+    prompt: str = FIRST_PROMPT
+    head: Head | None = None
+    role: Role | None = None
+    other_prompt: str = ""
+    other_model: str = ""
+    tab: str = "explore"
+
+    @classmethod
+    def from_query(cls, query: Mapping[str, str]) -> "Place":
+        """The place that an address names; what it leaves out is as on a first visit, what it does not know is ignored.
+
+        Raises:
+            InvalidInputError: when its head, role or tab is none.
+        """
+        head, role, tab = query.get("head", ""), query.get("role", ""), query.get("tab", cls.tab)
+        if tab not in TABS:
+            raise InvalidInputError(f"The link names a tab {tab[:50]!r}; there are {', '.join(TABS)}.")
+        return cls(
+            model=query.get("model") or cls.model,
+            prompt=query.get("prompt") or cls.prompt,
+            head=_parse_head(head) if head else None,
+            role=get_role(role[:50]) if role else None,
+            other_prompt=query.get("other_prompt", ""),
+            other_model=query.get("other_model", ""),
+            tab=tab,
+        )
+
+    def query(self) -> str:
+        """`model=...&prompt=...&head=L2H2&role=induction`, as `from_query` reads it back."""
+        parts = {
+            "model": self.model,
+            "prompt": self.prompt,
+            "head": self.head.label if self.head else "",
+            "role": self.role.name if self.role else "",
+            "other_prompt": self.other_prompt,
+            "other_model": self.other_model,
+            "tab": "" if self.tab == Place.tab else self.tab,
+        }
+        # a lone surrogate has no UTF-8 form
+        return urlencode({name: text for name, text in parts.items() if text}, errors="replace")
+
+    @property
+    def contents(self) -> str:
+        """The query without the tab, which the visitor turns without asking the server."""
+        return replace(self, tab=Place.tab).query()
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models that have to be in memory to show it."""
+        return (self.model, self.other_model) if self.other_model else (self.model,)
+
+
+def _parse_head(label: str) -> Head:
+    found = re.fullmatch(r"L(\d{1,4})H(\d{1,4})", label, re.ASCII | re.IGNORECASE)
+    if found is None:
+        raise InvalidInputError(f"The link names a head {label[:50]!r}; a head is written L2H3, layer and head from 0.")
+    return Head(int(found[1]), int(found[2]))
