@@ -16,7 +16,7 @@ from headroles.core.records import HeadCategories, read_record, record_file_name
 from headroles.core.registry import MODELS
 from headroles.errors import HeadRolesError, NoHeadCategoriesError
 from headroles.hub.store import load_head_categories
-from headroles.models.probes import SENTENCES, Recipe
+from headroles.models.probes import SENTENCES, ProbeSizes
 
 USAGE = """python -m analysis NAME_OR_FOLDER ... --out DIR [options]
        python -m analysis --all --out DIR [options]
@@ -33,13 +33,13 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["validate"]:
         return validate_record(parse_validate(arguments[1:]))
-    return analyse_models(parse_analyse(arguments))
+    return analyze_models(parse_analyze(arguments))
 
 
-def analyse_models(args: argparse.Namespace) -> int:
+def analyze_models(args: argparse.Namespace) -> int:
     """Analyses one model after the other; each failure is said at once, and a table at the end says how all went."""
-    recipe = Recipe(args.repeated_sequences, args.repeat_length, args.sentences, args.seed)
-    plan = runs.Plan(args.out, recipe, args.batch, args.device, getattr(torch, args.dtype), args.again)
+    sizes = ProbeSizes(args.repeated_sequences, args.repeat_length, args.sentences, args.seed)
+    plan = runs.Plan(args.out, sizes, args.batch, args.device, getattr(torch, args.dtype), args.again)
     outcomes, stopped = [], False
     try:
         for outcome in runs.run_each(args.models, plan):
@@ -88,8 +88,8 @@ def find_record(model: str, folder: Path | None) -> HeadCategories | None:
         return None
 
 
-def parse_analyse(arguments: list[str]) -> argparse.Namespace:
-    default = Recipe()
+def parse_analyze(arguments: list[str]) -> argparse.Namespace:
+    default = ProbeSizes()
     parser = argparse.ArgumentParser(prog="python -m analysis", usage=USAGE, description=__doc__, epilog=EXIT_CODES)
     parser.add_argument("models", nargs="*", metavar="NAME_OR_FOLDER", help=f"{', '.join(MODELS)}, a folder or a hub id")
     parser.add_argument("--all", action="store_true", help=f"all {len(MODELS)} models that have a name above")

@@ -22,7 +22,7 @@ from headroles.core.roles import MEASURED_ROLES, Role
 from headroles.errors import HeadRolesError, InvalidRecordError, ModelLoadError
 from headroles.hub.repository import check_size, inspect
 from headroles.models.loading import LoadedModel, load_model
-from headroles.models.probes import Recipe, make_probes
+from headroles.models.probes import ProbeSizes, make_probes
 from headroles.models.sweep import make_recipe, make_record
 from headroles.settings import Settings
 
@@ -42,7 +42,7 @@ class Plan:
     """
 
     out: Path
-    recipe: Recipe = field(default_factory=Recipe)
+    sizes: ProbeSizes = field(default_factory=ProbeSizes)
     batch: int = 10
     device: str = "cpu"
     dtype: torch.dtype = torch.float32
@@ -124,14 +124,14 @@ def run_here(name_or_folder: str, plan: Plan) -> Outcome:
     return Outcome(name, status, time.monotonic() - started, _peak_bytes(plan.device), record, reason)
 
 
-def analyse(loaded: LoadedModel, recipe: Recipe, batch: int, device: str) -> HeadCategories:
+def analyze(loaded: LoadedModel, sizes: ProbeSizes, batch: int, device: str) -> HeadCategories:
     """A model's record, with a progress bar over the batches."""
     from analysis.lens import open_bridge, score_model  # slow to import: not for the help, nor to hand out work
 
-    probes = list(make_probes(loaded, recipe, batch))
+    probes = list(make_probes(loaded, sizes, batch))
     bridge = open_bridge(loaded, device)
     scores = score_model(bridge, loaded, tqdm(probes, desc=loaded.name, unit="batch"))
-    return make_record(loaded, scores, recipe, version("transformer-lens"))
+    return make_record(loaded, scores, sizes, version("transformer-lens"))
 
 
 def check_registered(loaded: LoadedModel) -> None:
@@ -170,20 +170,20 @@ def _make_or_keep(name: str, source: str | Path, plan: Plan) -> tuple[Literal["w
     loaded = load_model(name, facts, plan.dtype)
     check_registered(loaded)
     path = plan.out / record_file_name(name)
-    if not plan.again and (finished := _finished(loaded, plan.recipe, path)):
+    if not plan.again and (finished := _finished(loaded, plan.sizes, path)):
         return "skipped", finished
-    record = analyse(loaded, plan.recipe, plan.batch, plan.device)
+    record = analyze(loaded, plan.sizes, plan.batch, plan.device)
     write_record(record, path)
     return "written", record
 
 
-def _finished(loaded: LoadedModel, recipe: Recipe, path: Path) -> HeadCategories | None:
+def _finished(loaded: LoadedModel, sizes: ProbeSizes, path: Path) -> HeadCategories | None:
     """The record in the file, if it was made of this very model by this very recipe; a broken one is as good as none."""
     try:
         record = read_record(path)
     except (FileNotFoundError, InvalidRecordError):
         return None
-    wanted = make_recipe(loaded, recipe, version("transformer-lens"))
+    wanted = make_recipe(loaded, sizes, version("transformer-lens"))
     same = (record.model_name, record.revision, record.recipe) == (loaded.name, loaded.revision, wanted)
     return record if same else None
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from analysis.runs import analyse
+from analysis.runs import analyze
 from analysis.tiny_text import Prose
 from headroles.core.records import HeadCategories
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles import MEASURED_ROLES
 from headroles.models.loading import LoadedModel, load_model
-from headroles.models.probes import Recipe, repeated_sequences
+from headroles.models.probes import ProbeSizes, repeated_sequences
 
 WINDOW = 255  # tokens of held-out prose read at once, after the BOS
 CONTINUE = "The king and the queen lived in a castle. The king and the"
@@ -35,11 +35,11 @@ def measure_tiny(folder: Path, train: Prose, held_out: Prose) -> tuple[HeadCateg
     """The shipped files, read back: the record of their heads and their losses."""
     loaded = load_model(EMBEDDED_MODEL, folder)
     losses = measure_losses(loaded, train, held_out)
-    return analyse(loaded, Recipe(), batch=10, device="cpu"), losses
+    return analyze(loaded, ProbeSizes(), batch=10, device="cpu"), losses
 
 
 def measure_losses(loaded: LoadedModel, train: Prose, held_out: Prose) -> Losses:
-    repeats = token_losses(loaded, repeated_sequences(loaded, Recipe()))
+    repeats = token_losses(loaded, repeated_sequences(loaded, ProbeSizes()))
     half = repeats.shape[1] // 2
     windows = torch.from_numpy(np.stack(list(held_out.windows(WINDOW))))
     rows = torch.cat([torch.tensor([loaded.bos] * len(windows)), windows], dim=1)

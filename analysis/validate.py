@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from headroles.core.heads import Head
-from headroles.core.literature import Claim, published, published_models
+from headroles.core.literature import Claim, known_model, known_models
 from headroles.core.records import HeadCategories
 from headroles.core.roles import Role, get_role
 from headroles.errors import InvalidRecordError
@@ -55,7 +55,7 @@ def validate(record: HeadCategories) -> list[Verdict]:
     Raises:
         InvalidRecordError: when the record is of that name but has not that model's layers and heads.
     """
-    known = published(record.model_name)
+    known = known_model(record.model_name)
     if known is None:
         return []
     if (record.num_layers, record.num_heads) != (known.num_layers, known.num_heads):
@@ -77,12 +77,12 @@ def run(model_name: str, record: HeadCategories | None) -> tuple[str, int]:
     Raises:
         InvalidRecordError: when the record is another model's, or has not this model's shape.
     """
-    known = published(model_name)
+    known = known_model(model_name)
     if known is None:
-        return f"Nothing is published here about {model_name}; known are {', '.join(published_models())}.", 0
+        return f"Nothing is published here about {model_name}; known are {', '.join(known_models())}.", 0
     if record is None:
         return f"There is no record of {model_name} yet; make one: python -m analysis {model_name} --out DIR", 2
-    if published(record.model_name) is not known:
+    if known_model(record.model_name) is not known:
         raise InvalidRecordError(f"The record of {record.model_name} says nothing about what is published of {model_name}.")
     verdicts = validate(record)
     return report(record, verdicts), int(any(verdict.agrees is False for verdict in verdicts))

@@ -48,8 +48,8 @@ from headroles.explorer import Explorer
 from headroles.hub.store import RecordStore
 from headroles.models.capture import PatternReader
 from headroles.models.loading import LoadedModel, load_model, registered_config
-from headroles.models.probes import Recipe
-from headroles.models.sweep import analyse_here
+from headroles.models.probes import ProbeSizes
+from headroles.models.sweep import analyze_here
 from headroles.render.plain import analysis_result
 from headroles.server.drawing import render_view
 from headroles.server.place import Place
@@ -310,7 +310,7 @@ def make_subjects(folder: Path, settings: Settings) -> tuple[Subject, Subject]:
     random_weights.model.save_pretrained(folder)
     random_weights.tokenizer.save_pretrained(folder)
     # random weights have no roles to find: a short recipe will do
-    RecordStore(settings).keep(analyse_here(PatternReader(load_model(str(folder), folder)), Recipe(3, 50, 3)))
+    RecordStore(settings).keep(analyze_here(PatternReader(load_model(str(folder), folder)), ProbeSizes(3, 50, 3)))
     embedded = Subject("embedded model", EMBEDDED_MODEL, load_model(EMBEDDED_MODEL))
     return embedded, Subject("GPT-2-small shape", str(folder), random_weights)
 

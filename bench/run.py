@@ -18,7 +18,7 @@ from headroles.core.roles import MEASURED_ROLES
 from headroles.core.scoring import measure_heads
 from headroles.models.capture import PatternReader
 from headroles.models.loading import LoadedModel, load_model, registered_config
-from headroles.models.probes import Probe, Recipe, make_probes
+from headroles.models.probes import Probe, ProbeSizes, make_probes
 from headroles.models.sweep import score_here
 
 BUILT_IN = ("previous_token_head", "induction_head", "duplicate_token_head")
@@ -34,7 +34,7 @@ def random_model(name: str, config: PreTrainedConfig) -> LoadedModel:
     return LoadedModel(name, model, load_model(EMBEDDED_MODEL).tokenizer, "random")
 
 
-def all_role_probes(loaded: LoadedModel, recipe: Recipe) -> list[Probe]:
+def all_role_probes(loaded: LoadedModel, recipe: ProbeSizes) -> list[Probe]:
     """The repeated sequences of the recipe, each scored on all roles."""
     probes = [probe for probe in make_probes(loaded, recipe) if probe.roles[0].requires_repetition]
     return [Probe(probe.token_ids, probe.lengths, MEASURED_ROLES) for probe in probes]
@@ -74,7 +74,7 @@ class ExactTokens:
 def bench_detect_head(rounds: int = 3) -> None:
     """The streamed analysis against `detect_head` calls a sequence."""
     loaded = random_model("streamed", registered_config(MODELS["gpt2"]))
-    probes = all_role_probes(loaded, Recipe(repeated_sequences=10, sentences=1))
+    probes = all_role_probes(loaded, ProbeSizes(repeated_sequences=10, sentences=1))
     bridge = open_bridge(loaded)
 
     def detect(names: tuple[str, ...]) -> None:
@@ -104,21 +104,21 @@ def bench_models(rounds: int = 3) -> None:
     print("\nAnalysis of 10 sequences of 101 tokens, all five roles: times, and peak memory beyond the weights")
     print(f"  {'shape':20}{'TransformerLens':>18}{'PyVene':>10}{'bare':>9}{'TransformerLens':>18}{'PyVene':>10}{'bare':>9}")
     for name in ("gpt2", "gpt2-medium", "Qwen/Qwen2.5-0.5B"):
-        _analysis_row(name, registered_config(MODELS[name]), Recipe(repeated_sequences=10, sentences=1), rounds)
+        _analysis_row(name, registered_config(MODELS[name]), ProbeSizes(repeated_sequences=10, sentences=1), rounds)
 
 
 def bench_growth(rounds: int = 3) -> None:
     """How the same ratios grow with layers, heads and the length of the texts, around 8 layers of 8 heads and 101 tokens."""
     print("\nHow it grows: GPT-2-like, width 512; 8 layers, 8 heads, 101 tokens unless the row says otherwise")
     for layers in (4, 8, 16, 32):
-        _analysis_row(f"{layers} layers", GPT2Config(n_embd=512, n_layer=layers, n_head=8), Recipe(10, 50, 1), rounds)
+        _analysis_row(f"{layers} layers", GPT2Config(n_embd=512, n_layer=layers, n_head=8), ProbeSizes(10, 50, 1), rounds)
     for heads in (4, 16, 32):
-        _analysis_row(f"{heads} heads", GPT2Config(n_embd=512, n_layer=8, n_head=heads), Recipe(10, 50, 1), rounds)
+        _analysis_row(f"{heads} heads", GPT2Config(n_embd=512, n_layer=8, n_head=heads), ProbeSizes(10, 50, 1), rounds)
     for length in (16, 128, 250):
-        _analysis_row(f"{2 * length + 1} tokens", GPT2Config(n_embd=512, n_layer=8, n_head=8), Recipe(10, length, 1), rounds)
+        _analysis_row(f"{2 * length + 1} tokens", GPT2Config(n_embd=512, n_layer=8, n_head=8), ProbeSizes(10, length, 1), rounds)
 
 
-def _analysis_row(title: str, config: PreTrainedConfig, recipe: Recipe, rounds: int) -> None:
+def _analysis_row(title: str, config: PreTrainedConfig, recipe: ProbeSizes, rounds: int) -> None:
     lens, pyvene = random_model("lens", config), random_model("pyvene", config)
     probes = all_role_probes(lens, recipe)
     bridge, reader = open_bridge(lens), PatternReader(pyvene)

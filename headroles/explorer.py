@@ -21,7 +21,7 @@ from headroles.hub.store import RecordStore
 from headroles.jobs import Job, Jobs
 from headroles.models.capture import PatternReader
 from headroles.models.pool import ModelPool
-from headroles.models.sweep import analyse_here
+from headroles.models.sweep import analyze_here
 from headroles.settings import Settings
 
 MAX_BATCH_BYTES = 512 * 1024 * 1024  # of the patterns that one forward over several prompts gives, padding included
@@ -139,7 +139,7 @@ class Explorer:
 
         return self._use(model, work)
 
-    def analyse_here(self, model: str) -> Job[HeadCategories]:
+    def analyze_here(self, model: str) -> Job[HeadCategories]:
         """Scores all heads of a model on this machine, in the background, and keeps the record on disk; or joins who does it.
 
         The record then serves `analyze`. Who waits no longer calls the job's `leave`; when nobody waits, it ends and nothing is
@@ -149,13 +149,13 @@ class Explorer:
 
         def work(job: Job[HeadCategories]) -> HeadCategories:
             job.report(0.0, f"loading {model}")
-            return self._use(model, lambda reader: self._analyse(reader, job))
+            return self._use(model, lambda reader: self._analyze(reader, job))
 
         return self._analyses.start(model, work)
 
-    def _analyse(self, reader: PatternReader, job: Job[HeadCategories]) -> HeadCategories:
+    def _analyze(self, reader: PatternReader, job: Job[HeadCategories]) -> HeadCategories:
         note = f"scoring all heads of {reader.loaded.name}"
-        record = analyse_here(reader, on_progress=lambda share: job.report(share, note))
+        record = analyze_here(reader, on_progress=lambda share: job.report(share, note))
         try:
             self._store.keep(record)
         except OSError as error:

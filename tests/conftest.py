@@ -12,7 +12,7 @@ from headroles.core.registry import EMBEDDED_MODEL
 from headroles.explorer import Explorer
 from headroles.hub.store import load_head_categories
 from headroles.models.loading import LoadedModel, load_model
-from tests.architectures import build
+from tests.fixtures.architectures import build
 
 torch.set_num_threads(1 if os.environ.get("PYTEST_XDIST_WORKER") else 2)
 REPEATING = "The king and the queen lived in a castle. The king and the"

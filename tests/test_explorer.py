@@ -22,8 +22,8 @@ from headroles.errors import (
 )
 from headroles.models.capture import PatternReader
 from headroles.settings import Settings
-from tests.architectures import build
 from tests.conftest import PLAIN, REPEATING
+from tests.fixtures.architectures import build
 
 
 def test_the_public_names_are_importable_from_the_package():
@@ -231,7 +231,7 @@ def any_model(tmp_path) -> Explorer:
 def test_a_model_without_roles_is_analysed_here_and_then_explored(any_model, folder):
     with pytest.raises(NoHeadCategoriesError, match="There are no roles for .*windowed' yet"):
         any_model.analyze(folder, REPEATING)
-    job = any_model.analyse_here(folder)
+    job = any_model.analyze_here(folder)
     record = job.result(60)
     assert job.progress.fraction == 1.0
     analysis = any_model.analyze(folder, REPEATING)
@@ -242,7 +242,7 @@ def test_a_model_without_roles_is_analysed_here_and_then_explored(any_model, fol
 
 
 def test_what_was_analysed_here_is_there_after_a_restart_and_for_its_revision_alone(any_model, folder, tmp_path, tiny):
-    record = any_model.analyse_here(folder).result(60)
+    record = any_model.analyze_here(folder).result(60)
     again = Explorer(any_model.settings)
     assert again.categories(folder) == record
     assert load_head_categories(folder, any_model.settings) == record
@@ -261,7 +261,7 @@ def test_a_stopped_analysis_keeps_nothing(any_model, folder, tmp_path, monkeypat
         "read_layers",
         lambda self, ids: (started.set(), go_on.wait(30), read(self, ids))[2] if len(ids) > 1 else read(self, ids),
     )
-    job = any_model.analyse_here(folder)
+    job = any_model.analyze_here(folder)
     assert started.wait(60)
     job.leave()
     go_on.set()
@@ -269,14 +269,14 @@ def test_a_stopped_analysis_keeps_nothing(any_model, folder, tmp_path, monkeypat
         job.result(60)
     assert not list(tmp_path.rglob("*.json"))
     monkeypatch.undo()
-    assert any_model.analyse_here(folder).result(60).num_layers == 3
+    assert any_model.analyze_here(folder).result(60).num_layers == 3
 
 
 def test_a_second_visitor_joins_an_analysis_and_the_first_to_stop_does_not_end_it(any_model, folder, monkeypatch):
     go_on = threading.Event()
     read = PatternReader.read_layers
     monkeypatch.setattr(PatternReader, "read_layers", lambda self, ids: (len(ids) == 1 or go_on.wait(30), read(self, ids))[1])
-    first, second = any_model.analyse_here(folder), any_model.analyse_here(folder)
+    first, second = any_model.analyze_here(folder), any_model.analyze_here(folder)
     assert first is second
     first.leave()
     go_on.set()
@@ -289,11 +289,11 @@ def test_a_disk_that_does_not_take_the_record_is_said_in_one_sentence(any_model,
 
     monkeypatch.setattr(any_model._store, "keep", full)
     with pytest.raises(ModelLoadError, match="could not be kept: No space left on device"):
-        any_model.analyse_here(folder).result(60)
+        any_model.analyze_here(folder).result(60)
 
 
 def test_the_expected_cells_end_where_the_layers_window_does(any_model, folder):
-    any_model.analyse_here(folder).result(60)
+    any_model.analyze_here(folder).result(60)
     prompt = " ".join(["The king and the queen lived in a castle."] * 3)
     windowed = any_model.view_head(folder, prompt, Head(0, 0), ROLES["induction"]).expected
     full = any_model.view_head(folder, prompt, Head(1, 0), ROLES["induction"]).expected

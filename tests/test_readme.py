@@ -16,7 +16,7 @@ from headroles.core.registry import EMBEDDED_MODEL, MODELS
 from headroles.core.roles import ROLES
 from headroles.explorer import Explorer
 from headroles.server.endpoints import ENDPOINTS, EXAMPLE_URL, example_text
-from tests.api_server import serve_api
+from tests.fixtures.api_server import serve_api
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")

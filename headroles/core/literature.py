@@ -72,7 +72,7 @@ class Claim(_Checked):
         return self.values[self.heads.index(head)] if self.values else None
 
 
-class Published(_Checked):
+class KnownModel(_Checked):
     """All that is published of one model, and the shape that its heads must lie in."""
 
     also_called: tuple[Text, ...] = ()
@@ -81,7 +81,7 @@ class Published(_Checked):
     claims: tuple[Claim, ...]
 
     @model_validator(mode="after")
-    def _lies_inside(self) -> "Published":
+    def _lies_inside(self) -> "KnownModel":
         for claim in self.claims:
             for head in claim.heads:
                 head.check_inside(self.num_layers, self.num_heads)
@@ -91,20 +91,20 @@ class Published(_Checked):
         return self
 
 
-def published(model_name: str) -> Published | None:
+def known_model(model_name: str) -> KnownModel | None:
     """What is published of a model, by its own name or another of the hub's; None where nothing is."""
     library = _library()
     return library.get(model_name) or next((found for found in library.values() if model_name in found.also_called), None)
 
 
-def published_models() -> tuple[str, ...]:
+def known_models() -> tuple[str, ...]:
     """The models that something is published of."""
     return tuple(_library())
 
 
 def claims(model_name: str) -> tuple[Claim, ...]:
     """What is published of a model's heads, the primary claims first; empty where nothing is."""
-    found = published(model_name)
+    found = known_model(model_name)
     return found.claims if found else ()
 
 
@@ -131,5 +131,5 @@ def credit(known: Iterable[Claim]) -> str:
 
 
 @lru_cache
-def _library() -> Mapping[str, Published]:
-    return TypeAdapter(dict[str, Published]).validate_json(LITERATURE.read_bytes())
+def _library() -> Mapping[str, KnownModel]:
+    return TypeAdapter(dict[str, KnownModel]).validate_json(LITERATURE.read_bytes())

@@ -233,7 +233,7 @@ def _map_tensors() -> None:
     """Has glibc give every block over MAPPED_BYTES pages of its own, which go back to the system once it is freed.
 
     By itself it raises that limit up to 32 MB as blocks are freed, and keeps them: after 200 switches between four models of
-    45 MB, 170 to 245 MB more than the budget were resident; like this it is 51 to 81 MB (tests/test_pool.py).
+    45 MB, 170 to 245 MB more than the budget were resident; like this it is 51 to 81 MB (tests/models/test_pool.py).
     """
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):  # musl has none
         library.mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES)

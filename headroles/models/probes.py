@@ -38,7 +38,7 @@ SENTENCES = (
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ProbeSizes:
     """How many probes of each kind, how long the repeated string is, and the seed they are drawn with."""
 
     repeated_sequences: int = 50
@@ -56,20 +56,20 @@ class Probe:
     roles: tuple[Role, ...]
 
 
-def make_probes(loaded: LoadedModel, recipe: Recipe, batch: int = 10) -> Iterator[Probe]:
+def make_probes(loaded: LoadedModel, sizes: ProbeSizes, batch: int = 10) -> Iterator[Probe]:
     """All probes for a model, at most `batch` texts at a time.
 
     Roles that need repetition are scored on the repeated random sequences, where only the content can tell a head what to look
     at; the others on the sentences, where heads rest as they do in natural text.
 
     Raises:
-        InvalidInputError: when the recipe asks for what there is not, or the model's context is too short.
+        InvalidInputError: when the sizes ask for what there is not, or the model's context is too short.
     """
-    repeated = repeated_sequences(loaded, recipe)
+    repeated = repeated_sequences(loaded, sizes)
     for rows in repeated.split(batch):
         lengths = torch.full((len(rows),), rows.shape[1])
         yield Probe(rows, lengths, tuple(role for role in MEASURED_ROLES if role.requires_repetition))
-    encoded = [torch.tensor(ids) for ids in encoded_sentences(loaded, recipe)]
+    encoded = [torch.tensor(ids) for ids in encoded_sentences(loaded, sizes)]
     for first in range(0, len(encoded), batch):
         rows = encoded[first : first + batch]
         padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
@@ -93,24 +93,24 @@ def fitting_repeat_length(loaded: LoadedModel, wanted: int) -> int:
     return fitting
 
 
-def repeated_sequences(loaded: LoadedModel, recipe: Recipe) -> Int[Tensor, "sequence token"]:
+def repeated_sequences(loaded: LoadedModel, sizes: ProbeSizes) -> Int[Tensor, "sequence token"]:
     """Rows `[BOS?] + r + r`, each r drawn without replacement from the tokens that are not special."""
-    length = fitting_repeat_length(loaded, recipe.repeat_length)
+    length = fitting_repeat_length(loaded, sizes.repeat_length)
     ordinary = _ordinary_ids(loaded)
-    generator = torch.Generator().manual_seed(recipe.seed)
+    generator = torch.Generator().manual_seed(sizes.seed)
     rows = []
-    for _ in range(recipe.repeated_sequences):
+    for _ in range(sizes.repeated_sequences):
         string = ordinary[torch.randperm(len(ordinary), generator=generator)[:length]]
         rows.append(torch.cat([torch.tensor(loaded.bos, dtype=torch.long), string, string]))
     return torch.stack(rows)
 
 
-def encoded_sentences(loaded: LoadedModel, recipe: Recipe) -> list[tuple[int, ...]]:
+def encoded_sentences(loaded: LoadedModel, sizes: ProbeSizes) -> list[tuple[int, ...]]:
     """The first sentences of the list as the model reads them, cut strictly below the end of its context."""
-    if not 1 <= recipe.sentences <= len(SENTENCES):
-        raise InvalidInputError(f"There are {len(SENTENCES)} sentences, so {recipe.sentences} of them cannot be used.")
+    if not 1 <= sizes.sentences <= len(SENTENCES):
+        raise InvalidInputError(f"There are {len(SENTENCES)} sentences, so {sizes.sentences} of them cannot be used.")
     # not `loaded.encode`: it refuses what is too long
-    return [tuple(loaded.tokenizer.encode(sentence)[: loaded.context - 1]) for sentence in SENTENCES[: recipe.sentences]]
+    return [tuple(loaded.tokenizer.encode(sentence)[: loaded.context - 1]) for sentence in SENTENCES[: sizes.sentences]]
 
 
 def _ordinary_ids(loaded: LoadedModel) -> Int[Tensor, " id"]:

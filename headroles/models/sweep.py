@@ -14,7 +14,7 @@ from headroles.core.roles import MEASURED_ROLES
 from headroles.core.scoring import measure_heads
 from headroles.models.capture import PatternReader
 from headroles.models.loading import LoadedModel
-from headroles.models.probes import Probe, Recipe, encoded_sentences, fitting_repeat_length, make_probes
+from headroles.models.probes import Probe, ProbeSizes, encoded_sentences, fitting_repeat_length, make_probes
 
 PATTERN_BYTES = 256 * 1024 * 1024  # of one forward's patterns, when a model is analysed here
 MAX_BATCH = 10
@@ -45,9 +45,9 @@ class Sweep:
         }
 
 
-def analyse_here(
+def analyze_here(
     reader: PatternReader,
-    recipe: Recipe | None = None,
+    sizes: ProbeSizes | None = None,
     on_progress: Callable[[float], None] = lambda _: None,
 ) -> HeadCategories:
     """The record of a model through PyVene: the offline analysis' probes and scores, without TransformerLens.
@@ -56,9 +56,9 @@ def analyse_here(
         on_progress: called before each forward and after the last with the share of texts done, 0 to 1; what it raises ends
             the analysis.
     """
-    recipe, loaded = recipe or Recipe(), reader.loaded
-    probes = list(make_probes(loaded, recipe, _fitting_batch(loaded, recipe)))
-    return make_record(loaded, score_here(reader, probes, on_progress), recipe)
+    sizes, loaded = sizes or ProbeSizes(), reader.loaded
+    probes = list(make_probes(loaded, sizes, _fitting_batch(loaded, sizes)))
+    return make_record(loaded, score_here(reader, probes, on_progress), sizes)
 
 
 def score_here(
@@ -81,34 +81,34 @@ def score_here(
 def make_record(
     loaded: LoadedModel,
     scores: dict[str, Float[Tensor, "layer head"]],
-    recipe: Recipe,
+    sizes: ProbeSizes,
     transformer_lens: str | None = None,
 ) -> HeadCategories:
     """The JSON record of a scored model, dated today; `transformer_lens` is its version where it read the patterns."""
     today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
-    how = make_recipe(loaded, recipe, transformer_lens)
+    how = make_recipe(loaded, sizes, transformer_lens)
     return categories.build_record(scores, model_name=loaded.name, revision=loaded.revision, date=today, recipe=how)
 
 
-def make_recipe(loaded: LoadedModel, recipe: Recipe, transformer_lens: str | None = None) -> categories.Recipe:
+def make_recipe(loaded: LoadedModel, sizes: ProbeSizes, transformer_lens: str | None = None) -> categories.Recipe:
     """What a record says of how it was made; two records with the same recipe and revision have the same scores."""
     return categories.Recipe(
         transformer_lens=transformer_lens,
         transformers=version("transformers"),
         torch=version("torch").split("+")[0],
         dtype=str(loaded.model.dtype).removeprefix("torch."),
-        seed=recipe.seed,
+        seed=sizes.seed,
         prepend_bos=loaded.prepend_bos,
         tokenizer_sha256=loaded.tokenizer_sha256,
-        repeated_sequences=recipe.repeated_sequences,
-        repeat_length=fitting_repeat_length(loaded, recipe.repeat_length),
-        sentences=recipe.sentences,
+        repeated_sequences=sizes.repeated_sequences,
+        repeat_length=fitting_repeat_length(loaded, sizes.repeat_length),
+        sentences=sizes.sentences,
     )
 
 
-def _fitting_batch(loaded: LoadedModel, recipe: Recipe) -> int:
+def _fitting_batch(loaded: LoadedModel, sizes: ProbeSizes) -> int:
     """How many texts one forward takes, so that its patterns stay below PATTERN_BYTES; one text always."""
     heads = len(loaded.windows) * loaded.model.config.get_text_config().num_attention_heads
-    repeated = len(loaded.bos) + 2 * fitting_repeat_length(loaded, recipe.repeat_length)
-    tokens = max(repeated, *map(len, encoded_sentences(loaded, recipe)))
+    repeated = len(loaded.bos) + 2 * fitting_repeat_length(loaded, sizes.repeat_length)
+    tokens = max(repeated, *map(len, encoded_sentences(loaded, sizes)))
     return max(1, min(MAX_BATCH, PATTERN_BYTES // (heads * tokens * tokens * 4)))

@@ -46,12 +46,12 @@ def press(last: Place, _: Boxes, data: Mapping) -> Place:
     return opened
 
 
-def compare_texts(last: Place, boxes: Boxes, data: Mapping) -> Place:
+def beside_text(last: Place, boxes: Boxes, data: Mapping) -> Place:
     """The typed sentence beside another one."""
     return replace(explore(last, boxes, data), other_prompt=as_text(boxes.other_prompt), tab="prompts")
 
 
-def compare_models(last: Place, boxes: Boxes, data: Mapping) -> Place:
+def beside_model(last: Place, boxes: Boxes, data: Mapping) -> Place:
     """The picked model beside another one, on the typed sentence."""
     return replace(explore(last, boxes, data), other_model=as_text(boxes.other_model), tab="models")
 

@@ -26,8 +26,8 @@ from headroles.server.moves import (
     Boxes,
     Move,
     as_text,
-    compare_models,
-    compare_texts,
+    beside_model,
+    beside_text,
     explore,
     follow_link,
     press,
@@ -168,7 +168,7 @@ def build_app(explorer: Explorer) -> gr.Blocks:
                 async for said in wait_for(explorer.prepare(name), turn):
                     yield said
                 if turn.analyses and turns.is_newest(turn) and not await desk.run(visitor, explorer.has_roles, name, cost=0):
-                    async for said in wait_for(explorer.analyse_here(name), turn):
+                    async for said in wait_for(explorer.analyze_here(name), turn):
                         yield said
                 if not turns.is_newest(turn):
                     return
@@ -221,9 +221,9 @@ def build_app(explorer: Explorer) -> gr.Blocks:
         on(offer.click, take_offer, analyses=True)
         for pressed in (examples, model_map, view, panel, by_prompt, by_model, lessons):
             on(pressed.submit, press)
-        on(both_texts.click, compare_texts)
-        on(other_prompt.submit, compare_texts)
-        on(both_models.click, compare_models)
+        on(both_texts.click, beside_text)
+        on(other_prompt.submit, beside_text)
+        on(both_models.click, beside_model)
         on(tools.submit, follow_link)
 
         for each in (explore_tab, prompts_tab, models_tab, learn_tab, api_tab):

@@ -13,7 +13,7 @@ from headroles.server.place import TABS
 from tests.browser.conftest import open_page
 from tests.browser.test_page import prompt_box, type_sentence
 from tests.conftest import REPEATING
-from tests.hostile import HOSTILE_TEXTS, TOO_LONG
+from tests.fixtures.hostile import HOSTILE_TEXTS, TOO_LONG
 
 pytestmark = pytest.mark.browser
 # a lone surrogate cannot even be typed; the API's tests send it

@@ -8,8 +8,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from headroles.models.loading import LoadedModel
-from tests.architectures import build
 from tests.browser.conftest import open_page, serve
+from tests.fixtures.architectures import build
 
 pytestmark = pytest.mark.browser
 WATCH_THE_BAR = """window.seen = [];

@@ -1,0 +1,353 @@
+"""Many models in one command: what is run, skipped, redone, survived and said of it."""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from analysis import runs
+from analysis.__main__ import EXIT_CODES, find_record, main, parse_analyze
+from analysis.runs import Outcome, Plan, check_registered, run_apart, run_here, table
+from headroles.core.records import read_record, write_record
+from headroles.core.registry import EMBEDDED_MODEL, MODELS
+from headroles.core.roles import MEASURED_ROLES
+from headroles.errors import ModelLoadError
+from headroles.hub.store import EMBEDDED
+from headroles.models.loading import LoadedModel, load_model
+from headroles.models.probes import ProbeSizes
+from tests.fixtures.architectures import build
+
+SMALL = ProbeSizes(repeated_sequences=3, repeat_length=12, sentences=2)
+SMALL_OPTIONS = ["--repeated-sequences", "3", "--repeat-length", "12", "--sentences", "2"]
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def folder(tiny, tmp_path) -> Path:
+    """A small random GPT-2 on the disk."""
+    return save(tiny, tmp_path / "small-gpt2")
+
+
+def save(tiny: LoadedModel, path: Path, seed: int = 0) -> Path:
+    build("gpt2", seed).save_pretrained(path)
+    tiny.tokenizer.save_pretrained(path)
+    return path
+
+
+def break_weights(path: Path) -> Path:
+    weights = path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    return path
+
+
+def do_when_a_child_runs(action) -> threading.Thread:
+    """Calls `action(child)` with the first process that this one starts."""
+
+    def watch() -> None:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            if children := multiprocessing.active_children():
+                action(children[0])
+                return
+            time.sleep(0.02)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    return thread
+
+
+@pytest.mark.slow
+def test_a_broken_model_is_a_failed_row_and_the_others_are_written(tiny, folder, tmp_path, capfd, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    broken = break_weights(save(tiny, tmp_path / "broken"))
+    out = tmp_path / "out"
+    assert main([EMBEDDED_MODEL, str(broken), str(folder), "--out", str(out), *SMALL_OPTIONS]) == 1
+    printed = capfd.readouterr()
+    assert [line for line in printed.err.splitlines() if line.startswith("error:")] == [
+        "error: broken could not be loaded: its weights file is broken."
+    ]
+    header, *rows = [line.split() for line in printed.out.splitlines()]
+    assert header == ["model", "seconds", "peak", "MB", *(role.name for role in MEASURED_ROLES), "status"]
+    assert [(row[0], row[-1]) for row in rows] == [(EMBEDDED_MODEL, "written"), ("broken", "broken."), ("small-gpt2", "written")]
+    assert " ".join(rows[1][3:]) == "- - - - - failed: broken could not be loaded: its weights file is broken."
+    assert all(50 < int(row[2]) < 10_000 for row in rows)  # megabytes, each process its own
+    assert {file.name for file in out.iterdir()} == {f"{EMBEDDED_MODEL}.json", "small-gpt2.json"}
+    diffuse = torch.tensor(read_record(out / "small-gpt2.json").all_scores["diffuse"])
+    layer, head = divmod(int(diffuse.argmax()), 4)
+    assert rows[2][-3:-1] == [f"L{layer}H{head}", f"{diffuse.max():.3f}"]
+    assert multiprocessing.active_children() == []
+
+
+def test_a_killed_process_is_a_failed_row(folder, tmp_path):
+    killer = do_when_a_child_runs(lambda child: os.kill(child.pid, signal.SIGKILL))
+    outcome = run_apart(str(folder), Plan(tmp_path / "out", SMALL))
+    killer.join()
+    assert (outcome.model, outcome.status, outcome.peak_bytes, outcome.record) == ("small-gpt2", "failed", None, None)
+    assert outcome.reason == "The process of small-gpt2 was killed by SIGKILL; often that means that the memory ran out."
+    assert not (tmp_path / "out").exists()
+
+
+def test_ctrl_c_stops_all(folder, tmp_path, capsys):
+    def press(_: object) -> None:
+        time.sleep(0.5)  # so that main waits for the child
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    stopper = do_when_a_child_runs(press)
+    assert main([EMBEDDED_MODEL, str(folder), "--out", str(tmp_path / "out")]) == 130
+    stopper.join()
+    printed = capsys.readouterr()
+    assert "error: stopped after 0 of 2 models" in printed.err
+    assert printed.out == ""
+    assert multiprocessing.active_children() == []
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_finished_record_is_kept_and_any_other_is_made_again(tiny, folder, tmp_path):
+    plan = Plan(tmp_path / "out", SMALL)
+    path = plan.out / "small-gpt2.json"
+
+    def run(changed: Plan = plan) -> str:
+        """The status; every run finds the file as old as the beginning of time."""
+        if path.exists():
+            os.utime(path, (1, 1))
+        outcome = run_here(str(folder), changed)
+        assert outcome.record == read_record(path)
+        assert (path.stat().st_mtime == 1) == (outcome.status == "skipped")
+        return outcome.status
+
+    assert run() == "written"
+    assert run() == "skipped"
+    assert run(replace(plan, again=True)) == "written"
+    other_seed = replace(plan, sizes=replace(SMALL, seed=7))
+    assert [run(other_seed), run(other_seed), run()] == ["written", "skipped", "written"]
+    half = replace(plan, dtype=torch.bfloat16)
+    assert [run(half), run(half), run()] == ["written", "skipped", "written"]
+    first = read_record(path)
+    save(tiny, folder, seed=1)
+    assert [run(), run()] == ["written", "skipped"]
+    assert read_record(path).revision != first.revision
+    for broken in ("", "{", first.to_json()[:-200]):
+        path.write_text(broken, "utf-8")
+        assert run() == "written"
+    write_record(first.model_copy(update={"model_name": "another"}), path)
+    assert run() == "written"
+    read = read_record(path)
+    older = read.recipe.model_copy(update={"transformer_lens": "3.0"})
+    write_record(read.model_copy(update={"recipe": older}), path)
+    assert run() == "written"
+
+
+def test_bfloat16_weights_are_recorded_and_change_the_scores_a_little(folder, tmp_path):
+    full, half = (run_here(str(folder), Plan(tmp_path, SMALL, dtype=dtype)).record for dtype in (torch.float32, torch.bfloat16))
+    assert (full.recipe.dtype, half.recipe.dtype) == ("float32", "bfloat16")
+    for name in full.all_scores:
+        torch.testing.assert_close(torch.tensor(full.all_scores[name]), torch.tensor(half.all_scores[name]), atol=0.02, rtol=0)
+    assert full.all_scores != half.all_scores
+
+
+def test_a_model_whose_registry_entry_is_wrong_fails_and_the_sentence_names_both(tiny, tmp_path):
+    check_registered(tiny)
+    check_registered(LoadedModel("unregistered", build("gpt2"), tiny.tokenizer, "r"))
+    with pytest.raises(ModelLoadError) as caught:
+        check_registered(LoadedModel("gpt2", build("gpt2"), tiny.tokenizer, "r"))
+    assert str(caught.value) == (
+        "gpt2 has 3 layers of 4 heads and a BOS, but its registry entry says 12 layers of 12 heads and no BOS; "
+        "mend the entry first."
+    )
+
+
+def test_every_registered_fact_is_checked(tiny, monkeypatch):
+    info = MODELS[EMBEDDED_MODEL]
+    for change in ({"num_layers": 5}, {"num_heads": 4}, {"prepend_bos": False}):
+        monkeypatch.setattr(runs, "MODELS", {EMBEDDED_MODEL: replace(info, **change)})
+        with pytest.raises(ModelLoadError, match="registry entry"):
+            check_registered(tiny)
+
+
+def test_a_wrong_registry_entry_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "MODELS", {EMBEDDED_MODEL: replace(MODELS[EMBEDDED_MODEL], num_heads=4)})
+    outcome = run_here(EMBEDDED_MODEL, Plan(tmp_path / "out", SMALL))
+    assert outcome.status == "failed"
+    assert "4 layers of 8 heads and a BOS, but its registry entry says 4 layers of 4 heads and a BOS" in outcome.reason
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_nobody_expected_is_a_failed_row_with_its_traceback(folder, tmp_path, monkeypatch, capsys):
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("by nought\nand more")
+
+    monkeypatch.setattr(runs, "analyze", fail)
+    outcome = run_here(str(folder), Plan(tmp_path / "out", SMALL))
+    assert outcome.reason == "small-gpt2 met an unexpected ZeroDivisionError: by nought"
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory")])
+def test_too_little_memory_is_one_sentence(error, folder, tmp_path, monkeypatch):
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(runs, "analyze", fail)
+    outcome = run_here(str(folder), Plan(tmp_path / "out", SMALL))
+    assert outcome.reason == "small-gpt2 does not fit into the memory of cpu; try --batch 1 or --dtype bfloat16."
+
+
+def test_a_record_that_cannot_be_written_is_a_failed_row(folder, tmp_path, monkeypatch):
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(runs, "write_record", fail)
+    outcome = run_here(str(folder), Plan(tmp_path / "out", SMALL))
+    assert (outcome.status, outcome.record) == ("failed", None)
+    assert "No space left on device" in outcome.reason
+
+
+def test_the_table_is_aligned_and_says_how_each_ended(record):
+    lines = table(
+        [
+            Outcome("short", "written", 1.25, 100 * 1024**2, record),
+            Outcome("a/much-longer-name", "skipped", 1000, 2000 * 1024**2, record),
+            Outcome("gone", "failed", 3, None, None, "It is gone."),
+        ]
+    ).splitlines()
+    starts = {line.index(word) for line, word in zip(lines, ("status", "written", "skipped: up to date", "failed: It is gone."))}
+    assert len(starts) == 1
+    assert lines[1].split()[:5] == ["short", "1.2", "100", "L1H6", "0.999"]
+    assert lines[2].split()[:3] == ["a/much-longer-name", "1000.0", "2000"]
+    assert lines[3].split()[:8] == ["gone", "3.0", "-", "-", "-", "-", "-", "-"]
+
+
+def test_all_is_the_registry(tmp_path):
+    assert parse_analyze(["--all", "--out", str(tmp_path)]).models == list(MODELS)
+
+
+def test_one_model_runs_here_and_several_each_in_a_process_of_their_own(tmp_path, monkeypatch):
+    ran = []
+    monkeypatch.setattr(runs, "run_here", lambda model, plan: ran.append(("here", model)))
+    monkeypatch.setattr(runs, "run_apart", lambda model, plan: ran.append(("apart", model)))
+    for models in (["a"], ["a", "b"]):
+        list(runs.run_each(models, Plan(tmp_path)))
+    assert ran == [("here", "a"), ("apart", "a"), ("apart", "b")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "required: --out"),
+        (["m"], "required: --out"),
+        (["--out", "x"], "name one model or more, or --all instead"),
+        (["m", "--all", "--out", "x"], "name one model or more, or --all instead"),
+        (["m", "--out", "x", "--batch", "0"], "--batch: must be a whole number, 1 or more"),
+        (["m", "--out", "x", "--batch", "a"], "--batch: must be a whole number, 1 or more"),
+        (["m", "--out", "x", "--repeat-length", "1"], "--repeat-length: must be a whole number, 2 or more"),
+        (["m", "--out", "x", "--sentences", "21"], "--sentences: must be a whole number, 1 to 20"),
+        (["m", "--out", "x", "--seed", "-1"], "--seed: must be a whole number, 0 to"),
+        (["m", "--out", "x", "--dtype", "int8"], "--dtype: invalid choice: 'int8'"),
+        (["m", "--out", "x", "--device", "tpu"], "--device: 'tpu' is none of cpu, cuda and cuda:N"),
+        (["m", "--out", "x", "--device", "cuda:99"], "--device: torch sees no device cuda:99 on this machine"),
+        (["m", "--out", __file__], "is a file, not a folder"),
+        (["one/model", "one/model", "--out", "x"], "two of the models would be written to the same one__model.json"),
+        (["m", "--out", "x", "--unknown"], "unrecognized arguments: --unknown"),
+        (["validate"], "required: MODEL"),
+    ],
+)
+def test_a_wrong_command_line_is_exit_code_2_and_says_what_is_wrong(arguments, message, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_without_one_is_a_wrong_command_line(tmp_path, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([EMBEDDED_MODEL, "--out", str(tmp_path), "--device", "cuda"])
+    assert caught.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.endswith("torch sees no device cuda on this machine; leave --device out to use the CPU")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_gives_the_scores_of_the_cpu_and_says_what_memory_it_took_there(tmp_path):
+    cpu, cuda = (run_here(EMBEDDED_MODEL, Plan(tmp_path / kind, SMALL, device=kind)) for kind in ("cpu", "cuda"))
+    assert cpu.record.recipe == cuda.record.recipe
+    for name, table_ in cpu.record.all_scores.items():
+        torch.testing.assert_close(torch.tensor(cuda.record.all_scores[name]), torch.tensor(table_), atol=1e-3, rtol=0)
+    assert load_model(EMBEDDED_MODEL).memory_bytes < cuda.peak_bytes < cpu.peak_bytes
+
+
+def test_a_model_that_is_too_large_for_the_machine_is_a_failed_row_before_its_weights_are_read(
+    folder, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("HEADROLES_MEMORY_GB", "0.0005")
+    monkeypatch.setattr("analysis.runs.load_model", lambda *_: pytest.fail("it was loaded"))
+    assert main([str(folder), "--out", str(tmp_path / "out")]) == 1
+    assert "GB of memory with 4 bytes each; at most 0.0 GB are allowed here" in capsys.readouterr().out
+
+
+def test_help_has_a_line_for_every_option_and_the_exit_codes(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    options = [line.split(maxsplit=1)[0] for line in text.splitlines() if line.startswith("  --")]
+    assert len(options) == 13
+    assert EXIT_CODES in text
+    assert "validate MODEL" in text
+
+
+def validate(*arguments: object) -> int:
+    return main(["validate", *map(str, arguments)])
+
+
+def test_validate_without_a_record_says_how_to_make_one(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("HEADROLES_HOME", str(tmp_path))
+    for where in ([], ["--out", tmp_path]):
+        assert validate("gpt2", *where) == 2
+        assert capsys.readouterr().err.splitlines() == [
+            "error: There is no record of gpt2 yet; make one: python -m analysis gpt2 --out DIR"
+        ]
+
+
+def gpt2_like(record, score: float):
+    """A record of gpt2's shape in which every head has the same score everywhere."""
+    scores = {name: [[score] * 12] * 12 for name in record.all_scores}
+    none = {name: category.model_copy(update={"top_heads": []}) for name, category in record.categories.items()}
+    shape = {"model_name": "gpt2", "num_layers": 12, "num_heads": 12}
+    return record.model_copy(update={**shape, "all_scores": scores, "categories": none})
+
+
+def test_validate_reads_the_record_of_the_folder(record, tmp_path, capsys):
+    write_record(gpt2_like(record, 0.0), tmp_path / "gpt2.json")
+    assert validate("gpt2", "--out", tmp_path) == 1
+    assert "What is published of gpt2" in capsys.readouterr().out
+
+
+def test_validate_reads_the_record_of_a_model_analysed_on_the_page(record, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("HEADROLES_HOME", str(tmp_path))
+    write_record(gpt2_like(record, 0.0), tmp_path / "analysed" / "gpt2@r.json")
+    assert validate("gpt2") == 1
+    assert "What is published of gpt2" in capsys.readouterr().out
+
+
+def test_validate_of_the_embedded_model_has_nothing_to_compare(capsys):
+    assert validate(EMBEDDED_MODEL) == 0
+    assert f"Nothing is published here about {EMBEDDED_MODEL}" in capsys.readouterr().out
+
+
+def test_validate_refuses_a_broken_record_in_one_line(tmp_path, capsys):
+    (tmp_path / "gpt2.json").write_text("{", "utf-8")
+    assert validate("gpt2", "--out", tmp_path) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: The record gpt2.json is no JSON")
+
+
+def test_the_shipped_record_is_the_one_that_is_read_by_default():
+    assert find_record(EMBEDDED_MODEL, None) == read_record(EMBEDDED[EMBEDDED_MODEL])

@@ -1,0 +1,133 @@
+"""PyVene's patterns against transformers' own, in batches, under threads, and what is refused."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from torch import nn
+
+from headroles.errors import UnsupportedModelError
+from headroles.models.capture import PatternReader
+from headroles.models.loading import LoadedModel
+from tests.conftest import PLAIN, REPEATING
+from tests.fixtures.architectures import build
+
+
+def own_attentions(loaded: LoadedModel, ids: torch.Tensor) -> torch.Tensor:
+    """transformers' `output_attentions` [batch, layer, head, query, key]; of an instance that PyVene never saw."""
+    loaded.model.set_attn_implementation("eager")
+    with torch.no_grad():
+        return torch.stack(loaded.model(input_ids=ids, output_attentions=True).attentions, dim=1)
+
+
+@pytest.mark.parametrize("prompt", [REPEATING, PLAIN, "a", "日本 \x00 <|endoftext|>"])
+def test_the_embedded_models_patterns_equal_output_attentions_of_another_instance(tiny, fresh_tiny, prompt):
+    ids = fresh_tiny.encode(prompt)
+    ours = PatternReader(fresh_tiny).read(ids).patterns
+    torch.testing.assert_close(ours, own_attentions(tiny, torch.tensor([ids]))[0], atol=1e-6, rtol=0)
+
+
+def test_right_padding_leaves_real_rows_exactly_as_they_are(fresh_tiny):
+    reader = PatternReader(fresh_tiny)
+    ids = list(fresh_tiny.encode(PLAIN))
+    padded = torch.tensor([ids + [9] * 20, [5] * (len(ids) + 20)])
+    together = reader.read_batch(padded)[0, :, :, : len(ids), : len(ids)]
+    torch.testing.assert_close(together, reader.read(ids).patterns, atol=1e-6, rtol=0)
+
+
+def test_eight_threads_on_one_reader_get_what_one_gets(fresh_tiny):
+    reader = PatternReader(fresh_tiny)
+    rows = [list(torch.randint(1, 3000, (8 + n % 20,), generator=torch.Generator().manual_seed(n)).tolist()) for n in range(64)]
+    alone = [reader.read(row).patterns for row in rows]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda row: reader.read(row).patterns, rows))
+    assert all(torch.equal(one, other) for one, other in zip(alone, together))
+
+
+def test_every_forward_holds_the_models_lock(fresh_tiny, monkeypatch):
+    body = fresh_tiny.model.base_model
+    forward, held = body.forward, []
+    monkeypatch.setattr(body, "forward", lambda **inputs: (held.append(fresh_tiny.lock.locked()), forward(**inputs))[1])
+    PatternReader(fresh_tiny).read((0, 1, 2))
+    assert len(held) == 3  # finding the attention modules, the self-test, the text
+    assert all(held)
+
+
+def test_reading_again_and_again_leaves_no_hook_behind(fresh_tiny):
+    reader = PatternReader(fresh_tiny)
+    reader.read((0, 1, 2, 3))
+    count = sum(len(module._forward_hooks) for module in fresh_tiny.model.modules())
+    for _ in range(20):
+        reader.read((0, 1, 2, 3))
+    assert sum(len(module._forward_hooks) for module in fresh_tiny.model.modules()) == count
+
+
+UNREADABLE = {
+    "falcon": ({"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}, "no module of it puts out"),
+    "mamba": ({"hidden_size": 16, "num_hidden_layers": 2, "state_size": 4}, "no module of it puts out"),
+    "jamba": (
+        {
+            "hidden_size": 48,
+            "intermediate_size": 64,
+            "num_hidden_layers": 8,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "num_experts": 2,
+            "mamba_d_state": 4,
+            "use_mamba_kernels": False,
+        },
+        "it gives 1 attention patterns for 8 layers",
+    ),
+    "recurrent_gemma": (
+        {"num_hidden_layers": 3, "hidden_size": 48, "intermediate_size": 96, "num_attention_heads": 4, "lru_width": 48},
+        "it gives 1 attention patterns for 3 layers",
+    ),
+    "bert": (
+        {"hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4},
+        "its layer 0 looks ahead",
+    ),
+    "xlnet": ({"d_model": 48, "n_layer": 2, "n_head": 4, "d_inner": 32}, "it gives 4 attention patterns for 2 layers"),
+}
+
+
+@pytest.mark.parametrize("architecture", UNREADABLE)
+def test_a_model_without_causal_patterns_in_every_layer_is_refused_by_name(tiny, architecture):
+    shape, reason = UNREADABLE[architecture]
+    loaded = LoadedModel(f"little-{architecture}", build(architecture, **shape), tiny.tokenizer, "r")
+    with pytest.raises(
+        UnsupportedModelError, match=rf"little-{architecture} \({architecture}\) cannot be read by headroles: .*({reason})"
+    ):
+        PatternReader(loaded)
+
+
+def test_an_encoder_decoder_is_refused_by_name(tiny):
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    model = T5ForConditionalGeneration(T5Config(vocab_size=64, d_model=16, d_kv=8, d_ff=16, num_layers=2, num_heads=2)).eval()
+    with pytest.raises(UnsupportedModelError, match=r"little \(t5\) cannot be read by headroles: it is an encoder-decoder"):
+        PatternReader(LoadedModel("little", model, tiny.tokenizer, "r"))
+
+
+def test_a_layer_that_looks_beyond_its_window_is_refused(random_model, monkeypatch):
+    loaded = random_model("llama")
+    monkeypatch.setattr(type(loaded), "windows", (None, 12, None))
+    with pytest.raises(UnsupportedModelError, match="its layer 1 looks beyond its window of 12 tokens"):
+        PatternReader(loaded)
+
+
+def test_a_model_that_looks_ahead_is_refused_by_the_self_test(random_model):
+    loaded = random_model("gpt2")
+    attention = loaded.model.transformer.h[1].attn
+    attention.forward, forward = lambda x, **kw: forward(x, **{**kw, "attention_mask": None}), attention.forward
+    attention.is_causal = False
+    with pytest.raises(UnsupportedModelError, match=r"random-gpt2 \(gpt2\) cannot be read.*looks ahead"):
+        PatternReader(loaded)
+
+
+def test_the_probes_change_nothing_of_what_the_model_computes(tiny, fresh_tiny):
+    ids = torch.tensor([fresh_tiny.encode(REPEATING)])
+    PatternReader(fresh_tiny)
+    assert any(isinstance(module, nn.Identity) for module in fresh_tiny.model.modules())
+    tiny.model.set_attn_implementation("eager")
+    with torch.no_grad():
+        assert torch.equal(fresh_tiny.model(input_ids=ids).logits, tiny.model(input_ids=ids).logits)

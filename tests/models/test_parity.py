@@ -1,0 +1,92 @@
+"""Three readers of the same patterns on every architecture: PyVene, transformers' `output_attentions`, TransformerLens.
+
+The largest differences are printed as a table at the end of the run.
+"""
+
+import pytest
+import torch
+from tokenizers import processors
+from transformers import PreTrainedTokenizerFast
+
+from analysis.lens import open_bridge
+from headroles.core.registry import ARCHITECTURES
+from headroles.models.capture import PatternReader
+from headroles.models.loading import LoadedModel
+from tests.conftest import tables
+from tests.fixtures.architectures import SHAPES, VOCABULARY, build
+
+TABLE = "largest difference of PyVene's patterns to output_attentions and TransformerLens"
+BOUND = 1e-5
+BFLOAT16_BOUND = 0.01  # a bfloat16 number has 8 bits; weights of nearly 1 differ by 0.004 from one to the next
+TEXT = "The king and the queen lived in a castle. The king and the"
+
+
+@pytest.fixture(scope="module")
+def plain_tokenizer(tiny):
+    """The embedded model's tokenizer without its BOS."""
+    backend = type(tiny.tokenizer.backend_tokenizer).from_str(tiny.tokenizer.backend_tokenizer.to_str())
+    backend.post_processor = processors.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<|endoftext|>")
+
+
+def own_attentions(model, ids: torch.Tensor) -> torch.Tensor:
+    """transformers' own patterns [batch, layer, head, query, key]."""
+    model.set_attn_implementation("eager")
+    with torch.no_grad():
+        return torch.stack(model(input_ids=ids, output_attentions=True).attentions, dim=1).float()
+
+
+def lens_attentions(bridge, ids: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        _, cache = bridge.run_with_cache(ids)
+    return torch.stack([cache[f"blocks.{layer}.attn.hook_pattern"] for layer in range(bridge.cfg.n_layers)], dim=1)
+
+
+def difference(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    assert ours.shape == theirs.shape
+    return float((ours - theirs).abs().max())
+
+
+def test_the_tests_have_a_model_of_every_architecture_that_is_said_to_be_read():
+    assert set(SHAPES) == set(ARCHITECTURES)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_all_three_readers_agree(architecture, tiny, plain_tokenizer):
+    loaded = LoadedModel(f"random-{architecture}", build(architecture), tiny.tokenizer, "r")
+    plain = LoadedModel(f"plain-{architecture}", loaded.model, plain_tokenizer, "r")
+    assert (loaded.prepend_bos, plain.prepend_bos) == (True, False)
+    reader, reference = PatternReader(loaded), build(architecture)
+    bridge = open_bridge(LoadedModel(f"lens-{architecture}", build(architecture), tiny.tokenizer, "r"))
+    row = {"BOS": 0.0, "no BOS": 0.0, "padded": 0.0, "TransformerLens": 0.0, "bfloat16": 0.0}
+    for name, ids in {"BOS": loaded.encode(TEXT), "no BOS": plain.encode(TEXT)}.items():
+        alone = reader.read(ids).patterns
+        row[name] = difference(alone, own_attentions(reference, torch.tensor([ids]))[0])
+        # a batch in which the text is the shorter one, padded on the right
+        other = torch.randint(1, VOCABULARY, (40,), generator=torch.Generator().manual_seed(0))
+        texts = torch.nn.utils.rnn.pad_sequence([torch.tensor(ids), other], batch_first=True)
+        batch = reader.read_batch(texts)
+        in_batch = difference(batch[0, :, :, : len(ids), : len(ids)], alone)
+        row["padded"] = max(row["padded"], in_batch, difference(batch, own_attentions(reference, texts)))
+        row["TransformerLens"] = max(row["TransformerLens"], difference(batch, lens_attentions(bridge, texts)))
+    row["bfloat16"] = difference(*bfloat16_patterns(architecture, tiny, texts))
+    tables.setdefault(TABLE, []).append({"architecture": architecture, **row})
+    assert all(value <= (BFLOAT16_BOUND if name == "bfloat16" else BOUND) for name, value in row.items()), row
+
+
+def bfloat16_patterns(architecture: str, tiny: LoadedModel, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    ours = PatternReader(LoadedModel("bf16", build(architecture).to(torch.bfloat16), tiny.tokenizer, "r"))
+    return ours.read_batch(ids), own_attentions(build(architecture).to(torch.bfloat16), ids)
+
+
+@pytest.mark.parametrize("architecture", ["gemma2", "gemma3_text", "mistral", "phi3", "gpt_neo"])
+def test_the_windows_in_the_config_are_those_of_the_patterns(architecture):
+    model = build(architecture)
+    windows = LoadedModel("m", model, None, "r").windows
+    ids = torch.randint(1, VOCABULARY, (1, 40), generator=torch.Generator().manual_seed(0))
+    seen = [(pattern[0].sum(0) > 0).long() for pattern in own_attentions(model, ids)[0:1].unbind(1)]
+    q, k = torch.arange(40)[:, None], torch.arange(40)[None, :]
+    assert 12 in windows
+    for pattern, window in zip(seen, windows):
+        expected = (k <= q) & (k > q - (window or 40))
+        assert torch.equal(pattern.bool(), expected)

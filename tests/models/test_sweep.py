@@ -1,0 +1,229 @@
+"""The analysis here and now: its record is the offline one, its progress, its limits."""
+
+from importlib.metadata import version
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from analysis.lens import open_bridge, score_model
+from headroles.core.records import HeadCategories
+from headroles.core.registry import EMBEDDED_MODEL
+from headroles.core.roles import MEASURED_ROLES
+from headroles.core.scoring import measure_heads
+from headroles.errors import InvalidInputError, JobCancelledError
+from headroles.models import sweep
+from headroles.models.capture import PatternReader
+from headroles.models.loading import LoadedModel, load_model
+from headroles.models.probes import Probe, ProbeSizes, make_probes
+from headroles.models.sweep import Sweep, analyze_here, make_recipe, make_record
+from tests.conftest import random_attention, uniform_attention
+from tests.fixtures.architectures import SHAPES, build
+
+# the repeat distance of 20 and all sentences exceed the windows of 12 that some of the architectures have
+SMALL = ProbeSizes(repeated_sequences=5, repeat_length=20, sentences=4)
+WINDOWED = ("gemma2", "gemma3_text", "mistral", "phi3", "gpt_neo")
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def here(loaded: LoadedModel, **options) -> HeadCategories:
+    return analyze_here(PatternReader(loaded), SMALL, **options)
+
+
+def through_transformer_lens(loaded: LoadedModel) -> HeadCategories:
+    scores = score_model(open_bridge(loaded), loaded, make_probes(loaded, SMALL, batch=3))
+    return make_record(loaded, scores, SMALL, version("transformer-lens"))
+
+
+def assert_same_scores(ours: HeadCategories, theirs: HeadCategories, tolerance: float = 1e-4) -> None:
+    assert set(ours.all_scores) == {role.name for role in MEASURED_ROLES}
+    for name, table in ours.all_scores.items():
+        torch.testing.assert_close(torch.tensor(table), torch.tensor(theirs.all_scores[name]), atol=tolerance, rtol=0, msg=name)
+
+
+@pytest.mark.parametrize("architecture", SHAPES)
+def test_the_record_made_here_is_that_of_transformer_lens(architecture, random_model):
+    ours, theirs = here(random_model(architecture)), through_transformer_lens(random_model(architecture))
+    assert_same_scores(ours, theirs)
+    assert ours.recipe == theirs.recipe.model_copy(update={"transformer_lens": None})
+    assert (ours.model_name, ours.revision) == (theirs.model_name, theirs.revision)
+
+
+def test_the_record_of_the_embedded_model_made_here_is_that_of_transformer_lens(fresh_tiny):
+    ours, theirs = here(fresh_tiny), through_transformer_lens(load_model(EMBEDDED_MODEL))
+    assert_same_scores(ours, theirs)
+    assert max(max(row) for row in ours.all_scores["induction"]) > 0.5  # and not two ways to nothing
+
+
+@pytest.mark.parametrize("architecture", WINDOWED)
+def test_what_lies_outside_a_window_scores_nothing_and_is_never_expected(architecture, random_model):
+    loaded = random_model(architecture)
+    record = here(loaded)
+    assert 12 in loaded.windows
+    for layer, window in enumerate(loaded.windows):
+        for name in ("induction", "duplicate_token"):
+            assert (max(record.all_scores[name][layer]) == 0) == (window == 12), (layer, name)
+        for name in ("previous_token", "positional", "diffuse"):
+            assert min(record.all_scores[name][layer]) > 0, (layer, name)
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "gemma3_text"])
+def test_a_record_is_the_mean_over_texts_read_one_at_a_time_without_padding(architecture, random_model):
+    """An independent way to the same numbers."""
+    loaded = random_model(architecture)
+    reader = PatternReader(loaded)
+    values = {role.name: [] for role in MEASURED_ROLES}
+    for probe in make_probes(loaded, SMALL):
+        for ids, length in zip(probe.token_ids, probe.lengths):
+            text = ids[None, :length]
+            layers = [
+                measure_heads(patterns, text, window=window) for patterns, window in zip(reader.read_layers(text), loaded.windows)
+            ]
+            for role in probe.roles:
+                values[role.name].append(torch.stack([layer[role.name].values[0] for layer in layers]))
+    record = analyze_here(reader, SMALL)
+    for name, each in values.items():
+        torch.testing.assert_close(torch.tensor(record.all_scores[name]), torch.stack(each).mean(0), atol=1e-5, rtol=0)
+
+
+def test_progress_goes_from_nought_to_one_and_never_back(random_model):
+    shares = []
+    here(random_model("gpt2"), on_progress=shares.append)
+    assert shares == sorted(set(shares))
+    assert (shares[0], shares[-1]) == (0.0, 1.0)
+    assert len(shares) == 3  # before the repeated sequences, before the sentences, at the end
+
+
+def test_what_on_progress_raises_ends_the_analysis(random_model):
+    loaded = random_model("gpt2")
+    reader = PatternReader(loaded)
+    read = []
+
+    def cancel(share: float) -> None:
+        if share > 0:
+            raise JobCancelledError("stop")
+
+    counting = SimpleNamespace(loaded=loaded, read_layers=lambda ids: read.append(ids) or reader.read_layers(ids))
+    with pytest.raises(JobCancelledError):
+        analyze_here(counting, SMALL, cancel)
+    assert len(read) == 1
+    assert not loaded.lock.locked()
+
+
+def batches(loaded: LoadedModel, recipe: ProbeSizes = SMALL) -> list[tuple[int, ...]]:
+    """The shapes of the token ids of each forward."""
+    reader = PatternReader(loaded)
+    shapes = []
+    spying = SimpleNamespace(loaded=loaded, read_layers=lambda ids: shapes.append(tuple(ids.shape)) or reader.read_layers(ids))
+    analyze_here(spying, recipe)
+    return shapes
+
+
+def test_patterns_of_one_forward_stay_below_the_bound_and_scores_stay_the_same(random_model, monkeypatch):
+    heads, whole = 3 * 4, here(random_model("gpt2"))
+    for bound in (heads * 41 * 41 * 4 * 2, heads * 41 * 41 * 4 * 3 - 1, 1):
+        monkeypatch.setattr(sweep, "PATTERN_BYTES", bound)
+        shapes = batches(random_model("gpt2"))
+        assert sum(texts for texts, _ in shapes) == 9
+        assert max(texts for texts, _ in shapes) == (2 if bound > 1 else 1)
+        assert all(texts * heads * length**2 * 4 <= bound for texts, length in shapes) == (bound > 1)
+        assert_same_scores(here(random_model("gpt2")), whole, 2e-6)
+
+
+def test_long_sentences_count_for_the_bound_too(random_model, monkeypatch):
+    """With short repeats, the sentences are the longest texts."""
+    heads, recipe = 3 * 4, ProbeSizes(repeated_sequences=2, repeat_length=8, sentences=20)
+    longest = max(length for _, length in batches(random_model("gpt2"), recipe))
+    assert longest > 17
+    bound = heads * longest**2 * 4 * 2
+    monkeypatch.setattr(sweep, "PATTERN_BYTES", bound)
+    assert all(texts * heads * length**2 * 4 <= bound for texts, length in batches(random_model("gpt2"), recipe))
+
+
+def test_a_longer_repeat_than_the_context_takes_does_not_make_batches_smaller(random_model):
+    assert batches(random_model("gpt2"), ProbeSizes(6, 10_000, 2))[0] == (6, 127)
+
+
+def test_never_more_than_ten_texts_in_a_forward(random_model):
+    assert [texts for texts, _ in batches(random_model("gpt2"), ProbeSizes(23, 10, 2))] == [10, 10, 3, 2]
+
+
+def test_bfloat16_patterns_are_summed_in_float32(random_model):
+    loaded = random_model("gpt2")
+    loaded.model.to(torch.bfloat16)
+    reader = PatternReader(loaded)
+    exact = {role.name: [] for role in MEASURED_ROLES}
+    for probe in make_probes(loaded, SMALL):
+        layers = torch.stack(reader.read_layers(probe.token_ids), dim=1).double()
+        for name, measured in measure_heads(layers, probe.token_ids, probe.lengths, probe.roles).items():
+            exact[name] += measured.values.unbind(0)
+    record = analyze_here(reader, SMALL)
+    assert record.recipe.dtype == "bfloat16"
+    for name, values in exact.items():
+        mean = torch.stack(values).mean(0)
+        torch.testing.assert_close(torch.tensor(record.all_scores[name]).double(), mean, atol=2e-6, rtol=0)
+
+
+def add_all_layers(summed: Sweep, probe: Probe, patterns: torch.Tensor) -> None:
+    for layer in range(patterns.shape[1]):
+        summed.add(probe, layer, patterns[:, layer])
+
+
+def fake_model(*windows: int | None):
+    return SimpleNamespace(windows=windows)
+
+
+def test_every_text_weighs_the_same_whatever_the_batches():
+    patterns, ids = random_attention(5, 2, 3, length=9), torch.arange(5).repeat(9).view(5, 9)
+    scores = []
+    for sizes in ([5], [1, 4], [2, 2, 1]):
+        summed = Sweep(fake_model(None, 4))
+        for part, tokens in zip(patterns.split(sizes), ids.split(sizes)):
+            add_all_layers(summed, Probe(tokens, torch.full((len(tokens),), 9), MEASURED_ROLES), part)
+        scores.append(summed.scores())
+    for name, table in scores[0].items():
+        assert table.shape == (2, 3)
+        torch.testing.assert_close(scores[1][name], table, atol=1e-6, rtol=0)
+        torch.testing.assert_close(scores[2][name], table, atol=1e-6, rtol=0)
+
+
+def test_uniform_bfloat16_heads_stay_within_0_to_1():
+    """Their rows sum to a little more than 1, and a record takes no score above 1."""
+    length = 37
+    patterns = uniform_attention(length).to(torch.bfloat16).expand(2, 1, 4, length, length)
+    summed = Sweep(fake_model(None))
+    ids = torch.cat([torch.arange(18), torch.arange(19)]).expand(2, length)
+    add_all_layers(summed, Probe(ids, torch.tensor([length, length]), MEASURED_ROLES), patterns)
+    scores = summed.scores()
+    assert all(table.dtype == torch.float32 for table in scores.values())
+    assert all(float(table.min()) >= 0 and float(table.max()) <= 1 for table in scores.values())
+    assert float(scores["diffuse"].min()) > 0.99
+
+
+def test_the_recipe_says_what_was_done(tiny):
+    recipe = make_recipe(tiny, ProbeSizes(3, 10_000, 2, seed=4))
+    assert (recipe.transformer_lens, recipe.transformers) == (None, version("transformers"))
+    assert (recipe.repeated_sequences, recipe.sentences, recipe.seed) == (3, 2, 4)
+    assert recipe.repeat_length == (tiny.context - 2) // 2  # what fitted
+    assert recipe.dtype == "float32"
+    assert "+" not in recipe.torch  # a build for CUDA makes no other record
+
+
+def test_a_model_that_reads_too_little_is_refused(random_model):
+    loaded = random_model("gpt2")
+    reader = PatternReader(loaded)
+    loaded.model.config.n_positions = 12
+    with pytest.raises(InvalidInputError, match="random-gpt2 reads 12 tokens"):
+        analyze_here(reader, SMALL)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_model_on_cuda_is_scored_as_on_the_cpu(fresh_tiny):
+    cpu = here(fresh_tiny)
+    on_cuda = load_model(EMBEDDED_MODEL)
+    on_cuda.model.to("cuda")
+    assert_same_scores(here(on_cuda), cpu, 1e-3)
+
+
+def test_the_architectures_with_windows_are_those_tested_for_them():
+    assert {name for name in SHAPES if any(LoadedModel(name, build(name), None, "r").windows)} == set(WINDOWED)
