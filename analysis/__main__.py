@@ -12,7 +12,8 @@ import torch
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 from analysis import runs, validate
-from headroles.core.records import HeadCategories, read_record, record_file_name
+from headroles.core.record_files import read_record, record_file_name
+from headroles.core.records import HeadCategories
 from headroles.core.registry import MODELS
 from headroles.errors import HeadRolesError, NoHeadCategoriesError
 from headroles.hub.store import load_head_categories

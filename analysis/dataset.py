@@ -3,40 +3,52 @@
 import io
 import re
 from collections.abc import Mapping, Sequence
-from statistics import fmean
-from types import MappingProxyType
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 
-from headroles.core.heads import Head
-from headroles.core.records import HeadCategories, Recipe, record_file_name
-from headroles.core.roles import MEASURED_ROLES, EntropyOfRows, Role
+from headroles.core.record_files import record_file_name
+from headroles.core.records import HeadCategories, Recipe
+from headroles.core.roles import MeasuredRole, measured_roles
+from headroles.core.words import listed
 from headroles.hub.dataset import RECORDS
 from headroles.render.heatmaps import map_figure, to_png
 
 CARD = "README.md"
 LICENSE = "apache-2.0"
 BEST_HEADS = 3  # a role, in the card
-COLUMNS: Mapping[str, tuple[pa.DataType, str]] = MappingProxyType(
-    {
-        "model": (pa.string(), "the Hub id, as in the JSON"),
-        "layer": (pa.int32(), "from 0"),
-        "head": (pa.int32(), "from 0; a query head where several share a key and a value"),
-        "role": (pa.string(), f"{', '.join(role.name for role in MEASURED_ROLES)}"),
-        "score": (pa.float64(), "0 to 1, how strongly the head plays the role on the recipe's texts"),
-        "is_top_head": (pa.bool_(), "whether the head stands for the role: it is one of `top_heads` in the JSON"),
-        "chance": (
-            pa.float64(),
-            "the score of a head that looks at all tokens so far alike. For induction and duplicate_token it follows exactly "
-            "from the recipe; for diffuse it is 1 by definition; for previous_token and positional it depends on how many "
-            "tokens each sentence has, which the record does not say, so it is null",
-        ),
-        "revision": (pa.string(), "the commit of the model that was scored"),
-    }
+SCHEMA = pa.schema(
+    [
+        ("model", pa.string()),
+        ("layer", pa.int32()),
+        ("head", pa.int32()),
+        ("role", pa.string()),
+        ("score", pa.float64()),
+        ("is_top_head", pa.bool_()),
+        ("chance", pa.float64()),
+        ("revision", pa.string()),
+    ]
 )
-SCHEMA = pa.schema([(name, kind) for name, (kind, _) in COLUMNS.items()])
+A_RECIPE = (True, 50)  # prepend_bos and repeat_length of any recipe, to see for which roles one tells the chance
+
+
+def columns() -> Mapping[str, str]:
+    """What each column of SCHEMA holds."""
+    told = [role.name for role in measured_roles() if role.measure.chance_on_probes(*A_RECIPE) is not None]
+    rest = [role.name for role in measured_roles() if role.name not in told]
+    return {
+        "model": "the Hub id, as in the JSON",
+        "layer": "from 0",
+        "head": "from 0; a query head where several share a key and a value",
+        "role": ", ".join(role.name for role in measured_roles()),
+        "score": "how strongly the head plays the role on the recipe's texts; 0 to 1 unless the role's measure says otherwise",
+        "is_top_head": "whether the head stands for the role: it is one of `top_heads` in the JSON",
+        "chance": "the score of a head that looks at all tokens so far alike. It follows exactly from the recipe for "
+        f"{listed(told)}; for {listed(rest)} it depends on what the record does not say, such as how many tokens each sentence "
+        "has, so it is null",
+        "revision": "the commit of the model that was scored",
+    }
 
 
 def table_path(model_name: str) -> str:
@@ -50,21 +62,9 @@ def picture_path(model_name: str) -> str:
 
 
 def rows(record: HeadCategories) -> pa.Table:
-    """One row for each head and measured role, by layer, head and role; see COLUMNS."""
-    top_heads = {role.name: set(record.top_heads(role)) for role in MEASURED_ROLES}
-    chances = {role.name: chance(role, record.recipe) for role in MEASURED_ROLES}
-    cells = [(head, role) for head in record.heads() for role in MEASURED_ROLES]
-    columns = {
-        "model": [record.model_name] * len(cells),
-        "layer": [head.layer for head, _ in cells],
-        "head": [head.index for head, _ in cells],
-        "role": [role.name for _, role in cells],
-        "score": [record.score(role, head) for head, role in cells],
-        "is_top_head": [head in top_heads[role.name] for head, role in cells],
-        "chance": [chances[role.name] for _, role in cells],
-        "revision": [record.revision] * len(cells),
-    }
-    return pa.table(columns, SCHEMA)
+    """One row for each head and scored role, by layer, head and role; see `columns`."""
+    chances = {role.name: chance(role, record.recipe) for role in record.scored_roles}
+    return pa.Table.from_pylist([{**row, "chance": chances[str(row["role"])]} for row in record.rows()], SCHEMA)
 
 
 def to_parquet(record: HeadCategories) -> bytes:
@@ -74,25 +74,14 @@ def to_parquet(record: HeadCategories) -> bytes:
     return buffer.getvalue()
 
 
-def chance(role: Role, recipe: Recipe) -> float | None:
-    """What a head with uniform attention over all tokens so far scores in a role; None where the recipe alone does not tell.
-
-    A repeated text is [BOS] + r + r, and no token comes twice in r: each query of the second r expects one key of those it sees.
-    """
-    if isinstance(role.measure, EntropyOfRows):
-        return 1.0
-    if not role.requires_repetition:
-        return None
-    second_copy = recipe.prepend_bos + recipe.repeat_length
-    return fmean(1 / (query + 1) for query in range(second_copy, second_copy + recipe.repeat_length))
+def chance(role: MeasuredRole, recipe: Recipe) -> float | None:
+    """What a head with uniform attention over all tokens so far scores in a role; None where the recipe alone does not tell."""
+    return role.measure.chance_on_probes(recipe.prepend_bos, recipe.repeat_length)
 
 
 def role_map(record: HeadCategories) -> Figure:
     """Layers down, heads across: each cell has the colour and the shape of what the head mainly does."""
-    primary = [
-        [record.primary_role(Head(layer, index)) for index in range(record.num_heads)] for layer in range(record.num_layers)
-    ]
-    return map_figure(_plain(record.model_name), primary)
+    return map_figure(_plain(record.model_name), record.primary_roles)
 
 
 def to_picture(record: HeadCategories) -> bytes:
@@ -134,7 +123,7 @@ configs:
 def _introduction(dataset: str) -> str:
     return f"""# Roles of attention heads
 
-How strongly every attention head of a language model plays each of {len(MEASURED_ROLES)} roles. One JSON file a model in
+How strongly every attention head of a language model plays each of {len(measured_roles())} roles. One JSON file a model in
 `{RECORDS}/` is the source; the table in `data/`, the pictures and this card are derived from it, and every push writes them
 again: edit none of them by hand.
 
@@ -147,12 +136,14 @@ best = rows.filter(lambda row: row["role"] == "induction" and row["is_top_head"]
 
 
 def _schema() -> str:
-    columns = "\n".join(f"| `{name}` | {kind} | {text} |" for name, (kind, text) in COLUMNS.items())
-    return f"## Columns\n\nOne row for each head and role.\n\n| column | type | what it is |\n|---|---|---|\n{columns}"
+    table = "\n".join(f"| `{name}` | {SCHEMA.field(name).type} | {text} |" for name, text in columns().items())
+    return f"## Columns\n\nOne row for each head and role.\n\n| column | type | what it is |\n|---|---|---|\n{table}"
 
 
 def _recipe(records: Sequence[HeadCategories]) -> str:
-    roles = "\n".join(f"| `{role.name}` | {_measure(role)} | {role.threshold} | {role.source} |" for role in MEASURED_ROLES)
+    roles = "\n".join(
+        f"| `{role.name}` | {role.measure.definition} | {role.threshold} | {role.source} |" for role in measured_roles()
+    )
     made = "\n".join(_how_made(record) for record in records)
     return f"""## Recipe
 
@@ -167,12 +158,6 @@ above the threshold stand for a role: at most 8, and if most of them come from o
 | model | revision | date | BOS | repeats x tokens | sentences | seed | dtype | torch | transformers | TransformerLens |
 |---|---|---|---|---|---|---|---|---|---|---|
 {made}"""
-
-
-def _measure(role: Role) -> str:
-    if isinstance(role.measure, EntropyOfRows):
-        return "entropy of the attention over the tokens so far, as a share of the largest one possible"
-    return f"share of attention on {role.looks_at}"
 
 
 def _how_made(record: HeadCategories) -> str:
@@ -194,7 +179,7 @@ def _how_made(record: HeadCategories) -> str:
 
 
 def _model(record: HeadCategories) -> str:
-    best = "\n".join(f"| {role.display_name} | {_best_heads(record, role)} |" for role in MEASURED_ROLES)
+    best = "\n".join(f"| {role.display_name} | {_best_heads(record, role)} |" for role in measured_roles())
     name = _plain(record.model_name)
     return f"""### {name}
 
@@ -207,7 +192,7 @@ def _model(record: HeadCategories) -> str:
 {best}"""
 
 
-def _best_heads(record: HeadCategories, role: Role) -> str:
+def _best_heads(record: HeadCategories, role: MeasuredRole) -> str:
     best = record.top_heads(role)[:BEST_HEADS]
     return ", ".join(f"{head.label} {record.score(role, head):.2f}" for head in best) or "none reaches the threshold"
 

@@ -26,8 +26,9 @@ from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff
 
 from analysis import dataset
-from headroles.core.records import MAX_RECORD_BYTES, HeadCategories, parse_record, record_file_name
-from headroles.core.roles import MEASURED_ROLES
+from headroles.core.record_files import MAX_RECORD_BYTES, parse_record, record_file_name
+from headroles.core.records import HeadCategories
+from headroles.core.roles import measured_roles
 from headroles.errors import HubError, InvalidInputError, InvalidRecordError
 from headroles.hub.dataset import RECORDS
 from headroles.hub.talk import ANSWER_SECONDS, STALL_SECONDS, HTTPError, no_dataset, trouble
@@ -261,12 +262,12 @@ def difference(old: HeadCategories | None, new: HeadCategories) -> list[str]:
         told = {"revision": (old.revision, new.revision)}
         told |= {name: (getattr(old.recipe, name), value) for name, value in new.recipe}
         lines += [f"  {name}: {before} -> {after}" for name, (before, after) in told.items() if before != after]
-    for role in MEASURED_ROLES:
+    for role in measured_roles():
         before, after = _heads(old, role.name), _heads(new, role.name)
         if before != after:
             lines.append(f"  {role.name}: {f'{before} -> ' if old else ''}{after}")
     if old is not None and _shape(old) == _shape(new):
-        changes = [abs(new.score(role, head) - old.score(role, head)) for role in MEASURED_ROLES for head in new.heads()]
+        changes = [abs(new.score(role, head) - old.score(role, head)) for role in measured_roles() for head in new.heads()]
         if changed := sum(change > 0 for change in changes):
             lines.append(f"  {changed} of {len(changes)} scores change, by {max(changes):.4f} at most")
     return lines

@@ -16,9 +16,10 @@ from typing import Literal
 import torch
 from tqdm import tqdm
 
-from headroles.core.records import HeadCategories, read_record, record_file_name, write_record
+from headroles.core.record_files import read_record, record_file_name, write_record
+from headroles.core.records import HeadCategories
 from headroles.core.registry import MODELS
-from headroles.core.roles import MEASURED_ROLES, Role
+from headroles.core.roles import Role, measured_roles
 from headroles.errors import HeadRolesError, InvalidRecordError, ModelLoadError
 from headroles.hub.repository import check_size, inspect
 from headroles.models.loading import LoadedModel, load_model
@@ -148,7 +149,7 @@ def check_registered(loaded: LoadedModel) -> None:
 
 def table(outcomes: Sequence[Outcome]) -> str:
     """One aligned line a model: what it took, the best head of every measured role, and how it ended."""
-    header = ("model", "seconds", "peak MB", *(role.name for role in MEASURED_ROLES), "status")
+    header = ("model", "seconds", "peak MB", *(role.name for role in measured_roles()), "status")
     rows = [header, *map(_row, outcomes)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
     numbers = {1, 2}
@@ -208,7 +209,7 @@ def _shape(num_layers: int, num_heads: int, prepend_bos: bool) -> str:
 
 def _row(outcome: Outcome) -> tuple[str, ...]:
     peak = "-" if outcome.peak_bytes is None else f"{outcome.peak_bytes / MEGABYTE:.0f}"
-    best = (_best_head(outcome.record, role) for role in MEASURED_ROLES)
+    best = (_best_head(outcome.record, role) for role in measured_roles())
     status = {"written": "written", "skipped": "skipped: up to date", "failed": f"failed: {outcome.reason}"}[outcome.status]
     return (outcome.model, f"{outcome.seconds:.1f}", peak, *best, status)
 

@@ -10,7 +10,7 @@ from analysis.runs import analyze
 from analysis.tiny_text import Prose
 from headroles.core.records import HeadCategories
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.roles import MEASURED_ROLES
+from headroles.core.roles import measured_roles
 from headroles.models.loading import LoadedModel, load_model
 from headroles.models.probes import ProbeSizes, repeated_sequences
 
@@ -81,7 +81,7 @@ def baselines(train: Prose, windows: np.ndarray, vocab_size: int) -> tuple[float
 def write_card(folder: Path, record: HeadCategories, losses: Losses, titles: list[str], steps: int, seconds: float) -> None:
     """Writes the folder's README.md."""
     rows = []
-    for role in MEASURED_ROLES:
+    for role in measured_roles():
         scores = np.array(record.all_scores[role.name])
         layer, head = np.unravel_index(scores.argmax(), scores.shape)
         count = len(record.top_heads(role))

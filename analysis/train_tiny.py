@@ -19,7 +19,7 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerF
 
 from analysis.tiny_card import measure_tiny, write_card
 from analysis.tiny_text import BOS, Batches, Phase, Prose, read_books, split_books, train_tokenizer
-from headroles.core.records import record_file_name, write_record
+from headroles.core.record_files import record_file_name, write_record
 
 VOCAB_SIZE, CONTEXT = 3072, 256
 FEW, ALL = 64, VOCAB_SIZE - 1  # the vocabulary but <|endoftext|>

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, PreTrainedConfig
 from analysis.lens import open_bridge, score_model
 from bench.measuring import compare, peak_memory
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
-from headroles.core.roles import MEASURED_ROLES
+from headroles.core.roles import measured_roles
 from headroles.core.scoring import measure_heads
 from headroles.models.capture import PatternReader
 from headroles.models.loading import LoadedModel, load_model, registered_config
@@ -37,7 +37,7 @@ def random_model(name: str, config: PreTrainedConfig) -> LoadedModel:
 def all_role_probes(loaded: LoadedModel, recipe: ProbeSizes) -> list[Probe]:
     """The repeated sequences of the recipe, each scored on all roles."""
     probes = [probe for probe in make_probes(loaded, recipe) if probe.roles[0].requires_repetition]
-    return [Probe(probe.token_ids, probe.lengths, MEASURED_ROLES) for probe in probes]
+    return [Probe(probe.token_ids, probe.lengths, measured_roles()) for probe in probes]
 
 
 def bare_forward(config: PreTrainedConfig, probes: list[Probe]) -> Callable[[], None]:

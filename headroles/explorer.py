@@ -10,12 +10,13 @@ import torch
 from cachetools import LRUCache
 
 from headroles.core.bounds import MAX_BATCH_PROMPTS
-from headroles.core.heads import Attention, Head
+from headroles.core.heads import Attention, Head, as_head
 from headroles.core.readings import Analysis, HeadView, Source
 from headroles.core.records import HeadCategories
 from headroles.core.registry import EMBEDDED_MODEL, MODELS, ModelInfo, get_model_info
-from headroles.core.roles import Role
-from headroles.core.scoring import read_head, read_heads, read_roles
+from headroles.core.roles import Role, get_role
+from headroles.core.tokens import clean
+from headroles.core.verdicts import read_head, read_heads, read_roles
 from headroles.errors import InvalidInputError, ModelLoadError, NoHeadCategoriesError, PromptError, UnknownModelError
 from headroles.hub.store import RecordStore
 from headroles.jobs import Job, Jobs
@@ -81,7 +82,7 @@ class Explorer:
 
         def work(reader: PatternReader) -> Analysis:
             categories, source = self._store.find(reader.loaded.identity)
-            return _analysis(prompt, self._attention(reader, prompt), categories, source)
+            return analysis_of(prompt, self._attention(reader, prompt), categories, source)
 
         return self._use(model, work)
 
@@ -104,37 +105,42 @@ class Explorer:
                 for texts in _forwards(set(encoded), 4 * categories.num_layers * categories.num_heads):
                     for attention in reader.read_texts(texts):
                         self._keep(reader, attention)
-                        found[attention.token_ids] = _analysis("", attention, categories, source)
-            return [replace(found[token_ids], prompt=_clean(prompt)) for token_ids, prompt in zip(encoded, prompts)]
+                        found[attention.token_ids] = analysis_of("", attention, categories, source)
+            return [replace(found[token_ids], prompt=clean(prompt)) for token_ids, prompt in zip(encoded, prompts)]
 
         return self._use(model, work)
 
-    def view_head(self, model: str, prompt: str, head: Head, role: Role | None = None) -> HeadView:
+    def view_head(self, model: str, prompt: str, head: Head | str | tuple[int, int], role: Role | str | None = None) -> HeadView:
         """One head on a prompt, looked at for `role`, by default its primary one.
 
+        Args:
+            head: a Head, `"L2H3"` or `(2, 3)`.
+            role: a role, or its name or display name.
+
         Raises:
-            InvalidInputError: for a head outside the model.
+            InvalidInputError: for a head outside the model, or what is no head or role.
             And all that `analyze` raises.
         """
+        which, asked = as_head(head), None if role is None else get_role(role)
 
         def work(reader: PatternReader) -> HeadView:
             categories, _ = self._store.find(reader.loaded.identity)
-            head.check_inside(categories.num_layers, categories.num_heads)
+            which.check_inside(categories.num_layers, categories.num_heads)
             attention = self._attention(reader, prompt)
-            primary = categories.primary_role(head)
-            looked_for = role or primary
+            primary = categories.primary_role(which)
+            looked_for = asked or primary
             return HeadView(
                 model=model,
-                prompt=_clean(prompt),
+                prompt=clean(prompt),
                 tokens=attention.tokens,
                 num_layers=attention.num_layers,
                 num_heads=attention.num_heads,
-                head=head,
+                head=which,
                 role=looked_for,
                 primary=primary,
-                pattern=attention.pattern(head),
-                expected=looked_for.expected_keys(torch.tensor(attention.token_ids), attention.window(head.layer)),
-                readings=read_head(attention, categories, head),
+                pattern=attention.pattern(which),
+                expected=looked_for.expected_keys(torch.tensor(attention.token_ids), attention.window(which.layer)),
+                readings=read_head(read_heads(attention, categories), which),
             )
 
         return self._use(model, work)
@@ -223,16 +229,11 @@ def _forwards(texts: set[TokenIds], bytes_a_cell: int) -> list[list[TokenIds]]:
     return groups
 
 
-def _clean(prompt: str) -> str:
-    """The prompt as the tokenizer got it: a lone surrogate has no UTF-8 form, and no answer could hold it."""
-    return prompt.encode("utf-8", "replace").decode()
-
-
-def _analysis(prompt: str, attention: Attention, categories: HeadCategories, source: Source) -> Analysis:
+def analysis_of(prompt: str, attention: Attention, categories: HeadCategories, source: Source) -> Analysis:
     heads = read_heads(attention, categories)
     return Analysis(
         model=attention.model,
-        prompt=_clean(prompt),
+        prompt=clean(prompt),
         tokens=attention.tokens,
         source=source,
         num_layers=attention.num_layers,

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 
 from headroles.core.heads import Attention
-from headroles.core.scoring import as_float_tensor, as_token_ids, read_heads, read_roles
+from headroles.core.scoring import as_float_tensor, as_token_ids
+from headroles.core.verdicts import read_heads, read_roles
 from headroles.errors import InvalidInputError
 from headroles.hub.store import load_head_categories
 
-Summary = dict[str, list[dict[str, int | float | bool]]]
+Summary = dict[str, list[dict[str, int | float | bool | None]]]
 
 
 def get_active_head_summary(activation_data: Attention | Mapping, model_name: str) -> Summary:

@@ -168,7 +168,7 @@ def test_a_head_of_a_prompt_of_a_batch_takes_no_second_forward(forwards):
         ("text", InvalidInputError, "prompts must be a list of 1 to 64 texts."),
         (None, InvalidInputError, "prompts must be a list of 1 to 64 texts."),
         (["a", "b", " ", "c", ""], PromptError, "Prompt 3 of 5: there is no text to look at; type a sentence first."),
-        (["a", 7], PromptError, "Prompt 2 of 2: there is no text to look at; type a sentence first."),
+        (["a", 7], PromptError, "Prompt 2 of 2: a text was expected, but int came"),
         (["a " * 300], PromptError, "Prompt 1 of 1: your text has"),
     ],
 )

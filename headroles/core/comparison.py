@@ -5,7 +5,7 @@ from typing import Literal
 
 from headroles.core.heads import Head
 from headroles.core.readings import Analysis, HeadReading, RoleReading
-from headroles.core.roles import MEASURED_ROLES, ROLES, Role
+from headroles.core.roles import ROLES, Role, measured_roles
 from headroles.errors import InvalidInputError
 
 DEPTH_BINS = 8  # slices of relative depth, first layers to last
@@ -42,7 +42,7 @@ class HeadChange:
     @property
     def difference(self) -> float:
         """Activation on B minus that on A, -1 to 1."""
-        return self.b.activation - self.a.activation
+        return self.b.shown - self.a.shown
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def compare_prompts(a: Analysis, b: Analysis) -> PromptComparison:
             f"Two texts are compared on one model, but A was read by {_model_words(a)} and B by {_model_words(b)}; "
             "run both texts on the same model."
         )
-    roles = tuple(RoleChange(role, a.role(role.name), b.role(role.name)) for role in MEASURED_ROLES)
+    roles = tuple(RoleChange(role, a.role(role.name), b.role(role.name)) for role in measured_roles())
     largest = [change for head in a.heads.heads() if (change := _largest_change(a, b, head)) is not None]
     largest.sort(key=lambda change: -abs(change.difference))
     return PromptComparison(a, b, roles, tuple(largest[:MAX_CHANGES]))
@@ -147,7 +147,7 @@ def _largest_change(a: Analysis, b: Analysis, head: Head) -> HeadChange | None:
     """The role in which a head changed most, among those that can show on either text; None if that is too little."""
     changes = [
         HeadChange(role, a.heads.reading(role, head), b.heads.reading(role, head))
-        for role in MEASURED_ROLES
+        for role in measured_roles()
         if a.heads.applicable[role.name] or b.heads.applicable[role.name]
     ]
     largest = max(changes, key=lambda change: abs(change.difference), default=None)

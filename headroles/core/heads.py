@@ -1,5 +1,7 @@
 """The values that every room passes on: a head's place in the model, and all attention patterns of one prompt."""
 
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,12 +31,37 @@ class Head:
         """As the field writes it: `L5H1`."""
         return f"L{self.layer}H{self.index}"
 
+    @classmethod
+    def parse(cls, label: str) -> "Head":
+        """The head that a label names, `L17H4` or `l17h4`. Raises InvalidInputError for anything else."""
+        found = re.fullmatch(r"L(\d{1,4})H(\d{1,4})", label, re.ASCII | re.IGNORECASE)
+        if found is None:
+            raise InvalidInputError(f"{label[:50]!r} is no head; a head is written L2H3, layer and head from 0.")
+        return cls(int(found[1]), int(found[2]))
+
     def check_inside(self, num_layers: int, num_heads: int) -> None:
         """Raises InvalidInputError unless a model of that many layers and heads a layer has this head."""
         if self.layer >= num_layers or self.index >= num_heads:
             raise InvalidInputError(
                 f"{self.label} is outside the model: layer must be 0 to {num_layers - 1} and head 0 to {num_heads - 1}."
             )
+
+
+def as_head(head: object) -> Head:
+    """A head however it was given: a Head, `"L17H4"`, `(17, 4)`, or a mapping with `layer` and `head`.
+
+    Raises:
+        InvalidInputError: for anything else.
+    """
+    if isinstance(head, Head):
+        return head
+    if isinstance(head, str):
+        return Head.parse(head)
+    if isinstance(head, Mapping) and {"layer", "head"} <= set(head):
+        return Head(head["layer"], head["head"])
+    if isinstance(head, Sequence) and len(head) == 2:
+        return Head(*head)
+    raise InvalidInputError(f"{str(head)[:50]!r} is no head; give a Head, 'L2H3', (2, 3), or a mapping with 'layer' and 'head'.")
 
 
 @dataclass(frozen=True)
@@ -63,6 +90,9 @@ class Attention:
         if self.windows and len(self.windows) != self.num_layers:
             raise InvalidInputError(f"{len(self.windows)} windows do not match {self.num_layers} layers.")
         check_patterns(self.patterns, len(self.token_ids), "patterns")
+
+    def __repr__(self) -> str:
+        return f"Attention({self.model!r}, {len(self.tokens)} tokens, {self.num_layers} x {self.num_heads} heads)"
 
     @property
     def num_layers(self) -> int:

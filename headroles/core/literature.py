@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, model_validator
 
 from headroles.core.heads import Head
-from headroles.core.roles import MEASURED_ROLES, Role
+from headroles.core.roles import Role, measured_roles
 
 LITERATURE = Path(__file__).with_suffix(".json")
 
@@ -57,7 +57,7 @@ class Claim(_Checked):
 
     @model_validator(mode="after")
     def _belongs_together(self) -> "Claim":
-        if self.role is not None and self.role not in {role.name for role in MEASURED_ROLES}:
+        if self.role is not None and self.role not in {role.name for role in measured_roles()}:
             raise ValueError(f"{self.role} is no role that is measured")
         if (self.statistic is None) == (not self.heads):
             raise ValueError(f"a claim names heads or a statistic, this one of {self.job} neither or both")

@@ -1,26 +1,44 @@
 """What one prompt says of a model's heads: small frozen values that panel, page and API draw from and never compute."""
 
-import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from headroles.core.heads import Head
-from headroles.core.roles import Role
+from headroles.core.frames import to_frame
+from headroles.core.heads import Head, as_head
+from headroles.core.roles import MeasuredRole, Role, get_measured_role, get_role, measured_roles
+from headroles.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+State = Literal["active", "not active", "not applicable", "in the weights", "not scored", "not a role"]
 
 
 @dataclass(frozen=True)
 class HeadReading:
-    """One head in one role: `score` offline, `activation` on the prompt, both 0 to 1; `chance` is a uniform head's activation."""
+    """One head in one measured role.
+
+    Attributes:
+        score: offline, within the measure's range; None where the record does not score the role.
+        activation: on the prompt, 0 to 1; None for a role that no text changes.
+        chance: a uniform head's activation; None where there is none.
+        is_active: whether the head plays the role on the prompt.
+    """
 
     head: Head
-    score: float
-    activation: float
-    chance: float
+    score: float | None
+    activation: float | None
+    chance: float | None
     is_active: bool
+
+    @property
+    def shown(self) -> float:
+        """What the head's bar and number say: the activation, or the score of a role that no text changes."""
+        return (self.score or 0.0) if self.activation is None else self.activation
 
 
 @dataclass(frozen=True)
@@ -29,24 +47,25 @@ class RoleReading:
 
     Attributes:
         role: the role.
-        applicable: whether the prompt has a query at which the role can show.
+        state: what the role does here; "in the weights" for one that no text changes.
         reason: one sentence that says why the role is not active, or how many of its heads are.
         heads: the model's top heads of this role, best first; empty when the model has none.
     """
 
     role: Role
-    applicable: bool
+    state: State
     reason: str
     heads: tuple[HeadReading, ...]
+    applicable: bool  # whether the prompt has a query at which the role can show
 
     @property
     def is_active(self) -> bool:
-        return any(head.is_active for head in self.heads)
+        return self.state == "active"
 
     @property
     def strongest(self) -> HeadReading | None:
         """The head that plays the role most clearly here; None when the model has none."""
-        return max(self.heads, key=lambda head: (head.is_active, head.activation), default=None)
+        return max(self.heads, key=lambda head: (head.is_active, head.shown), default=None)
 
 
 Cells = tuple[tuple[float, ...], ...]  # [layer][head]
@@ -54,12 +73,12 @@ Cells = tuple[tuple[float, ...], ...]  # [layer][head]
 
 @dataclass(frozen=True)
 class HeadTable:
-    """Every head of a model on one prompt, each table by role name, for the measured roles.
+    """Every head of a model on one prompt, each table by role name.
 
     Attributes:
-        scores, activations: 0 to 1.
+        scores: of the roles that the record scores, within each measure's range.
+        activations, active: of the roles that a text can show; 0 to 1, and whether the head plays the role here.
         chances: of each layer, since a sliding window changes what a uniform head would get.
-        active: whether the head plays the role here.
         applicable: whether the prompt has a query at which the role can show.
         primary: what each head mainly does in this model, [layer][head].
     """
@@ -71,23 +90,42 @@ class HeadTable:
     applicable: Mapping[str, bool]
     primary: tuple[tuple[Role, ...], ...]
 
+    def __repr__(self) -> str:
+        return f"HeadTable({len(self.primary)} x {len(self.primary[0])} heads, {', '.join(self.activations)})"
+
     def heads(self) -> tuple[Head, ...]:
         """All heads of the model, layer by layer."""
         return tuple(Head(layer, index) for layer, row in enumerate(self.primary) for index in range(len(row)))
 
-    def primary_role(self, head: Head) -> Role:
-        """What a head mainly does in this model."""
+    def primary_role(self, head: Head | str | tuple[int, int]) -> Role:
+        """What a head mainly does in this model. Raises InvalidInputError for a head outside the model."""
+        head = self._inside(head)
         return self.primary[head.layer][head.index]
 
-    def reading(self, role: Role, head: Head) -> HeadReading:
-        """One head in one measured role."""
+    def reading(self, role: Role | str, head: Head | str | tuple[int, int]) -> HeadReading:
+        """One head in one measured role. Raises InvalidInputError for a head outside the model, or what is no such role."""
+        name, head = get_measured_role(role).name, self._inside(head)
         return HeadReading(
             head=head,
-            score=self.scores[role.name][head.layer][head.index],
-            activation=self.activations[role.name][head.layer][head.index],
-            chance=self.chances[role.name][head.layer],
-            is_active=self.active[role.name][head.layer][head.index],
+            score=_cell(self.scores, name, head),
+            activation=_cell(self.activations, name, head),
+            chance=self.chances[name][head.layer] if name in self.chances else None,
+            is_active=bool(_cell(self.active, name, head)),
         )
+
+    def main_reading(self, head: Head) -> HeadReading | None:
+        """A head in what it mainly does; None where that is no measured role."""
+        primary = self.primary_role(head)
+        return self.reading(primary, head) if primary.name in self.scores else None
+
+    def counts(self, role: Role) -> int:
+        """How many heads are mainly that."""
+        return sum(row.count(role) for row in self.primary)
+
+    def _inside(self, head: Head | str | tuple[int, int]) -> Head:
+        found = as_head(head)
+        found.check_inside(len(self.primary), len(self.primary[0]))
+        return found
 
 
 @dataclass(frozen=True)
@@ -124,9 +162,41 @@ class Analysis:
     roles: tuple[RoleReading, ...]
     heads: HeadTable
 
-    def role(self, name: str) -> RoleReading:
-        """The reading of the role of that name."""
-        return next(reading for reading in self.roles if reading.role.name == name)
+    def __repr__(self) -> str:
+        active = ", ".join(reading.role.display_name for reading in self.roles if reading.is_active) or "nothing"
+        prompt = self.prompt if len(self.prompt) <= 60 else f"{self.prompt[:57]}..."
+        size = f"{len(self.tokens)} tokens, {self.num_layers} x {self.num_heads} heads"
+        return f"Analysis({self.model!r}, {prompt!r}, {size}, active: {active})"
+
+    def role(self, role: Role | str) -> RoleReading:
+        """The reading of a role, by name or display name. Raises InvalidInputError that lists the names there are."""
+        wanted = get_role(role)
+        for reading in self.roles:
+            if reading.role == wanted:
+                return reading
+        raise InvalidInputError(f"This analysis has no role {wanted.name}; it has {', '.join(r.role.name for r in self.roles)}.")
+
+    def rows(self) -> Iterator[dict[str, object]]:
+        """One row a head and measured role: what the CSV file and the data frame hold."""
+        for head in self.heads.heads():
+            primary = self.heads.primary_role(head)
+            for role in measured_roles():
+                reading = self.heads.reading(role, head)
+                yield {
+                    "model": self.model,
+                    "layer": head.layer,
+                    "head": head.index,
+                    "role": role.name,
+                    "primary_role": primary.name,
+                    "score": reading.score,
+                    "activation": reading.activation,
+                    "chance": reading.chance,
+                    "is_active": reading.is_active,
+                }
+
+    def to_frame(self) -> "DataFrame":
+        """`rows` as a pandas table. Raises MissingExtraError without pandas."""
+        return to_frame(self.rows())
 
 
 @dataclass(frozen=True)
@@ -148,6 +218,33 @@ class HeadView:
     expected: Bool[Tensor, "query key"]
     readings: Mapping[str, HeadReading]
 
+    def __repr__(self) -> str:
+        return f"HeadView({self.model!r}, {self.head.label}, mainly {self.primary.display_name}, {len(self.tokens)} tokens)"
+
+    @property
+    def main(self) -> HeadReading | None:
+        """The head in what it mainly does; None where that is no measured role."""
+        return self.readings.get(self.primary.name)
+
+    def played(self) -> tuple[MeasuredRole, ...]:
+        """The roles that the head plays on this prompt, in the order of ROLES."""
+        return tuple(role for role in measured_roles() if self.readings[role.name].is_active)
+
+    def to_frame(self) -> "DataFrame":
+        """One row a query and key that it can see: positions, tokens and attention. Raises MissingExtraError without pandas."""
+        return to_frame(
+            {
+                "query": q,
+                "key": k,
+                "query_token": self.tokens[q],
+                "key_token": self.tokens[k],
+                "attention": float(self.pattern[q, k]),
+                "expected": bool(self.expected[q, k]),
+            }
+            for q in range(len(self.tokens))
+            for k in range(q + 1)
+        )
+
     @property
     def previous(self) -> Head | None:
         """The head before this one, layer by layer."""
@@ -163,51 +260,5 @@ class HeadView:
         return Head(*divmod(place, self.num_heads)) if 0 <= place < self.num_layers * self.num_heads else None
 
 
-def visible(token: str) -> str:
-    """A token's text with everything that would not be seen made visible, and never empty: `·king`, `↵`, `<U+200B>`, `◌́`.
-
-    Letters of any script and emoji stay; so do the joiners and variation selectors inside an emoji.
-    """
-    shown, before = [], ""  # `before`: the last character that stayed as it is, when nothing came between
-    for character, after in zip(token, [*token[1:], ""]):
-        if character in _SIGNS:
-            shown.append(_SIGNS[character])
-            before = ""
-        elif before and _belongs(character, before, after, shown[-1]):
-            shown.append(character)
-        elif not character.isprintable() or character in _BLANK or _is_selector(character):
-            shown.append(code_point(character))
-            before = ""
-        else:
-            is_lone_mark = unicodedata.category(character).startswith("M") and not before
-            shown.append("◌" + character if is_lone_mark else character)
-            before = character
-    return "".join(shown) or "∅"
-
-
-def code_point(character: str) -> str:
-    """How a character is written that cannot be shown itself: `<U+200B>`."""
-    return f"<U+{ord(character):04X}>"
-
-
-_SIGNS = {" ": "·", "\n": "↵", "\t": "⇥", "\u00a0": "⍽"}
-_JOINER = "\u200d"
-# letters, marks and a symbol by their category, yet without ink: grapheme joiner, Hangul and Khmer fillers, empty Braille
-_BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
-
-
-def _belongs(character: str, before: str, after: str, last: str) -> bool:
-    """Whether it is a joiner between two emoji, or the one selector of the visible character before it."""
-    if character == _JOINER:
-        return _is_pictograph(before) and _is_pictograph(after)
-    return _is_selector(character) and not _is_selector(last)
-
-
-def _is_selector(text: str) -> bool:
-    """Whether a character only picks a form of the one before it."""
-    return len(text) == 1 and "VARIATION SELECTOR" in unicodedata.name(text, "")
-
-
-def _is_pictograph(character: str) -> bool:
-    """Whether it can be a part of an emoji: symbols, arrows and skin tones."""
-    return unicodedata.category(character or " ") in ("So", "Sm") or "\U0001f3fb" <= character <= "\U0001f3ff"
+def _cell(tables: Mapping[str, tuple[tuple, ...]], role: str, head: Head) -> float | None:
+    return tables[role][head.layer][head.index] if role in tables else None

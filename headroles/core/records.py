@@ -1,27 +1,31 @@
 """HeadCategories: one model's JSON record of which heads play which role, checked before it is believed."""
 
+import json
 import math
-import os
-import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Literal
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import from_json
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 from torch import Tensor
 
-from headroles.core.heads import Head
-from headroles.core.roles import MEASURED_ROLES, ROLES, Role
-from headroles.errors import InvalidRecordError
+from headroles.core.frames import to_frame
+from headroles.core.heads import Head, as_head
+from headroles.core.measures import Calibration
+from headroles.core.roles import OTHER, MeasuredRole, Role, get_role, measured_roles
+from headroles.errors import InvalidInputError, InvalidRecordError
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+SCHEMA_VERSION = 2
 MAX_TOP_HEADS = 8
-MAX_RECORD_BYTES = 16 * 1024 * 1024  # 128 layers of 128 heads in five roles take under 2 MB
+MAX_ROLES = 64  # in one record, those included that this version does not know
 
 Text = Annotated[str, Field(max_length=500)]
-Score = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Score = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]  # of a known role, its measure says the range
 Count = Annotated[int, Field(ge=1, le=512)]
 
 
@@ -45,11 +49,12 @@ class Recipe(_Checked):
 
 
 class TopHead(_Checked):
-    """A head that stands for a role, with its offline score."""
+    """A head that stands for a role, with its offline score, and where it lies with 95 % confidence if that was measured."""
 
     layer: Annotated[int, Field(ge=0)]
     head: Annotated[int, Field(ge=0)]
     score: Score
+    interval: Annotated[list[Score], Field(min_length=2, max_length=2)] | None = None
 
 
 class Category(_Checked):
@@ -63,64 +68,136 @@ class Category(_Checked):
 
 
 class HeadCategories(_Checked):
-    """One model's record, as published; every field is bounded and every score finite and within 0..1."""
+    """One model's record, as published; every field is bounded, every score finite and within its measure's range.
 
-    schema_version: Literal[1] = 1
+    It may hold fewer roles than this version knows: those are not scored in it. Roles that it alone knows are kept, so that they
+    are there when it is written again, and otherwise ignored.
+    """
+
+    schema_version: Literal[1, 2] = 1  # a record that does not say it is of the first
     model_name: Text
     revision: Text
     num_layers: Count
     num_heads: Count
     analysis_date: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
     recipe: Recipe
-    categories: dict[Text, Category]
-    all_scores: dict[Text, list[list[Score]]]
+    categories: Annotated[dict[Text, Category], Field(max_length=MAX_ROLES)]
+    all_scores: Annotated[dict[Text, list[list[Score]]], Field(max_length=MAX_ROLES)]
+    calibration: Annotated[dict[Text, dict[Text, JsonValue]], Field(max_length=MAX_ROLES)] | None = None
 
     @model_validator(mode="after")
     def _belongs_together(self) -> "HeadCategories":
-        if set(self.categories) != set(ROLES):
-            raise ValueError(f"categories must be exactly {', '.join(ROLES)}")
-        if set(self.all_scores) != {role.name for role in MEASURED_ROLES}:
-            raise ValueError(f"all_scores must be exactly {', '.join(role.name for role in MEASURED_ROLES)}")
         for name, scores in self.all_scores.items():
             if len(scores) != self.num_layers or any(len(row) != self.num_heads for row in scores):
                 raise ValueError(f"all_scores of {name} are not {self.num_layers} layers x {self.num_heads} heads")
+            if name not in self.categories:
+                raise ValueError(f"{name} has scores and no category")
+        for role in self.scored_roles:
+            low, high = role.measure.range
+            if any(not low <= score <= high for row in self.all_scores[role.name] for score in row):
+                raise ValueError(f"all_scores of {role.name} leave the range of {low:g} to {high:g}")
         for name, category in self.categories.items():
             for top in category.top_heads:
-                if top.layer >= self.num_layers or top.head >= self.num_heads:
-                    raise ValueError(f"top head L{top.layer}H{top.head} of {name} is outside the model")
-                if name not in self.all_scores:
-                    raise ValueError(f"{name} has no scores and so no top heads")
-                if not math.isclose(top.score, self.all_scores[name][top.layer][top.head], abs_tol=1e-4):
-                    raise ValueError(f"top head L{top.layer}H{top.head} of {name} has another score in all_scores")
+                self._check_top_head(name, top)
+        json.dumps(self.calibration, allow_nan=False)  # raises ValueError for a number that JSON cannot hold
         return self
+
+    def _check_top_head(self, name: str, top: TopHead) -> None:
+        if top.layer >= self.num_layers or top.head >= self.num_heads:
+            raise ValueError(f"top head L{top.layer}H{top.head} of {name} is outside the model")
+        if name not in self.all_scores:
+            raise ValueError(f"{name} has no scores and so no top heads")
+        if not math.isclose(top.score, self.all_scores[name][top.layer][top.head], abs_tol=1e-4):
+            raise ValueError(f"top head L{top.layer}H{top.head} of {name} has another score in all_scores")
+
+    @cached_property
+    def scored_roles(self) -> tuple[MeasuredRole, ...]:
+        """The roles of this version that the record scores, in the order of ROLES."""
+        return tuple(role for role in measured_roles() if role.name in self.all_scores)
+
+    @cached_property
+    def score_table(self) -> Mapping[str, tuple[tuple[float, ...], ...]]:
+        """[layer][head] of every scored role, by name."""
+        return {role.name: tuple(map(tuple, self.all_scores[role.name])) for role in self.scored_roles}
+
+    @cached_property
+    def primary_roles(self) -> tuple[tuple[Role, ...], ...]:
+        """What each head mainly does, [layer][head]; see `primary_role`."""
+        return tuple(
+            tuple(self._primary_role(layer, index) for index in range(self.num_heads)) for layer in range(self.num_layers)
+        )
 
     def heads(self) -> tuple[Head, ...]:
         """All heads of the model, layer by layer."""
         return tuple(Head(layer, index) for layer in range(self.num_layers) for index in range(self.num_heads))
 
-    def score(self, role: Role, head: Head) -> float:
-        """The offline score of a head in a measured role."""
-        return self.all_scores[role.name][head.layer][head.index]
+    def score(self, role: Role | str, head: Head | str | tuple[int, int]) -> float:
+        """The offline score of a head in a role. Raises InvalidInputError for one that is not scored here, or a head outside."""
+        found, head = get_role(role), self._inside(head)
+        if found not in self.scored_roles:
+            scored = ", ".join(role.name for role in self.scored_roles)
+            raise InvalidInputError(f"The record of {self.model_name} does not score {found.name}; it scores {scored}.")
+        return self.all_scores[found.name][head.layer][head.index]
 
-    def top_heads(self, role: Role) -> tuple[Head, ...]:
-        """The heads that stand for a role, best first."""
-        return tuple(Head(top.layer, top.head) for top in self.categories[role.name].top_heads)
+    def top_heads(self, role: Role | str) -> tuple[Head, ...]:
+        """The heads that stand for a role, best first; none where it is not scored."""
+        category = self.categories.get(get_role(role).name)
+        return tuple(Head(top.layer, top.head) for top in category.top_heads) if category else ()
 
-    def primary_role(self, head: Head) -> Role:
+    def calibration_of(self, role: Role) -> Calibration | None:
+        """What the record says of a role beyond its scores; None where it says nothing."""
+        return (self.calibration or {}).get(role.name)
+
+    def primary_role(self, head: Head | str | tuple[int, int]) -> Role:
         """What a head mainly does: its strongest content role above threshold, else first token or diffuse, else other.
 
         A strong first-token score is often only where a head rests, so it never hides a content role.
         """
-        reached = [role for role in MEASURED_ROLES if self.score(role, head) >= role.threshold]
-        return max(reached, key=lambda role: (role.is_content, self.score(role, head)), default=ROLES["other"])
+        head = self._inside(head)
+        return self.primary_roles[head.layer][head.index]
 
     def heads_without_role(self) -> tuple[Head, ...]:
         """The heads of `other`: below threshold in every role."""
-        return tuple(head for head in self.heads() if self.primary_role(head).name == "other")
+        return tuple(head for head in self.heads() if self.primary_role(head) == OTHER)
+
+    def rows(self) -> Iterator[dict[str, object]]:
+        """One row a head and scored role."""
+        top_heads = {role.name: set(self.top_heads(role)) for role in self.scored_roles}
+        for head in self.heads():
+            for role in self.scored_roles:
+                yield {
+                    "model": self.model_name,
+                    "layer": head.layer,
+                    "head": head.index,
+                    "role": role.name,
+                    "score": self.score(role, head),
+                    "is_top_head": head in top_heads[role.name],
+                    "revision": self.revision,
+                }
+
+    def to_frame(self) -> "DataFrame":
+        """`rows` as a pandas table. Raises MissingExtraError without pandas."""
+        return to_frame(self.rows())
 
     def to_json(self) -> str:
-        """The text that is published; `parse_record` reads it back."""
-        return self.model_dump_json(indent=1) + "\n"
+        """The text that is published; `parse_record` reads it back. Optional parts that are not there are left out."""
+        return self.model_dump_json(indent=1, exclude_unset=True) + "\n"
+
+    def __str__(self) -> str:
+        size = f"{self.num_layers} x {self.num_heads} heads"
+        return f"HeadCategories({self.model_name!r}, {size}, {len(self.scored_roles)} roles, {self.analysis_date})"
+
+    __repr__ = __str__
+
+    def _primary_role(self, layer: int, index: int) -> Role:
+        scores = {role: self.all_scores[role.name][layer][index] for role in self.scored_roles}
+        reached = [role for role in self.scored_roles if scores[role] >= role.threshold]
+        return max(reached, key=lambda role: (role.is_content, scores[role]), default=OTHER)
+
+    def _inside(self, head: Head | str | tuple[int, int]) -> Head:
+        found = as_head(head)
+        found.check_inside(self.num_layers, self.num_heads)
+        return found
 
 
 @dataclass(frozen=True)
@@ -147,7 +224,7 @@ def check_belongs(record: HeadCategories, model: ModelIdentity) -> None:
 def build_record(
     scores: Mapping[str, Float[Tensor, "layer head"]], *, model_name: str, revision: str, date: str, recipe: Recipe
 ) -> HeadCategories:
-    """The record of a model from the scores of every measured role."""
+    """The record of a model from the scores of the roles that were measured."""
     num_layers, num_heads = next(iter(scores.values())).shape
     rounded = {name: [[round(float(s), 6) for s in row] for row in table] for name, table in scores.items()}
     categories = {
@@ -156,23 +233,28 @@ def build_record(
             description=role.description,
             icon=role.icon,
             requires_repetition=role.requires_repetition,
-            top_heads=select_top_heads(rounded[role.name], role) if role.name in rounded else [],
+            top_heads=select_top_heads(rounded[role.name], role),
         )
-        for role in ROLES.values()
+        for role in measured_roles()
+        if role.name in rounded
     }
+    left_over = Category(
+        display_name=OTHER.display_name, description=OTHER.description, icon=OTHER.icon, requires_repetition=False, top_heads=[]
+    )
     return HeadCategories(
+        schema_version=SCHEMA_VERSION,
         model_name=model_name,
         revision=revision,
         num_layers=num_layers,
         num_heads=num_heads,
         analysis_date=date,
         recipe=recipe,
-        categories=categories,
+        categories={**categories, OTHER.name: left_over},
         all_scores=rounded,
     )
 
 
-def select_top_heads(scores: list[list[float]], role: Role) -> list[TopHead]:
+def select_top_heads(scores: list[list[float]], role: MeasuredRole) -> list[TopHead]:
     """The heads that stand for a role: those at or above its threshold, best first, at most 8.
 
     When more than half of them come from one layer, the best head of every other layer that reaches the diversity threshold
@@ -198,52 +280,3 @@ def select_top_heads(scores: list[list[float]], role: Role) -> list[TopHead]:
             chosen.remove(crowd[-1])
         chosen.append(candidate)
     return sorted(chosen, key=ranked.index)
-
-
-def write_record(record: HeadCategories, path: Path) -> Path:
-    """Writes the record as one file, whole or not at all, and makes its folder; `read_record` reads it back."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # a name of its own: two processes that write the same record must not write into each other's half
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
-    try:
-        partial.write_text(record.to_json(), "utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
-
-
-def record_file_name(model_name: str) -> str:
-    """`<org>__<name>.json`: one file a model, so that two pushes of two models never meet."""
-    return model_name.replace("/", "__") + ".json"
-
-
-def parse_record(text: str | bytes, name: str, model_name: str = "") -> HeadCategories:
-    """A record from JSON text; `name` is what an error calls it.
-
-    Args:
-        model_name: whose record to take where the text holds several, as `{model_name: record, ...}`.
-
-    Raises:
-        InvalidRecordError: says in one sentence what is wrong first.
-    """
-    if len(text) > MAX_RECORD_BYTES:
-        raise InvalidRecordError(f"The record {name} has {len(text)} bytes; at most {MAX_RECORD_BYTES} are read.")
-    try:
-        content = from_json(text)
-    except ValueError as error:
-        raise InvalidRecordError(f"The record {name} is no JSON: {str(error)[:200]}.") from error
-    if isinstance(content, dict) and "schema_version" not in content:
-        content = content.get(model_name, content)
-    try:
-        return HeadCategories.model_validate(content)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])[:100] or "the record"
-        raise InvalidRecordError(f"The record {name} is not valid at {place}: {first['msg'][:200]}.") from error
-
-
-def read_record(path: Path, model_name: str = "", name: str = "") -> HeadCategories:
-    """The record in a file; a larger one than MAX_RECORD_BYTES is refused without reading it whole. See `parse_record`."""
-    with path.open("rb") as file:
-        return parse_record(file.read(MAX_RECORD_BYTES + 1), name or path.name, model_name)

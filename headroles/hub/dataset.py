@@ -11,7 +11,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from headroles.core.records import MAX_RECORD_BYTES, HeadCategories, read_record, record_file_name
+from headroles.core.record_files import MAX_RECORD_BYTES, read_record, record_file_name
+from headroles.core.records import HeadCategories
 from headroles.errors import HubError, InvalidRecordError
 from headroles.hub.talk import ANSWER_SECONDS, HTTPError, no_dataset, trouble
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from headroles.core.readings import Source
-from headroles.core.records import HeadCategories, ModelIdentity, check_belongs, read_record, record_file_name, write_record
+from headroles.core.record_files import read_record, record_file_name, write_record
+from headroles.core.records import HeadCategories, ModelIdentity, check_belongs
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
 from headroles.errors import HeadRolesError, InvalidRecordError, NoHeadCategoriesError
 from headroles.hub.dataset import fetch_record

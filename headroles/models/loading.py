@@ -21,6 +21,7 @@ from transformers.convert_slow_tokenizer import bytes_to_unicode
 from headroles.core.bounds import MAX_PROMPT_CHARACTERS, MAX_PROMPT_TOKENS
 from headroles.core.records import ModelIdentity
 from headroles.core.registry import ModelInfo, get_model_info
+from headroles.core.tokens import clean
 from headroles.errors import ModelLoadError, ModelTooLargeError, PromptError
 from headroles.hub.download import fetch
 from headroles.hub.repository import RepositoryFacts, inspect, tensor_sizes, weight_files
@@ -88,13 +89,13 @@ class LoadedModel:
         Raises:
             PromptError: when the prompt is empty, blank or too long; names the limit and the count.
         """
-        if not isinstance(prompt, str) or not prompt.strip():
+        if not isinstance(prompt, str):
+            raise PromptError(f"A text was expected, but {type(prompt).__name__} came; several texts go to analyze_batch.")
+        if not prompt.strip():
             raise PromptError("There is no text to look at; type a sentence first.")
         if len(prompt) > MAX_PROMPT_CHARACTERS:
             raise PromptError(f"Your text has {len(prompt):,} characters; at most {MAX_PROMPT_CHARACTERS:,} are read.")
-        # a lone surrogate has no UTF-8 form and would break the tokenizer
-        clean = prompt.encode("utf-8", "replace").decode()
-        ids = tuple(self.tokenizer.encode(clean, split_special_tokens=True))
+        ids = tuple(self.tokenizer.encode(clean(prompt), split_special_tokens=True))
         if len(ids) > self.max_tokens:
             raise PromptError(f"Your text has {len(ids):,} tokens; {self.name} reads at most {self.max_tokens} here. Shorten it.")
         return ids

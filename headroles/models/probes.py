@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from headroles.core.roles import MEASURED_ROLES, Role
+from headroles.core.measures import Probes
+from headroles.core.roles import MeasuredRole, measured_roles
 from headroles.errors import InvalidInputError
 from headroles.models.loading import LoadedModel
 
@@ -53,7 +54,7 @@ class Probe:
 
     token_ids: Int[Tensor, "batch token"]
     lengths: Int[Tensor, " batch"]
-    roles: tuple[Role, ...]
+    roles: tuple[MeasuredRole, ...]
 
 
 def make_probes(loaded: LoadedModel, sizes: ProbeSizes, batch: int = 10) -> Iterator[Probe]:
@@ -68,13 +69,18 @@ def make_probes(loaded: LoadedModel, sizes: ProbeSizes, batch: int = 10) -> Iter
     repeated = repeated_sequences(loaded, sizes)
     for rows in repeated.split(batch):
         lengths = torch.full((len(rows),), rows.shape[1])
-        yield Probe(rows, lengths, tuple(role for role in MEASURED_ROLES if role.requires_repetition))
+        yield Probe(rows, lengths, roles_scored_on("repeats"))
     encoded = [torch.tensor(ids) for ids in encoded_sentences(loaded, sizes)]
     for first in range(0, len(encoded), batch):
         rows = encoded[first : first + batch]
         padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
         lengths = torch.tensor([len(row) for row in rows])
-        yield Probe(padded, lengths, tuple(role for role in MEASURED_ROLES if not role.requires_repetition))
+        yield Probe(padded, lengths, roles_scored_on("sentences"))
+
+
+def roles_scored_on(probes: Probes) -> tuple[MeasuredRole, ...]:
+    """The roles whose patterns are measured on one kind of probe."""
+    return tuple(role for role in measured_roles() if role.measure.needs == "patterns" and role.measure.probes == probes)
 
 
 def fitting_repeat_length(loaded: LoadedModel, wanted: int) -> int:

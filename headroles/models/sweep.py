@@ -1,7 +1,7 @@
 """A whole model scored on the probes: the sums that every way of reading patterns fills, and the record made of them."""
 
 import datetime
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 
 import torch
@@ -9,9 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from headroles.core import records as categories
+from headroles.core.measures import Evidence, HeadWeights
 from headroles.core.records import HeadCategories
-from headroles.core.roles import MEASURED_ROLES
-from headroles.core.scoring import measure_heads
+from headroles.core.roles import measured_roles
+from headroles.core.scoring import measure_heads, roles_of_patterns
 from headroles.models.capture import PatternReader
 from headroles.models.loading import LoadedModel
 from headroles.models.probes import Probe, ProbeSizes, encoded_sentences, fitting_repeat_length, make_probes
@@ -25,7 +26,7 @@ class Sweep:
 
     def __init__(self, loaded: LoadedModel) -> None:
         self._windows = loaded.windows
-        self._totals: dict[str, dict[int, Float[Tensor, " head"]]] = {role.name: {} for role in MEASURED_ROLES}
+        self._totals: dict[str, dict[int, Float[Tensor, " head"]]] = {role.name: {} for role in roles_of_patterns()}
         self._counts = dict.fromkeys(self._totals, 0)
 
     def add(self, probe: Probe, layer: int, patterns: Float[Tensor, "batch head query key"]) -> None:
@@ -76,6 +77,16 @@ def score_here(
         done += len(probe.token_ids)
     on_progress(1.0)
     return sweep.scores()
+
+
+def score_weights(layers: Iterable[HeadWeights]) -> dict[str, Float[Tensor, "layer head"]]:
+    """The score of every head in every role that is read from the weights, on the CPU; one layer is looked at at a time."""
+    roles = [role for role in measured_roles() if role.measure.needs == "weights"]
+    rows: dict[str, list[Float[Tensor, " head"]]] = {role.name: [] for role in roles}
+    for weights in layers if roles else ():
+        for role in roles:
+            rows[role.name].append(role.measure(Evidence(weights=weights)).values[0].cpu())
+    return {name: torch.stack(scores) for name, scores in rows.items()}
 
 
 def make_record(

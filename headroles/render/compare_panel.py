@@ -16,9 +16,9 @@ from headroles.core.comparison import (
 )
 from headroles.core.heads import Head
 from headroles.core.readings import Analysis, HeadReading, RoleReading
-from headroles.core.roles import Role
+from headroles.core.roles import Role, get_measured_role
 from headroles.render.html import icon, join, role_mark, token_strip
-from headroles.render.wording import describe_model_comparison, describe_prompt_comparison, percent
+from headroles.render.wording import MARKS, describe_model_comparison, describe_prompt_comparison, percent
 
 _CHANGE_MARKS: dict[Change, str] = {"turns on": "▲", "turns off": "▼", "stays on": "●", "stays off": "○"}
 
@@ -85,11 +85,7 @@ def _size(analysis: Analysis) -> str:
 
 def _state(reading: RoleReading) -> tuple[str, str]:
     """A mark and words for what a role does on a text."""
-    if reading.role.measure is None:
-        return "–", "not a role"
-    if reading.is_active:
-        return "●", "active"
-    return ("○", "not active") if reading.applicable else ("–", "not applicable")
+    return MARKS[reading.state], reading.state
 
 
 def _role_table(comparison: PromptComparison) -> Markup:
@@ -130,7 +126,7 @@ def _state_cell(reading: RoleReading) -> Markup:
     if strongest is None:
         detail = "no such head"
     else:
-        detail = f"{strongest.head.label} {percent(strongest.activation)}" if reading.applicable else ""
+        detail = f"{strongest.head.label} {percent(strongest.shown)}" if reading.applicable else ""
     return Markup('<span class="hr-state{off}">{mark} {words}</span> <small>{detail}</small>').format(
         off="" if reading.is_active else " is-off", mark=mark, words=words, detail=detail
     )
@@ -166,10 +162,10 @@ def _changed_head(change: HeadChange, comparison: PromptComparison) -> Markup:
 
 def _side_bar(side: str, role: Role, reading: HeadReading, applicable: bool) -> Markup:
     # roles without expected keys have no chance to compare with: uniform attention is what they are
-    by_chance = applicable and bool(role.looks_at)
+    by_chance = applicable and get_measured_role(role).measure.beats_uniform
     chance = (
         Markup('<span class="hr-chance" style="left:{:.1f}%" title="chance {}"></span>').format(
-            reading.chance * 100, percent(reading.chance)
+            (reading.chance or 0.0) * 100, percent(reading.chance or 0.0)
         )
         if by_chance
         else ""
@@ -181,10 +177,10 @@ def _side_bar(side: str, role: Role, reading: HeadReading, applicable: bool) -> 
         "{button}</div>"
     ).format(
         letter=side.upper(),
-        fill=reading.activation * 100,
+        fill=reading.shown * 100,
         chance=chance,
-        number=percent(reading.activation) if applicable else "–",
-        said=f", by chance {percent(reading.chance)}" if by_chance else "" if applicable else " not applicable",
+        number=percent(reading.shown) if applicable else "–",
+        said=f", by chance {percent(reading.chance or 0.0)}" if by_chance else "" if applicable else " not applicable",
         button=_open_button(
             side,
             role,

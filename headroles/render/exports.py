@@ -13,8 +13,8 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from headroles.core.heads import Head
-from headroles.core.readings import Analysis, HeadView
-from headroles.core.roles import MEASURED_ROLES
+from headroles.core.readings import Analysis, HeadTable, HeadView
+from headroles.core.roles import get_measured_role
 from headroles.errors import InvalidInputError
 from headroles.render.figure_text import one_line, shorten
 from headroles.render.heatmaps import attention_figure, map_figure, to_png, to_svg
@@ -55,13 +55,9 @@ def scores_csv(analysis: Analysis) -> Download:
     table = io.StringIO()
     writer = csv.writer(table)
     writer.writerow(COLUMNS)
-    for head in analysis.heads.heads():
-        primary = analysis.heads.primary_role(head)
-        for role in MEASURED_ROLES:
-            reading = analysis.heads.reading(role, head)
-            numbers = reading.score, reading.activation, reading.chance
-            place = _no_formula(analysis.model), head.layer, head.index, role.name, primary.name
-            writer.writerow([*place, *numbers, "true" if reading.is_active else "false"])
+    for row in analysis.rows():
+        cells = {**row, "model": _no_formula(analysis.model), "is_active": "true" if row["is_active"] else "false"}
+        writer.writerow([cells[column] for column in COLUMNS])
     return Download(_file_name(analysis.model, "scores.csv"), "text/csv; charset=utf-8", table.getvalue().encode())
 
 
@@ -86,10 +82,7 @@ def map_file(analysis: Analysis, kind: Kind, selected: Head | None = None) -> Do
         InvalidInputError: for an unknown kind, or a selected head outside the model.
     """
     heads = analysis.heads
-    fill = [
-        [0.0 if role.measure is None else heads.activations[role.name][layer][index] for index, role in enumerate(row)]
-        for layer, row in enumerate(heads.primary)
-    ]
+    fill = [[_fill(heads, Head(layer, index)) for index in range(len(row))] for layer, row in enumerate(heads.primary)]
     title = shorten(one_line(f"{analysis.model}: {analysis.prompt}"), TITLE_COLUMNS)
     description = (
         f"{analysis.num_layers} layers down, {analysis.num_heads} heads across: "
@@ -97,6 +90,12 @@ def map_file(analysis: Analysis, kind: Kind, selected: Head | None = None) -> Do
     )
     name = _file_name(analysis.model, "map")
     return _picture(name, kind, lambda: map_figure(title, heads.primary, fill, selected), title, description)
+
+
+def _fill(heads: HeadTable, head: Head) -> float:
+    """How much of what a head mainly does it does on the text, 0 to 1."""
+    reading = heads.main_reading(head)
+    return 0.0 if reading is None else get_measured_role(heads.primary_role(head)).measure.fill(reading.shown)
 
 
 def standalone_page(title: str, body: str, analysis_date: str = "") -> Download:

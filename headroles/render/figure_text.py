@@ -5,7 +5,7 @@ from functools import lru_cache
 
 from matplotlib.font_manager import FontProperties, fontManager, get_font, get_font_names
 
-from headroles.core.readings import code_point, visible
+from headroles.core.tokens import code_point, visible
 
 MAX_LABEL_CHARACTERS = 14
 

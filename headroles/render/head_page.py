@@ -7,12 +7,13 @@ from markupsafe import Markup
 
 from headroles.core.heads import Head
 from headroles.core.literature import credit, known_from
-from headroles.core.readings import HeadReading, HeadView, visible
-from headroles.core.roles import MEASURED_ROLES, ROLES, Role
+from headroles.core.readings import HeadReading, HeadView
+from headroles.core.roles import RESTING, RESTING_ROLE, Role, measured_roles
+from headroles.core.tokens import visible
 from headroles.render.html import icon, join
 from headroles.render.lessons import why_the_first_token
 from headroles.render.pixels import outline_path, pattern_bytes, pattern_png
-from headroles.render.wording import RESTING, describe_head, percent
+from headroles.render.wording import MARKS, describe_head, percent, state_of
 
 MAX_LABELS = 32  # along one axis; of more tokens every n-th is named
 MAX_LABEL_CHARACTERS = 14
@@ -22,8 +23,8 @@ def render_head(view: HeadView) -> str:
     """The head that is open: neighbours, sentence, heatmap, and what it does in every role."""
     sentence = describe_head(view)
     known = credit(known_from(view.model, view.head))
-    rests = view.readings[ROLES["positional"].name].activation >= RESTING
-    rows = join(_reading_row(role, view.readings[role.name], view) for role in MEASURED_ROLES)
+    rests = (view.readings[RESTING_ROLE.name].activation or 0.0) >= RESTING
+    rows = join(_reading_row(role, view.readings[role.name], view) for role in measured_roles())
     return str(
         Markup(
             '<div class="hr-view" data-layer="{layer}" data-head="{head}" style="--role:{color}">'
@@ -137,7 +138,7 @@ def _reading_row(role: Role, reading: HeadReading, view: HeadView) -> Markup:
     return Markup(
         '<tr class="{looked}"><th scope="row"><button type="button" class="hr-open" data-layer="{layer}" data-head="{head}"'
         ' data-role="{role}" aria-label="Look at {label} for {name}">{name}</button></th>'
-        "<td>{here}</td><td>{chance}</td><td>{score:.2f}</td><td>{mark}</td></tr>"
+        "<td>{here}</td><td>{chance}</td><td>{score}</td><td>{mark}</td></tr>"
     ).format(
         looked="is-looked-at" if role == view.role else "",
         layer=view.head.layer,
@@ -145,12 +146,22 @@ def _reading_row(role: Role, reading: HeadReading, view: HeadView) -> Markup:
         role=role.name,
         label=view.head.label,
         name=role.display_name,
-        here=percent(reading.activation),
-        chance=percent(reading.chance),
-        score=reading.score,
-        mark="● yes" if reading.is_active else "○ no",
+        here=_share(reading.activation),
+        chance=_share(reading.chance),
+        score="–" if reading.score is None else f"{reading.score:.2f}",
+        mark=_yes_or_no(reading),
     )
 
 
+def _share(value: float | None) -> str:
+    return "–" if value is None else percent(value)
+
+
+def _yes_or_no(reading: HeadReading) -> str:
+    if reading.activation is None:
+        return f"{MARKS['in the weights']} always"
+    return f"{MARKS[state_of(reading.is_active)]} {'yes' if reading.is_active else 'no'}"
+
+
 def _primary_words(view: HeadView) -> str:
-    return "no named role" if view.primary.measure is None else f"mainly {view.primary.display_name.lower()}"
+    return "no named role" if view.main is None else f"mainly {view.primary.display_name.lower()}"

@@ -20,8 +20,9 @@ from matplotlib.text import Text
 from torch import Tensor
 
 from headroles.core.heads import Head
-from headroles.core.readings import HeadView, visible
-from headroles.core.roles import ROLES, Role
+from headroles.core.readings import HeadView
+from headroles.core.roles import OTHER, ROLES, Role
+from headroles.core.tokens import visible
 from headroles.errors import InvalidInputError
 from headroles.render.figure_text import MAX_LABEL_CHARACTERS, columns_of, drawable, font_families, one_line, shorten
 from headroles.render.pixels import COLORMAP, as_array, edges
@@ -161,7 +162,7 @@ def _shapes(primary: Sequence[Sequence[Role]], fill: Sequence[Sequence[float]] |
     for layer, row in enumerate(primary):
         for index, role in enumerate(row):
             color = np.array(to_rgb(role.color))
-            share = 1.0 if fill is None or role.measure is None else fill[layer][index]
+            share = 1.0 if fill is None or role == OTHER else fill[layer][index]
             polygons.append((np.array(role.shape) - 0.5) * 0.76 + [index, layer])
             faces.append(1 - share * (1 - color))  # mixed with white, not transparent: nothing shines through
             edges.append(color)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from headroles.core.readings import visible
 from headroles.core.roles import Role
+from headroles.core.tokens import visible
 
 ASSETS = Path(__file__).parent.parent / "assets"
 

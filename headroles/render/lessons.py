@@ -3,57 +3,15 @@
 The picture is drawn from the role's own `expected_keys`, so it cannot say anything else than what is measured.
 """
 
-from dataclasses import dataclass
-
-import torch
 from jaxtyping import Float
 from markupsafe import Markup
 from torch import Tensor
 
-from headroles.core.roles import ROLES, EntropyOfRows, Role
+from headroles.core.roles import ROLES, Example, Role, get_measured_role
 from headroles.render.html import icon, join, role_mark
 
 CELL = 24  # side of a cell, in the units of the picture
 MARGIN = 50  # room for the words, left of the cells and below them
-
-
-@dataclass(frozen=True)
-class Example:
-    """A short text on which a role shows, a word a token, and the sentence that says what is to be seen."""
-
-    text: str
-    caption: str
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        return tuple(self.text.split())
-
-    def token_ids(self) -> Tensor:
-        """The same number for the same word."""
-        return torch.tensor([self.words.index(word) for word in self.words])
-
-
-EXAMPLES = {
-    "previous_token": Example(
-        "Once upon a time there was a king",
-        "From the third word on, each looks at the word before it: a line below the diagonal.",
-    ),
-    "induction": Example(
-        "one two three four one two three four",
-        "In the second half every word looks at what followed it the first time: “one” at “two”, “two” at “three”.",
-    ),
-    "duplicate_token": Example(
-        "the boy saw the dog and the dog ran",
-        "A word that has been there before looks at its earlier copies: “dog” at “dog”, the last “the” at both others.",
-    ),
-    "positional": Example(
-        "She opened the door and saw a garden",
-        "From the third word on, each looks at the first; the two before hardly have a choice.",
-    ),
-    "diffuse": Example(
-        "The sun rose over the quiet hills today", "Every word looks at all words up to itself alike, so the rows fade downwards."
-    ),
-}
 
 
 def render_lessons() -> str:
@@ -118,25 +76,18 @@ def try_button(role: Role) -> Markup:
     return Markup('<button type="button" class="hr-try" data-try="{}">Try “{}”</button>').format(role.name, role.suggested_prompt)
 
 
-def example_pattern(role: Role) -> Float[Tensor, "query key"]:
-    """How strongly each cell of the role's picture is filled, 0 to 1: its expected keys, or uniform attention for diffuse."""
-    token_ids = EXAMPLES[role.name].token_ids()
-    if isinstance(role.measure, EntropyOfRows):
-        count = len(token_ids)
-        return torch.tril(torch.ones(count, count)) / torch.arange(1, count + 1)[:, None]
-    return role.expected_keys(token_ids).float()
-
-
 def _figure(role: Role) -> Markup:
-    if role.name not in EXAMPLES:
+    example = role.example
+    pattern = None if example is None else get_measured_role(role).measure.picture(example.token_ids())
+    if example is None or pattern is None:
         return Markup("")
-    caption = f"{EXAMPLES[role.name].caption} Row: the word that looks; column: the word looked at."
-    return Markup('<figure class="hr-lesson-figure">{}<figcaption>{}</figcaption></figure>').format(_picture(role), caption)
+    caption = f"{example.caption} Row: the word that looks; column: the word looked at."
+    picture = _picture(role, example, pattern)
+    return Markup('<figure class="hr-lesson-figure">{}<figcaption>{}</figcaption></figure>').format(picture, caption)
 
 
-def _picture(role: Role) -> Markup:
+def _picture(role: Role, example: Example, pattern: Float[Tensor, "query key"]) -> Markup:
     """Queries down, keys across, as in the heatmaps; cells of the future stay blank."""
-    example, pattern = EXAMPLES[role.name], example_pattern(role)
     words = example.words
     side = MARGIN + len(words) * CELL
     cells = join(_cell(q, k, float(pattern[q, k])) for q in range(len(words)) for k in range(q + 1))
@@ -145,7 +96,7 @@ def _picture(role: Role) -> Markup:
         '<svg class="hr-lesson-picture" viewBox="0 0 {side} {side}" role="img" aria-label="{told}">{cells}{labels}</svg>'
     ).format(
         side=side,
-        told=f"Attention of a perfect {role.display_name} head. {_tell(role, words, pattern)}",
+        told=f"Attention of a perfect {role.display_name} head. {_tell(role, example)}",
         cells=cells,
         labels=labels,
     )
@@ -168,13 +119,12 @@ def _labels(position: int, words: tuple[str, ...]) -> Markup:
     ).format(left=MARGIN - 5, middle=middle, across=MARGIN + middle, below=len(words) * CELL + 5, word=words[position])
 
 
-def _tell(role: Role, words: tuple[str, ...], pattern: Float[Tensor, "query key"]) -> str:
-    """The picture in words, for those who do not see it."""
-    if isinstance(role.measure, EntropyOfRows):
-        return EXAMPLES[role.name].caption
-    rows = [(q, row.nonzero().flatten().tolist()) for q, row in enumerate(pattern) if row.any()]
+def _tell(role: Role, example: Example) -> str:
+    """The picture in words, for those who do not see it: the caption, and each expected cell where there are any."""
+    words, expected = example.words, role.expected_keys(example.token_ids())
+    rows = [(q, row.nonzero().flatten().tolist()) for q, row in enumerate(expected) if row.any()]
     looks = "; ".join(f"{_place(words, q)} at {' and '.join(_place(words, k) for k in keys)}" for q, keys in rows)
-    return f"{EXAMPLES[role.name].caption} Filled: {looks}."
+    return f"{example.caption} Filled: {looks}." if looks else example.caption
 
 
 def _place(words: tuple[str, ...], position: int) -> str:

@@ -3,10 +3,10 @@
 from markupsafe import Markup
 
 from headroles.core.heads import Head
-from headroles.core.readings import Analysis
-from headroles.core.roles import ROLES, Role
+from headroles.core.readings import Analysis, HeadReading, State
+from headroles.core.roles import ROLES, Role, get_measured_role
 from headroles.render.html import join, role_mark, shape_points
-from headroles.render.wording import percent
+from headroles.render.wording import MARKS, percent, state_of
 
 WIDE = 16  # heads a layer beyond which the map takes the page's whole width
 
@@ -58,17 +58,13 @@ def _symbols() -> Markup:
 
 
 def _legend(analysis: Analysis) -> Markup:
-    counts = {role.name: 0 for role in ROLES.values()}
-    for head in analysis.heads.heads():
-        counts[analysis.heads.primary_role(head).name] += 1
-    buttons = join(_filter(analysis, role, counts[role.name]) for role in ROLES.values())
+    buttons = join(_filter(analysis, role, analysis.heads.counts(role)) for role in ROLES.values())
     return Markup('<div class="hr-legend" role="group" aria-label="Show only the heads that are mainly">{}</div>').format(buttons)
 
 
 def _filter(analysis: Analysis, role: Role, count: int) -> Markup:
-    state = ""
-    if role.measure:
-        state = "● active" if analysis.role(role.name).is_active else "○ not active"
+    reading = analysis.role(role)
+    state: State = "not active" if reading.state == "not applicable" else reading.state
     return Markup(
         '<button type="button" class="hr-filter" data-filter="{name}" aria-pressed="false">{mark}<span>{title}</span>'
         "<small>{count}{state}</small></button>"
@@ -77,18 +73,23 @@ def _filter(analysis: Analysis, role: Role, count: int) -> Markup:
         mark=role_mark(role),
         title=role.display_name,
         count=f"{count} head{'' if count == 1 else 's'}",
-        state=state and f", {state}",
+        state="" if state == "not a role" else f", {MARKS[state]} {state}",
     )
+
+
+def _here(reading: HeadReading) -> str:
+    if reading.activation is None:
+        return "the same on every text"
+    return f"here {percent(reading.activation)}, {state_of(reading.is_active)}"
 
 
 def _cell(analysis: Analysis, head: Head) -> Markup:
     role = analysis.heads.primary_role(head)
+    reading = analysis.heads.main_reading(head)
     here, told = 0.0, role.display_name
-    if role.measure:
-        reading = analysis.heads.reading(role, head)
-        here = reading.activation
-        state = "active" if reading.is_active else "not active"
-        told = f"{role.display_name} (score {reading.score:.2f}), here {percent(here)}, {state}"
+    if reading is not None:
+        here = get_measured_role(role).measure.fill(reading.shown)
+        told = f"{role.display_name} (score {reading.score:.2f}), {_here(reading)}"
     return Markup(
         '<button type="button" role="gridcell" class="hr-cell" tabindex="-1" aria-selected="false" data-layer="{layer}"'
         ' data-head="{head}" data-role="{role}" aria-label="{label}: {told}" style="--role:{color};--here:{here:.2f}">'

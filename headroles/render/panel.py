@@ -2,17 +2,20 @@
 
 import base64
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from markupsafe import Markup
 
 from headroles.core.literature import credit, known_from
-from headroles.core.readings import Analysis, HeadReading, RoleReading
+from headroles.core.readings import Analysis, HeadReading, RoleReading, State
 from headroles.core.registry import MODELS
-from headroles.core.roles import ROLES, Role
+from headroles.core.roles import Role, get_measured_role, measured_roles
 from headroles.jobs import Progress
 from headroles.render.html import icon, join, role_mark, token_strip
 from headroles.render.lessons import try_button
-from headroles.render.wording import describe_model, describe_progress, describe_source
+from headroles.render.wording import MARKS, describe_model, describe_progress, describe_source, state_of
+
+CARD_KINDS: Mapping[State, str] = MappingProxyType({"active": "is-active", "not active": "is-grey"})
 
 
 def render_text(analysis: Analysis) -> str:
@@ -101,12 +104,8 @@ def render_model(name: str, any_model: bool = False) -> str:
 
 def _card(reading: RoleReading, model: str) -> Markup:
     role = reading.role
-    if role.measure is None:
-        state, mark, kind = "not a role", "–", "is-neutral"
-    elif reading.is_active:
-        state, mark, kind = "active", "●", "is-active"
-    else:
-        state, mark, kind = "not active", "○", "is-grey"
+    state: State = "not active" if reading.state == "not applicable" else reading.state  # the reason says which it is
+    kind = CARD_KINDS.get(state, "is-neutral")
     offer = try_button(role) if kind == "is-grey" and reading.heads else Markup("")
     heads = join(
         Markup("<li>{}{}</li>").format(_head_button(role, head), _known_mark(credit(known_from(model, head.head, role))))
@@ -125,7 +124,7 @@ def _card(reading: RoleReading, model: str) -> Markup:
         state=state,
         icon=icon(role.icon),
         shape=role_mark(role),
-        mark=mark,
+        mark=MARKS[state],
         description=role.description,
         reason=reading.reason,
         heads=Markup('<ul class="hr-heads">{}</ul>').format(heads) if reading.heads else "",
@@ -136,12 +135,11 @@ def _card(reading: RoleReading, model: str) -> Markup:
 
 
 def _head_button(role: Role, reading: HeadReading) -> Markup:
-    state = "active" if reading.is_active else "not active"
+    state = state_of(reading.is_active) if reading.activation is not None else "the same on every text"
     return Markup(
         '<button type="button" class="hr-head" data-layer="{layer}" data-head="{head}" data-role="{role}"'
         ' aria-pressed="false"><span class="hr-dot" aria-hidden="true">{dot}</span><span class="hr-label">{label}</span>'
-        '<span class="hr-bar"><span class="hr-fill" style="width:{fill:.1f}%"></span>'
-        '<span class="hr-chance" style="left:{chance:.1f}%" title="chance {chance:.0f}%"></span></span>'
+        '<span class="hr-bar"><span class="hr-fill" style="width:{fill:.1f}%"></span>{chance}</span>'
         '<span class="hr-number">{here:.2f}</span>'
         '<span class="hr-unseen">on your text, {state}; {score:.2f} on the probe texts</span></button>'
     ).format(
@@ -150,11 +148,19 @@ def _head_button(role: Role, reading: HeadReading) -> Markup:
         role=role.name,
         label=reading.head.label,
         state=state,
-        here=reading.activation,
+        here=reading.shown,
         score=reading.score,
-        dot="●" if reading.is_active else "○",
-        fill=reading.activation * 100,
-        chance=reading.chance * 100,
+        dot=MARKS[state_of(reading.is_active)],
+        fill=get_measured_role(role).measure.fill(reading.shown) * 100,
+        chance=_chance_mark(reading.chance),
+    )
+
+
+def _chance_mark(chance: float | None) -> Markup:
+    if chance is None:
+        return Markup("")
+    return Markup('<span class="hr-chance" style="left:{chance:.1f}%" title="chance {chance:.0f}%"></span>').format(
+        chance=chance * 100
     )
 
 
@@ -164,7 +170,7 @@ def _known_mark(known: str) -> Markup:
 
 
 def _why_grey() -> Markup:
-    needs_repeat = [role.display_name for role in ROLES.values() if role.requires_repetition]
+    needs_repeat = [role.display_name for role in measured_roles() if role.requires_repetition]
     return Markup(
         '<details class="hr-info"><summary>Why are some greyed out?</summary>'
         "<p>A grey card with an open circle ○ is a role that no head plays on <em>this</em> text. "

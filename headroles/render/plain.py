@@ -7,7 +7,7 @@ from headroles.core.comparison import ModelComparison, PromptComparison
 from headroles.core.heads import Head
 from headroles.core.readings import Analysis, HeadReading, HeadView
 from headroles.core.records import HeadCategories
-from headroles.core.roles import MEASURED_ROLES, ROLES
+from headroles.core.roles import ROLES, measured_roles
 from headroles.render.results import (
     AnalysisResult,
     BatchResult,
@@ -37,7 +37,7 @@ def categories_result(record: HeadCategories) -> CategoriesResult:
                 "key": role.name,
                 "display_name": role.display_name,
                 "description": role.description,
-                "threshold": role.threshold if role.measure else 0.0,
+                "threshold": role.threshold,
                 "top_heads": [
                     {"layer": head.layer, "head": head.index, "score": record.score(role, head)}
                     for head in record.top_heads(role)
@@ -185,5 +185,5 @@ def _head_roles(analysis: Analysis, head: Head) -> HeadRoles:
         "layer": head.layer,
         "head": head.index,
         "primary_role": analysis.heads.primary_role(head).name,
-        "roles": {role.name: head_result(analysis.heads.reading(role, head)) for role in MEASURED_ROLES},
+        "roles": {role.name: head_result(analysis.heads.reading(role, head)) for role in measured_roles()},
     }

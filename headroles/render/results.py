@@ -4,13 +4,13 @@ from typing import TypedDict
 
 
 class HeadResult(TypedDict):
-    """One head in one role; all numbers 0 to 1."""
+    """One head in one role; null: a score that the record does not hold, an activation or a chance that no text gives."""
 
     layer: int
     head: int
-    score: float
-    activation_score: float
-    chance: float
+    score: float | None
+    activation_score: float | None
+    chance: float | None
     is_active: bool
 
 
@@ -143,8 +143,8 @@ class HeadChangeResult(TypedDict):
     layer: int
     head: int
     role: str
-    activation_a: float
-    activation_b: float
+    activation_a: float | None
+    activation_b: float | None
     difference: float
     is_active_a: bool
     is_active_b: bool

@@ -1,24 +1,24 @@
 """What the readings say, in words: the sentences that page, image descriptions and API share."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from headroles.core.comparison import MIN_CHANGE, HeadChange, ModelComparison, PromptComparison
-from headroles.core.readings import Analysis, HeadReading, HeadView
+from headroles.core.readings import Analysis, HeadView, State
 from headroles.core.registry import ModelInfo
-from headroles.core.roles import MEASURED_ROLES, ROLES, Role
+from headroles.core.roles import OTHER, RESTING, RESTING_PLACE, RESTING_ROLE, Role, get_measured_role
+from headroles.core.words import article, listed, percent
 from headroles.jobs import Progress
 
-RESTING = 0.5  # half of the attention on the first token is a rest state
+MARKS: Mapping[State, str] = MappingProxyType(
+    {"active": "●", "not active": "○", "not applicable": "–", "in the weights": "◆", "not scored": "–", "not a role": "–"}
+)
 
 
-def percent(share: float) -> str:
-    """`81%`, and never `100%` or `0%` for what only nearly is."""
-    if 0 < share < 0.005:
-        return "<1%"
-    if 0.995 <= share < 0.99995:
-        return ">99%"
-    return f"{share:.0%}"
+def state_of(is_active: bool) -> State:
+    """The state of a head that a text could show in a role."""
+    return "active" if is_active else "not active"
 
 
 def describe_head(view: HeadView) -> str:
@@ -82,7 +82,7 @@ def describe_prompt_comparison(comparison: PromptComparison) -> str:
 
 def describe_model_comparison(comparison: ModelComparison) -> str:
     """How many heads of each of two models have a named role, and which roles are active on their common text."""
-    measured = [role for role in comparison.roles if role.role.measure]
+    measured = [role for role in comparison.roles if role.role != OTHER]
     heads_a = sum(role.a.total for role in comparison.roles)
     heads_b = sum(role.b.total for role in comparison.roles)
     named_a, named_b = sum(role.a.total for role in measured), sum(role.b.total for role in measured)
@@ -107,50 +107,46 @@ def _ago(seconds: float) -> str:
 
 
 def _nature(view: HeadView) -> str:
-    label, primary = view.head.label, view.primary
-    if primary.measure is None:
+    label, primary, first = view.head.label, view.primary, view.readings[RESTING_ROLE.name]
+    if view.main is None:
         return f"{label} reaches no role's threshold in this model."
-    score = view.readings[primary.name].score
-    name = primary.display_name.lower()
-    first = ROLES["positional"]
-    rest = f"; it rests on {first.looks_at} when it has nothing to do"
-    rests = primary.is_content and view.readings[first.name].score >= RESTING
-    return f"{label} is mainly {'an' if name[0] in 'aeiou' else 'a'} {name} head (score {score:.2f}){rest if rests else ''}."
+    rests = primary.is_content and (first.score or 0.0) >= RESTING
+    rest = f"; it rests on {RESTING_PLACE} when it has nothing to do" if rests else ""
+    return f"{label} is mainly {article(primary.display_name.lower())} head (score {view.main.score:.2f}){rest}."
 
 
 def _here(view: HeadView) -> str:
-    active = [role for role in MEASURED_ROLES if view.readings[role.name].is_active]
+    active = view.played()
     content = [role for role in active if role.is_content]
-    first = view.readings[ROLES["positional"].name].activation
-    role = view.primary if view.primary.measure else view.role
+    first = view.readings[RESTING_ROLE.name].activation or 0.0
+    role = view.role if view.main is None else view.primary
     if view.primary in active:
-        return f"On this text it is doing that: {_measure(view.primary, view.readings[view.primary.name])}."
+        return f"On this text it is doing that: {_measure(view.primary, view)}."
     if content:
-        doing = max(content, key=lambda role: view.readings[role.name].activation)
-        return f"On this text it plays {doing.display_name.lower()}: {_measure(doing, view.readings[doing.name])}."
+        doing = max(content, key=lambda role: view.readings[role.name].shown)
+        return f"On this text it plays {doing.display_name.lower()}: {_measure(doing, view)}."
     if first >= RESTING:
         return f"On this text it rests: {percent(first)} of its attention lies on the first token."
     if active:
-        return f"On this text {_measure(active[0], view.readings[active[0].name])}."
-    if role.measure is None:
+        return f"On this text {_measure(active[0], view)}."
+    if role.name not in view.readings:
         return "On this text it plays none of the named roles either."
+    if view.readings[role.name].activation is None:
+        return f"That stands in its weights, whatever the text: {_measure(role, view)}."
     refusal = "it is not doing that" if role == view.primary else f"it does not play {role.display_name.lower()}"
-    return f"On this text {refusal}: {_measure(role, view.readings[role.name])}."
+    return f"On this text {refusal}: {_measure(role, view)}."
 
 
-def _measure(role: Role, reading: HeadReading) -> str:
+def _measure(role: Role, view: HeadView) -> str:
     """The number behind a role, as a clause."""
-    if not role.looks_at:
-        return f"its attention is {percent(reading.activation)} as evenly spread as it could be"
-    share, chance = percent(reading.activation), percent(reading.chance)
-    where = "where a token comes back, " if role.requires_repetition else ""
-    return f"{where}{share} of its attention goes to {role.looks_at} ({chance} would by chance)"
+    reading = view.readings[role.name]
+    return get_measured_role(role).measure.phrase(reading.score, reading.activation, reading.chance)
 
 
 def _largest_change(comparison: PromptComparison, change: HeadChange) -> str:
     name = change.role.name
-    in_a = percent(change.a.activation) if comparison.a.heads.applicable[name] else "not applicable"
-    in_b = percent(change.b.activation) if comparison.b.heads.applicable[name] else "not applicable"
+    in_a = percent(change.a.shown) if comparison.a.heads.applicable[name] else "not applicable"
+    in_b = percent(change.b.shown) if comparison.b.heads.applicable[name] else "not applicable"
     return f"{change.a.head.label} changes most: {change.role.display_name}, {in_a} in A and {in_b} in B."
 
 
@@ -160,4 +156,4 @@ def _do(names: Sequence[str], verb: str) -> str:
         return f"{names[0]} {verb}"
     word, rest = verb.split(" ", 1)
     plural = "are" if word == "is" else word.removesuffix("s")
-    return f"{', '.join(names[:-1])} and {names[-1]} {plural} {rest}"
+    return f"{listed(names)} {plural} {rest}"

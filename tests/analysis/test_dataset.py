@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 
 from analysis.dataset import (
-    COLUMNS,
+    SCHEMA,
     card,
     chance,
     picture_path,
@@ -22,8 +22,9 @@ from analysis.dataset import (
 )
 from headroles.core import records as categories
 from headroles.core.heads import Head
+from headroles.core.measures import Evidence
 from headroles.core.records import HeadCategories
-from headroles.core.roles import MEASURED_ROLES, ROLES
+from headroles.core.roles import ROLES, get_measured_role, measured_roles
 from headroles.models.probes import ProbeSizes, make_probes
 from headroles.models.sweep import make_recipe
 from headroles.render.heatmaps import CELL_INCHES, MAP_DOTS_PER_INCH
@@ -36,7 +37,7 @@ def make(name: str = "org/m", layers: int = 3, heads: int = 4, seed: int = 0, **
     how = {"transformer_lens": None, "transformers": "5.23.0", "torch": "2.13.0", "dtype": "float32", "seed": 0}
     how |= {"prepend_bos": False, "tokenizer_sha256": "0" * 64, "repeated_sequences": 50, "repeat_length": 50, "sentences": 20}
     return categories.build_record(
-        {role.name: torch.rand(layers, heads, generator=generator) for role in MEASURED_ROLES},
+        {role.name: torch.rand(layers, heads, generator=generator) for role in measured_roles()},
         model_name=name,
         revision="0123456789" * 4,
         date="2026-02-16",
@@ -46,7 +47,7 @@ def make(name: str = "org/m", layers: int = 3, heads: int = 4, seed: int = 0, **
 
 def test_every_head_has_one_row_a_role_with_what_the_record_says(record):
     found = rows(record).to_pylist()
-    assert len(found) == record.num_layers * record.num_heads * len(MEASURED_ROLES)
+    assert len(found) == record.num_layers * record.num_heads * len(measured_roles())
     seen = set()
     for row in found:
         role, head = ROLES[row["role"]], Head(row["layer"], row["head"])
@@ -55,13 +56,13 @@ def test_every_head_has_one_row_a_role_with_what_the_record_says(record):
         assert row["is_top_head"] == (head in record.top_heads(role))
         assert (row["model"], row["revision"]) == (record.model_name, record.revision)
     assert len(seen) == len(found)
-    assert sum(row["is_top_head"] for row in found) == sum(len(record.top_heads(role)) for role in MEASURED_ROLES) > 0
+    assert sum(row["is_top_head"] for row in found) == sum(len(record.top_heads(role)) for role in measured_roles()) > 0
 
 
 def test_a_parquet_file_holds_the_rows_and_is_the_same_each_time(record):
     table = pq.read_table(io.BytesIO(to_parquet(record)))
     assert table.equals(rows(record))
-    assert [str(field.type) for field in table.schema] == [str(kind) for kind, _ in COLUMNS.values()]
+    assert table.schema == SCHEMA
     assert to_parquet(record) == to_parquet(record)
 
 
@@ -77,7 +78,7 @@ def test_chance_is_what_a_uniform_head_scores_on_the_very_probes(random_model, t
         uniform = uniform_attention(probe.token_ids.shape[1])[None, None].expand(len(probe.token_ids), -1, -1, -1)
         for role in probe.roles:
             if (expected := chance(role, said)) is not None:
-                measured = role.measure(uniform, probe.token_ids, probe.lengths)
+                measured = role.measure(Evidence(uniform, probe.token_ids, probe.lengths))
                 assert measured.chance.tolist() == pytest.approx([expected] * len(probe.token_ids), abs=1e-6)
                 assert measured.values.flatten().tolist() == pytest.approx([expected] * len(probe.token_ids), abs=1e-6)
                 told += 1
@@ -86,9 +87,9 @@ def test_chance_is_what_a_uniform_head_scores_on_the_very_probes(random_model, t
 
 def test_chance_counts_the_bos_and_is_not_made_up():
     without, with_bos = (make(prepend_bos=bos, repeat_length=2).recipe for bos in (False, True))
-    assert chance(ROLES["induction"], without) == pytest.approx((1 / 3 + 1 / 4) / 2)
-    assert chance(ROLES["duplicate_token"], with_bos) == pytest.approx((1 / 4 + 1 / 5) / 2)
-    assert [chance(ROLES[name], without) for name in ("previous_token", "positional")] == [None, None]
+    assert chance(get_measured_role("induction"), without) == pytest.approx((1 / 3 + 1 / 4) / 2)
+    assert chance(get_measured_role("duplicate_token"), with_bos) == pytest.approx((1 / 4 + 1 / 5) / 2)
+    assert [chance(get_measured_role(name), without) for name in ("previous_token", "positional")] == [None, None]
 
 
 def test_every_role_has_a_shape_of_its_own_inside_its_square():
@@ -142,9 +143,9 @@ def test_the_cards_front_matter_points_the_viewer_to_the_tables():
 
 def test_the_card_describes_every_column_and_role_and_how_to_cite_and_add(record):
     text = card([record], "org/data")
-    for name in COLUMNS:
+    for name in SCHEMA.names:
         assert f"| `{name}` |" in text
-    for role in MEASURED_ROLES:
+    for role in measured_roles():
         assert role.source in text
         best = record.top_heads(role)[0]
         assert f"| {role.display_name} | {best.label} {record.score(role, best):.2f}" in text
@@ -156,7 +157,7 @@ def test_a_role_that_no_head_plays_is_said_so():
     record = make()
     weak = {name: torch.full((3, 4), 0.1) for name in record.all_scores}
     record = categories.build_record(weak, model_name="m", revision="r", date=record.analysis_date, recipe=record.recipe)
-    assert card([record], "org/data").count("none reaches the threshold") == len(MEASURED_ROLES)
+    assert card([record], "org/data").count("none reaches the threshold") == len(measured_roles())
 
 
 def test_what_a_foreign_record_says_cannot_break_the_card():

@@ -24,7 +24,8 @@ from huggingface_hub import snapshot_download
 from analysis import __main__ as command
 from analysis import dataset, runs
 from analysis.push import difference
-from headroles.core.records import HeadCategories, parse_record, record_file_name, write_record
+from headroles.core.record_files import parse_record, record_file_name, write_record
+from headroles.core.records import HeadCategories
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles import ROLES
 from headroles.errors import HubError
@@ -40,7 +41,7 @@ from pathlib import Path
 
 import matplotlib.backends.backend_agg, PIL.PngImagePlugin  # else each fork would
 from analysis import dataset, push
-from headroles.core.records import read_record
+from headroles.core.record_files import read_record
 from headroles.errors import HeadRolesError
 
 dataset.rows(read_record(Path("headroles/tiny/headroles-tiny.json")))  # for what it imports; but forks may share no open font

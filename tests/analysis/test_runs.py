@@ -14,9 +14,9 @@ import torch
 from analysis import runs
 from analysis.__main__ import EXIT_CODES, find_record, main, parse_analyze
 from analysis.runs import Outcome, Plan, check_registered, run_apart, run_here, table
-from headroles.core.records import read_record, write_record
+from headroles.core.record_files import read_record, write_record
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
-from headroles.core.roles import MEASURED_ROLES
+from headroles.core.roles import measured_roles
 from headroles.errors import ModelLoadError
 from headroles.hub.store import EMBEDDED
 from headroles.models.loading import LoadedModel, load_model
@@ -73,7 +73,7 @@ def test_a_broken_model_is_a_failed_row_and_the_others_are_written(tiny, folder,
         "error: broken could not be loaded: its weights file is broken."
     ]
     header, *rows = [line.split() for line in printed.out.splitlines()]
-    assert header == ["model", "seconds", "peak", "MB", *(role.name for role in MEASURED_ROLES), "status"]
+    assert header == ["model", "seconds", "peak", "MB", *(role.name for role in measured_roles()), "status"]
     assert [(row[0], row[-1]) for row in rows] == [(EMBEDDED_MODEL, "written"), ("broken", "broken."), ("small-gpt2", "written")]
     assert " ".join(rows[1][3:]) == "- - - - - failed: broken could not be loaded: its weights file is broken."
     assert all(50 < int(row[2]) < 10_000 for row in rows)  # megabytes, each process its own

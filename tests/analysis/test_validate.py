@@ -7,7 +7,7 @@ from analysis.validate import agree, report, run, validate
 from headroles.core.heads import Head
 from headroles.core.literature import claims
 from headroles.core.records import HeadCategories, Recipe, build_record
-from headroles.core.roles import MEASURED_ROLES, ROLES
+from headroles.core.roles import ROLES, measured_roles
 from headroles.errors import InvalidRecordError
 
 INDUCTION = ROLES["induction"]
@@ -32,7 +32,7 @@ def scores_as_published(model: str = "gpt2", num_layers: int = 12, num_heads: in
 
     In the first-token role every layer's mean is as published, with as many of its heads at rest as that allows: 108 of 144.
     """
-    scores = {role.name: torch.full((num_layers, num_heads), 0.1) for role in MEASURED_ROLES}
+    scores = {role.name: torch.full((num_layers, num_heads), 0.1) for role in measured_roles()}
     for claim in claims(model):
         for head in claim.heads:
             if claim.role:
@@ -226,7 +226,7 @@ def test_of_a_model_that_nobody_wrote_about_it_says_which_are_known(record, with
 
 
 def test_a_record_of_another_shape_is_refused_with_both_shapes():
-    small = {role.name: torch.zeros(2, 3) for role in MEASURED_ROLES}
+    small = {role.name: torch.zeros(2, 3) for role in measured_roles()}
     with pytest.raises(InvalidRecordError, match="2 layers x 3 heads, but the gpt2 of the literature has 12 x 12"):
         validate(record_of(small))
 

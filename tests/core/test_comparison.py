@@ -21,7 +21,7 @@ from headroles.core.comparison import (
 from headroles.core.heads import Head
 from headroles.core.readings import Analysis, HeadTable, RoleReading, Source
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.roles import MEASURED_ROLES, ROLES
+from headroles.core.roles import OTHER, ROLES, MeasuredRole, measured_roles
 from headroles.errors import InvalidInputError
 from headroles.render.wording import describe_model_comparison, describe_prompt_comparison
 from tests.conftest import PLAIN, REPEATING
@@ -40,12 +40,12 @@ def made_up(
     def cells() -> Table:
         return tuple(tuple(draw.random() for _ in range(heads)) for _ in range(layers))
 
-    applicable = {role.name: draw.random() < 0.8 for role in MEASURED_ROLES}
-    activations = {role.name: cells() if applicable[role.name] else ((0.0,) * heads,) * layers for role in MEASURED_ROLES}
+    applicable = {role.name: draw.random() < 0.8 for role in measured_roles()}
+    activations = {role.name: cells() if applicable[role.name] else ((0.0,) * heads,) * layers for role in measured_roles()}
     table = HeadTable(
-        scores={role.name: cells() for role in MEASURED_ROLES},
+        scores={role.name: cells() for role in measured_roles()},
         activations=activations,
-        chances={role.name: tuple(draw.random() for _ in range(layers)) for role in MEASURED_ROLES},
+        chances={role.name: tuple(draw.random() for _ in range(layers)) for role in measured_roles()},
         active={name: tuple(tuple(cell > 0.7 for cell in row) for row in rows) for name, rows in activations.items()},
         applicable=applicable,
         primary=tuple(tuple(draw.choice(list(ROLES.values())) for _ in range(heads)) for _ in range(layers)),
@@ -55,15 +55,23 @@ def made_up(
 
 def read(table: HeadTable) -> tuple[RoleReading, ...]:
     """The readings of a table, its heads of score 0.9 and more taken for the top ones."""
-    return tuple(
-        RoleReading(
-            role,
-            table.applicable.get(role.name, True),
-            "",
-            tuple(reading for head in table.heads() if role.measure and (reading := table.reading(role, head)).score >= 0.9),
-        )
-        for role in ROLES.values()
+    return (
+        *(_read_role(role, table) for role in measured_roles()),
+        RoleReading(OTHER, "not a role", "", (), applicable=True),
     )
+
+
+def silenced(reading: RoleReading) -> RoleReading:
+    """The reading of a role that the text could show and no head of the model plays."""
+    return replace(reading, heads=(), applicable=True, state="not a role" if reading.role == OTHER else "not active")
+
+
+def _read_role(role: MeasuredRole, table: HeadTable) -> RoleReading:
+    readings = [table.reading(role, head) for head in table.heads()]
+    top = tuple(reading for reading in readings if reading.score is not None and reading.score >= 0.9)
+    applicable = table.applicable[role.name]
+    silent = "not active" if applicable else "not applicable"
+    return RoleReading(role, "active" if any(reading.is_active for reading in top) else silent, "", top, applicable)
 
 
 def shown(analysis: Analysis, role: str, activations: Table) -> Analysis:
@@ -132,7 +140,7 @@ def test_the_heads_listed_are_those_that_changed_most(shape, seed):
     a, b = made_up(*shape, seed), made_up(*shape, seed + 1)
     listed = compare_prompts(a, b).heads
     largest = {
-        head: max(abs(b.heads.reading(role, head).activation - a.heads.reading(role, head).activation) for role in MEASURED_ROLES)
+        head: max(abs(b.heads.reading(role, head).shown - a.heads.reading(role, head).shown) for role in measured_roles())
         for head in a.heads.heads()
     }
     expected = sorted((change for change in largest.values() if change >= MIN_CHANGE), reverse=True)[:MAX_CHANGES]
@@ -168,7 +176,7 @@ def test_a_repeat_turns_the_repetition_roles_on_in_the_embedded_model(explorer):
     plain, repeat = explorer.analyze(EMBEDDED_MODEL, PLAIN), explorer.analyze(EMBEDDED_MODEL, REPEATING)
     compared = compare_prompts(plain, repeat)
     changes = {role.role.name: role.change for role in compared.roles}
-    assert list(changes) == [role.name for role in MEASURED_ROLES]
+    assert list(changes) == [role.name for role in measured_roles()]
     assert changes["induction"] == changes["duplicate_token"] == "turns on"
     assert changes["previous_token"] == "stays on"
     said = describe_prompt_comparison(compared)
@@ -178,9 +186,9 @@ def test_a_repeat_turns_the_repetition_roles_on_in_the_embedded_model(explorer):
 
 def test_the_sentence_names_what_turns_off_and_what_stays():
     off = made_up(2, 2, 0)
-    for role in MEASURED_ROLES:
+    for role in measured_roles():
         off = shown(off, role.name, ((0.0, 0.0),) * 2)
-    scored = replace(off.heads, scores={role.name: ((1.0, 1.0),) * 2 for role in MEASURED_ROLES})
+    scored = replace(off.heads, scores={role.name: ((1.0, 1.0),) * 2 for role in measured_roles()})
     off = replace(off, heads=scored, roles=read(scored))
     one = replace(shown(off, "induction", ((0.9, 0.0), (0.0, 0.0))), prompt="one")
     two = replace(shown(one, "diffuse", ((0.0, 0.0), (0.8, 0.0))), prompt="two")
@@ -200,7 +208,7 @@ def test_the_sentence_names_what_turns_off_and_what_stays():
 
 def test_a_model_comparison_says_how_many_heads_are_named_and_what_is_active_where(explorer):
     tiny = explorer.analyze(EMBEDDED_MODEL, REPEATING)
-    compared = compare_models(tiny, replace(tiny, model="other", roles=tuple(replace(role, heads=()) for role in tiny.roles)))
+    compared = compare_models(tiny, replace(tiny, model="other", roles=tuple(map(silenced, tiny.roles))))
     said = describe_model_comparison(compared)
     total = tiny.num_layers * tiny.num_heads
     named = total - next(role.a.total for role in compared.roles if role.role.name == "other")

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from headroles.core.heads import Attention
 from headroles.core.readings import Analysis, Source
-from headroles.core.records import MAX_RECORD_BYTES, HeadCategories, parse_record, read_record
-from headroles.core.scoring import read_heads, read_roles
+from headroles.core.record_files import MAX_RECORD_BYTES, parse_record, read_record
+from headroles.core.records import HeadCategories
+from headroles.core.verdicts import read_heads, read_roles
 from headroles.errors import InvalidRecordError
 from headroles.render.model_map import render_map
 from headroles.render.panel import render_panel
@@ -58,7 +59,7 @@ BROKEN: dict[str, Change] = {
     "a description of 10 MB": put("categories", "induction", "description", value="<script>" * 1_250_000),
     "an unknown field": put("__class__", value="os.system"),
     "a date that is none": put("analysis_date", value="2026-01-01<script>"),
-    "another schema": put("schema_version", value=2),
+    "another schema": put("schema_version", value=3),
     "a recipe that is none": put("recipe", value=None),
 }
 TEXTS: dict[str, Callable[[str], str]] = {

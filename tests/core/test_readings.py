@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headroles.core.readings import visible
+from headroles.core.tokens import visible
 
 JOINERS = {"\u200d"}
 # `text()` alone hardly ever puts the odd characters beside the ones they act on

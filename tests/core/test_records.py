@@ -8,16 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headroles.core.heads import Head
-from headroles.core.records import (
-    MAX_RECORD_BYTES,
-    MAX_TOP_HEADS,
-    build_record,
-    parse_record,
-    read_record,
-    record_file_name,
-    select_top_heads,
-)
-from headroles.core.roles import MEASURED_ROLES, ROLES
+from headroles.core.record_files import MAX_RECORD_BYTES, parse_record, read_record, record_file_name
+from headroles.core.records import MAX_TOP_HEADS, build_record, select_top_heads
+from headroles.core.roles import ROLES, measured_roles
 from headroles.errors import InvalidRecordError
 
 ROLE = ROLES["induction"]  # threshold 0.4, diversity threshold 0.3
@@ -86,7 +79,7 @@ def test_a_file_is_named_after_organisation_and_model():
 
 def scores_of(**cells: float) -> dict[str, torch.Tensor]:
     """Scores of a model of one head: 0 but where given."""
-    return {role.name: torch.tensor([[cells.get(role.name, 0.0)]]) for role in MEASURED_ROLES}
+    return {role.name: torch.tensor([[cells.get(role.name, 0.0)]]) for role in measured_roles()}
 
 
 @pytest.mark.parametrize(
@@ -120,7 +113,7 @@ def broken(**changes) -> callable:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (broken(schema_version=2), "schema_version"),
+        (broken(schema_version=3), "schema_version"),
         (broken(num_layers=-1), "num_layers"),
         (broken(num_layers=7), "are not 7 layers x 8 heads"),
         (broken(model_name="x" * 501), "model_name"),
@@ -131,8 +124,8 @@ def broken(**changes) -> callable:
         (broken(all_scores__induction__0__0=1e308), "induction"),
         (broken(all_scores__induction__0__0=-0.1), "induction"),
         (broken(all_scores__induction__0__0="<script>"), "induction"),
-        (broken(all_scores={}), "all_scores must be exactly"),
-        (broken(categories={}), "categories must be exactly"),
+        (broken(all_scores={}), "previous_token has no scores and so no top heads"),
+        (broken(categories={}), "has scores and no category"),
         (broken(categories__diffuse__top_heads=[{"layer": 9, "head": 0, "score": 0.9}]), "outside the model"),
         (broken(categories__diffuse__top_heads=[{"layer": -1, "head": 0, "score": 0.9}]), "layer"),
         (broken(categories__diffuse__top_heads=[{"layer": 0, "head": 0, "score": 0.123}]), "another score in all_scores"),

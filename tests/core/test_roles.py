@@ -7,11 +7,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headroles.core.roles import MEASURED_ROLES, ROLES, MassOnExpectedKeys, get_role
+from headroles.core.measures import Evidence, MassOnExpectedKeys
+from headroles.core.roles import ROLES, get_measured_role, get_role, measured_roles
 from headroles.errors import InvalidInputError
 from tests.conftest import random_attention, uniform_attention
 
-MASKS = [role for role in MEASURED_ROLES if isinstance(role.measure, MassOnExpectedKeys)]
+MASKS = [role for role in measured_roles() if isinstance(role.measure, MassOnExpectedKeys)]
 token_lists = st.integers(1, 64).flatmap(
     lambda length: st.lists(st.integers(0, max(1, length // 2)), min_size=length, max_size=length)
 )
@@ -27,7 +28,7 @@ def perfect_attention(expected: torch.Tensor) -> torch.Tensor:
 def test_the_registry_is_ordered_and_complete():
     assert list(ROLES) == ["previous_token", "induction", "duplicate_token", "positional", "diffuse", "other"]
     assert all(role.name == name for name, role in ROLES.items())
-    assert [role.name for role in ROLES.values() if role.measure is None] == ["other"]
+    assert [role.name for role in ROLES.values() if role not in measured_roles()] == ["other"]
 
 
 @pytest.mark.parametrize("role", ROLES.values(), ids=lambda role: role.name)
@@ -49,22 +50,22 @@ def test_an_unknown_role_is_refused_with_the_names_there_are():
 def test_a_perfect_head_scores_one_and_a_uniform_head_scores_chance(role, tokens):
     ids = torch.tensor([tokens])
     expected = role.expected_keys(ids[0])
-    perfect = role.measure(perfect_attention(expected)[None], ids)
-    uniform = role.measure(uniform_attention(len(tokens))[None], ids)
+    perfect = role.measure(Evidence(perfect_attention(expected)[None], ids))
+    uniform = role.measure(Evidence(uniform_attention(len(tokens))[None], ids))
     if expected.any():
         torch.testing.assert_close(perfect.values, torch.ones(1))
         torch.testing.assert_close(uniform.values, uniform.chance)
         assert 0 < uniform.chance <= 1
     else:
-        assert perfect.values == uniform.values == perfect.chance == perfect.eligible == 0
+        assert perfect.values == uniform.values == perfect.chance == perfect.count == 0
 
 
-@pytest.mark.parametrize("role", MEASURED_ROLES, ids=lambda role: role.name)
+@pytest.mark.parametrize("role", measured_roles(), ids=lambda role: role.name)
 @given(tokens=token_lists, seed=st.integers(0, 99), sharpness=st.sampled_from([0.0, 1.0, 30.0]))
 @settings(max_examples=50)
 def test_values_and_chance_lie_between_zero_and_one_for_all_lengths_and_repeats(role, tokens, seed, sharpness):
     patterns = random_attention(1, 2, 3, length=len(tokens), seed=seed, sharpness=sharpness)
-    measured = role.measure(patterns, torch.tensor([tokens]))
+    measured = role.measure(Evidence(patterns, torch.tensor([tokens])))
     assert measured.values.shape == (1, 2, 3)
     assert torch.isfinite(measured.values).all()
     assert ((measured.values >= 0) & (measured.values <= 1)).all()
@@ -85,8 +86,10 @@ def test_the_measure_equals_the_definition_written_as_loops(role, tokens, seed):
     rows = {q: keys(q) for q in range(len(tokens)) if keys(q)}
     mass = sum(pattern[q, k].item() for q, ks in rows.items() for k in ks) / max(1, len(rows))
     chance = sum(len(ks) / (q + 1) for q, ks in rows.items()) / max(1, len(rows))
-    measured = role.measure(pattern[None], torch.tensor([tokens]))
-    assert measured.eligible == len(rows)
+    measured = role.measure(Evidence(pattern[None], torch.tensor([tokens])))
+    assert measured.count == len(rows)
+    expected = [sum(pattern[q, k].item() for k in rows.get(q, ())) for q in range(len(tokens))]
+    assert measured.per_token[0].tolist() == pytest.approx(expected)
     assert measured.values.item() == pytest.approx(mass, abs=1e-9)
     assert measured.chance.item() == pytest.approx(chance, abs=1e-6)
 
@@ -100,7 +103,7 @@ def test_induction_never_expects_the_query_itself_when_a_token_repeats_at_once()
 def test_a_token_alone_in_its_row_makes_no_query_eligible():
     ids = torch.tensor([[1, 2, 3, 4]])
     for name in ("induction", "duplicate_token"):
-        assert ROLES[name].measure(uniform_attention(4)[None], ids).eligible == 0
+        assert get_measured_role(name).measure(Evidence(uniform_attention(4)[None], ids)).count == 0
 
 
 def test_every_earlier_copy_counts():
@@ -110,37 +113,41 @@ def test_every_earlier_copy_counts():
 
 
 def test_diffuse_is_one_for_uniform_and_zero_for_one_hot_attention():
-    diffuse = ROLES["diffuse"].measure
+    diffuse = get_measured_role("diffuse").measure
     ids = torch.arange(20)[None]
-    uniform, one_hot = diffuse(uniform_attention(20)[None], ids), diffuse(torch.eye(20)[None], ids)
+    uniform, one_hot = diffuse(Evidence(uniform_attention(20)[None], ids)), diffuse(Evidence(torch.eye(20)[None], ids))
     torch.testing.assert_close(uniform.values, torch.ones(1))
-    torch.testing.assert_close(uniform.peaks, (1 / torch.arange(4.0, 21)).mean()[None])
+    torch.testing.assert_close(uniform.details["peaks"], (1 / torch.arange(4.0, 21)).mean()[None])
     assert one_hot.values == 0
-    assert one_hot.peaks == 1
+    assert one_hot.details["peaks"] == 1
 
 
 def test_diffuse_needs_four_tokens():
     for length, eligible in ((1, 0), (3, 0), (4, 1)):
-        measured = ROLES["diffuse"].measure(uniform_attention(length)[None], torch.arange(length)[None])
-        assert measured.eligible == eligible
+        measured = get_measured_role("diffuse").measure(Evidence(uniform_attention(length)[None], torch.arange(length)[None]))
+        assert measured.count == eligible
         assert measured.values == eligible
+        assert measured.per_token.shape == (1, length)
 
 
-@pytest.mark.parametrize("role", MEASURED_ROLES, ids=lambda role: role.name)
+@pytest.mark.parametrize("role", measured_roles(), ids=lambda role: role.name)
 def test_a_padded_batch_measures_what_each_text_measures_alone(role):
     lengths = [3, 9, 16]
     ids = torch.randint(0, 6, (3, 16), generator=torch.Generator().manual_seed(1))
     patterns = random_attention(3, 2, length=16)
-    together = role.measure(patterns, ids, torch.tensor(lengths))
+    together = role.measure(Evidence(patterns, ids, torch.tensor(lengths)))
     for row, length in enumerate(lengths):
-        alone = role.measure(patterns[row : row + 1, :, :length, :length], ids[row : row + 1, :length])
+        alone = role.measure(Evidence(patterns[row : row + 1, :, :length, :length], ids[row : row + 1, :length]))
         torch.testing.assert_close(together.values[row], alone.values[0])
         torch.testing.assert_close(together.chance[row], alone.chance[0])
-        assert together.eligible[row] == alone.eligible[0]
+        assert together.count[row] == alone.count[0]
+        torch.testing.assert_close(together.per_token[row, ..., :length], alone.per_token[0])
+        assert not together.per_token[row, ..., length:].any()
 
 
 def test_half_precision_patterns_are_measured_in_float32():
     patterns = random_attention(1, 4, length=12).half()
-    values = ROLES["positional"].measure(patterns, torch.arange(12)[None]).values
+    values = get_measured_role("positional").measure(Evidence(patterns, torch.arange(12)[None])).values
     assert values.dtype == torch.float32
-    torch.testing.assert_close(values, ROLES["positional"].measure(patterns.float(), torch.arange(12)[None]).values)
+    full = get_measured_role("positional").measure(Evidence(patterns.float(), torch.arange(12)[None]))
+    torch.testing.assert_close(values, full.values)

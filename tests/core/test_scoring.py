@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 from transformer_lens.head_detector import detect_head
 
 from headroles.core.heads import Attention, Head
-from headroles.core.roles import MEASURED_ROLES, ROLES
-from headroles.core.scoring import active_heads, measure_heads, read_head, read_heads, read_roles, verify_head_activation
+from headroles.core.measures import Evidence
+from headroles.core.roles import ROLES, get_measured_role, measured_roles
+from headroles.core.scoring import measure_heads, verify_head_activation
+from headroles.core.verdicts import read_head, read_heads, read_roles
 from headroles.errors import InvalidInputError, InvalidRecordError
 from headroles.models.capture import PatternReader
 from headroles.models.probes import ProbeSizes, repeated_sequences
@@ -74,7 +76,7 @@ def test_heads_and_batches_are_scored_together_as_alone():
     together = measure_heads(patterns, ids)
     for b, layer, head in np.ndindex(3, 2, 4):
         alone = measure_heads(patterns[b : b + 1, layer, head], ids[b : b + 1])
-        for role in MEASURED_ROLES:
+        for role in measured_roles():
             torch.testing.assert_close(together[role.name].values[b, layer, head], alone[role.name].values[0])
 
 
@@ -94,24 +96,25 @@ def test_shapes_that_do_not_belong_together_are_refused_with_both():
 def test_a_uniform_head_is_active_in_no_role_but_diffuse():
     ids = torch.tensor([[1, 2, 3, 4, 1, 2, 3, 4, 1, 2]])
     measured = measure_heads(uniform_attention(10)[None, None], ids)
-    assert {name for name in measured if active_heads(ROLES[name], measured[name]).any()} == {"diffuse"}
+    assert {name for name in measured if get_measured_role(name).measure.verdict(measured[name]).any()} == {"diffuse"}
 
 
 def test_a_head_becomes_active_when_its_activation_corrected_for_chance_reaches_the_threshold():
-    role, ids = ROLES["previous_token"], torch.arange(40)[None]
+    role, ids = get_measured_role("previous_token"), torch.arange(40)[None]
     previous, uniform = torch.eye(40).roll(1, 0), uniform_attention(40)
     previous[0] = torch.eye(40)[0]
     for share, active in ((0.19, False), (0.21, True)):
         pattern = share * previous + (1 - share) * uniform  # kappa is the share
-        measured = role.measure(pattern[None, None], ids)
-        assert bool(active_heads(role, measured)) is active
+        measured = role.measure(Evidence(pattern[None, None], ids))
+        assert bool(role.measure.verdict(measured)) is active
 
 
 def test_a_head_with_one_strong_peak_is_not_diffuse():
     ids = torch.arange(64)[None]
     peaked = 0.5 * uniform_attention(64) + 0.5 * torch.eye(64)
-    measured = ROLES["diffuse"].measure(peaked[None, None], ids)
-    assert not active_heads(ROLES["diffuse"], measured)
+    role = get_measured_role("diffuse")
+    measured = role.measure(Evidence(peaked[None, None], ids))
+    assert not role.measure.verdict(measured)
 
 
 def test_a_role_that_the_text_gives_no_occasion_for_is_not_applicable_and_says_why(record):
@@ -133,7 +136,7 @@ def test_one_head_reads_as_it_does_among_all(record):
     )
     table = read_heads(attention, record)
     for head in record.heads():
-        assert read_head(attention, record, head) == {role.name: table.reading(role, head) for role in MEASURED_ROLES}
+        assert read_head(table, head) == {role.name: table.reading(role, head) for role in measured_roles()}
 
 
 def test_a_record_of_another_shape_is_refused(record):

@@ -9,7 +9,7 @@ import torch
 from analysis.lens import open_bridge, score_model
 from headroles.core.records import HeadCategories
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.roles import MEASURED_ROLES
+from headroles.core.roles import measured_roles
 from headroles.core.scoring import measure_heads
 from headroles.errors import InvalidInputError, JobCancelledError
 from headroles.models import sweep
@@ -36,7 +36,7 @@ def through_transformer_lens(loaded: LoadedModel) -> HeadCategories:
 
 
 def assert_same_scores(ours: HeadCategories, theirs: HeadCategories, tolerance: float = 1e-4) -> None:
-    assert set(ours.all_scores) == {role.name for role in MEASURED_ROLES}
+    assert set(ours.all_scores) == {role.name for role in measured_roles()}
     for name, table in ours.all_scores.items():
         torch.testing.assert_close(torch.tensor(table), torch.tensor(theirs.all_scores[name]), atol=tolerance, rtol=0, msg=name)
 
@@ -72,7 +72,7 @@ def test_a_record_is_the_mean_over_texts_read_one_at_a_time_without_padding(arch
     """An independent way to the same numbers."""
     loaded = random_model(architecture)
     reader = PatternReader(loaded)
-    values = {role.name: [] for role in MEASURED_ROLES}
+    values = {role.name: [] for role in measured_roles()}
     for probe in make_probes(loaded, SMALL):
         for ids, length in zip(probe.token_ids, probe.lengths):
             text = ids[None, :length]
@@ -152,7 +152,7 @@ def test_bfloat16_patterns_are_summed_in_float32(random_model):
     loaded = random_model("gpt2")
     loaded.model.to(torch.bfloat16)
     reader = PatternReader(loaded)
-    exact = {role.name: [] for role in MEASURED_ROLES}
+    exact = {role.name: [] for role in measured_roles()}
     for probe in make_probes(loaded, SMALL):
         layers = torch.stack(reader.read_layers(probe.token_ids), dim=1).double()
         for name, measured in measure_heads(layers, probe.token_ids, probe.lengths, probe.roles).items():
@@ -179,7 +179,7 @@ def test_every_text_weighs_the_same_whatever_the_batches():
     for sizes in ([5], [1, 4], [2, 2, 1]):
         summed = Sweep(fake_model(None, 4))
         for part, tokens in zip(patterns.split(sizes), ids.split(sizes)):
-            add_all_layers(summed, Probe(tokens, torch.full((len(tokens),), 9), MEASURED_ROLES), part)
+            add_all_layers(summed, Probe(tokens, torch.full((len(tokens),), 9), measured_roles()), part)
         scores.append(summed.scores())
     for name, table in scores[0].items():
         assert table.shape == (2, 3)
@@ -193,7 +193,7 @@ def test_uniform_bfloat16_heads_stay_within_0_to_1():
     patterns = uniform_attention(length).to(torch.bfloat16).expand(2, 1, 4, length, length)
     summed = Sweep(fake_model(None))
     ids = torch.cat([torch.arange(18), torch.arange(19)]).expand(2, length)
-    add_all_layers(summed, Probe(ids, torch.tensor([length, length]), MEASURED_ROLES), patterns)
+    add_all_layers(summed, Probe(ids, torch.tensor([length, length]), measured_roles()), patterns)
     scores = summed.scores()
     assert all(table.dtype == torch.float32 for table in scores.values())
     assert all(float(table.min()) >= 0 and float(table.max()) <= 1 for table in scores.values())

@@ -11,16 +11,17 @@ from hypothesis import strategies as st
 
 import headroles.render.compare_panel
 from headroles.core.comparison import DEPTH_BINS, compare_models, compare_prompts
-from headroles.core.readings import Analysis, Source, visible
+from headroles.core.readings import Analysis, Source
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.roles import MEASURED_ROLES, ROLES
-from headroles.core.scoring import read_heads, read_roles
+from headroles.core.roles import ROLES, measured_roles
+from headroles.core.tokens import visible
+from headroles.core.verdicts import read_heads, read_roles
 from headroles.models.capture import PatternReader
 from headroles.models.probes import ProbeSizes
 from headroles.models.sweep import analyze_here
 from headroles.render.compare_panel import render_model_comparison, render_prompt_comparison
 from tests.conftest import PLAIN, REPEATING
-from tests.core.test_comparison import made_up
+from tests.core.test_comparison import made_up, silenced
 
 HOSTILE = "<img src=x onerror=alert(1)> ${alert(1)} {{7*7}} {0} \"'></li><script>alert(2)</script> &lt;b&gt;"
 LONG = "organisation/" + "x" * 287
@@ -80,7 +81,7 @@ def repeating(explorer) -> Analysis:
 def test_every_change_of_a_role_is_said_in_words_and_by_a_mark(plain, repeating):
     page = Page(render_prompt_comparison(compare_prompts(plain, repeating)))
     rows = {row[0].strip(): row[1:] for row in page.rows[1:]}
-    assert list(rows) == [role.display_name for role in MEASURED_ROLES]
+    assert list(rows) == [role.display_name for role in measured_roles()]
     assert rows["Induction"][0].startswith("– not applicable")
     assert re.match(r"● active L\dH\d \d+%", rows["Induction"][1])
     assert rows["Induction"][2] == "▲ turns on"
@@ -122,7 +123,7 @@ def test_a_role_without_expected_keys_shows_no_chance(plain, repeating):
     assert {change.role.name for change in compared.heads} >= {"diffuse", "induction"}
     for change, row in zip(compared.heads, rows, strict=True):
         reach = sum(getattr(compared, side).heads.applicable[change.role.name] for side in "ab")
-        assert row.count("hr-chance") == (reach if change.role.looks_at else 0)
+        assert row.count("hr-chance") == (reach if change.role.measure.beats_uniform else 0)
 
 
 def test_a_census_has_a_row_a_model_and_a_cell_a_slice(repeating):
@@ -201,17 +202,17 @@ def test_any_two_analyses_can_be_drawn(shape, other, seed):
 
 
 def test_a_model_without_heads_of_a_role_says_so(plain, repeating):
-    none = tuple(replace(role, heads=()) for role in repeating.roles)
+    none = tuple(map(silenced, repeating.roles))
     page = Page(render_prompt_comparison(compare_prompts(plain, replace(repeating, roles=none))))
     assert all(row[2] == "○ not active no such head" for row in page.rows[1:])
 
 
 def test_an_inactive_role_is_never_told_by_colour_alone():
     a, b = made_up(2, 2, 0, "a"), made_up(2, 2, 0, "b")
-    a, b = (replace(side, roles=tuple(replace(role, applicable=True, heads=()) for role in side.roles)) for side in (a, b))
+    a, b = (replace(side, roles=tuple(map(silenced, side.roles))) for side in (a, b))
     page = Page(render_model_comparison(compare_models(a, b)))
     states = [row[2] for row in page.rows if row[0] in ("A", "B")]
-    assert states == ["○ not active"] * (2 * len(MEASURED_ROLES)) + ["– not a role"] * 2
+    assert states == ["○ not active"] * (2 * len(measured_roles())) + ["– not a role"] * 2
 
 
 def test_every_class_of_the_sheet_is_drawn(plain, repeating):

@@ -16,7 +16,7 @@ from PIL import Image
 from headroles.core.heads import Head
 from headroles.core.readings import Analysis, HeadView
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.roles import MEASURED_ROLES, ROLES
+from headroles.core.roles import ROLES, measured_roles
 from headroles.errors import InvalidInputError
 from headroles.render import exports
 from headroles.render.exports import (
@@ -54,7 +54,7 @@ def table(analysis: Analysis) -> list[dict[str, str]]:
 def test_the_table_has_one_row_a_head_and_measured_role_with_what_the_analysis_says(analysis):
     rows = table(analysis)
     assert tuple(rows[0]) == COLUMNS
-    assert len(rows) == analysis.num_layers * analysis.num_heads * len(MEASURED_ROLES)
+    assert len(rows) == analysis.num_layers * analysis.num_heads * len(measured_roles())
     for row in rows:
         head, role = Head(int(row["layer"]), int(row["head"])), ROLES[row["role"]]
         reading = analysis.heads.reading(role, head)

@@ -7,9 +7,9 @@ import json
 import pytest
 
 from headroles.core.heads import Head
-from headroles.core.readings import visible
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.roles import MEASURED_ROLES, ROLES
+from headroles.core.roles import ROLES, measured_roles
+from headroles.core.tokens import visible
 from headroles.render.head_page import MAX_LABELS, render_head, render_twin
 from tests.conftest import REPEATING
 from tests.fixtures.outline import Outline
@@ -64,7 +64,7 @@ def test_the_script_gets_the_pattern_and_the_tokens_whole(induction):
 def test_every_role_has_a_row_that_looks_at_the_head_for_it(induction):
     drawn = render_head(induction)
     assert [button["data-role"] for button in Outline(drawn).find(class_="hr-open") if button["data-role"]] == [
-        role.name for role in MEASURED_ROLES
+        role.name for role in measured_roles()
     ]
     assert drawn.count('class="is-looked-at"') == 1
 

@@ -7,17 +7,19 @@ import pytest
 import torch
 
 from headroles.core.heads import Head
+from headroles.core.measures import MassOnExpectedKeys
 from headroles.core.readings import HeadReading
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.roles import MEASURED_ROLES, ROLES, MassOnExpectedKeys, Role
+from headroles.core.roles import ROLES, Role, get_measured_role, measured_roles
 from headroles.explorer import Explorer
-from headroles.render.lessons import CELL, EXAMPLES, MARGIN, render_lesson, render_lessons, try_button, why_the_first_token
+from headroles.render.lessons import CELL, MARGIN, render_lesson, render_lessons, try_button, why_the_first_token
 from tests.conftest import uniform_attention
 
 DRAWN = {"b", "button", "details", "div", "em", "figcaption", "figure", "h3", "h4", "li", "p", "section", "summary", "ul"} | {
     *("svg", "path", "circle", "rect", "polygon", "text")
 }
-PREVIOUS, INDUCTION, DUPLICATE, FIRST, DIFFUSE = (role.suggested_prompt for role in MEASURED_ROLES)
+EXAMPLES = {role.name: role.example for role in measured_roles() if role.example}
+PREVIOUS, INDUCTION, DUPLICATE, FIRST, DIFFUSE = (role.suggested_prompt for role in measured_roles())
 
 
 def parse(drawn: str) -> ET.Element:
@@ -72,7 +74,7 @@ def most_looked_at(explorer: Explorer, text: str, head: Head) -> str:
 
 @pytest.mark.parametrize("role", ROLES.values(), ids=lambda role: role.name)
 def test_a_lesson_has_all_its_parts(role: Role):
-    root, measured = parse(render_lesson(role)), role.measure is not None
+    root, measured = parse(render_lesson(role)), role in measured_roles()
     for part in (role.display_name, role.explanation, role.try_this, role.look_for, role.source):
         assert part in text(root)
     assert [heading.text for heading in root.iter("h4")] == ["What it does", "Try this", "What to look for"]
@@ -83,13 +85,14 @@ def test_a_lesson_has_all_its_parts(role: Role):
 
 
 def test_every_measured_role_has_an_example_of_few_words_in_which_it_shows():
-    assert list(EXAMPLES) == [role.name for role in MEASURED_ROLES]
+    assert list(EXAMPLES) == [role.name for role in measured_roles()]
     for name, example in EXAMPLES.items():
         assert 8 <= len(example.words) <= 9
-        assert ROLES[name].expected_keys(example.token_ids()).any() == isinstance(ROLES[name].measure, MassOnExpectedKeys)
+        is_mass = isinstance(get_measured_role(name).measure, MassOnExpectedKeys)
+        assert ROLES[name].expected_keys(example.token_ids()).any() == is_mass
 
 
-@pytest.mark.parametrize("name", [role.name for role in MEASURED_ROLES if isinstance(role.measure, MassOnExpectedKeys)])
+@pytest.mark.parametrize("name", [role.name for role in measured_roles() if isinstance(role.measure, MassOnExpectedKeys)])
 def test_the_filled_cells_of_a_picture_are_exactly_the_expected_keys(name):
     drawn, expected = picture(name), ROLES[name].expected_keys(EXAMPLES[name].token_ids())
     assert cells(drawn, "hr-strong") == dict.fromkeys(map(tuple, expected.nonzero().tolist()), 1.0)

@@ -8,7 +8,7 @@ import pytest
 from headroles.core.heads import Head
 from headroles.core.readings import HeadTable
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.roles import MEASURED_ROLES, ROLES
+from headroles.core.roles import OTHER, ROLES, measured_roles
 from headroles.render.model_map import render_map
 from tests.conftest import REPEATING
 from tests.fixtures.outline import Outline
@@ -30,7 +30,9 @@ def test_every_head_is_a_named_button_with_its_role_and_filling(analysis):
         assert cell["data-role"] == role.name
         assert cell["aria-label"].startswith(f"{head.label}: {role.display_name}")
         filling = float(re.search(r"--here:([\d.]+)", cell["style"])[1])
-        assert filling == pytest.approx(analysis.heads.reading(role, head).activation if role.measure else 0, abs=0.005)
+        reading = analysis.heads.main_reading(head)
+        assert (reading is None) == (role == OTHER)
+        assert filling == pytest.approx(reading.activation if reading else 0, abs=0.005)
 
 
 def test_the_legend_filters_by_role_and_counts_all_heads(analysis):
@@ -48,14 +50,14 @@ def test_every_role_has_a_shape_of_its_own_that_the_cells_refer_to(analysis):
 @pytest.mark.parametrize(("layers", "heads"), [(2, 2), (12, 12), (48, 64)])
 def test_it_holds_from_the_smallest_to_the_largest_model(analysis, layers, heads):
     cells = tuple((0.5,) * heads for _ in range(layers))
-    names = [role.name for role in MEASURED_ROLES]
+    names = [role.name for role in measured_roles()]
     table = HeadTable(
         scores=dict.fromkeys(names, cells),
         activations=dict.fromkeys(names, cells),
         chances=dict.fromkeys(names, (0.1,) * layers),
         active=dict.fromkeys(names, tuple((True,) * heads for _ in range(layers))),
         applicable=dict.fromkeys(names, True),
-        primary=tuple(tuple(MEASURED_ROLES[(layer + head) % 5] for head in range(heads)) for layer in range(layers)),
+        primary=tuple(tuple(measured_roles()[(layer + head) % 5] for head in range(heads)) for layer in range(layers)),
     )
     drawn = render_map(dataclasses.replace(analysis, num_layers=layers, num_heads=heads, heads=table))
     outline = Outline(drawn)

@@ -6,9 +6,9 @@ import re
 import pytest
 
 from headroles.core.heads import Head
-from headroles.core.readings import visible
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles import ROLES
+from headroles.core.tokens import visible
 from headroles.jobs import Progress
 from headroles.render.panel import (
     render_download,

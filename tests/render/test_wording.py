@@ -10,10 +10,11 @@ from headroles.core.heads import Attention, Head
 from headroles.core.readings import Analysis, HeadView, Source
 from headroles.core.records import build_record
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.roles import MEASURED_ROLES, ROLES
-from headroles.core.scoring import read_head
+from headroles.core.roles import ROLES, measured_roles
+from headroles.core.verdicts import read_head, read_heads
+from headroles.core.words import percent
 from headroles.jobs import Progress
-from headroles.render.wording import describe_head, describe_progress, describe_source, percent
+from headroles.render.wording import describe_head, describe_progress, describe_source
 from tests.conftest import uniform_attention
 
 TOKENS = [1, 2, 3, 4, 1, 2, 3, 4]
@@ -21,7 +22,7 @@ TOKENS = [1, 2, 3, 4, 1, 2, 3, 4]
 
 def sentence(record, pattern: torch.Tensor, tokens: list[int] = TOKENS, **scores: float) -> str:
     """What is said of a model's only head with these offline scores and this pattern."""
-    tables = {role.name: torch.tensor([[scores.get(role.name, 0.0)]]) for role in MEASURED_ROLES}
+    tables = {role.name: torch.tensor([[scores.get(role.name, 0.0)]]) for role in measured_roles()}
     made = build_record(tables, model_name="m", revision="r", date="2026-01-01", recipe=record.recipe)
     attention = Attention("m", tuple(tokens), tuple(map(str, tokens)), pattern[None, None])
     primary = made.primary_role(Head(0, 0))
@@ -36,7 +37,7 @@ def sentence(record, pattern: torch.Tensor, tokens: list[int] = TOKENS, **scores
         primary,
         pattern,
         pattern > 2,
-        read_head(attention, made, Head(0, 0)),
+        read_head(read_heads(attention, made), Head(0, 0)),
     )
     return describe_head(view)
 
@@ -96,7 +97,9 @@ def test_a_percentage_never_rounds_to_all_or_nothing(share, said):
 
 
 def test_every_role_can_be_said():
-    assert all(role.looks_at for role in ROLES.values() if role.measure and role.peak_ceiling is None)
+    for role in measured_roles():
+        assert "50%" in role.measure.phrase(0.5, 0.5, 0.25)
+        assert role.measure.definition
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from gradio_client.exceptions import AppError
 
 from headroles.core.comparison import compare_models, compare_prompts
 from headroles.core.registry import EMBEDDED_MODEL, MODELS, ModelInfo
-from headroles.core.roles import MEASURED_ROLES, ROLES
+from headroles.core.roles import ROLES, measured_roles
 from headroles.explorer import MAX_BATCH_PROMPTS, Explorer
 from headroles.server.api import API_VERSION
 from headroles.server.endpoints import API_HELP, ENDPOINTS, Blocks, add_api, visitor_of
@@ -278,7 +278,7 @@ def test_all_heads_come_when_they_are_asked_for(client, explorer):
     assert [(head["layer"], head["head"]) for head in result["heads"]] == [(h.layer, h.index) for h in table.heads()]
     for entry, head in zip(result["heads"], table.heads()):
         assert entry["primary_role"] == table.primary_role(head).name
-        assert set(entry["roles"]) == {role.name for role in MEASURED_ROLES}
+        assert set(entry["roles"]) == {role.name for role in measured_roles()}
         assert entry["roles"]["induction"]["activation_score"] == table.reading(ROLES["induction"], head).activation
 
 

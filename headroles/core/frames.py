@@ -1,0 +1,18 @@
+"""Rows as a pandas table, for those who have pandas: it comes with the app, the core does without."""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from headroles.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+def to_frame(rows: Iterable[Mapping[str, object]]) -> "DataFrame":
+    """The rows, in their order. Raises MissingExtraError without pandas."""
+    try:
+        from pandas import DataFrame
+    except ImportError as error:
+        raise MissingExtraError("Tables need pandas; install it: pip install pandas.") from error
+    return DataFrame(list(rows))

@@ -1,0 +1,289 @@
+"""How strongly a head plays a role: the Measure protocol, its kinds, and what a capture brings them.
+
+A measure owns everything that differs by kind of role. Who uses roles never asks which kind one is: it asks the measure.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from headroles.core.keys import reach, real_queries
+from headroles.core.words import percent
+from headroles.errors import InvalidInputError
+
+Need = Literal["patterns", "outputs", "weights"]
+Probes = Literal["repeats", "sentences", "none"]
+Calibration = Mapping[str, object]  # what a record says of one role beyond scores; its numbers go before the measure's defaults
+ExpectedKeys = Callable[[Int[Tensor, "batch query"]], Bool[Tensor, "batch query key"]]
+
+
+@dataclass(frozen=True)
+class HeadWeights:
+    """What one layer's heads read and write with, whatever the text; where heads share a value, each has its own copy here.
+
+    Attributes:
+        value: maps the residual stream to what a head passes on.
+        output: maps that back into the residual stream.
+    """
+
+    value: Float[Tensor, "head model width"]
+    output: Float[Tensor, "head width model"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a capture brings of many heads, as far as a measure `needs` it; the rest stays None.
+
+    Attributes:
+        patterns: attention after softmax; any axes between batch and query, for instance layer and head.
+        token_ids: the tokens behind it.
+        lengths: how many tokens of each row are real, where rows are padded on the right; None for all.
+        window: how many keys back from the query these heads see, the query's own included; None for all.
+        weights: of these heads, in place of a text.
+    """
+
+    patterns: Float[Tensor, "batch *heads query key"] | None = None
+    token_ids: Int[Tensor, "batch query"] | None = None
+    lengths: Int[Tensor, " batch"] | None = None
+    window: int | None = None
+    weights: HeadWeights | None = None
+
+    def text(self) -> tuple[Float[Tensor, "batch *heads query key"], Int[Tensor, "batch query"]]:
+        """Patterns in float32 or better, and tokens. Raises InvalidInputError where they are missing or do not match."""
+        if self.patterns is None or self.token_ids is None:
+            raise InvalidInputError("This role is measured on attention patterns and the tokens behind them; both must be given.")
+        batch, length = self.token_ids.shape
+        if self.patterns.shape[0] != batch or tuple(self.patterns.shape[-2:]) != (length, length):
+            raise InvalidInputError(
+                f"patterns {tuple(self.patterns.shape)} do not match token_ids {tuple(self.token_ids.shape)}: "
+                f"they must be [{batch}, ..., {length}, {length}]."
+            )
+        return self.patterns if self.patterns.dtype == torch.float64 else self.patterns.float(), self.token_ids
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One role's measure for many heads at once. What was measured on weights has a batch of one and no queries.
+
+    Attributes:
+        values: how strongly each head plays the role, within the measure's range; 0 where no query is eligible.
+        per_token: the value at each eligible query, 0 at the others; `values` is its mean over the eligible ones.
+        chance: what a head with uniform attention would get.
+        eligible: the queries at which the role can show.
+        details: what else this measure's own verdict looks at, by name.
+    """
+
+    values: Float[Tensor, "batch *heads"]
+    per_token: Float[Tensor, "batch *heads query"]
+    chance: Float[Tensor, " batch"]
+    eligible: Bool[Tensor, "batch query"]
+    details: Mapping[str, Float[Tensor, "batch *heads"]] = field(default_factory=dict)
+
+    @property
+    def count(self) -> Int[Tensor, " batch"]:
+        """How many queries the mean is over."""
+        return self.eligible.sum(-1)
+
+    def by_head(self, per_row: Tensor) -> Tensor:
+        """A value a row of the batch, shaped so that it meets every head of that row."""
+        return per_row.view((-1,) + (1,) * (self.values.ndim - 1))
+
+
+@runtime_checkable
+class Measure(Protocol):
+    """The number behind a role, and all that depends on what kind of number it is.
+
+    Attributes:
+        needs: what the capture must bring, offline and at run time.
+        probes: which probe texts score it: random strings that come twice, sentences, or none, as for weights.
+        range: the least and the largest score there can be.
+        definition: the score in words, as in a table: "share of attention on the first token".
+        beats_uniform: whether uniform attention is what a head has to beat; else it has no chance mark.
+    """
+
+    needs: ClassVar[Need]
+    probes: Probes
+    range: ClassVar[tuple[float, float]]
+    beats_uniform: ClassVar[bool]
+
+    @property
+    def definition(self) -> str: ...
+
+    def __call__(self, evidence: Evidence) -> Measurement:
+        """The measure of every head. Raises InvalidInputError when the evidence lacks what it `needs`."""
+        ...
+
+    def verdict(self, measured: Measurement, calibration: Calibration | None = None) -> Bool[Tensor, "batch *heads"]:
+        """Which heads play the role on these texts; a record's calibration goes before the stated default."""
+        ...
+
+    def phrase(self, score: float | None, activation: float | None, chance: float | None) -> str:
+        """The number behind the role on a text, as a clause."""
+        ...
+
+    def expected_keys(self, token_ids: Int[Tensor, " query"], window: int | None = None) -> Bool[Tensor, "query key"]:
+        """The cells of a pattern that the role expects to be strong, inside the window; none for a role without such cells."""
+        return torch.zeros(len(token_ids), len(token_ids), dtype=torch.bool, device=token_ids.device)
+
+    def picture(self, token_ids: Int[Tensor, " query"]) -> Float[Tensor, "query key"] | None:
+        """The pattern of a head that plays the role perfectly; None where a role has no picture."""
+        return None
+
+    def chance_on_probes(self, prepend_bos: bool, repeat_length: int) -> float | None:
+        """The score of a head with uniform attention; None where the recipe alone does not tell."""
+        return None
+
+    def fill(self, value: float) -> float:
+        """Where a value lies in the measure's range, 0 to 1: how full its bar is."""
+        low, high = self.range
+        return min(max((value - low) / (high - low), 0.0), 1.0)
+
+
+@dataclass(frozen=True)
+class MassOnExpectedKeys(Measure):
+    """Mean attention mass on the keys that a role expects, over the eligible queries (those with such a key).
+
+    In a layer with a sliding window, keys outside it are neither expected nor part of chance: no head could look there.
+
+    The mask idea is TransformerLens' `head_detector`, whose `error_measure="mul"` is this value times
+    eligible queries / tokens.
+
+    Attributes:
+        keys: the expected keys of every query.
+        looks_at: those keys in words, as in "81% of its attention goes to ...".
+        active_threshold: the activation, corrected for chance, from which on a head plays the role.
+    """
+
+    keys: ExpectedKeys
+    looks_at: str
+    probes: Probes = "sentences"
+    active_threshold: float = 0.2
+    needs: ClassVar[Need] = "patterns"
+    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    beats_uniform: ClassVar[bool] = True
+
+    @property
+    def definition(self) -> str:
+        return f"share of attention on {self.looks_at}"
+
+    def __call__(self, evidence: Evidence) -> Measurement:
+        patterns, token_ids = evidence.text()
+        within = reach(token_ids, evidence.window)
+        expected = self.keys(token_ids) & real_queries(token_ids, evidence.lengths)[..., None] & within
+        keys = expected.sum(-1)
+        eligible = keys > 0
+        per_token = torch.einsum("b...qk,bqk->b...q", patterns, expected.to(patterns.dtype))
+        mass = torch.einsum("b...qk,bqk->b...", patterns, expected.to(patterns.dtype))
+        chance = (keys / within.sum(-1)).sum(-1).to(patterns.dtype)
+        count = eligible.sum(-1)
+        return Measurement(_mean(mass, count), per_token, _mean(chance, count), eligible)
+
+    def verdict(self, measured: Measurement, calibration: Calibration | None = None) -> Bool[Tensor, "batch *heads"]:
+        threshold = _number(calibration, "active_threshold", self.active_threshold)
+        chance = measured.by_head(measured.chance)
+        # kappa = (value - chance) / (1 - chance), without a division that chance 1 would break
+        over = measured.values - chance >= threshold * (1 - chance)
+        return measured.by_head(measured.count > 0) & over & (chance < 1)
+
+    def phrase(self, score: float | None, activation: float | None, chance: float | None) -> str:
+        where = "where a token comes back, " if self.probes == "repeats" else ""
+        share, by_chance = percent(activation or 0.0), percent(chance or 0.0)
+        return f"{where}{share} of its attention goes to {self.looks_at} ({by_chance} would by chance)"
+
+    def expected_keys(self, token_ids: Int[Tensor, " query"], window: int | None = None) -> Bool[Tensor, "query key"]:
+        return self.keys(token_ids[None])[0] & reach(token_ids, window)
+
+    def picture(self, token_ids: Int[Tensor, " query"]) -> Float[Tensor, "query key"] | None:
+        return self.expected_keys(token_ids).float()
+
+    def chance_on_probes(self, prepend_bos: bool, repeat_length: int) -> float | None:
+        """Exact for repeats, `[BOS] + r + r` with no token twice in r; for sentences it depends on how many tokens each has."""
+        if self.probes != "repeats":
+            return None
+        string = torch.arange(1, repeat_length + 1)
+        token_ids = torch.cat([torch.zeros(int(prepend_bos), dtype=torch.long), string, string])
+        return float(self(Evidence(uniform_pattern(len(token_ids)).double()[None], token_ids[None])).chance)
+
+
+@dataclass(frozen=True)
+class EntropyOfRows(Measure):
+    """Mean entropy of the pattern's rows, divided by that of uniform attention, over the queries from `first_query` on.
+
+    Attributes:
+        first_query: the first query that counts.
+        active_threshold: the activation from which on a head plays the role.
+        peak_ceiling: the mean largest attention of a row above which it does not, whatever its entropy.
+    """
+
+    first_query: int
+    probes: Probes = "sentences"
+    active_threshold: float = 0.75
+    peak_ceiling: float = 0.45
+    needs: ClassVar[Need] = "patterns"
+    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    beats_uniform: ClassVar[bool] = False
+
+    @property
+    def definition(self) -> str:
+        return "entropy of the attention over the tokens so far, as a share of the largest one possible"
+
+    def __call__(self, evidence: Evidence) -> Measurement:
+        patterns, token_ids = evidence.text()
+        patterns = patterns[..., self.first_query :, :]
+        eligible = real_queries(token_ids, evidence.lengths).clone()
+        eligible[:, : self.first_query] = False
+        queries = eligible[:, self.first_query :].to(patterns.dtype)
+        # a window of one key leaves no choice: entropy 0, not 0 / 0
+        visible = reach(token_ids, evidence.window).sum(-1)[self.first_query :].clamp(min=2)
+        normalised = torch.special.entr(patterns).sum(-1) / visible.log()
+        spread = torch.einsum("b...q,bq->b...", normalised, queries)
+        peaks = torch.einsum("b...q,bq->b...", patterns.amax(-1), queries)
+        count = eligible.sum(-1)
+        per_token = torch.nn.functional.pad(normalised, (min(self.first_query, token_ids.shape[-1]), 0)) * _at_heads(
+            eligible, normalised
+        )
+        chance = (count > 0).to(patterns.dtype)
+        return Measurement(_mean(spread, count), per_token, chance, eligible, {"peaks": _mean(peaks, count)})
+
+    def verdict(self, measured: Measurement, calibration: Calibration | None = None) -> Bool[Tensor, "batch *heads"]:
+        threshold = _number(calibration, "active_threshold", self.active_threshold)
+        ceiling = _number(calibration, "peak_ceiling", self.peak_ceiling)
+        spread = (measured.values >= threshold) & (measured.details["peaks"] <= ceiling)
+        return measured.by_head(measured.count > 0) & spread
+
+    def phrase(self, score: float | None, activation: float | None, chance: float | None) -> str:
+        return f"its attention is {percent(activation or 0.0)} as evenly spread as it could be"
+
+    def picture(self, token_ids: Int[Tensor, " query"]) -> Float[Tensor, "query key"] | None:
+        return uniform_pattern(len(token_ids))
+
+    def chance_on_probes(self, prepend_bos: bool, repeat_length: int) -> float | None:
+        return 1.0
+
+
+def uniform_pattern(length: int) -> Float[Tensor, "query key"]:
+    """The pattern of a head that looks at every token so far alike."""
+    return torch.tril(torch.ones(length, length)) / torch.arange(1, length + 1)[:, None]
+
+
+def _mean(total: Float[Tensor, "batch *heads"], count: Int[Tensor, " batch"]) -> Float[Tensor, "batch *heads"]:
+    """total / count, 0 where there is nothing to count; rounding kept from leaving 0..1."""
+    shape = (-1,) + (1,) * (total.ndim - 1)
+    return (total / count.clamp(min=1).to(total.dtype).view(shape)).clamp(0, 1)
+
+
+def _at_heads(
+    queries: Bool[Tensor, "batch query"], values: Float[Tensor, "batch *heads query"]
+) -> Bool[Tensor, "batch *heads query"]:
+    """A mask of queries, shaped so that it meets every head."""
+    return queries.view(len(queries), *(1,) * (values.ndim - 2), -1)
+
+
+def _number(calibration: Calibration | None, name: str, default: float) -> float:
+    """What a record's calibration says of a threshold, where it does."""
+    value = (calibration or {}).get(name, default)
+    return float(value) if isinstance(value, int | float) else default

@@ -1,0 +1,22 @@
+"""How numbers and names are put into words, the same on the page, in pictures and for programs."""
+
+from collections.abc import Sequence
+
+
+def percent(share: float) -> str:
+    """`81%`, and never `100%` or `0%` for what only nearly is."""
+    if 0 < share < 0.005:
+        return "<1%"
+    if 0.995 <= share < 0.99995:
+        return ">99%"
+    return f"{share:.0%}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """`A`, `A and B`, `A, B and C`."""
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
+
+
+def article(noun: str) -> str:
+    """`an induction`, `a diffuse`."""
+    return f"{'an' if noun[:1].lower() in tuple('aeiou') else 'a'} {noun}"
