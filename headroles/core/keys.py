@@ -41,6 +41,12 @@ def reach(token_ids: Int[Tensor, "*batch query"], window: int | None) -> Bool[Te
     return (k <= q) if window is None else (k <= q) & (k > q - window)
 
 
+def visible_keys(token_ids: Int[Tensor, "*batch query"], window: int | None) -> Int[Tensor, " query"]:
+    """How many keys each query can look at: the row sums of `reach`."""
+    counts = torch.arange(1, token_ids.shape[-1] + 1, device=token_ids.device)
+    return counts if window is None else counts.clamp(max=window)
+
+
 def real_queries(token_ids: Int[Tensor, "batch query"], lengths: Int[Tensor, " batch"] | None) -> Bool[Tensor, "batch query"]:
     if lengths is None:
         return torch.ones_like(token_ids, dtype=torch.bool)

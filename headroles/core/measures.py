@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from headroles.core.keys import reach, real_queries
+from headroles.core.keys import reach, real_queries, visible_keys
+from headroles.core.sums import Cells, entropy_and_peak, mass_at
 from headroles.core.words import percent
 from headroles.errors import InvalidInputError
 
@@ -172,15 +173,14 @@ class MassOnExpectedKeys(Measure):
 
     def __call__(self, evidence: Evidence) -> Measurement:
         patterns, token_ids = evidence.text()
-        within = reach(token_ids, evidence.window)
-        expected = self.keys(token_ids) & real_queries(token_ids, evidence.lengths)[..., None] & within
-        keys = expected.sum(-1)
+        cells = self._cells(token_ids, evidence)
+        batch, length = token_ids.shape
+        keys = torch.bincount(cells[0] * length + cells[1], minlength=batch * length).view(batch, length)
         eligible = keys > 0
-        per_token = torch.einsum("b...qk,bqk->b...q", patterns, expected.to(patterns.dtype))
-        mass = torch.einsum("b...qk,bqk->b...", patterns, expected.to(patterns.dtype))
-        chance = (keys / within.sum(-1)).sum(-1).to(patterns.dtype)
+        per_token = mass_at(patterns, cells)
+        chance = (keys / visible_keys(token_ids, evidence.window)).sum(-1).to(patterns.dtype)
         count = eligible.sum(-1)
-        return Measurement(_mean(mass, count), per_token, _mean(chance, count), eligible)
+        return Measurement(_mean(per_token.sum(-1), count), per_token, _mean(chance, count), eligible)
 
     def verdict(self, measured: Measurement, calibration: Calibration | None = None) -> Bool[Tensor, "batch *heads"]:
         threshold = _number(calibration, "active_threshold", self.active_threshold)
@@ -196,6 +196,16 @@ class MassOnExpectedKeys(Measure):
 
     def expected_keys(self, token_ids: Int[Tensor, " query"], window: int | None = None) -> Bool[Tensor, "query key"]:
         return self.keys(token_ids[None])[0] & reach(token_ids, window)
+
+    def _cells(self, token_ids: Int[Tensor, "batch query"], evidence: Evidence) -> Cells:
+        """The expected keys of all real queries, inside the window."""
+        expected = self.keys(token_ids)
+        if evidence.window is not None:
+            expected = expected & reach(token_ids, evidence.window)
+        if evidence.lengths is not None:
+            expected = expected & real_queries(token_ids, evidence.lengths)[..., None]
+        batch, query, key = expected.nonzero().unbind(-1)
+        return batch, query, key
 
     def picture(self, token_ids: Int[Tensor, " query"]) -> Float[Tensor, "query key"] | None:
         return self.expected_keys(token_ids).float()
@@ -233,21 +243,17 @@ class EntropyOfRows(Measure):
 
     def __call__(self, evidence: Evidence) -> Measurement:
         patterns, token_ids = evidence.text()
-        patterns = patterns[..., self.first_query :, :]
         eligible = real_queries(token_ids, evidence.lengths).clone()
         eligible[:, : self.first_query] = False
-        queries = eligible[:, self.first_query :].to(patterns.dtype)
         # a window of one key leaves no choice: entropy 0, not 0 / 0
-        visible = reach(token_ids, evidence.window).sum(-1)[self.first_query :].clamp(min=2)
-        normalised = torch.special.entr(patterns).sum(-1) / visible.log()
-        spread = torch.einsum("b...q,bq->b...", normalised, queries)
-        peaks = torch.einsum("b...q,bq->b...", patterns.amax(-1), queries)
+        visible = visible_keys(token_ids, evidence.window).clamp(min=2)
+        entropy, peak = entropy_and_peak(patterns)
+        at_heads = eligible.view(len(eligible), *(1,) * (patterns.ndim - 3), -1)
+        per_token = entropy / visible.log() * at_heads
         count = eligible.sum(-1)
-        per_token = torch.nn.functional.pad(normalised, (min(self.first_query, token_ids.shape[-1]), 0)) * _at_heads(
-            eligible, normalised
-        )
+        peaks = _mean((peak * at_heads).sum(-1), count)
         chance = (count > 0).to(patterns.dtype)
-        return Measurement(_mean(spread, count), per_token, chance, eligible, {"peaks": _mean(peaks, count)})
+        return Measurement(_mean(per_token.sum(-1), count), per_token, chance, eligible, {"peaks": peaks})
 
     def verdict(self, measured: Measurement, calibration: Calibration | None = None) -> Bool[Tensor, "batch *heads"]:
         threshold = _number(calibration, "active_threshold", self.active_threshold)
@@ -274,13 +280,6 @@ def _mean(total: Float[Tensor, "batch *heads"], count: Int[Tensor, " batch"]) ->
     """total / count, 0 where there is nothing to count; rounding kept from leaving 0..1."""
     shape = (-1,) + (1,) * (total.ndim - 1)
     return (total / count.clamp(min=1).to(total.dtype).view(shape)).clamp(0, 1)
-
-
-def _at_heads(
-    queries: Bool[Tensor, "batch query"], values: Float[Tensor, "batch *heads query"]
-) -> Bool[Tensor, "batch *heads query"]:
-    """A mask of queries, shaped so that it meets every head."""
-    return queries.view(len(queries), *(1,) * (values.ndim - 2), -1)
 
 
 def _number(calibration: Calibration | None, name: str, default: float) -> float:
