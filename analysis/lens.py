@@ -1,6 +1,6 @@
 """TransformerLens reads a model's patterns layer by layer, headroles scores them at once; nothing is kept."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from jaxtyping import Float
@@ -8,6 +8,7 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.model_bridge.exceptions import StopAtLayerException
 
+from headroles.core.measures import HeadWeights
 from headroles.errors import UnsupportedModelError
 from headroles.models.loading import LoadedModel
 from headroles.models.probes import Probe
@@ -47,6 +48,15 @@ def score_model(
         with torch.no_grad():
             _stream(bridge, probe, sweep)
     return sweep.scores()
+
+
+def head_weights(bridge: TransformerBridge) -> Iterator[HeadWeights]:
+    """What each layer's heads read and write with, in float32 on the CPU, as `score_weights` wants it."""
+    for layer in range(bridge.cfg.n_layers):
+        attention = bridge.blocks[layer].attn
+        value, output = attention.W_V.detach().float().cpu(), attention.W_O.detach().float().cpu()
+        # where heads share a value, it stands there once for all of them, in their order
+        yield HeadWeights(value.repeat_interleave(len(output) // len(value), dim=0), output)
 
 
 def _stream(bridge: TransformerBridge, probe: Probe, sweep: Sweep) -> None:

@@ -24,7 +24,7 @@ from headroles.errors import HeadRolesError, InvalidRecordError, ModelLoadError
 from headroles.hub.repository import check_size, inspect
 from headroles.models.loading import LoadedModel, load_model
 from headroles.models.probes import ProbeSizes, make_probes
-from headroles.models.sweep import make_recipe, make_record
+from headroles.models.sweep import make_recipe, make_record, score_weights
 from headroles.settings import Settings
 
 MEGABYTE = 1024**2
@@ -127,11 +127,11 @@ def run_here(name_or_folder: str, plan: Plan) -> Outcome:
 
 def analyze(loaded: LoadedModel, sizes: ProbeSizes, batch: int, device: str) -> HeadCategories:
     """A model's record, with a progress bar over the batches."""
-    from analysis.lens import open_bridge, score_model  # slow to import: not for the help, nor to hand out work
+    from analysis.lens import head_weights, open_bridge, score_model  # slow to import: not for the help, nor to hand out work
 
     probes = list(make_probes(loaded, sizes, batch))
     bridge = open_bridge(loaded, device)
-    scores = score_model(bridge, loaded, tqdm(probes, desc=loaded.name, unit="batch"))
+    scores = score_model(bridge, loaded, tqdm(probes, desc=loaded.name, unit="batch")) | score_weights(head_weights(bridge))
     return make_record(loaded, scores, sizes, version("transformer-lens"))
 
 
@@ -215,7 +215,7 @@ def _row(outcome: Outcome) -> tuple[str, ...]:
 
 
 def _best_head(record: HeadCategories | None, role: Role) -> str:
-    if record is None:
+    if record is None or role not in record.scored_roles:
         return "-"
     best = max(record.heads(), key=lambda head: record.score(role, head))
     return f"{best.label} {record.score(role, best):.3f}"

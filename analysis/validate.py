@@ -16,11 +16,10 @@ from itertools import groupby
 from headroles.core.heads import Head
 from headroles.core.literature import Claim, known_model, known_models
 from headroles.core.records import HeadCategories
-from headroles.core.roles import Role, get_role
+from headroles.core.roles import RESTING, Role, get_role
 from headroles.errors import InvalidRecordError
 
 TOLERANCE = 0.15
-RESTING = 0.5
 MIN_CORRELATION = 0.8
 
 HEADER = ("head", "published", "ours", "rank", "agrees", "mainly here")

@@ -206,12 +206,24 @@ class ModelIdentity:
 
     name: str
     revision: str
+    num_layers: int
+    num_heads: int
     prepend_bos: bool
     tokenizer_sha256: str
 
 
+def check_shape(record: HeadCategories, model_name: str, num_layers: int, num_heads: int) -> None:
+    """Raises InvalidRecordError unless the record is of a model with that many layers and heads a layer."""
+    if (record.num_layers, record.num_heads) != (num_layers, num_heads):
+        raise InvalidRecordError(
+            f"The roles of {record.model_name} are for {record.num_layers} layers x {record.num_heads} heads, "
+            f"but {model_name} has {num_layers} x {num_heads}."
+        )
+
+
 def check_belongs(record: HeadCategories, model: ModelIdentity) -> None:
-    """Raises InvalidRecordError unless the record was made on the very tokens that the model reads."""
+    """Raises InvalidRecordError unless the record has the model's shape and was made on the very tokens that it reads."""
+    check_shape(record, model.name, model.num_layers, model.num_heads)
     if record.recipe.prepend_bos != model.prepend_bos:
         made, reads = ("with" if bos else "without" for bos in (record.recipe.prepend_bos, model.prepend_bos))
         raise InvalidRecordError(
@@ -226,7 +238,8 @@ def build_record(
 ) -> HeadCategories:
     """The record of a model from the scores of the roles that were measured."""
     num_layers, num_heads = next(iter(scores.values())).shape
-    rounded = {name: [[round(float(s), 6) for s in row] for row in table] for name, table in scores.items()}
+    tables = {role.name: scores[role.name] for role in measured_roles() if role.name in scores}
+    rounded = {name: [[round(float(s), 6) for s in row] for row in table] for name, table in tables.items()}
     categories = {
         role.name: Category(
             display_name=role.display_name,

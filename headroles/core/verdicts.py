@@ -8,10 +8,9 @@ from torch import Tensor
 from headroles.core.heads import Attention, Head
 from headroles.core.measures import Measurement
 from headroles.core.readings import HeadReading, HeadTable, RoleReading, State
-from headroles.core.records import HeadCategories
+from headroles.core.records import HeadCategories, check_shape
 from headroles.core.roles import OTHER, MeasuredRole, measured_roles
 from headroles.core.scoring import measure_windows
-from headroles.errors import InvalidRecordError
 
 Tables = dict[int | None, dict[str, Measurement]]
 
@@ -22,7 +21,7 @@ def read_heads(attention: Attention, record: HeadCategories) -> HeadTable:
     Raises:
         InvalidRecordError: when the record belongs to a model of another shape.
     """
-    check_fit(attention, record)
+    check_shape(record, attention.model, attention.num_layers, attention.num_heads)
     measured = measure_windows(attention)
     windows = [attention.window(layer) for layer in range(attention.num_layers)]
     roles = [role for role in measured_roles() if all(role.name in under for under in measured.values())]
@@ -53,16 +52,6 @@ def read_roles(heads: HeadTable, record: HeadCategories) -> tuple[RoleReading, .
 def read_head(heads: HeadTable, head: Head) -> dict[str, HeadReading]:
     """One head in every measured role on one prompt, by role name. Raises InvalidInputError for a head outside the model."""
     return {role.name: heads.reading(role, head) for role in measured_roles()}
-
-
-def check_fit(attention: Attention, record: HeadCategories) -> None:
-    """Raises InvalidRecordError unless the record has the layers and heads of the patterns."""
-    ours, theirs = (attention.num_layers, attention.num_heads), (record.num_layers, record.num_heads)
-    if ours != theirs:
-        raise InvalidRecordError(
-            f"The roles of {record.model_name} are for {theirs[0]} layers x {theirs[1]} heads, "
-            f"but {attention.model} has {ours[0]} x {ours[1]}."
-        )
 
 
 def _read_role(role: MeasuredRole, heads: HeadTable, record: HeadCategories) -> RoleReading:

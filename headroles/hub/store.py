@@ -4,6 +4,7 @@ Nobody waits for the Hub: what is at hand serves at once, and a newer record tak
 check.
 """
 
+import logging
 import os
 import re
 import threading
@@ -56,9 +57,11 @@ class RecordStore:
     def find(self, model: ModelIdentity) -> tuple[HeadCategories, Source]:
         """The record that belongs to a loaded model and where it came from: published, else embedded, else analysed here.
 
+        A record that is broken, of another shape or made on other tokens stands in nobody's way: the next best one serves.
+
         Raises:
-            NoHeadCategoriesError: when there is none for this revision of the model.
-            InvalidRecordError: when the only one breaks the schema, or was made on other tokens than the model reads.
+            NoHeadCategoriesError: when there is none for this revision of the model that fits it; says what is wrong with one
+                that does not.
         """
         self._wait_if_empty(model.name, model.revision)
         refused = None
@@ -70,10 +73,11 @@ class RecordStore:
                 continue
             notes = (str(refused or ""), self._trouble.get(model.name, ""))
             return record, replace(source, note=" ".join(filter(None, notes)))
-        raise refused or self._no_record(model.name)
+        refused = refused or _what_is_wrong(_path(self._analysed, model.name, model.revision))
+        raise self._no_record(model.name, str(refused or "")) from refused
 
     def load(self, model_name: str) -> HeadCategories:
-        """The record of a model by name alone, of whatever revision. Raises as `find` does."""
+        """The record of a model by name alone, of whatever revision. Raises NoHeadCategoriesError when there is none."""
         self._wait_if_empty(model_name, None)
         for record, _ in self._candidates(model_name, None):
             return record
@@ -140,11 +144,8 @@ class RecordStore:
         if model_name not in self._published:
             found = None
             for file in _newest_first(self._kept, model_name) if self._settings.dataset else ():
-                try:
-                    record = read_record(file)
-                except (OSError, InvalidRecordError):
-                    continue  # a half-written or foreign file is as good as none
-                if record.model_name == model_name:
+                record = _read_if_whole(file)
+                if record is not None and record.model_name == model_name:
                     found = _Published(record, file.stem.rpartition("@")[2], file.stat().st_mtime, is_fresh=False)
                     break
             self._published.setdefault(model_name, found)
@@ -165,8 +166,8 @@ class RecordStore:
         else:
             files = [path] if (path := _path(self._analysed, model_name, revision)).is_file() else []
         for file in files:
-            record = _read(file, file.stat().st_mtime_ns)
-            if record.model_name == model_name:
+            record = _read_if_whole(file)
+            if record is not None and record.model_name == model_name:
                 yield record, Source("analysed here", record.analysis_date, record.revision)
 
     def _wait_if_empty(self, model_name: str, revision: str | None) -> None:
@@ -174,8 +175,8 @@ class RecordStore:
         if job is not None and next(self._candidates(model_name, revision), None) is None:
             job.wait(PATIENCE_SECONDS)
 
-    def _no_record(self, model_name: str) -> NoHeadCategoriesError:
-        trouble = self._trouble.get(model_name, "")
+    def _no_record(self, model_name: str, refused: str = "") -> NoHeadCategoriesError:
+        trouble = " ".join(filter(None, (refused, self._trouble.get(model_name, ""))))
         return NoHeadCategoriesError(
             f"There are no roles for {str(model_name)[:100]!r} yet, there are some for {', '.join(EMBEDDED)}; "
             f"have it analysed on the page, or by `python -m analysis NAME --out DIR`.{trouble and ' ' + trouble}"
@@ -215,6 +216,26 @@ def _safe(text: str) -> str:
 def _read(path: Path, changed: int = 0) -> HeadCategories:
     """A record on this machine, read again only when its file changed."""
     return read_record(path)
+
+
+def _read_if_whole(path: Path) -> HeadCategories | None:
+    """The record in a file on this machine; None for a file that is gone, half-written or no record: it is as good as none."""
+    try:
+        return _read(path, path.stat().st_mtime_ns)
+    except (OSError, InvalidRecordError) as error:
+        logging.getLogger(__name__).warning("%s is left out: %s", path.name, error)
+        return None
+
+
+def _what_is_wrong(path: Path) -> InvalidRecordError | None:
+    """Why the record in a file is none; None where there is no such file, or nothing wrong with it."""
+    try:
+        read_record(path)
+    except InvalidRecordError as error:
+        return error
+    except OSError:
+        return None
+    return None
 
 
 @lru_cache

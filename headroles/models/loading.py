@@ -81,7 +81,8 @@ class LoadedModel:
     @cached_property
     def identity(self) -> ModelIdentity:
         """What a record of it must agree with."""
-        return ModelIdentity(self.name, self.revision, self.prepend_bos, self.tokenizer_sha256)
+        heads = self.model.config.get_text_config().num_attention_heads
+        return ModelIdentity(self.name, self.revision, len(self.windows), heads, self.prepend_bos, self.tokenizer_sha256)
 
     def encode(self, prompt: str) -> tuple[int, ...]:
         """The prompt's token ids, with a BOS where the model's tokenizer adds one. Special tokens in the text stay text.

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from headroles.core.heads import Head
 from headroles.core.record_files import MAX_RECORD_BYTES, parse_record, read_record, record_file_name
-from headroles.core.records import MAX_TOP_HEADS, build_record, select_top_heads
-from headroles.core.roles import ROLES, measured_roles
-from headroles.errors import InvalidRecordError
+from headroles.core.records import MAX_TOP_HEADS, HeadCategories, build_record, select_top_heads
+from headroles.core.roles import ROLES, get_role, measured_roles
+from headroles.errors import InvalidInputError, InvalidRecordError
 
 ROLE = ROLES["induction"]  # threshold 0.4, diversity threshold 0.3
 
@@ -72,6 +72,71 @@ def test_a_record_reads_back_as_it_was_written(record, tmp_path):
     assert read_record(path) == record
 
 
+def without(record: HeadCategories, *names: str) -> HeadCategories:
+    """The record as a version that does not know some roles would have made it."""
+    data = json.loads(record.to_json())
+    for name in names:
+        del data["categories"][name], data["all_scores"][name]
+    return parse_record(json.dumps(data), "it")
+
+
+def test_a_record_may_hold_fewer_roles_which_are_then_not_scored(record):
+    fewer = without(record, "diffuse")
+    assert [role.name for role in fewer.scored_roles] == ["previous_token", "induction", "duplicate_token", "positional"]
+    assert fewer.top_heads("diffuse") == ()
+    with pytest.raises(InvalidInputError, match=r"does not score diffuse; it scores previous_token, induction"):
+        fewer.score("diffuse", "L0H3")
+    assert fewer.primary_role("L0H3").name == "other"
+
+
+def test_a_role_that_only_the_record_knows_is_ignored_and_kept_when_it_is_written_again(record):
+    data = json.loads(record.to_json())
+    scores = [[-3.5] * record.num_heads for _ in range(record.num_layers)]
+    data["categories"]["copying"] = {**data["categories"]["other"], "top_heads": [{"layer": 0, "head": 1, "score": -3.5}]}
+    data["all_scores"]["copying"] = scores
+    more = parse_record(json.dumps(data), "it")
+    assert more.scored_roles == record.scored_roles
+    assert more.primary_roles == record.primary_roles
+    assert json.loads(more.to_json()) == data
+
+
+def test_interval_and_calibration_are_optional_and_kept(record):
+    data = json.loads(record.to_json())
+    assert "calibration" not in data
+    data["categories"]["induction"]["top_heads"][0]["interval"] = [0.88, 0.91]
+    data["calibration"] = {"induction": {"active_threshold": 0.3, "texts": 40, "null": [0.1, 0.2]}}
+    more = parse_record(json.dumps(data), "it")
+    assert more.calibration_of(get_role("induction")) == data["calibration"]["induction"]
+    assert more.calibration_of(get_role("diffuse")) is None
+    assert json.loads(more.to_json()) == data
+
+
+def test_a_record_of_the_first_schema_is_read_as_before_and_a_new_one_is_of_the_second(record):
+    data = json.loads(record.to_json())
+    assert parse_record(json.dumps({**data, "schema_version": 1}), "it").all_scores == record.all_scores
+    made = build_record(scores_of(induction=0.5), model_name="m", revision="r", date="2026-01-01", recipe=record.recipe)
+    assert json.loads(made.to_json())["schema_version"] == 2
+
+
+def test_a_record_is_asked_by_names_labels_and_pairs(record):
+    assert (
+        record.score("induction", "L2H2") == record.score("Induction", (2, 2)) == record.score(get_role("induction"), Head(2, 2))
+    )
+    assert record.primary_role("l2h2").name == "induction"
+    with pytest.raises(InvalidInputError, match="does not score other"):
+        record.score(ROLES["other"], Head(0, 0))
+    with pytest.raises(InvalidInputError, match="L9H0 is outside the model"):
+        record.score("induction", "L9H0")
+
+
+def test_a_record_is_a_table_of_heads_and_roles_and_short_in_print(record):
+    table = record.to_frame()
+    assert len(table) == record.num_layers * record.num_heads * len(record.scored_roles)
+    best = table[table["role"] == "induction"].sort_values("score").iloc[-1]
+    assert (best["layer"], best["head"], best["is_top_head"]) == (2, 2, True)
+    assert repr(record) == str(record) == f"HeadCategories('headroles-tiny', 4 x 8 heads, 5 roles, {record.analysis_date})"
+
+
 def test_a_file_is_named_after_organisation_and_model():
     assert record_file_name("EleutherAI/pythia-70m") == "EleutherAI__pythia-70m.json"
     assert record_file_name("gpt2") == "gpt2.json"
@@ -124,6 +189,9 @@ def broken(**changes) -> callable:
         (broken(all_scores__induction__0__0=1e308), "induction"),
         (broken(all_scores__induction__0__0=-0.1), "induction"),
         (broken(all_scores__induction__0__0="<script>"), "induction"),
+        (broken(all_scores__induction__0__0=1.1), "all_scores of induction leave the range of 0 to 1"),
+        (broken(calibration={"induction": {"x": float("inf")}}), "Out of range float"),
+        (broken(calibration={f"role {number}": {} for number in range(65)}), "calibration"),
         (broken(all_scores={}), "previous_token has no scores and so no top heads"),
         (broken(categories={}), "has scores and no category"),
         (broken(categories__diffuse__top_heads=[{"layer": 9, "head": 0, "score": 0.9}]), "outside the model"),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 
 import pytest
 
@@ -10,6 +11,7 @@ from headroles.core.registry import EMBEDDED_MODEL
 from headroles.errors import HubError, InvalidRecordError, NoHeadCategoriesError
 from headroles.hub.store import RecordStore, load_head_categories
 from headroles.settings import Settings
+from tests.core.test_records import without
 
 
 @pytest.fixture
@@ -65,11 +67,32 @@ def test_two_names_that_share_a_file_are_told_apart(record, store, tmp_path):
         load_head_categories("a_b", Settings(home=tmp_path))
 
 
-def test_a_broken_record_is_refused_by_name(tiny, record, store, tmp_path):
+SPOILT = {
+    "half": lambda text: text[: len(text) // 2],
+    "empty": lambda _: "",
+    "zeros": lambda _: "\x00" * 100,
+    "another shape": lambda text: text.replace('"num_layers": 4', '"num_layers": 5'),
+    "another tokenizer": lambda text: re.sub(r'"tokenizer_sha256": "\w+"', '"tokenizer_sha256": "0"', text),
+    "a later schema": lambda text: re.sub(r'"schema_version": \d', '"schema_version": 3', text),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILT.values(), ids=list(SPOILT))
+def test_a_spoilt_record_on_disk_blocks_no_model_and_says_what_is_wrong_with_it(tiny, record, store, spoil):
+    loaded = dataclasses.replace(tiny, name="m", revision="r")
     path = store.keep(renamed(record, "m", "r"))
-    path.write_text("{", "utf-8")
-    with pytest.raises(InvalidRecordError, match="m@r.json"):
-        store.find(dataclasses.replace(tiny, name="m", revision="r").identity)
+    path.write_text(spoil(path.read_text("utf-8")), "utf-8")
+    with pytest.raises(NoHeadCategoriesError, match="have it analysed on the page.*The (record m@r.json|roles of m) "):
+        store.find(loaded.identity)
+    store.keep(renamed(record, "m", "r"))  # analysed again
+    assert store.find(loaded.identity)[1].kind == "analysed here"
+
+
+def test_a_record_with_one_role_fewer_serves_what_it_holds(tiny, record, store):
+    fewer = without(renamed(record, "m", "r"), "diffuse")
+    store.keep(fewer)
+    found, _ = store.find(dataclasses.replace(tiny, name="m", revision="r").identity)
+    assert [role.name for role in found.scored_roles] == ["previous_token", "induction", "duplicate_token", "positional"]
 
 
 def test_a_record_is_written_whole_or_not_at_all(record, store, monkeypatch):
@@ -87,6 +110,9 @@ def test_a_record_of_other_tokens_is_refused(record, tiny):
     other_bos = record.model_copy(update={"recipe": record.recipe.model_copy(update={"prepend_bos": False})})
     with pytest.raises(InvalidRecordError, match="measured without a BOS token, but its tokenizer works with one"):
         check_belongs(other_bos, tiny.identity)
+    other_shape = record.model_copy(update={"num_layers": 5})
+    with pytest.raises(InvalidRecordError, match="are for 5 layers x 8 heads, but headroles-tiny has 4 x 8"):
+        check_belongs(other_shape, tiny.identity)
     other_words = record.model_copy(update={"recipe": record.recipe.model_copy(update={"tokenizer_sha256": "0"})})
     with pytest.raises(InvalidRecordError, match="another tokenizer"):
         check_belongs(other_words, tiny.identity)
