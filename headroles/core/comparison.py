@@ -1,12 +1,16 @@
 """Two analyses side by side: one model on two texts, or two models on one text. Small frozen values; nothing is measured here."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from headroles.core.frames import to_frame
 from headroles.core.heads import Head
 from headroles.core.readings import Analysis, HeadReading, RoleReading
 from headroles.core.roles import ROLES, Role, measured_roles
 from headroles.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 DEPTH_BINS = 8  # slices of relative depth, first layers to last
 MAX_CHANGES = 12  # heads listed at most
@@ -60,6 +64,26 @@ class PromptComparison:
     roles: tuple[RoleChange, ...]
     heads: tuple[HeadChange, ...]
 
+    def __repr__(self) -> str:
+        turned = ", ".join(f"{role.role.display_name} {role.change}" for role in self.roles if role.change.startswith("turns"))
+        return f"PromptComparison({self.a.model!r}, {turned or 'no role turns'}, {len(self.heads)} heads changed)"
+
+    def to_frame(self) -> "DataFrame":
+        """One row a head that changed, largest difference first. Raises MissingExtraError without pandas."""
+        return to_frame(
+            {
+                "layer": change.a.head.layer,
+                "head": change.a.head.index,
+                "role": change.role.name,
+                "activation_a": change.a.activation,
+                "activation_b": change.b.activation,
+                "difference": change.difference,
+                "is_active_a": change.a.is_active,
+                "is_active_b": change.b.is_active,
+            }
+            for change in self.heads
+        )
+
 
 @dataclass(frozen=True)
 class Census:
@@ -97,6 +121,23 @@ class ModelComparison:
     a: Analysis
     b: Analysis
     roles: tuple[RoleCensus, ...]
+
+    def __repr__(self) -> str:
+        return f"ModelComparison({self.a.model!r}, {self.b.model!r}, {len(self.roles)} roles)"
+
+    def to_frame(self) -> "DataFrame":
+        """One row a role and model: how many heads are mainly that, and their share. Raises MissingExtraError without pandas."""
+        return to_frame(
+            {
+                "role": role.role.name,
+                "model": analysis.model,
+                "heads": census.total,
+                "share": census.share,
+                "is_active": is_active,
+            }
+            for role in self.roles
+            for analysis, census, is_active in ((self.a, role.a, role.active_a), (self.b, role.b, role.active_b))
+        )
 
 
 def compare_prompts(a: Analysis, b: Analysis) -> PromptComparison:

@@ -1,83 +1,99 @@
-"""Tokens as people see them: nothing invisible, nothing empty, every script as it is."""
+"""Results as people meet them in Python: asked by name, short in print, and tables where they are tables."""
 
-import unicodedata
+import sys
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from headroles.core.tokens import visible
+from headroles.core.comparison import compare_models, compare_prompts
+from headroles.core.heads import Head, as_head
+from headroles.core.registry import EMBEDDED_MODEL
+from headroles.core.roles import OTHER, ROLES, get_measured_role, get_role, measured_roles
+from headroles.errors import HeadRolesError, InvalidInputError, MissingExtraError
+from tests.conftest import PLAIN, REPEATING
+from tests.core.test_comparison import made_up
 
-JOINERS = {"\u200d"}
-# `text()` alone hardly ever puts the odd characters beside the ones they act on
-ODD = st.sampled_from(
-    "a é क中👩🚀❤🏽☠\u0301\u0903\u200b\u200c\u200d\u200e\u202e\u2066\ufe0f\ufe0e\U000e0100\U000e0067\ud800\ufffd\u00a0\n"
-)
-TEXTS = st.text(st.one_of(ODD, st.characters(exclude_categories=(), exclude_characters="·↵⇥⍽>")), max_size=12)
+
+@pytest.fixture(scope="module")
+def repeating(explorer):
+    return explorer.analyze(EMBEDDED_MODEL, REPEATING)
+
+
+@pytest.fixture(scope="module")
+def plain(explorer):
+    return explorer.analyze(EMBEDDED_MODEL, PLAIN)
+
+
+@pytest.mark.parametrize("given", [Head(2, 3), "L2H3", "l2h3", (2, 3), [2, 3], {"layer": 2, "head": 3}])
+def test_a_head_may_be_given_as_label_pair_or_mapping(given):
+    assert as_head(given) == Head(2, 3)
 
 
 @pytest.mark.parametrize(
-    ("token", "shown"),
-    [
-        (" king", "·king"),
-        ("king", "king"),
-        ("\n\t", "↵⇥"),
-        ("", "∅"),
-        ("\x00\r", "<U+0000><U+000D>"),
-        ("\u00a0a\u3000", "⍽a<U+3000>"),
-        ("a\u200bb\ufeff", "a<U+200B>b<U+FEFF>"),
-        ("\u202eabc\u2066\u200f", "<U+202E>abc<U+2066><U+200F>"),
-        ("\u2028\u2029", "<U+2028><U+2029>"),
-        ("\u0301", "◌\u0301"),
-        (" \u0301\u0302", "·◌\u0301\u0302"),
-        ("e\u0301", "e\u0301"),
-        ("कि", "कि"),
-        ("\u093f", "◌\u093f"),
-        ("❤\ufe0f", "❤\ufe0f"),
-        ("❤\ufe0f\ufe0f", "❤\ufe0f<U+FE0F>"),
-        ("\ufe0f", "<U+FE0F>"),
-        (" \ufe0f", "·<U+FE0F>"),
-        ("👩🏽\u200d🚀", "👩🏽\u200d🚀"),
-        ("❤\ufe0f\u200d🔥", "❤\ufe0f\u200d🔥"),
-        ("👩\u200d", "👩<U+200D>"),
-        ("\u200d🚀", "<U+200D>🚀"),
-        ("a\u200db", "a<U+200D>b"),
-        ("\u200c", "<U+200C>"),
-        ("🏴\U000e0067\U000e007f", "🏴<U+E0067><U+E007F>"),
-        ("🇩🇪", "🇩🇪"),
-        ("\ufffd", "\ufffd"),
-        ("\ud83d", "<U+D83D>"),
-        ("\u3164\u2800", "<U+3164><U+2800>"),
-        ("\ue000\uffff", "<U+E000><U+FFFF>"),
-        ("中文 العربية Ελληνικά 😀", "中文·العربية·Ελληνικά·😀"),
-    ],
+    "given", ["L2", "H3L2", "", "L2H3 ", "L99999H1", (1,), (1, 2, 3), (-1, 0), ("a", 0), 7, None, {"layer": 1}]
 )
-def test_what_cannot_be_seen_is_named_and_what_can_stays(token, shown):
-    assert visible(token) == shown
+def test_what_is_no_head_is_refused_in_a_sentence(given):
+    with pytest.raises(InvalidInputError, match=r"is no head; |whole number"):
+        as_head(given)
 
 
-@given(TEXTS)
-def test_nothing_invisible_is_left_and_nothing_is_empty(token):
-    shown = visible(token)
-    assert shown
-    hidden = {character for character in shown if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zs", "Zl", "Zp")}
-    assert hidden <= JOINERS
+@pytest.mark.parametrize("given", ["induction", "Induction", " INDUCTION ", ROLES["induction"]])
+def test_a_role_may_be_given_by_name_or_display_name(given, repeating):
+    assert get_role(given) == ROLES["induction"]
+    assert repeating.role(given).role == ROLES["induction"]
 
 
-@given(TEXTS)
-def test_no_mark_selector_or_joiner_stands_without_what_it_acts_on(token):
-    shown = visible(token)
-    before = ""
-    for position, character in enumerate(shown):
-        if unicodedata.category(character).startswith("M"):
-            assert before
-            assert before not in "·↵⇥⍽>"
-        if character in JOINERS:
-            assert before
-            assert 0 < position < len(shown) - 1
-        before = character
+def test_what_is_no_role_or_not_measured_is_refused_with_the_names_there_are(repeating):
+    for ask in (repeating.role, get_role, get_measured_role):
+        with pytest.raises(InvalidInputError, match="no role 'typo'; the roles are previous_token, induction"):
+            ask("typo")
+    with pytest.raises(InvalidInputError, match="Other is what is left over and not measured; measured are previous_token, "):
+        get_measured_role("other")
+    assert repeating.role("other").role == OTHER
 
 
-@given(st.text(st.characters(categories=("L", "N", "P", "S"), exclude_characters="\u115f\u1160\u2800\u3164\uffa0"), min_size=1))
-def test_letters_digits_punctuation_and_symbols_stay_as_they_are(token):
-    assert visible(token) == token
+def test_the_explorer_takes_heads_and_roles_by_name(explorer):
+    view = explorer.view_head(EMBEDDED_MODEL, REPEATING, "L2H2", "First Token")
+    assert (view.head, view.role.name, view.primary.name) == (Head(2, 2), "positional", "induction")
+    assert explorer.view_head(EMBEDDED_MODEL, REPEATING, (2, 2)).role.name == "induction"
+    for head, role in (("L17H4", None), ((17, 4), None), ("L2H2", "typo"), (None, None)):
+        with pytest.raises(HeadRolesError):
+            explorer.view_head(EMBEDDED_MODEL, REPEATING, head, role)
+
+
+@pytest.mark.parametrize("prompt", [["a", "b"], ("a",), 7, None, b"a"])
+def test_several_texts_where_one_belongs_are_told_where_to_go(explorer, prompt):
+    with pytest.raises(HeadRolesError, match=r"A text was expected, but \w+ came; several texts go to analyze_batch\."):
+        explorer.analyze(EMBEDDED_MODEL, prompt)
+
+
+def test_results_are_short_in_print(explorer, repeating, plain):
+    view = explorer.view_head(EMBEDDED_MODEL, REPEATING, "L2H2")
+    texts, models = compare_prompts(plain, repeating), compare_models(made_up(2, 2, 0, "m"), made_up(2, 2, 0, "n"))
+    for result in (repeating, repeating.heads, repeating.roles[0].heads[0], view, texts, models):
+        assert len(repr(result)) < 250, repr(result)
+    assert repr(repeating).startswith(
+        "Analysis('headroles-tiny', 'The king and the queen lived in a castle. The king and the', 15 tok"
+    )
+    assert "active: " in repr(repeating)
+
+
+def test_results_that_are_tables_become_tables(explorer, repeating, plain):
+    table = repeating.to_frame()
+    assert list(table.columns)[:4] == ["model", "layer", "head", "role"]
+    assert len(table) == 32 * len(measured_roles())
+    row = table[(table["layer"] == 2) & (table["head"] == 2) & (table["role"] == "induction")].iloc[0]
+    assert row["activation"] == repeating.heads.reading("induction", "L2H2").activation
+    view = explorer.view_head(EMBEDDED_MODEL, REPEATING, "L2H2")
+    cells = view.to_frame()
+    assert len(cells) == len(view.tokens) * (len(view.tokens) + 1) // 2
+    assert cells.groupby("query")["attention"].sum().to_list() == pytest.approx([1.0] * len(view.tokens), abs=1e-5)
+    texts = compare_prompts(plain, repeating)
+    assert texts.to_frame()["difference"].to_list() == [change.difference for change in texts.heads]
+    models = compare_models(repeating, made_up(2, 2, 0, "n", prompt=REPEATING)).to_frame()
+    assert models.groupby("model")["share"].sum().to_list() == pytest.approx([1.0, 1.0])
+
+
+def test_without_pandas_a_table_says_what_to_install(repeating, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(MissingExtraError, match="pip install pandas"):
+        repeating.to_frame()
