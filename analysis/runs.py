@@ -90,8 +90,8 @@ def run_apart(name_or_folder: str, plan: Plan) -> Outcome:
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_run_and_send, args=(name_or_folder, plan, sender), daemon=True)
-    process.start()
     try:
+        process.start()
         sender.close()  # so that the child's end is the end of the pipe
         outcome = receiver.recv()
         process.join(SECONDS_TO_TIDY_UP)
@@ -101,8 +101,9 @@ def run_apart(name_or_folder: str, plan: Plan) -> Outcome:
         name, seconds = locate(name_or_folder)[0], time.monotonic() - started
         return Outcome(name, "failed", seconds, reason=f"The process of {name} {_how_it_died(process.exitcode)}")
     finally:
-        process.kill()  # after Ctrl-C, or when a library does not let go
-        process.join()
+        if process.pid is not None:  # else Ctrl-C came before it began
+            process.kill()  # after Ctrl-C, or when a library does not let go
+            process.join()
         receiver.close()
 
 

@@ -1,9 +1,10 @@
 """Shared fixtures: the embedded model, tiny random-weight models built from configs, and random attention."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
+import jaxtyping
 import pytest
 import torch
 
@@ -13,6 +14,7 @@ from headroles.explorer import Explorer
 from headroles.hub.store import load_head_categories
 from headroles.models.loading import LoadedModel, load_model
 from tests.fixtures.architectures import build
+from tests.fixtures.double import InDouble
 
 torch.set_num_threads(1 if os.environ.get("PYTEST_XDIST_WORKER") else 2)
 REPEATING = "The king and the queen lived in a castle. The king and the"
@@ -56,6 +58,19 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def in_double() -> Iterator[None]:
+    """While it lasts, nothing but the weights of a model is in float32."""
+    with InDouble():
+        yield
+
+
+@pytest.fixture
+def unchecked(monkeypatch) -> None:
+    """Shapes are not enforced: for what we say ourselves of those that are wrong."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 @pytest.fixture(scope="session")

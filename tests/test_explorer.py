@@ -24,6 +24,7 @@ from headroles.models.capture import PatternReader
 from headroles.settings import Settings
 from tests.conftest import PLAIN, REPEATING
 from tests.fixtures.architectures import build
+from tests.fixtures.double import ROUNDING, to_double
 
 
 def test_the_public_names_are_importable_from_the_package():
@@ -104,8 +105,16 @@ def test_equal_prompts_are_read_once_and_all_answered(forwards):
     assert analyses[0] == analyses[2] == analyses[4]
 
 
-def test_a_batch_too_large_for_one_forward_takes_as_few_as_the_bytes_allow(forwards, monkeypatch):
-    explorer, prompts = Explorer(), batch_prompts(40)
+@pytest.fixture
+def precise(in_double) -> Explorer:
+    """It reads the embedded model in double precision."""
+    explorer = Explorer()
+    explorer._use(EMBEDDED_MODEL, lambda reader: to_double(reader.loaded.model))
+    return explorer
+
+
+def test_a_batch_too_large_for_one_forward_takes_as_few_as_the_bytes_allow(precise, forwards, monkeypatch):
+    explorer, prompts = precise, batch_prompts(40)
     whole = explorer.analyze_batch(EMBEDDED_MODEL, prompts)
     limit = 2_000_000
     monkeypatch.setattr("headroles.explorer.MAX_BATCH_BYTES", limit)
@@ -125,30 +134,31 @@ def test_one_prompt_alone_may_be_larger_than_the_bytes(forwards, monkeypatch):
     assert len(Explorer().analyze_batch(EMBEDDED_MODEL, [PLAIN, REPEATING])) == 2
 
 
-def test_a_batch_gives_what_one_prompt_at_a_time_gives():
+def test_a_batch_gives_what_one_prompt_at_a_time_gives(precise):
     prompts = [*batch_prompts(30), " ".join([REPEATING] * 8), "A"]
-    single = Explorer()
-    for one, prompt in zip(Explorer().analyze_batch(EMBEDDED_MODEL, prompts), prompts):
+    single = Explorer(pool=precise._pool)
+    for one, prompt in zip(precise.analyze_batch(EMBEDDED_MODEL, prompts), prompts):
         assert_same(one, single.analyze(EMBEDDED_MODEL, prompt))
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "llama", "gpt_neo", "bloom", "gemma3_text"])
-def test_padding_changes_no_pattern_of_any_architecture(random_model, architecture):
+def test_padding_changes_no_pattern_of_any_architecture(in_double, random_model, architecture):
     loaded = random_model(architecture)
-    loaded.model.double()  # so that rounding cannot hide, or look like, what padding does
+    to_double(loaded.model)
     reader = PatternReader(loaded)
     texts = [reader.loaded.encode(prompt) for prompt in (PLAIN, REPEATING, "A", " ".join([REPEATING] * 3))]
     for attention, text in zip(reader.read_texts(texts), texts):
         alone = reader.read(text)
         assert (attention.token_ids, attention.tokens, attention.windows) == (alone.token_ids, alone.tokens, alone.windows)
-        assert torch.allclose(attention.patterns, alone.patterns, atol=1e-6, rtol=0)
+        assert attention.patterns.dtype == torch.float64
+        torch.testing.assert_close(attention.patterns, alone.patterns, atol=ROUNDING, rtol=0)
 
 
 def assert_same(one: headroles.Analysis, other: headroles.Analysis) -> None:
     assert (one.prompt, one.tokens, one.source) == (other.prompt, other.tokens, other.source)
     assert one.heads.applicable == other.heads.applicable
     for name, cells in one.heads.activations.items():
-        assert torch.allclose(torch.tensor(cells), torch.tensor(other.heads.activations[name]), atol=1e-6, rtol=0)
+        torch.testing.assert_close(torch.tensor(cells), torch.tensor(other.heads.activations[name]), atol=ROUNDING, rtol=0)
     assert [role.reason for role in one.roles] == [role.reason for role in other.roles]
 
 
@@ -333,6 +343,7 @@ def test_the_summary_holds_every_category_in_plain_types_and_agrees_with_analyze
     assert get_active_head_summary(mapping, EMBEDDED_MODEL)["induction"][0]["layer"] == summary["induction"][0]["layer"]
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("data", "message"),
     [

@@ -18,7 +18,7 @@ from headroles.models.loading import LoadedModel
 from headroles.models.probes import (
     SENTENCES,
     Probe,
-    Recipe,
+    ProbeSizes,
     encoded_sentences,
     fitting_repeat_length,
     make_probes,
@@ -26,7 +26,7 @@ from headroles.models.probes import (
 )
 from headroles.models.sweep import make_record
 
-SMALL = Recipe(repeated_sequences=7, repeat_length=20, sentences=5)
+SMALL = ProbeSizes(repeated_sequences=7, repeat_length=20, sentences=5)
 
 
 @pytest.mark.slow
@@ -69,12 +69,12 @@ def test_repeated_sequences_are_a_bos_and_one_string_twice_of_ordinary_tokens_ea
     assert all(len(set(row.tolist())) == 20 for row in rows[:, 1:21])
     assert not (rows[:, 1:] == tiny.tokenizer.bos_token_id).any()
     assert torch.equal(rows, repeated_sequences(tiny, SMALL))
-    assert not torch.equal(rows, repeated_sequences(tiny, Recipe(7, 20, 5, seed=1)))
+    assert not torch.equal(rows, repeated_sequences(tiny, ProbeSizes(7, 20, 5, seed=1)))
 
 
 def test_there_are_twenty_different_sentences_and_all_roles_are_probed(tiny):
     assert len(set(SENTENCES)) == 20
-    assert all(8 <= len(ids) <= 64 for ids in encoded_sentences(tiny, Recipe()))
+    assert all(8 <= len(ids) <= 64 for ids in encoded_sentences(tiny, ProbeSizes()))
     assert {role for probe in make_probes(tiny, SMALL) for role in probe.roles} == set(measured_roles())
 
 
@@ -89,7 +89,7 @@ def test_the_repeated_string_is_cut_to_fit_strictly_below_the_context(random_mod
 
 def test_more_sentences_than_there_are_cannot_be_asked_for(tiny):
     with pytest.raises(InvalidInputError, match="There are 20 sentences, so 21"):
-        list(make_probes(tiny, Recipe(sentences=21)))
+        list(make_probes(tiny, ProbeSizes(sentences=21)))
 
 
 def save(loaded: LoadedModel, folder) -> str:
@@ -100,9 +100,9 @@ def save(loaded: LoadedModel, folder) -> str:
 
 def test_sentences_are_cut_strictly_below_the_end_of_the_context(random_model):
     loaded = random_model("gpt2")
-    whole = encoded_sentences(loaded, Recipe())
+    whole = encoded_sentences(loaded, ProbeSizes())
     loaded.model.config.n_positions = 20
-    cut = encoded_sentences(loaded, Recipe())
+    cut = encoded_sentences(loaded, ProbeSizes())
     assert max(map(len, whole)) > 20
     assert cut == [ids[:19] for ids in whole]
     record = make_record(loaded, score_model(open_bridge(loaded), loaded, make_probes(loaded, SMALL)), SMALL)
@@ -110,7 +110,7 @@ def test_sentences_are_cut_strictly_below_the_end_of_the_context(random_model):
 
 
 def test_sentences_are_encoded_as_prompts_are(tiny):
-    assert encoded_sentences(tiny, Recipe()) == [tiny.encode(sentence) for sentence in SENTENCES]
+    assert encoded_sentences(tiny, ProbeSizes()) == [tiny.encode(sentence) for sentence in SENTENCES]
 
 
 def test_a_local_folder_is_analysed_under_its_name(random_model, tmp_path, capsys):

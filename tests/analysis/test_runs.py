@@ -3,9 +3,8 @@
 import multiprocessing
 import os
 import signal
-import threading
-import time
 from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -46,22 +45,6 @@ def break_weights(path: Path) -> Path:
     return path
 
 
-def do_when_a_child_runs(action) -> threading.Thread:
-    """Calls `action(child)` with the first process that this one starts."""
-
-    def watch() -> None:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            if children := multiprocessing.active_children():
-                action(children[0])
-                return
-            time.sleep(0.02)
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    return thread
-
-
 @pytest.mark.slow
 def test_a_broken_model_is_a_failed_row_and_the_others_are_written(tiny, folder, tmp_path, capfd, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -84,23 +67,31 @@ def test_a_broken_model_is_a_failed_row_and_the_others_are_written(tiny, folder,
     assert multiprocessing.active_children() == []
 
 
-def test_a_killed_process_is_a_failed_row(folder, tmp_path):
-    killer = do_when_a_child_runs(lambda child: os.kill(child.pid, signal.SIGKILL))
+def test_a_killed_process_is_a_failed_row(folder, tmp_path, monkeypatch):
+    wait = Connection.recv
+
+    def kill_and_wait(receiver: Connection) -> object:
+        (child,) = multiprocessing.active_children()
+        child.kill()
+        return wait(receiver)
+
+    monkeypatch.setattr(Connection, "recv", kill_and_wait)
     outcome = run_apart(str(folder), Plan(tmp_path / "out", SMALL))
-    killer.join()
     assert (outcome.model, outcome.status, outcome.peak_bytes, outcome.record) == ("small-gpt2", "failed", None, None)
     assert outcome.reason == "The process of small-gpt2 was killed by SIGKILL; often that means that the memory ran out."
     assert not (tmp_path / "out").exists()
 
 
-def test_ctrl_c_stops_all(folder, tmp_path, capsys):
-    def press(_: object) -> None:
-        time.sleep(0.5)  # so that main waits for the child
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+def test_ctrl_c_stops_all(folder, tmp_path, capsys, monkeypatch):
+    began = []
 
-    stopper = do_when_a_child_runs(press)
+    def press(_: Connection) -> None:
+        began.extend(multiprocessing.active_children())
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Connection, "recv", press)  # where the command waits for the child's answer
     assert main([EMBEDDED_MODEL, str(folder), "--out", str(tmp_path / "out")]) == 130
-    stopper.join()
+    assert len(began) == 1
     printed = capsys.readouterr()
     assert "error: stopped after 0 of 2 models" in printed.err
     assert printed.out == ""

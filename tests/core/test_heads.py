@@ -33,6 +33,7 @@ def test_attention_gives_one_heads_pattern():
         attention.pattern(Head(2, 0))
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("patterns", "tokens", "message"),
     [

@@ -88,6 +88,7 @@ def test_scores_are_the_same_on_a_gpu():
         torch.testing.assert_close(here[name].values, there[name].values.cpu(), atol=1e-6, rtol=0)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_shapes_that_do_not_belong_together_are_refused_with_both():
     with pytest.raises(InvalidInputError, match=r"patterns \(1, 2, 5, 5\) do not match token_ids \(1, 6\)"):
         measure_heads(random_attention(1, 2, length=5), torch.zeros(1, 6, dtype=torch.long))

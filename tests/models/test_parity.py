@@ -14,9 +14,9 @@ from headroles.models.capture import PatternReader
 from headroles.models.loading import LoadedModel
 from tests.conftest import tables
 from tests.fixtures.architectures import SHAPES, VOCABULARY, build
+from tests.fixtures.double import ROUNDING, to_double
 
 TABLE = "largest difference of PyVene's patterns to output_attentions and TransformerLens"
-BOUND = 1e-5
 BFLOAT16_BOUND = 0.01  # a bfloat16 number has 8 bits; weights of nearly 1 differ by 0.004 from one to the next
 TEXT = "The king and the queen lived in a castle. The king and the"
 
@@ -52,15 +52,16 @@ def test_the_tests_have_a_model_of_every_architecture_that_is_said_to_be_read():
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_all_three_readers_agree(architecture, tiny, plain_tokenizer):
-    loaded = LoadedModel(f"random-{architecture}", build(architecture), tiny.tokenizer, "r")
+def test_all_three_readers_agree(architecture, in_double, tiny, plain_tokenizer):
+    loaded = LoadedModel(f"random-{architecture}", to_double(build(architecture)), tiny.tokenizer, "r")
     plain = LoadedModel(f"plain-{architecture}", loaded.model, plain_tokenizer, "r")
     assert (loaded.prepend_bos, plain.prepend_bos) == (True, False)
-    reader, reference = PatternReader(loaded), build(architecture)
-    bridge = open_bridge(LoadedModel(f"lens-{architecture}", build(architecture), tiny.tokenizer, "r"))
+    reader, reference = PatternReader(loaded), to_double(build(architecture))
+    bridge = open_bridge(LoadedModel(f"lens-{architecture}", to_double(build(architecture)), tiny.tokenizer, "r"))
     row = {"BOS": 0.0, "no BOS": 0.0, "padded": 0.0, "TransformerLens": 0.0, "bfloat16": 0.0}
     for name, ids in {"BOS": loaded.encode(TEXT), "no BOS": plain.encode(TEXT)}.items():
         alone = reader.read(ids).patterns
+        assert alone.dtype == torch.float64
         row[name] = difference(alone, own_attentions(reference, torch.tensor([ids]))[0])
         # a batch in which the text is the shorter one, padded on the right
         other = torch.randint(1, VOCABULARY, (40,), generator=torch.Generator().manual_seed(0))
@@ -71,7 +72,7 @@ def test_all_three_readers_agree(architecture, tiny, plain_tokenizer):
         row["TransformerLens"] = max(row["TransformerLens"], difference(batch, lens_attentions(bridge, texts)))
     row["bfloat16"] = difference(*bfloat16_patterns(architecture, tiny, texts))
     tables.setdefault(TABLE, []).append({"architecture": architecture, **row})
-    assert all(value <= (BFLOAT16_BOUND if name == "bfloat16" else BOUND) for name, value in row.items()), row
+    assert all(value <= (BFLOAT16_BOUND if name == "bfloat16" else ROUNDING) for name, value in row.items()), row
 
 
 def bfloat16_patterns(architecture: str, tiny: LoadedModel, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
