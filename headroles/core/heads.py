@@ -124,6 +124,33 @@ def check_patterns(patterns: Float[Tensor, "*heads query key"], num_tokens: int,
         )
     if patterns.numel() == 0:
         raise InvalidInputError(f"{name} is empty: its shape is {tuple(patterns.shape)}.")
+    if not _is_plainly_attention(patterns, window):
+        _refuse_what_is_not(patterns, name, window)
+
+
+def _is_plainly_attention(patterns: Float[Tensor, "*heads query key"], window: int | None) -> bool:
+    """Whether nothing is below 0, nothing at all is where no query may look, and every row sums to 1.
+
+    Then all that `_refuse_what_is_not` looks for is ruled out, at three passes and without a copy of what can be a hundred
+    megabytes. NaN and infinity show in the sums.
+    """
+    length = patterns.shape[-1]
+    forbidden = torch.ones(length, length, dtype=patterns.dtype, device=patterns.device).triu(1)
+    if window is not None:
+        forbidden += torch.ones_like(forbidden).tril(-window)
+    return bool(
+        patterns.min() >= 0
+        and (patterns.flatten(-2) @ forbidden.flatten()).max() == 0  # of numbers none of which is below 0
+        and _worst_sum(patterns) <= ROW_SUM_TOLERANCE
+    )
+
+
+def _worst_sum(patterns: Float[Tensor, "*heads query key"]) -> Tensor:
+    return (patterns.sum(-1) - 1).abs().max()
+
+
+def _refuse_what_is_not(patterns: Float[Tensor, "*heads query key"], name: str, window: int | None) -> None:
+    """The same with what rounding may leave allowed for; says which rule is broken."""
     if not torch.isfinite(patterns).all():
         raise InvalidInputError(f"{name} holds NaN or infinity; attention lies between 0 and 1.")
     if patterns.min() < -1e-6 or patterns.max() > 1 + ROW_SUM_TOLERANCE:
@@ -134,6 +161,6 @@ def check_patterns(patterns: Float[Tensor, "*heads query key"], num_tokens: int,
         raise InvalidInputError(f"{name} looks ahead: a query may attend only to itself and to keys before it.")
     if window is not None and torch.tril(patterns, diagonal=-window).abs().max() > 1e-6:
         raise InvalidInputError(f"{name} looks beyond its window of {window} tokens.")
-    worst = (patterns.sum(-1) - 1).abs().max()
+    worst = _worst_sum(patterns)
     if worst > ROW_SUM_TOLERANCE:
         raise InvalidInputError(f"{name} has a row whose sum is {worst:.3g} away from 1; attention rows sum to 1.")

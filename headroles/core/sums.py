@@ -1,5 +1,7 @@
 """Sums over many heads' patterns, without a second copy of what can be hundreds of megabytes."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -45,7 +47,7 @@ def entropy_and_peak(
     return entropy.view(patterns.shape[:-1]), peak.view(patterns.shape[:-1])
 
 
-def _by_text(cells: Cells, batch: int) -> tuple[tuple[Int[Tensor, " cell"], ...], tuple[Int[Tensor, " cell"], ...]]:
+def _by_text(cells: Cells, batch: int) -> tuple[Sequence[Int[Tensor, "_"]], Sequence[Int[Tensor, "_"]]]:
     """The queries and the keys of the cells of each text."""
     text, query, key = cells
     if batch == 1:

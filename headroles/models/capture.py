@@ -51,11 +51,50 @@ AttentionInterface.register(PROBED, probed_attention)
 AttentionMaskInterface.register(PROBED, eager_mask)  # without its mask function there would be no causal mask at all
 
 
+class _Together:
+    """One forward's patterns of all layers in one float32 tensor [layer, batch, head, query, key]."""
+
+    def __init__(self, layers: int) -> None:
+        self._layers = layers
+        self._patterns: Tensor | None = None
+
+    def put(self, layer: int, pattern: Float[Tensor, "batch head query key"]) -> Tensor:
+        """Copies a pattern to its place, which the first one of a forward makes; one of another shape is left where it is."""
+        if self._patterns is None:
+            self._patterns = torch.empty((self._layers, *pattern.shape), dtype=torch.float32, device=pattern.device)
+        return self._patterns[layer].copy_(pattern) if pattern.shape == self._patterns.shape[1:] else pattern
+
+    def take(self) -> Tensor | None:
+        """What was put since the last time; nothing of it stays here, because those who read keep it."""
+        patterns, self._patterns = self._patterns, None
+        return patterns
+
+
+class _CollectTogether(pyvene.CollectIntervention):
+    """Collects one layer's patterns next to those of the others, instead of a copy of its own that is joined to them later."""
+
+    def __init__(self, together: _Together, layer: int) -> None:
+        super().__init__(keep_last_dim=True)
+        self._together, self._layer = together, layer
+
+    def forward(self, base: Tensor, source: None = None, subspaces: None = None, **_: object) -> Tensor:
+        return self._together.put(self._layer, base)
+
+
+class _Collector(pyvene.IntervenableModel):
+    """PyVene without the clone that it makes of what is collected: the collecting itself copies."""
+
+    def _gather_intervention_output(self, output: Tensor, representations_key: str, unit_locations: None) -> Tensor:
+        return output
+
+
 _readers: WeakValueDictionary[int, "PatternReader"] = WeakValueDictionary()
 
 
 @on_gpu
-def collect_patterns(reader: int, token_ids: Int[Tensor, "batch token"]) -> list[Float[Tensor, "batch head query key"]]:
+def collect_patterns(
+    reader: int, token_ids: Int[Tensor, "batch token"]
+) -> tuple[Float[Tensor, "layer batch head query key"], list[torch.Size]]:
     """`PatternReader.collect` of the reader with that id, because a number can cross to the process that has the GPU."""
     return _readers[reader].collect(token_ids)
 
@@ -78,15 +117,12 @@ class PatternReader:
             paths = self._probe_attention_functions() or self._find_dropouts()
             if not paths:
                 raise self._unsupported("no module of it puts out attention patterns")
+            self._together = _Together(len(paths))
             collect = [
-                {
-                    "component": f"{path}.output",
-                    "unit": "pos",
-                    "intervention": pyvene.CollectIntervention(keep_last_dim=True),
-                }
-                for path in paths
+                {"component": f"{path}.output", "unit": "pos", "intervention": _CollectTogether(self._together, layer)}
+                for layer, path in enumerate(paths)
             ]
-            self._intervenable = pyvene.IntervenableModel(collect, self._body)
+            self._intervenable = _Collector(collect, self._body)
         _readers[id(self)] = self
         self._self_test()
 
@@ -104,7 +140,7 @@ class PatternReader:
             padded[row, : len(text)] = torch.tensor(list(text))
         layers = self.read_layers(padded)
         for row, (text, length) in enumerate(zip(texts, lengths)):
-            patterns = torch.stack([layer[row, :, :length, :length].cpu() for layer in layers])
+            patterns = layers[:, row, :, :length, :length].cpu().clone(memory_format=torch.contiguous_format)
             ids = tuple(text)
             yield Attention(self.loaded.name, ids, self.loaded.token_texts(ids), patterns, self.loaded.windows)
 
@@ -113,20 +149,26 @@ class PatternReader:
 
         Pad shorter texts on the right with any id: causal rows before the padding stay exact.
         """
-        return torch.stack(self.read_layers(token_ids), dim=1)
+        return self.read_layers(token_ids).transpose(0, 1)
 
-    def read_layers(self, token_ids: Int[Tensor, "batch token"]) -> list[Float[Tensor, "batch head query key"]]:
-        """As `read_batch`, each layer's patterns by themselves: no second copy of what can be hundreds of megabytes."""
+    def read_layers(self, token_ids: Int[Tensor, "batch token"]) -> Float[Tensor, "layer batch head query key"]:
+        """As `read_batch`, layer by layer."""
         with self.loaded.lock:
-            return collect_patterns(id(self), token_ids)
+            return collect_patterns(id(self), token_ids)[0]
 
-    def collect(self, token_ids: Int[Tensor, "batch token"]) -> list[Float[Tensor, "batch head query key"]]:
-        """The forward itself; needs the model's lock."""
+    def collect(
+        self, token_ids: Int[Tensor, "batch token"]
+    ) -> tuple[Float[Tensor, "layer batch head query key"], list[torch.Size]]:
+        """The forward itself, with the shape of everything that PyVene collected; needs the model's lock."""
         inputs = {"input_ids": token_ids.to(lend_gpu(self._body)), "use_cache": False}
-        with torch.no_grad():
-            (_, collected), _ = self._intervenable(inputs)
-        device = self._home  # a GPU that was lent is gone when this returns
-        return [pattern.float().to(device) for pattern in collected]
+        try:
+            with torch.no_grad():
+                (_, collected), _ = self._intervenable(inputs)
+        finally:
+            patterns = self._together.take()  # also what a forward that failed has left
+        assert patterns is not None  # every path of the forward was met when the reader was built
+        # a GPU that was lent is gone when this returns
+        return patterns.to(self._home), [pattern.shape for pattern in collected]
 
     def _probe_attention_functions(self) -> list[str]:
         """Puts a probe on every module that calls the attention function; their paths in the order of the calls, or none."""
@@ -176,11 +218,12 @@ class PatternReader:
     def _self_test(self) -> None:
         windows = [window for window in self.loaded.windows if window and window <= MAX_TESTED_WINDOW]
         token_ids = self._test_ids(max([SELF_TEST_TOKENS, *(window + 2 for window in windows)]))
-        patterns = self.read_layers(token_ids)
+        with self.loaded.lock:
+            patterns, shapes = collect_patterns(id(self), token_ids)
         layers = len(self.loaded.windows)
-        if len(patterns) != layers:
-            raise self._unsupported(f"it gives {len(patterns)} attention patterns for {layers} layers")
-        if len({pattern.shape for pattern in patterns}) > 1:
+        if len(shapes) != layers:
+            raise self._unsupported(f"it gives {len(shapes)} attention patterns for {layers} layers")
+        if len(set(shapes)) > 1:
             raise self._unsupported("its layers differ in their number of heads")
         try:
             for layer, window in enumerate(self.loaded.windows):

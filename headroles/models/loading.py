@@ -3,8 +3,9 @@
 import hashlib
 import json
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
 import torch
@@ -29,6 +30,7 @@ from headroles.hub.repository import RepositoryFacts, inspect, tensor_sizes, wei
 # `from_pretrained` patches torch and transformers for the whole process while it builds a model, so one at a time; it only
 # reads from the disk, downloads are done before
 _READING = threading.Lock()
+REMEMBERED_TOKENS = 10_000  # texts of tokens that a model keeps, some hundred bytes each
 
 
 @dataclass(frozen=True)
@@ -103,17 +105,23 @@ class LoadedModel:
 
     def token_texts(self, token_ids: tuple[int, ...]) -> tuple[str, ...]:
         """Each token's own text; a piece of a character that is split over tokens shows as its bytes, `<E2 80>`."""
-        return tuple(self._token_text(token_id) for token_id in token_ids)
+        return tuple(map(self._text_of, token_ids))
 
-    def _token_text(self, token_id: int) -> str:
-        text = str(self.tokenizer.decode([token_id], clean_up_tokenization_spaces=False))
-        if "\ufffd" not in text:
-            return text
-        byte_of = {character: byte for byte, character in bytes_to_unicode().items()}
-        piece = str(self.tokenizer.convert_ids_to_tokens(token_id))
-        if not all(character in byte_of for character in piece):
-            return text
-        return "<" + " ".join(f"{byte_of[character]:02X}" for character in piece) + ">"
+    @cached_property
+    def _text_of(self) -> Callable[[int], str]:
+        """A token's text, remembered: decoding 250 one by one takes a twentieth of the embedded model's forward over them."""
+        return lru_cache(REMEMBERED_TOKENS)(partial(_token_text, self.tokenizer))
+
+
+def _token_text(tokenizer: PreTrainedTokenizerFast, token_id: int) -> str:
+    text = str(tokenizer.decode([token_id], clean_up_tokenization_spaces=False))
+    if "\ufffd" not in text:
+        return text
+    byte_of = {character: byte for byte, character in bytes_to_unicode().items()}
+    piece = str(tokenizer.convert_ids_to_tokens(token_id))
+    if not all(character in byte_of for character in piece):
+        return text
+    return "<" + " ".join(f"{byte_of[character]:02X}" for character in piece) + ">"
 
 
 def registered_config(info: ModelInfo) -> PreTrainedConfig:

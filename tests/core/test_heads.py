@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from headroles.core.heads import Attention, Head
+from headroles.core.heads import Attention, Head, check_patterns
 from headroles.errors import InvalidInputError
-from tests.conftest import random_attention
+from tests.conftest import random_attention, uniform_attention
 
 
 def test_a_head_is_labelled_and_ordered_as_the_field_does():
@@ -33,6 +33,13 @@ def test_attention_gives_one_heads_pattern():
         attention.pattern(Head(2, 0))
 
 
+def with_value(query: int, key: int, value: float) -> torch.Tensor:
+    """Attention of one head over four tokens with one weight replaced."""
+    patterns = random_attention(1, 1, length=4)
+    patterns[0, 0, query, key] = value
+    return patterns
+
+
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("patterns", "tokens", "message"),
@@ -44,8 +51,35 @@ def test_attention_gives_one_heads_pattern():
         (random_attention(1, 1, length=4).flip(-1), "abcd", "looks ahead"),
         (random_attention(1, 1, length=4) * 0.9, "abcd", "rows sum to 1"),
         (random_attention(1, 1, length=4) * float("nan"), "abcd", "NaN"),
+        (with_value(3, 1, float("inf")), "abcd", "NaN or infinity"),
+        (with_value(3, 1, -0.01), "abcd", r"values from -0\.01 to"),
+        (with_value(3, 1, 1.5), "abcd", r"to 1\.5; attention lies between 0 and 1"),
+        (with_value(0, 3, 1e-5), "abcd", "looks ahead"),
     ],
 )
 def test_what_is_not_attention_is_refused(patterns, tokens, message):
     with pytest.raises(InvalidInputError, match=message):
         Attention("m", (1, 2, 3, 4), tuple(tokens), patterns)
+
+
+@pytest.mark.parametrize(("query", "key", "value"), [(0, 3, 9e-7), (0, 3, -9e-7), (3, 1, 0.254), (3, 1, 0.246)])
+def test_what_rounding_may_leave_is_attention_still(query, key, value):
+    patterns = uniform_attention(4)[None, None].clone()
+    patterns[0, 0, query, key] = value
+    check_patterns(patterns, 4, "patterns")
+
+
+def test_a_pattern_is_held_against_its_window_and_what_is_in_the_window_is_not():
+    patterns = random_attention(2, length=6).tril() * torch.ones(6, 6).triu(-2)
+    patterns /= patterns.sum(-1, keepdim=True)
+    check_patterns(patterns, 6, "patterns", window=3)
+    with pytest.raises(InvalidInputError, match="patterns looks beyond its window of 2 tokens"):
+        check_patterns(patterns, 6, "patterns", window=2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_patterns_that_are_views_and_of_either_precision_are_checked_where_they_lie(dtype):
+    patterns = random_attention(3, 2, length=5).to(dtype)
+    check_patterns(patterns.transpose(0, 1), 5, "patterns")
+    with pytest.raises(InvalidInputError, match="looks ahead"):
+        check_patterns(patterns.transpose(-1, -2), 5, "patterns")

@@ -46,6 +46,29 @@ def test_eight_threads_on_one_reader_get_what_one_gets(fresh_tiny):
     assert all(torch.equal(one, other) for one, other in zip(alone, together))
 
 
+def test_what_was_read_before_stays_as_it_is_and_holds_no_more_than_itself(fresh_tiny):
+    """The patterns are kept in caches: nothing read later may write into them, and no text may keep its neighbours alive."""
+    reader = PatternReader(fresh_tiny)
+    first = reader.read((0, 5, 7, 9)).patterns
+    before = first.clone()
+    others = list(reader.read_texts([(0, 9, 7, 5), (0, 8, 6), (0, 3, 3, 3)]))
+    assert torch.equal(first, before)
+    for patterns in (first, *(attention.patterns for attention in others)):
+        assert patterns.is_contiguous()
+        assert patterns.untyped_storage().nbytes() == patterns.numel() * patterns.element_size()
+
+
+def test_a_forward_that_failed_leaves_nothing_to_the_next(fresh_tiny, monkeypatch):
+    reader = PatternReader(fresh_tiny)
+    expected = reader.read((0, 1, 2, 3)).patterns
+    last = fresh_tiny.model.base_model.layers[-1]
+    with monkeypatch.context() as broken:
+        broken.setattr(last, "forward", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            reader.read((0, 1, 2, 3, 4, 5))
+    assert torch.equal(reader.read((0, 1, 2, 3)).patterns, expected)
+
+
 def test_every_forward_holds_the_models_lock(fresh_tiny, monkeypatch):
     body = fresh_tiny.model.base_model
     forward, held = body.forward, []

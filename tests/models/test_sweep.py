@@ -162,7 +162,7 @@ def test_bfloat16_patterns_are_summed_in_float32(random_model):
     reader = PatternReader(loaded)
     exact = {role.name: [] for role in measured_roles()}
     for probe in make_probes(loaded, SMALL):
-        layers = torch.stack(reader.read_layers(probe.token_ids), dim=1).double()
+        layers = reader.read_batch(probe.token_ids).double()
         for name, measured in measure_heads(layers, probe.token_ids, probe.lengths, probe.roles).items():
             exact[name] += measured.values.unbind(0)
     record = analyze_here(reader, SMALL)
