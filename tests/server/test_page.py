@@ -6,7 +6,7 @@ import pytest
 from gradio_client import Client
 
 from headroles.explorer import Explorer
-from headroles.server.endpoints import ENDPOINTS
+from headroles.server.api_help import ENDPOINTS
 from headroles.server.page import EXAMPLES, build_app
 
 
