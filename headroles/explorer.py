@@ -24,8 +24,8 @@ from headroles.models.pool import ModelPool
 from headroles.models.sweep import analyze_here
 from headroles.settings import Settings
 
-READINGS_SHARE = 8  # one byte for readings to so many for patterns: of a text of 50 tokens or more they take less than that
-BYTES_A_READING = 64  # of one head in one role: its numbers as Python objects, and the places that hold them
+READINGS_SHARE = 8  # one byte for readings to so many for patterns: of a text of 40 tokens or more they take less than that
+BYTES_A_READING = 128  # of one head in one role, at most: its numbers as Python objects, and the places that hold them
 T = TypeVar("T")
 
 

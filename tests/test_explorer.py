@@ -1,6 +1,7 @@
 """The whole way from a prompt to an Analysis: the claims a visitor relies on."""
 
 import threading
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -131,6 +132,20 @@ def test_an_explorer_without_settings_does_as_the_environment_says(monkeypatch, 
     monkeypatch.setenv("HEADROLES_ANY_MODEL", "maybe")
     with pytest.raises(InvalidInputError, match="HEADROLES_ANY_MODEL must be 0 or 1"):
         Explorer()
+
+
+def test_what_readings_take_is_not_underestimated(explorer, record):
+    whole = explorer.analyze(EMBEDDED_MODEL, PLAIN)
+    attention = explorer._use(EMBEDDED_MODEL, lambda reader: reader.read(reader.loaded.encode(PLAIN)))
+    tracemalloc.start()
+    try:
+        kept = [analysis_of(PLAIN, attention, record, whole.source) for _ in range(20)]
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    explorer = Explorer()
+    explorer.analyze(EMBEDDED_MODEL, PLAIN)
+    assert taken / len(kept) <= explorer._readings.used_bytes
 
 
 def test_the_caches_stay_within_their_bytes():
