@@ -17,6 +17,8 @@ from headroles.core.records import HeadCategories
 from headroles.core.registry import MODELS
 from headroles.errors import HeadRolesError, NoHeadCategoriesError
 from headroles.hub.store import load_head_categories
+from headroles.hub.talk import bound_waits
+from headroles.models.pool import map_large_tensors
 from headroles.models.probes import SENTENCES, ProbeSizes
 
 USAGE = """python -m analysis NAME_OR_FOLDER ... --out DIR [options]
@@ -32,6 +34,8 @@ STOPPED = 130  # as shells report a program that Ctrl-C ended
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line and returns its exit code; see EXIT_CODES, and `validate.run` for those of `validate`."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    bound_waits()
+    map_large_tensors()
     if arguments[:1] == ["validate"]:
         return validate_record(parse_validate(arguments[1:]))
     return analyze_models(parse_analyze(arguments))

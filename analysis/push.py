@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-from huggingface_hub import CommitOperationAdd, HfApi, get_session, get_token, hf_hub_url
+from huggingface_hub import CommitOperationAdd, HfApi, get_token, hf_hub_url
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -141,7 +141,6 @@ class _Push:
     def run(self) -> Pushed:
         conflicts = failures = 0
         while True:
-            get_session().timeout = STALL_SECONDS  # each time: the library replaces its session when a connection fails
             with _asking():
                 state = self._read()
             files = self._changed_files(state)

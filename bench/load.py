@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPConnection
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -51,7 +51,7 @@ from headroles.models.loading import LoadedModel, load_model, registered_config
 from headroles.models.probes import ProbeSizes
 from headroles.models.sweep import analyze_here
 from headroles.render.plain import analysis_result
-from headroles.server.drawing import render_view
+from headroles.server.parts import visit
 from headroles.server.place import Place
 from headroles.settings import Settings
 from tests.browser.conftest import serve
@@ -120,12 +120,13 @@ def bench_clicks(subjects: Sequence[Subject], explorer: Explorer) -> None:
                 table = explorer.analyze(subject.name, prompt).heads
             assert len(forwards) == 1, f"{len(forwards)} forwards seen for an analysis"  # else the count below would be blind
             heads = random.Random(0).sample(table.heads(), CLICKS + 1)
-            seconds = []
+            here, seconds = Place(subject.name, prompt, table.heads()[0]), []
             with counted_forwards() as forwards:
                 for head in heads:
                     started = time.perf_counter()
-                    render_view(explorer, Place(subject.name, prompt, head))
+                    _, parts = visit(explorer, replace(here, head=head), here)
                     seconds.append(time.perf_counter() - started)
+                    assert head == here.head or set(parts) == {"view", "twin"}
             median, longest = statistics.median(seconds[1:]), max(seconds[1:])  # the first fills caches
             print(
                 f"  {subject.title:20}{length:4} tokens: {median * 1000:6.0f} ms, longest {longest * 1000:6.0f} ms, "

@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from cachetools import LRUCache
 
-from headroles.core.bounds import MAX_BATCH_PROMPTS
 from headroles.core.heads import Attention, Head, as_head
 from headroles.core.readings import Analysis, HeadView, Source
 from headroles.core.records import HeadCategories
@@ -17,35 +15,38 @@ from headroles.core.registry import EMBEDDED_MODEL, MODELS, ModelInfo, get_model
 from headroles.core.roles import Role, get_role
 from headroles.core.tokens import clean
 from headroles.core.verdicts import read_head, read_heads, read_roles
-from headroles.errors import InvalidInputError, ModelLoadError, NoHeadCategoriesError, PromptError, UnknownModelError
+from headroles.errors import ModelLoadError, NoHeadCategoriesError, UnknownModelError
 from headroles.hub.store import RecordStore
 from headroles.jobs import Job, Jobs
+from headroles.models.batches import TokenIds, check_batch, encode_all, split_into_forwards
 from headroles.models.capture import PatternReader
+from headroles.models.memory import Memory
 from headroles.models.pool import ModelPool
 from headroles.models.sweep import analyze_here
 from headroles.settings import Settings
 
-MAX_BATCH_BYTES = 512 * 1024 * 1024  # of the patterns that one forward over several prompts gives, padding included
-TokenIds = tuple[int, ...]
+READINGS_SHARE = 8  # one byte for readings to so many for patterns: of a text of 40 tokens or more they take less than that
+BYTES_A_READING = 128  # of one head in one role, at most: its numbers as Python objects, and the places that hold them
 T = TypeVar("T")
 
 
 class Explorer:
     """Answers for any number of threads. Models load on first use, as many as the memory budget holds; patterns are kept up to
-    `cache_bytes`, so that looking at a head of a prompt just analysed takes no second forward.
+    `cache_bytes`, readings up to an eighth of it, so that a text just analysed takes no second forward and no second measuring.
+
+    `settings` are what the environment says where none are given. Raises InvalidInputError when it says what it may not.
     """
 
     def __init__(
         self, settings: Settings | None = None, cache_bytes: int = 256 * 1024 * 1024, pool: ModelPool | None = None
     ) -> None:
-        self.settings = settings or Settings()
+        self.settings = settings or Settings.from_environment()
         self._pool = pool or ModelPool(self.settings.memory_bytes, pinned=[EMBEDDED_MODEL])
         self._analyses: Jobs[HeadCategories] = Jobs(workers=1)  # each takes all the machine's cores
         self._store = RecordStore(self.settings)
-        self._patterns: LRUCache[tuple[str, str, TokenIds], Attention] = LRUCache(
-            cache_bytes, getsizeof=lambda attention: attention.patterns.nbytes
-        )
-        self._cache_lock = threading.Lock()
+        self._patterns = Memory[Attention](cache_bytes, lambda attention: attention.patterns.nbytes)
+        # each with the very record that it was made from: a newer one takes its place and never serves what was read before
+        self._readings = Memory[tuple[HeadCategories, Analysis]](cache_bytes // READINGS_SHARE, lambda kept: _bytes(kept[1]))
         self._batch_lock = threading.Lock()  # the patterns of one batch are in memory at a time
 
     def models(self) -> tuple[ModelInfo, ...]:
@@ -82,7 +83,7 @@ class Explorer:
 
         def work(reader: PatternReader) -> Analysis:
             categories, source = self._store.find(reader.loaded.identity)
-            return analysis_of(prompt, self._attention(reader, prompt), categories, source)
+            return self._read(reader, prompt, categories, source)
 
         return self._use(model, work)
 
@@ -99,13 +100,13 @@ class Explorer:
 
         def work(reader: PatternReader) -> list[Analysis]:
             categories, source = self._store.find(reader.loaded.identity)
-            encoded = _encode_all(reader, prompts)
+            encoded = encode_all(reader.loaded, prompts)
             found: dict[TokenIds, Analysis] = {}
             with self._batch_lock:
-                for texts in _forwards(set(encoded), 4 * categories.num_layers * categories.num_heads):
+                for texts in split_into_forwards(set(encoded), 4 * categories.num_layers * categories.num_heads):
                     for attention in reader.read_texts(texts):
-                        self._keep(reader, attention)
-                        found[attention.token_ids] = analysis_of("", attention, categories, source)
+                        self._patterns.keep(_key(reader, attention.token_ids), attention)
+                        found[attention.token_ids] = self._measure(reader, "", attention, categories, source)
             return [replace(found[token_ids], prompt=clean(prompt)) for token_ids, prompt in zip(encoded, prompts)]
 
         return self._use(model, work)
@@ -124,9 +125,10 @@ class Explorer:
         which, asked = as_head(head), None if role is None else get_role(role)
 
         def work(reader: PatternReader) -> HeadView:
-            categories, _ = self._store.find(reader.loaded.identity)
+            categories, source = self._store.find(reader.loaded.identity)
             which.check_inside(categories.num_layers, categories.num_heads)
-            attention = self._attention(reader, prompt)
+            heads = self._read(reader, prompt, categories, source).heads
+            attention = self._attention(reader, reader.loaded.encode(prompt))
             primary = categories.primary_role(which)
             looked_for = asked or primary
             return HeadView(
@@ -140,7 +142,7 @@ class Explorer:
                 primary=primary,
                 pattern=attention.pattern(which),
                 expected=looked_for.expected_keys(torch.tensor(attention.token_ids), attention.window(which.layer)),
-                readings=read_head(read_heads(attention, categories), which),
+                readings=read_head(heads, which),
             )
 
         return self._use(model, work)
@@ -178,58 +180,36 @@ class Explorer:
     def _use(self, model: str, work: Callable[[PatternReader], T]) -> T:
         return self._pool.use(model, self._source(model), work)
 
-    def _attention(self, reader: PatternReader, prompt: str) -> Attention:
-        token_ids = reader.loaded.encode(prompt)
-        with self._cache_lock:
-            if (known := self._patterns.get(_key(reader, token_ids))) is not None:
-                return known
-        attention = reader.read(token_ids)
-        self._keep(reader, attention)
+    def _attention(self, reader: PatternReader, token_ids: TokenIds) -> Attention:
+        key = _key(reader, token_ids)
+        attention = self._patterns.get(key)
+        if attention is None:
+            attention = reader.read(token_ids)
+            self._patterns.keep(key, attention)
         return attention
 
-    def _keep(self, reader: PatternReader, attention: Attention) -> None:
-        if attention.patterns.nbytes <= self._patterns.maxsize:
-            with self._cache_lock:
-                self._patterns[_key(reader, attention.token_ids)] = attention
+    def _read(self, reader: PatternReader, prompt: str, record: HeadCategories, source: Source) -> Analysis:
+        """The analysis of a prompt: kept from the last time, if it was made from this very record, or else measured."""
+        token_ids = reader.loaded.encode(prompt)
+        kept = self._readings.get(_key(reader, token_ids))
+        if kept is None or kept[0] is not record:
+            return self._measure(reader, prompt, self._attention(reader, token_ids), record, source)
+        return replace(kept[1], prompt=clean(prompt), source=source)  # other texts may have the same tokens
 
-
-def check_batch(prompts: Sequence[str]) -> None:
-    """Raises InvalidInputError unless these are 1 to MAX_BATCH_PROMPTS prompts; each of them is looked at later."""
-    if not isinstance(prompts, list | tuple) or not 1 <= len(prompts) <= MAX_BATCH_PROMPTS:
-        count = f"; these are {len(prompts):,}" if isinstance(prompts, list | tuple) else ""
-        raise InvalidInputError(f"prompts must be a list of 1 to {MAX_BATCH_PROMPTS} texts{count}.")
-
-
-def _key(reader: PatternReader, token_ids: TokenIds) -> tuple[str, str, TokenIds]:
-    return reader.loaded.name, reader.loaded.revision, token_ids
-
-
-def _encode_all(reader: PatternReader, prompts: Sequence[str]) -> list[TokenIds]:
-    encoded = []
-    for number, prompt in enumerate(prompts, start=1):
-        try:
-            encoded.append(reader.loaded.encode(prompt))
-        except PromptError as error:
-            reason = str(error)
-            raise PromptError(f"Prompt {number} of {len(prompts)}: {reason[:1].lower()}{reason[1:]}") from error
-    return encoded
-
-
-def _forwards(texts: set[TokenIds], bytes_a_cell: int) -> list[list[TokenIds]]:
-    """The texts in as few groups as MAX_BATCH_BYTES allows, those of like length together, so that little is padding.
-
-    `bytes_a_cell` is what one query-key pair takes over all heads.
-    """
-    groups: list[list[TokenIds]] = []
-    for text in sorted(texts, key=lambda text: (len(text), text)):  # the last one of a group is its longest
-        if groups and (len(groups[-1]) + 1) * len(text) ** 2 * bytes_a_cell <= MAX_BATCH_BYTES:
-            groups[-1].append(text)
-        else:
-            groups.append([text])
-    return groups
+    def _measure(
+        self, reader: PatternReader, prompt: str, attention: Attention, record: HeadCategories, source: Source
+    ) -> Analysis:
+        analysis = analysis_of(prompt, attention, record, source)
+        self._readings.keep(_key(reader, attention.token_ids), (record, analysis))
+        return analysis
 
 
 def analysis_of(prompt: str, attention: Attention, categories: HeadCategories, source: Source) -> Analysis:
+    """What a model's record says of attention that was read from it on a prompt.
+
+    Raises:
+        InvalidRecordError: when the record belongs to a model of another shape.
+    """
     heads = read_heads(attention, categories)
     return Analysis(
         model=attention.model,
@@ -241,3 +221,12 @@ def analysis_of(prompt: str, attention: Attention, categories: HeadCategories, s
         roles=read_roles(heads, categories),
         heads=heads,
     )
+
+
+def _key(reader: PatternReader, token_ids: TokenIds) -> tuple[str, str, TokenIds]:
+    return reader.loaded.name, reader.loaded.revision, token_ids
+
+
+def _bytes(analysis: Analysis) -> int:
+    """About what an analysis takes, each token's text counted as one reading."""
+    return BYTES_A_READING * (analysis.num_layers * analysis.num_heads * len(analysis.roles) + len(analysis.tokens))

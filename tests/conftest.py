@@ -16,6 +16,9 @@ from headroles.models.loading import LoadedModel, load_model
 from tests.fixtures.architectures import build
 from tests.fixtures.double import InDouble
 
+# what whoever runs the tests has set for a server of theirs is none of a test's defaults
+for _name in [name for name in os.environ if name.startswith("HEADROLES_")]:
+    del os.environ[_name]
 torch.set_num_threads(1 if os.environ.get("PYTEST_XDIST_WORKER") else 2)
 REPEATING = "The king and the queen lived in a castle. The king and the"
 PLAIN = "She opened a door and saw the small garden behind it."

@@ -21,7 +21,7 @@ WALLS = {
     "render": {"errors", "jobs", "core"},
     "summary": {"errors", "core", "hub"},
     "explorer": {"errors", "settings", "jobs", "core", "hub", "models"},
-    "server": {"errors", "settings", "jobs", "core", "models", "render", "explorer"},
+    "server": {"errors", "settings", "jobs", "core", "hub", "models", "render", "explorer"},
 }
 FORBIDDEN = {
     "errors": {"torch"},

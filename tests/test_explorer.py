@@ -1,7 +1,9 @@
 """The whole way from a prompt to an Analysis: the claims a visitor relies on."""
 
 import threading
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import torch
 
 import headroles
 from headroles import Explorer, Head, get_active_head_summary, load_head_categories
+from headroles.core import scoring
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles import ROLES
 from headroles.errors import (
@@ -20,6 +23,7 @@ from headroles.errors import (
     PromptError,
     UnknownModelError,
 )
+from headroles.explorer import READINGS_SHARE, analysis_of
 from headroles.models.capture import PatternReader
 from headroles.settings import Settings
 from tests.conftest import PLAIN, REPEATING
@@ -56,11 +60,101 @@ def test_looking_at_a_head_takes_no_second_forward(monkeypatch):
     assert len(reads) == 1
 
 
-def test_the_pattern_cache_stays_within_its_bytes():
+@pytest.fixture
+def measured(monkeypatch) -> list[tuple[str, tuple[int, ...]]]:
+    """The model and token ids of every measuring of all heads, as they come."""
+    texts, original = [], scoring.read_heads
+
+    def counted(attention, record):
+        texts.append((attention.model, attention.token_ids))
+        return original(attention, record)
+
+    monkeypatch.setattr("headroles.explorer.read_heads", counted)
+    return texts
+
+
+def test_a_text_is_measured_once_however_often_it_is_asked_for(measured):
+    explorer = Explorer()
+    first = explorer.analyze(EMBEDDED_MODEL, PLAIN)
+    assert explorer.analyze(EMBEDDED_MODEL, PLAIN) == first
+    assert explorer.analyze(EMBEDDED_MODEL, REPEATING).prompt == REPEATING
+    assert explorer.analyze(EMBEDDED_MODEL, PLAIN) == first
+    assert len(measured) == len(set(measured)) == 2
+
+
+def test_two_texts_of_the_same_tokens_share_what_was_measured(measured):
+    explorer = Explorer()
+    one, other = explorer.analyze(EMBEDDED_MODEL, "a ? b"), explorer.analyze(EMBEDDED_MODEL, "a \ud800 b")
+    assert (one.tokens, len(measured)) == (other.tokens, 1)
+    assert (one.prompt, other.prompt) == ("a ? b", "a ? b")
+
+
+def test_what_was_read_of_a_batch_is_not_measured_again(measured):
+    explorer = Explorer()
+    batch = explorer.analyze_batch(EMBEDDED_MODEL, [PLAIN, REPEATING])
+    assert [explorer.analyze(EMBEDDED_MODEL, prompt) for prompt in (PLAIN, REPEATING)] == batch
+    assert len(measured) == 2
+
+
+def test_a_new_record_never_serves_what_was_read_with_the_old_one(measured, record, monkeypatch):
+    explorer = Explorer()
+    before = explorer.analyze(EMBEDDED_MODEL, REPEATING)
+    lower = {**record.all_scores, "induction": [[0.0] * 8 for _ in range(4)]}
+    newer = record.model_copy(update={"all_scores": lower, "analysis_date": "2031-01-01"})
+    source = replace(before.source, analysis_date="2031-01-01")
+    monkeypatch.setattr(explorer._store, "find", lambda _: (newer, source))
+    after = explorer.analyze(EMBEDDED_MODEL, REPEATING)
+    assert after.source.analysis_date == "2031-01-01"
+    assert before.heads.scores["induction"] != after.heads.scores["induction"] == tuple(map(tuple, lower["induction"]))
+    assert len(measured) == 2
+
+
+def test_a_source_that_changed_alone_is_told_without_measuring_again(measured, monkeypatch):
+    explorer = Explorer()
+    before = explorer.analyze(EMBEDDED_MODEL, PLAIN)
+    same = explorer.categories(EMBEDDED_MODEL)
+    monkeypatch.setattr(explorer._store, "find", lambda _: (same, replace(before.source, note="The Hub does not answer.")))
+    assert explorer.analyze(EMBEDDED_MODEL, PLAIN).source.note == "The Hub does not answer."
+    assert len(measured) == 1
+
+
+def test_an_analysis_can_be_made_of_attention_from_elsewhere(explorer, record):
+    whole = explorer.analyze(EMBEDDED_MODEL, PLAIN)
+    attention = explorer._use(EMBEDDED_MODEL, lambda reader: reader.read(reader.loaded.encode(PLAIN)))
+    assert analysis_of(PLAIN, attention, record, whole.source) == whole
+
+
+def test_an_explorer_without_settings_does_as_the_environment_says(monkeypatch, tmp_path):
+    monkeypatch.setenv("HEADROLES_ANY_MODEL", "1")
+    monkeypatch.setenv("HEADROLES_HOME", str(tmp_path))
+    assert Explorer().settings == Settings.from_environment()
+    assert Explorer().settings.any_model
+    assert Explorer(Settings()).settings == Settings()
+    monkeypatch.setenv("HEADROLES_ANY_MODEL", "maybe")
+    with pytest.raises(InvalidInputError, match="HEADROLES_ANY_MODEL must be 0 or 1"):
+        Explorer()
+
+
+def test_what_readings_take_is_not_underestimated(explorer, record):
+    whole = explorer.analyze(EMBEDDED_MODEL, PLAIN)
+    attention = explorer._use(EMBEDDED_MODEL, lambda reader: reader.read(reader.loaded.encode(PLAIN)))
+    tracemalloc.start()
+    try:
+        kept = [analysis_of(PLAIN, attention, record, whole.source) for _ in range(20)]
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    explorer = Explorer()
+    explorer.analyze(EMBEDDED_MODEL, PLAIN)
+    assert taken / len(kept) <= explorer._readings.used_bytes
+
+
+def test_the_caches_stay_within_their_bytes():
     explorer = Explorer(cache_bytes=300_000)
     for number in range(12):
         explorer.analyze(EMBEDDED_MODEL, PLAIN + " And" * number)
-    assert 0 < explorer._patterns.currsize <= 300_000
+    assert 0 < explorer._patterns.used_bytes <= 300_000
+    assert 0 < explorer._readings.used_bytes <= 300_000 // READINGS_SHARE
     assert Explorer(cache_bytes=10).analyze(EMBEDDED_MODEL, PLAIN) == explorer.analyze(EMBEDDED_MODEL, PLAIN)
 
 
@@ -117,7 +211,7 @@ def test_a_batch_too_large_for_one_forward_takes_as_few_as_the_bytes_allow(preci
     explorer, prompts = precise, batch_prompts(40)
     whole = explorer.analyze_batch(EMBEDDED_MODEL, prompts)
     limit = 2_000_000
-    monkeypatch.setattr("headroles.explorer.MAX_BATCH_BYTES", limit)
+    monkeypatch.setattr("headroles.models.batches.MAX_BATCH_BYTES", limit)
     forwards.clear()
     parts = Explorer(pool=explorer._pool).analyze_batch(EMBEDDED_MODEL, prompts)
     assert 1 < len(forwards) < 40
@@ -130,7 +224,7 @@ def test_a_batch_too_large_for_one_forward_takes_as_few_as_the_bytes_allow(preci
 
 
 def test_one_prompt_alone_may_be_larger_than_the_bytes(forwards, monkeypatch):
-    monkeypatch.setattr("headroles.explorer.MAX_BATCH_BYTES", 10)
+    monkeypatch.setattr("headroles.models.batches.MAX_BATCH_BYTES", 10)
     assert len(Explorer().analyze_batch(EMBEDDED_MODEL, [PLAIN, REPEATING])) == 2
 
 
@@ -325,7 +419,7 @@ def test_a_model_larger_than_the_budget_is_refused_with_both_sizes(folder):
 
 def test_the_summary_holds_every_category_in_plain_types_and_agrees_with_analyze(explorer, tiny):
     ids = tiny.encode(REPEATING)
-    attention = explorer._use(EMBEDDED_MODEL, lambda reader: explorer._attention(reader, REPEATING))
+    attention = explorer._use(EMBEDDED_MODEL, lambda reader: explorer._attention(reader, ids))
     summary = get_active_head_summary(attention, EMBEDDED_MODEL)
     assert list(summary) == list(ROLES)
     analysis = explorer.analyze(EMBEDDED_MODEL, REPEATING)

@@ -15,7 +15,7 @@ from analysis.readme import with_models
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
 from headroles.core.roles import ROLES
 from headroles.explorer import Explorer
-from headroles.server.endpoints import ENDPOINTS, EXAMPLE_URL, example_text
+from headroles.server.api_help import ENDPOINTS, EXAMPLE_URL, example_text
 from tests.fixtures.api_server import serve_api
 
 ROOT = Path(__file__).parent.parent

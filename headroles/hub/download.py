@@ -8,12 +8,11 @@ from pathlib import Path
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import GatedRepoError
-from huggingface_hub.utils import get_session
 from tqdm.auto import tqdm
 
 from headroles.errors import ModelLoadError
 from headroles.hub.repository import FILES, RepositoryFacts, storage_folder, weight_bytes
-from headroles.hub.talk import STALL_SECONDS, HTTPError, gated
+from headroles.hub.talk import HTTPError, gated
 from headroles.settings import GIGABYTE
 
 DISK_RESERVE = GIGABYTE
@@ -31,7 +30,6 @@ def fetch(facts: RepositoryFacts, on_progress: Callable[[float], None] = lambda 
         return facts.folder
     storage = storage_folder(facts.source)
     _check_disk(facts, storage)
-    get_session().timeout = STALL_SECONDS
     try:
         folder = _download(facts, on_progress)
         if weight_bytes(folder) != facts.weight_bytes:  # cut off on this disk at some time; the library would never notice

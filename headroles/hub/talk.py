@@ -1,5 +1,8 @@
 """How headroles speaks with the Hub: how long it waits, and how trouble is put into words."""
 
+from functools import partial
+
+from huggingface_hub import get_session, set_client_factory
 from huggingface_hub.errors import HfHubHTTPError
 
 from headroles.errors import HubError, ModelLoadError
@@ -11,6 +14,17 @@ except ImportError:
 
 ANSWER_SECONDS = 3  # how long the Hub may keep a question about a repository waiting
 STALL_SECONDS = 30  # how long any other request may stay without a byte; the library's own default is for ever
+
+
+def bound_waits(seconds: float = STALL_SECONDS) -> None:
+    """No request of the Hub's library waits longer without a byte, where it names no time of its own; for the whole process, so
+    whoever starts one calls it.
+
+    The library replaces its session when a connection fails: what makes its sessions is told, not the one that it has now.
+    """
+    usual = get_session()
+    options = {"event_hooks": usual.event_hooks, "follow_redirects": usual.follow_redirects, "timeout": seconds}
+    set_client_factory(partial(type(usual), **options))
 
 
 def trouble(error: Exception) -> str:

@@ -80,7 +80,6 @@ class ModelPool:
         self._current: dict[str, _Entry] = {}  # what a new request gets, least recently used first
         self._held: set[_Entry] = set()  # all that take memory: those, and what was evicted or cancelled but has not ended
         self._changed = threading.Condition()
-        _map_tensors()
 
     @property
     def used_bytes(self) -> int:
@@ -229,8 +228,9 @@ def _forget_locals(error: BaseException | None) -> None:
         error = error.__cause__ or error.__context__
 
 
-def _map_tensors() -> None:
-    """Has glibc give every block over MAPPED_BYTES pages of its own, which go back to the system once it is freed.
+def map_large_tensors() -> None:
+    """Has glibc give every block over MAPPED_BYTES pages of its own, which go back to the system once it is freed; for the whole
+    process, so whoever starts one calls it.
 
     By itself it raises that limit up to 32 MB as blocks are freed, and keeps them: after 200 switches between four models of
     45 MB, 170 to 245 MB more than the budget were resident; like this it is 51 to 81 MB (tests/models/test_pool.py).

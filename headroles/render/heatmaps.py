@@ -1,6 +1,7 @@
 """Patterns and roles -> pictures. Pure: `Figure` objects only, never pyplot, whose global state leaks under threads."""
 
 import io
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -35,9 +36,7 @@ CELL_INCHES = 0.3
 LONGEST_SIDE_INCHES = 11  # of the map's cells; above it they shrink
 LEGEND_INCHES = 2.2
 
-# Text stays text in an SVG, so that any script is drawn with the viewer's fonts. Set once, as rc_context is not thread-safe.
-matplotlib.rcParams["svg.fonttype"] = "none"
-matplotlib.rcParams["svg.hashsalt"] = "headroles"  # the same figure gives the same file
+_SVG_LOCK = threading.Lock()
 
 
 def attention_figure(view: HeadView) -> Figure:
@@ -130,11 +129,29 @@ def to_svg(figure: Figure, title: str = "", description: str = "") -> str:
     # The viewer's fonts draw what those here do not have; catch_warnings would not be thread-safe.
     warnings.filterwarnings("ignore", r"Glyph .* missing from font", UserWarning)
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    with _svg_settings():
+        figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     # what comes before is an XML declaration and a document type that points to a website
     opening, body = buffer.getvalue().partition("<svg")[2].split(">", 1)
     words = Markup("\n <title>{}</title>\n <desc>{}</desc>").format(one_line(title), one_line(description))
     return f'<?xml version="1.0" encoding="UTF-8"?>\n<svg role="img"{opening}>{words}{body}'
+
+
+@contextmanager
+def _svg_settings() -> Iterator[None]:
+    """While open, matplotlib writes SVG as ours must be; one thread at a time, since its settings are the whole process's.
+
+    Not rc_context, which puts back every setting, those too that another thread has changed meanwhile.
+    """
+    with _SVG_LOCK:
+        settings = matplotlib.rcParams
+        before = settings["svg.fonttype"], settings["svg.hashsalt"]
+        # text stays text, so that any script is drawn with the viewer's fonts; with a salt the same figure gives the same file
+        settings["svg.fonttype"], settings["svg.hashsalt"] = "none", "headroles"
+        try:
+            yield
+        finally:
+            settings["svg.fonttype"], settings["svg.hashsalt"] = before
 
 
 def _set_title(figure: Figure, title: str) -> None:

@@ -94,8 +94,9 @@ def analysis_result(analysis: Analysis, all_heads: bool = False) -> AnalysisResu
     }
 
 
-def batch_result(model: str, analyses: Sequence[Analysis]) -> BatchResult:
-    return {"api_version": API_VERSION, "model": model, "analyses": [analysis_result(analysis) for analysis in analyses]}
+def batch_result(model: str, analyses: Sequence[Analysis], all_heads: bool = False) -> BatchResult:
+    results = [analysis_result(analysis, all_heads) for analysis in analyses]
+    return {"api_version": API_VERSION, "model": model, "analyses": results}
 
 
 def prompts_result(comparison: PromptComparison) -> ComparisonResult:

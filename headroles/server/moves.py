@@ -21,6 +21,7 @@ class Boxes(NamedTuple):
     refused: object
 
 
+SENT = ("layer", "head", "role", "side", "prompt", "try", "query", "download")  # what the scripts tell of an event
 Move = Callable[[Place, Boxes, Mapping], Place]  # where an event leads: from a place, by what it says itself
 
 

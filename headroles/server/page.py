@@ -1,41 +1,27 @@
-"""The page. With `endpoints`, one of two files that import gradio.
+"""The page: its layout, and which handler answers which event."""
 
-The server keeps nothing of a visitor: the page itself carries its place, as the query of its address, and every event brings it.
-"""
-
-import itertools
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import nullcontext
+from contextlib import suppress
 
 import gradio as gr
 from gradio.blocks import Block
 from gradio.themes import Soft
 
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
-from headroles.errors import HeadRolesError, NoHeadCategoriesError
+from headroles.core.roles import ROLES
 from headroles.explorer import Explorer
-from headroles.jobs import Job
 from headroles.render.exports import DOWNLOADS
 from headroles.render.html import ASSETS
 from headroles.render.lessons import render_lessons
-from headroles.render.panel import render_download, render_examples, render_message, render_model, render_tools
-from headroles.server.drawing import download, draw_twin, visit
-from headroles.server.endpoints import API_HELP, Blocks, add_api, follow, visitor_of
+from headroles.render.panel import render_examples, render_model, render_tools
+from headroles.server.api_help import render_help
+from headroles.server.handlers import INPUTS, OUTPUTS, SAYING, Event, Handlers, Outputs
 from headroles.server.limits import Desk
-from headroles.server.moves import (
-    Boxes,
-    Move,
-    as_text,
-    beside_model,
-    beside_text,
-    explore,
-    follow_link,
-    press,
-    read_place,
-    take_offer,
-)
-from headroles.server.place import FIRST_PROMPT, Place
-from headroles.server.turns import Turn, Turns
+from headroles.server.moves import SENT, Boxes, Move, beside_model, beside_text, explore, follow_link, press, take_offer
+from headroles.server.parts import first_visit
+from headroles.server.place import FIRST_PROMPT, TABS, Place
+from headroles.server.publish import Blocks, add_api
+from headroles.server.visitors import visitor_of
 
 # darker than the theme's own where that has too little contrast
 THEME = Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]).set(
@@ -44,215 +30,195 @@ THEME = Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monos
     button_primary_background_fill_hover="*primary_700",
 )
 STYLES = [ASSETS / name for name in ("page.css", "panel.css", "compare.css", "lessons.css")]
+OTHER_PROMPT = ROLES["previous_token"].suggested_prompt  # stands in the box for a second text
 EXAMPLES = (
     FIRST_PROMPT,
-    "The old man told the boy a story, and the boy told the old man another story.",
-    "Once upon a time there was a little girl who lived near a great forest.",
+    ROLES["duplicate_token"].suggested_prompt,
+    OTHER_PROMPT,
     "red green blue black white red green blue black white",
-    "The sun rose over the hills, and the village was still asleep when the first boats came home.",
+    ROLES["diffuse"].suggested_prompt,
 )
 INTRODUCTION = (
     '<div class="hr-top"><h1>headroles</h1><p>A language model reads your sentence with many <b>attention heads</b>. '
     "See which head does which job, and which of them are doing it right now.</p></div>"
 )
-Page = dict[Block, object]
+# where an event of an element leads
+MOVES: tuple[tuple[str, str, Move], ...] = (
+    ("explore", "click", explore),
+    ("prompt", "submit", explore),
+    ("offer", "click", take_offer),
+    *((name, "submit", press) for name in ("examples", "map", "view", "panel", "by_prompt", "by_model", "lessons")),
+    ("compare-texts", "click", beside_text),
+    ("other_prompt", "submit", beside_text),
+    ("compare-models", "click", beside_model),
+    ("tools", "submit", follow_link),
+)
+QUIET = {
+    "api_visibility": "private",
+    "concurrency_limit": None,
+    "trigger_mode": "multiple",  # by itself gradio drops an event while the one before still draws
+    "show_progress": "hidden",
+}
+Elements = Mapping[str, Block]  # by name
+ByElement = dict[Block, object]  # what a handler gives, as gradio takes it
 
 
 def build_app(explorer: Explorer) -> gr.Blocks:
     """The page, showing a full result for the first example at once, and the API. Does not launch."""
-    first, start = visit(explorer, Place())
-    start = {**start, "twin": draw_twin(explorer, first)}
-    scripts = {name: (ASSETS / f"{name}.js").read_text("utf-8") for name in ("panel", "page", "file", "help")}
-    any_model, desk = explorer.settings.any_model, Desk(explorer.settings)
-    numbers = itertools.count()  # of downloads
-
-    def part(name: str, value: str | None = None, script: str = "panel") -> gr.HTML:
-        html = start.get(name, "") if value is None else value
-        return gr.HTML(html, elem_id=name, js_on_load=scripts[script], apply_default_css=False)
-
-    def models(value: str | None, label: str, elem_id: str) -> gr.Dropdown:
-        choices = [(model_label(name), name) for name in MODELS]
-        return gr.Dropdown(
-            choices, value=value, label=label, allow_custom_value=any_model, scale=2, min_width=260, elem_id=elem_id
-        )
-
-    def sentence(value: str, label: str, elem_id: str) -> gr.Textbox:
-        return gr.Textbox(value, label=label, max_lines=4, scale=5, min_width=240, elem_id=elem_id)
-
+    here, parts = first_visit(explorer)
+    desk = Desk(explorer.settings)
     with Blocks(title="headroles", analytics_enabled=False) as app:
-        place = gr.Textbox(first.contents, visible="hidden", elem_id="place")
-        tab = gr.Textbox(first.tab, visible="hidden", elem_id="tab")
-        refused = gr.Textbox(visible="hidden", elem_id="refused")  # the place that the offer below leads to
-        gr.HTML(INTRODUCTION, elem_id="top")
-        with gr.Row(equal_height=True, elem_id="ask"):
-            model = models(EMBEDDED_MODEL, "Model", "model")
-            prompt = sentence(first.prompt, "Your sentence", "prompt")
-            button = gr.Button("Explore", variant="primary", scale=0, min_width=110, elem_id="explore")
-        about = gr.HTML(render_model(EMBEDDED_MODEL, any_model), elem_id="about")
-        examples = part("examples", render_examples(EXAMPLES))
-        message = gr.HTML(elem_id="message")
-        with gr.Row(elem_id="work"):
-            offer = gr.Button("Analyse this model here", visible=False, scale=0, min_width=240, elem_id="offer")
-            stop = gr.Button("Stop", visible=False, scale=0, min_width=110, elem_id="stop")
-        tools = part("tools", render_tools(first.contents, DOWNLOADS), script="page")
-        file = part("file", script="file")
-        with gr.Tabs(selected=first.tab, elem_id="tabs") as tabs:
-            with gr.Tab("Explore", id="explore") as explore_tab:
-                text = part("text")
-                with gr.Row(elem_id="glance"):
-                    with gr.Column(scale=4, min_width=320):
-                        model_map = part("map")
-                        twin = part("twin")
-                    with gr.Column(scale=6, min_width=320):
-                        view = part("view")
-                panel = part("panel")
-            with gr.Tab("Two texts", id="prompts") as prompts_tab:
-                with gr.Row(equal_height=True):
-                    other_prompt = sentence(EXAMPLES[2], "Compare your sentence (A) with this one (B)", "other-prompt")
-                    both_texts = gr.Button("Compare texts", scale=0, min_width=160, elem_id="compare-texts")
-                by_prompt = part("by_prompt")
-            with gr.Tab("Two models", id="models") as models_tab:
-                with gr.Row(equal_height=True):
-                    other_model = models(None, "Compare the model (A) with this one (B) on your sentence", "other-model")
-                    both_models = gr.Button("Compare models", scale=0, min_width=160, elem_id="compare-models")
-                by_model = part("by_model")
-            with gr.Tab("Lessons", id="learn") as learn_tab:
-                lessons = part("lessons", render_lessons())
-            with gr.Tab("API", id="api") as api_tab:
-                part("api-help", API_HELP, script="help")
+        elements = lay_out(here, parts, explorer.settings.any_model)
         add_api(explorer, desk)
-
-        boxes = {"model": model, "prompt": prompt, "other_prompt": other_prompt, "other_model": other_model, "tab": tab}
-        drawn = {"text": text, "map": model_map, "panel": panel, "view": view, "twin": twin}
-        drawn |= {"by_prompt": by_prompt, "by_model": by_model}
-
-        def page(here: Place, parts: Mapping[str, str], last: Place, turn: Turn) -> Page:
-            """The outputs of the page in step, as a dict, so that an error can leave them all as they are."""
-            changed: Page = {
-                box: getattr(here, name) for name, box in boxes.items() if getattr(here, name) != getattr(last, name)
-            }
-            turned = "" if here.tab == last.tab else here.tab
-            if turned:
-                changed[tabs] = gr.Tabs(selected=turned)
-            changed |= {place: here.contents, tools: render_tools(here.contents, DOWNLOADS, turned, turn.number)}
-            return {**say(""), **changed, **{drawn[name]: html for name, html in parts.items()}}
-
-        def say(html: str, offered: bool = False, stoppable: bool = False) -> Page:
-            """A message, with the offer to analyse the model here, or to stop what is under way."""
-            return {message: html, offer: gr.update(visible=offered), stop: gr.update(visible=stoppable)}
-
-        saying = [message, offer, stop]
-        quiet = {
-            "api_visibility": "private",
-            "concurrency_limit": None,
-            "trigger_mode": "multiple",  # by itself gradio drops an event while the one before still draws
-            "show_progress": "hidden",
-            "show_progress_on": message,  # else the browser copies every output's contents at every step of an event
-        }
-        turns = Turns()
-
-        async def wait_for(job: Job, turn: Turn) -> AsyncIterator[Page]:
-            """A job's progress with a button to stop it, for as long as the turn lasts."""
-            try:
-                with desk.loading() if not job.is_done else nullcontext():
-                    async for progress in follow(job):
-                        if not turns.is_newest(turn):
-                            return
-                        yield say(progress, stoppable=True)
-            finally:
-                job.leave()  # others may still wait for it
-
-        async def lead(last: Place, here: Place, turn: Turn, visitor: str) -> AsyncIterator[Page]:
-            """The page on its way from one place to another."""
-            for name in here.models:
-                async for said in wait_for(explorer.prepare(name), turn):
-                    yield said
-                if turn.analyses and turns.is_newest(turn) and not await desk.run(visitor, explorer.has_roles, name, cost=0):
-                    async for said in wait_for(explorer.analyze_here(name), turn):
-                        yield said
-                if not turns.is_newest(turn):
-                    return
-            known = last if turns.still_shows(turn, last.contents) else None
-            here, parts = await desk.run(visitor, visit, explorer, here, known)
-            if turns.is_newest(turn):
-                turns.shows(turn, here.contents)
-                yield page(here, parts, last, turn)
-            if "view" in parts:
-                beside = await desk.run(visitor, draw_twin, explorer, here, cost=0)
-                if turns.is_newest(turn):
-                    yield {twin: beside}
-
-        def on(event: Callable, move: Move, analyses: bool = False) -> None:
-            """Lets an event lead from one place to another; with `analyses`, the model is scored on this machine before."""
-
-            async def handler(
-                query: str,
-                model_name: object,
-                words: object,
-                other_words: object,
-                other_name: object,
-                tab_name: object,
-                refused_query: object,
-                data: gr.EventData,
-                request: gr.Request,
-            ) -> AsyncIterator[Page]:
-                turn, here, last = turns.begin(request.session_hash, analyses), Place(), Place()
-                try:
-                    last = read_place(query, tab=as_text(tab_name))
-                    details = vars(data)["_data"]  # what the script passed to `trigger`
-                    typed = Boxes(model_name, words, other_words, other_name, refused_query)
-                    here = move(last, typed, details if isinstance(details, dict) else {})
-                    async for said in lead(last, here, turn, visitor_of(request)):
-                        yield said
-                except NoHeadCategoriesError as error:
-                    if turns.is_newest(turn):
-                        yield {**say(render_message(str(error)), offered=True), refused: here.query()}
-                except HeadRolesError as error:
-                    if turns.is_newest(turn):
-                        yield say(render_message(str(error)), offered=analyses)
-                # gradio sends the last answer once more, and empties every output of a handler without one
-                yield {message: gr.skip()}
-
-            changes = [*saying, tabs, place, tools, refused, *boxes.values(), *drawn.values()]
-            event(handler, [place, *boxes.values(), refused], changes, **quiet)
-
-        on(button.click, explore)
-        on(prompt.submit, explore)
-        on(offer.click, take_offer, analyses=True)
-        for pressed in (examples, model_map, view, panel, by_prompt, by_model, lessons):
-            on(pressed.submit, press)
-        on(both_texts.click, beside_text)
-        on(other_prompt.submit, beside_text)
-        on(both_models.click, beside_model)
-        on(tools.submit, follow_link)
-
-        for each in (explore_tab, prompts_tab, models_tab, learn_tab, api_tab):
-            # all in the browser: no answer that is under way can come in between
-            tell = f"document.dispatchEvent(new CustomEvent('turn', {{ detail: '{each.id}' }}))"
-            each.select(None, None, tab, js=f"() => {{ {tell}; return '{each.id}'; }}", api_visibility="private")
-
-        async def save(query: str, event: gr.EventData, request: gr.Request) -> Page:
-            try:
-                here = read_place(query)
-                made = await desk.run(visitor_of(request), download, explorer, here, as_text(event.download))
-            except HeadRolesError as error:
-                return say(render_message(str(error)))
-            return {file: render_download(made.name, made.media_type, made.content, next(numbers)), message: ""}
-
-        tools.select(save, place, [file, *saying], **quiet)
-
-        def give_up(request: gr.Request) -> Page:
-            """Ends the turn under way; gradio's own `cancels` shows errors all over the page."""
-            running = turns.newest(request.session_hash)
-            turns.begin(request.session_hash)
-            return say(render_message("Stopped; nothing of it is kept."), offered=bool(running and running.analyses))
-
-        stop.click(give_up, None, saying, **quiet)
-        model.change(lambda name: {about: render_model(name, any_model), **say("")}, model, [about, *saying], **quiet)
+        connect(elements, Handlers(explorer, desk))
     return app.queue(default_concurrency_limit=None)  # the desk refuses in words, gradio's queue would only hold back
+
+
+def lay_out(here: Place, parts: Mapping[str, str], any_model: bool) -> Elements:
+    """The page's elements, of which those that a handler names are given back."""
+    made: dict[str, Block] = {
+        "place": gr.Textbox(here.contents, visible="hidden", elem_id="place"),
+        "tab": gr.Textbox(here.tab, visible="hidden", elem_id="tab"),
+        "refused": gr.Textbox(visible="hidden", elem_id="refused"),  # the place that the offer below leads to
+    }
+    gr.HTML(INTRODUCTION, elem_id="top")
+    with gr.Row(equal_height=True, elem_id="ask"):
+        made["model"] = _models(EMBEDDED_MODEL, "Model", "model", any_model)
+        made["prompt"] = _sentence(here.prompt, "Your sentence", "prompt")
+        made["explore"] = gr.Button("Explore", variant="primary", scale=0, min_width=110, elem_id="explore")
+    made["about"] = gr.HTML(render_model(EMBEDDED_MODEL, any_model), elem_id="about")
+    made["examples"] = _html("examples", render_examples(EXAMPLES))
+    made["message"] = gr.HTML(elem_id="message")
+    with gr.Row(elem_id="work"):
+        made["offer"] = gr.Button("Analyse this model here", visible=False, scale=0, min_width=240, elem_id="offer")
+        made["stop"] = gr.Button("Stop", visible=False, scale=0, min_width=110, elem_id="stop")
+    made["tools"] = _html("tools", render_tools(here.contents, DOWNLOADS), script="page")
+    made["file"] = _html("file", script="file")
+    with gr.Tabs(selected=here.tab, elem_id="tabs") as made["tabs"]:
+        made |= _lay_out_tabs(parts, any_model)
+    return made
+
+
+def _lay_out_tabs(parts: Mapping[str, str], any_model: bool) -> Elements:
+    made: dict[str, Block] = {}
+
+    def tab(name: str) -> gr.Tab:
+        made[f"{name}-tab"] = opened = gr.Tab(TABS[name], id=name)
+        return opened
+
+    def part(name: str) -> None:
+        made[name] = _html(name, parts[name])
+
+    with tab("explore"):
+        part("text")
+        with gr.Row(elem_id="glance"):
+            with gr.Column(scale=4, min_width=320):
+                part("map")
+                part("twin")
+            with gr.Column(scale=6, min_width=320):
+                part("view")
+        part("panel")
+    with tab("prompts"):
+        with gr.Row(equal_height=True):
+            made["other_prompt"] = _sentence(OTHER_PROMPT, "Compare your sentence (A) with this one (B)", "other-prompt")
+            made["compare-texts"] = gr.Button("Compare texts", scale=0, min_width=160, elem_id="compare-texts")
+        part("by_prompt")
+    with tab("models"):
+        with gr.Row(equal_height=True):
+            label = "Compare the model (A) with this one (B) on your sentence"
+            made["other_model"] = _models(None, label, "other-model", any_model)
+            made["compare-models"] = gr.Button("Compare models", scale=0, min_width=160, elem_id="compare-models")
+        part("by_model")
+    with tab("learn"):
+        made["lessons"] = _html("lessons", render_lessons())
+    with tab("api"):
+        _html("api-help", render_help(), script="help")
+    return made
+
+
+def connect(elements: Elements, handlers: Handlers) -> None:
+    """Says for each event which handler answers it."""
+    quiet = {**QUIET, "show_progress_on": elements["message"]}  # else the browser copies all outputs at every step of an event
+    saying = [elements[name] for name in SAYING]
+    place, model, tab = elements["place"], elements["model"], elements["tab"]
+
+    async def save(query: object, data: gr.EventData, request: gr.Request) -> ByElement:
+        return by_element(elements, await handlers.save(query, details_of(data).get("download"), visitor_of(request)))
+
+    def stop(request: gr.Request) -> ByElement:
+        return by_element(elements, handlers.stop(request.session_hash))
+
+    def describe(name: str) -> ByElement:
+        return by_element(elements, handlers.describe_model(name))
+
+    for name, event, move in MOVES:
+        handler = answer_move(elements, handlers, move, analyses=move is take_offer)
+        shown, changed = ([elements[name] for name in names] for names in (("place", "tab", "refused", *INPUTS), OUTPUTS))
+        listen(elements, name, event)(handler, shown, changed, **quiet)
+    listen(elements, "tools", "select")(save, place, [elements["file"], *saying], **quiet)
+    listen(elements, "stop", "click")(stop, None, saying, **quiet)
+    listen(elements, "model", "change")(describe, model, [elements["about"], *saying], **quiet)
+    for name in TABS:
+        # all in the browser: no answer that is under way can come in between
+        turn = f"() => {{ document.dispatchEvent(new CustomEvent('turn', {{ detail: '{name}' }})); return '{name}'; }}"
+        listen(elements, f"{name}-tab", "select")(None, None, tab, js=turn, api_visibility="private")
+
+
+def answer_move(elements: Elements, handlers: Handlers, move: Move, analyses: bool) -> Callable[..., AsyncIterator[ByElement]]:
+    """The handler of an event that leads from one place to another, as gradio calls it."""
+
+    async def handler(
+        query: object,
+        tab: object,
+        refused: object,
+        model: object,
+        prompt: object,
+        other_prompt: object,
+        other_model: object,
+        data: gr.EventData,
+        request: gr.Request,
+    ) -> AsyncIterator[ByElement]:
+        boxes = Boxes(model, prompt, other_prompt, other_model, refused)
+        event = Event(query, tab, boxes, details_of(data), request.session_hash, visitor_of(request))
+        async for outputs in handlers.follow_move(event, move, analyses):
+            yield by_element(elements, outputs)
+
+    return handler
+
+
+def listen(elements: Elements, name: str, event: str) -> Callable:
+    """What says which function answers an event of an element."""
+    return getattr(elements[name], event)
+
+
+def by_element(elements: Elements, outputs: Outputs) -> ByElement:
+    return {elements[name]: value for name, value in outputs.items()}
+
+
+def details_of(data: gr.EventData) -> Mapping[str, object]:
+    """What the script passed to `trigger`, of the names that ours use; a client may send anything instead."""
+    details = {}
+    for name in SENT:
+        with suppress(AttributeError, TypeError):  # there is no such name, or what was sent has none
+            details[name] = getattr(data, name)
+    return details
 
 
 def model_label(name: str) -> str:
     """How the list of models calls one: its name, and layers by heads."""
     info = MODELS[name]
     return f"{name} ({info.num_layers} × {info.num_heads}{', gated' if info.gated else ''})"
+
+
+def _html(name: str, html: str = "", script: str = "panel") -> gr.HTML:
+    code = (ASSETS / f"{script}.js").read_text("utf-8")
+    return gr.HTML(html, elem_id=name, js_on_load=code, apply_default_css=False)
+
+
+def _models(value: str | None, label: str, elem_id: str, any_model: bool) -> gr.Dropdown:
+    choices = [(model_label(name), name) for name in MODELS]
+    return gr.Dropdown(choices, value=value, label=label, allow_custom_value=any_model, scale=2, min_width=260, elem_id=elem_id)
+
+
+def _sentence(value: str, label: str, elem_id: str) -> gr.Textbox:
+    return gr.Textbox(value, label=label, max_lines=4, scale=5, min_width=240, elem_id=elem_id)

@@ -3,15 +3,19 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from urllib.parse import urlencode
 
 from headroles.core.heads import Head
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.roles import Role, get_role
+from headroles.core.roles import ROLES, Role, get_role
 from headroles.errors import InvalidInputError
 
-TABS = ("explore", "prompts", "models", "learn", "api")
-FIRST_PROMPT = "The king and the queen lived in a castle. The king and the"
+# what an address calls each tab, and what the page does
+TABS: Mapping[str, str] = MappingProxyType(
+    {"explore": "Explore", "prompts": "Two texts", "models": "Two models", "learn": "Lessons", "api": "API"}
+)
+FIRST_PROMPT = ROLES["induction"].suggested_prompt
 
 
 @dataclass(frozen=True)

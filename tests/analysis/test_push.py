@@ -43,6 +43,7 @@ import matplotlib.backends.backend_agg, PIL.PngImagePlugin  # else each fork wou
 from analysis import dataset, push
 from headroles.core.record_files import read_record
 from headroles.errors import HeadRolesError
+from headroles.hub.talk import bound_waits
 
 dataset.rows(read_record(Path("headroles/tiny/headroles-tiny.json")))  # for what it imports; but forks may share no open font
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -51,7 +52,7 @@ for line in sys.stdin:
     job = json.loads(line)
     if os.fork() == 0:
         os.environ["HF_TOKEN"] = job["token"]
-        push.STALL_SECONDS = job["stall"]
+        bound_waits(job["stall"])
         try:
             pushed = push.push(read_record(Path(job["record"])), job["repo"], job["create_pr"], job["dry_run"])
             answer = {"status": pushed.status, "url": pushed.url, "said": str(pushed)}

@@ -17,13 +17,16 @@ import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
+from headroles.core.bounds import MAX_BATCH_PROMPTS
 from headroles.core.comparison import compare_models, compare_prompts
 from headroles.core.registry import EMBEDDED_MODEL, MODELS, ModelInfo
 from headroles.core.roles import ROLES, measured_roles
-from headroles.explorer import MAX_BATCH_PROMPTS, Explorer
+from headroles.explorer import Explorer
 from headroles.server.api import API_VERSION
-from headroles.server.endpoints import API_HELP, ENDPOINTS, Blocks, add_api, visitor_of
+from headroles.server.api_help import ENDPOINTS, render_help
 from headroles.server.limits import Desk
+from headroles.server.publish import Blocks, add_api
+from headroles.server.visitors import visitor_of
 from headroles.settings import Settings
 from tests.conftest import PLAIN, REPEATING
 from tests.fixtures.api_server import serve_api
@@ -35,7 +38,7 @@ RIGHT = {
     "/models": {},
     "/categories": {"model": EMBEDDED_MODEL},
     "/analyze": {"model": EMBEDDED_MODEL, "prompt": REPEATING, "all_heads": False},
-    "/analyze_batch": {"model": EMBEDDED_MODEL, "prompts": [REPEATING]},
+    "/analyze_batch": {"model": EMBEDDED_MODEL, "prompts": [REPEATING], "all_heads": False},
     "/compare": {"model": EMBEDDED_MODEL, "prompt": REPEATING, "other_prompt": PLAIN, "other_model": ""},
     "/pattern": {"model": EMBEDDED_MODEL, "prompt": REPEATING, "layer": 1, "head": 2},
     "/heatmap": {"model": EMBEDDED_MODEL, "prompt": REPEATING, "layer": 1, "head": 2, "role": "", "format": "png"},
@@ -282,6 +285,16 @@ def test_all_heads_come_when_they_are_asked_for(client, explorer):
         assert entry["roles"]["induction"]["activation_score"] == table.reading(ROLES["induction"], head).activation
 
 
+def test_all_heads_come_for_every_text_of_a_batch_when_they_are_asked_for(client):
+    few, all_heads = (
+        client.predict(EMBEDDED_MODEL, [REPEATING, PLAIN], which, api_name="/analyze_batch") for which in (False, True)
+    )
+    assert [result["heads"] for result in few["analyses"]] == [[], []]
+    for prompt, result in zip([REPEATING, PLAIN], all_heads["analyses"]):
+        assert result == client.predict(EMBEDDED_MODEL, prompt, True, api_name="/analyze")
+        assert len(result["heads"]) == 32
+
+
 def test_a_batch_gives_what_single_calls_give(client):
     prompts = [REPEATING, PLAIN, REPEATING, "A cat."]
     batch = client.predict(EMBEDDED_MODEL, prompts, api_name="/analyze_batch")
@@ -475,11 +488,12 @@ def test_the_pages_own_events_keep_gradios_check():
 
 
 def test_the_help_names_every_endpoint_and_leaves_room_for_the_address():
-    assert all(f"<code>{name}</code>" in API_HELP for name in NAMES)
-    assert "127.0.0.1" not in API_HELP
-    assert API_HELP.count("{url}") >= 3
-    assert "${" not in API_HELP, "gradio would run it"
-    assert "{{" not in API_HELP
+    text = render_help()
+    assert all(f"<code>{name}</code>" in text for name in NAMES)
+    assert "127.0.0.1" not in text
+    assert text.count("{url}") >= 3
+    assert "${" not in text, "gradio would run it"
+    assert "{{" not in text
 
 
 def described(function: Callable) -> set[str]:

@@ -21,7 +21,7 @@ places = st.builds(
     role=st.none() | st.sampled_from(list(ROLES.values())),
     other_prompt=st.just("") | texts,
     other_model=st.just("") | texts,
-    tab=st.sampled_from(TABS),
+    tab=st.sampled_from(list(TABS)),
 )
 
 

@@ -1,0 +1,37 @@
+"""What endpoints there are and how to call one, for the page and the README."""
+
+from markupsafe import Markup
+
+from headroles.core.bounds import MAX_BATCH_PROMPTS
+from headroles.render.html import ASSETS
+
+EXAMPLES = {"Python": "python.py", "JavaScript": "javascript.js", "curl": "shell.sh"}  # in assets/examples
+EXAMPLE_URL = "http://127.0.0.1:7860"
+# name, arguments, what it gives; the tests hold it against the endpoints themselves
+ENDPOINTS = (
+    ("models", "", "every model, how many tokens it reads, and the limits of this server"),
+    ("categories", "model", "which head plays which role, measured offline"),
+    ("analyze", "model, prompt, all_heads = false", "every role with its top heads on this text"),
+    ("analyze_batch", "model, prompts, all_heads = false", f"the same for up to {MAX_BATCH_PROMPTS} texts at once"),
+    ("compare", 'model, prompt, other_prompt = "", other_model = ""', "what changes between two texts or two models"),
+    ("pattern", "model, prompt, layer, head", "the attention of one head, and what it does"),
+    ("heatmap", 'model, prompt, layer, head, role = "", format = "png"', "a picture of it, PNG or SVG"),
+)
+
+
+def example_text(file: str) -> str:
+    """An example as the README has it, with EXAMPLE_URL as the address."""
+    return (ASSETS / "examples" / file).read_text("utf-8")
+
+
+def render_help() -> str:
+    """The endpoints and an example in each language; `{url}` stands for the page's address."""
+    row = Markup("<tr><td><code>/{}</code></td><td>{}</td><td>{}</td></tr>")
+    example = Markup('<h3>{0}</h3><pre tabindex="0" role="region" aria-label="{0} example"><code>{1}</code></pre>')
+    examples = [example.format(title, example_text(file).replace(EXAMPLE_URL, "{url}")) for title, file in EXAMPLES.items()]
+    return Markup(
+        '<div class="hr-api"><p>Programs in any language get what this page shows, as plain numbers, strings, lists and dicts. '
+        "Every result has an <code>api_version</code>, every refusal is one sentence, <code>/models</code> tells the limits.</p>"
+        '<div class="hr-scroll" tabindex="0" role="region" aria-label="Endpoints"><table><thead><tr><th>endpoint</th>'
+        "<th>arguments</th><th>gives</th></tr></thead><tbody>{}</tbody></table></div>{}</div>"
+    ).format(Markup("").join(row.format(*endpoint) for endpoint in ENDPOINTS), Markup("").join(examples))

@@ -1,0 +1,150 @@
+"""What happens when a visitor does something on the page: each event's outputs, by the name of their element.
+
+The server keeps nothing of a visitor: the page itself carries its place, as the query of its address, and every event brings it.
+"""
+
+import itertools
+from collections.abc import AsyncIterator, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import gradio as gr
+
+from headroles.errors import HeadRolesError, NoHeadCategoriesError
+from headroles.explorer import Explorer
+from headroles.jobs import Job
+from headroles.render.exports import DOWNLOADS
+from headroles.render.panel import render_download, render_message, render_model, render_tools
+from headroles.server.limits import Desk
+from headroles.server.moves import Boxes, Move, as_text, read_place
+from headroles.server.parts import PARTS, download, draw_later, visit
+from headroles.server.place import Place
+from headroles.server.turns import Turn, Turns
+from headroles.server.waiting import follow
+
+INPUTS = ("model", "prompt", "other_prompt", "other_model")  # the boxes that hold an attribute of a place
+SAYING = ("message", "offer", "stop")
+# all that an event may change; named after the elements
+OUTPUTS = (*SAYING, "tabs", "place", "tools", "refused", *INPUTS, "tab", *PARTS)
+Outputs = Mapping[str, object]  # what is left out stays as it is
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a page sends; a client may send anything.
+
+    Attributes:
+        query, tab: the place that the page shows.
+        boxes: what stands in its inputs.
+        details: what the script tells of the event.
+        session, visitor: which page it is, and who looks at it as far as the limits must know.
+    """
+
+    query: object
+    tab: object
+    boxes: Boxes
+    details: Mapping[str, object]
+    session: str | None
+    visitor: str
+
+
+class Handlers:
+    """Answers the events of all pages of one server."""
+
+    def __init__(self, explorer: Explorer, desk: Desk) -> None:
+        self._explorer, self._desk = explorer, desk
+        self._turns = Turns()
+        self._numbers = itertools.count()  # of downloads
+
+    async def follow_move(self, event: Event, move: Move, analyses: bool = False) -> AsyncIterator[Outputs]:
+        """Leads from one place to another; with `analyses`, a model without roles is scored on this machine before."""
+        turn, here = self._turns.begin(event.session, analyses), Place()
+        try:
+            last = read_place(event.query, tab=as_text(event.tab))
+            here = move(last, event.boxes, event.details)
+            async for outputs in self._lead(last, here, turn, event.visitor):
+                yield outputs
+        except NoHeadCategoriesError as error:
+            if self._turns.is_newest(turn):
+                yield {**say(render_message(str(error)), offered=True), "refused": here.query()}
+        except HeadRolesError as error:
+            if self._turns.is_newest(turn):
+                yield say(render_message(str(error)), offered=analyses)
+        # gradio sends the last answer once more, and empties every output of a handler without one
+        yield {"message": gr.skip()}
+
+    async def save(self, query: object, name: object, visitor: str) -> Outputs:
+        """One of the downloads for the place that the page shows."""
+        try:
+            here = read_place(query)
+            made = await self._desk.run(visitor, download, self._explorer, here, as_text(name))
+        except HeadRolesError as error:
+            return say(render_message(str(error)))
+        return {"file": render_download(made.name, made.media_type, made.content, next(self._numbers)), "message": ""}
+
+    def stop(self, session: str | None) -> Outputs:
+        """Ends the turn under way; gradio's own `cancels` shows errors all over the page."""
+        running = self._turns.newest(session)
+        self._turns.begin(session)
+        return say(render_message("Stopped; nothing of it is kept."), offered=bool(running and running.analyses))
+
+    def describe_model(self, name: str) -> Outputs:
+        """What there is to say of the model that was picked."""
+        return {"about": render_model(name, self._explorer.settings.any_model), **say("")}
+
+    async def _lead(self, last: Place, here: Place, turn: Turn, visitor: str) -> AsyncIterator[Outputs]:
+        """The page on its way from one place to another."""
+        for name in here.models:
+            async for outputs in self._bring(name, turn, visitor):
+                yield outputs
+            if not self._turns.is_newest(turn):
+                return
+        known = last if self._turns.still_shows(turn, last.contents) else None
+        here, parts = await self._desk.run(visitor, visit, self._explorer, here, known)
+        if self._turns.is_newest(turn):
+            self._turns.shows(turn, here.contents)
+            yield arrive(here, parts, last, turn)
+        if any(PARTS[name].comes_later for name in parts):
+            late = await self._desk.run(visitor, draw_later, self._explorer, here, cost=0)
+            if self._turns.is_newest(turn):
+                yield late
+
+    async def _bring(self, model: str, turn: Turn, visitor: str) -> AsyncIterator[Outputs]:
+        """A model into memory, and its roles to this machine where the turn measures them."""
+        async for outputs in self._wait_for(self._explorer.prepare(model), turn):
+            yield outputs
+        if not turn.analyses or not self._turns.is_newest(turn):
+            return
+        if not await self._desk.run(visitor, self._explorer.has_roles, model, cost=0):
+            async for outputs in self._wait_for(self._explorer.analyze_here(model), turn):
+                yield outputs
+
+    async def _wait_for(self, job: Job, turn: Turn) -> AsyncIterator[Outputs]:
+        """A job's progress with a button to stop it, for as long as the turn lasts."""
+        try:
+            with self._desk.loading() if not job.is_done else nullcontext():
+                async for progress in follow(job):
+                    if not self._turns.is_newest(turn):
+                        return
+                    yield say(progress, stoppable=True)
+        finally:
+            job.leave()  # others may still wait for it
+
+
+def arrive(here: Place, parts: Mapping[str, str], last: Place, turn: Turn) -> Outputs:
+    """The outputs of a page that comes from `last`: only what differs there."""
+    changed = {name: getattr(here, name) for name in (*INPUTS, "tab") if getattr(here, name) != getattr(last, name)}
+    turned = "" if here.tab == last.tab else here.tab
+    return {
+        **say(""),
+        **changed,
+        **({"tabs": gr.update(selected=turned)} if turned else {}),
+        "place": here.contents,
+        "tools": render_tools(here.contents, DOWNLOADS, turned, turn.number),
+        **parts,
+    }
+
+
+def say(html: str, offered: bool = False, stoppable: bool = False) -> Outputs:
+    """A message, with the offer to analyse the model here, or to stop what is under way."""
+    return {"message": html, "offer": gr.update(visible=offered), "stop": gr.update(visible=stoppable)}

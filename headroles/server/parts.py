@@ -1,0 +1,140 @@
+"""The page's parts: one table that says what each is drawn from and when, and the page, its updates and its files by it."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from headroles.core.readings import Analysis, HeadView
+from headroles.errors import InvalidInputError
+from headroles.explorer import Explorer
+from headroles.render.compare_panel import render_model_comparison, render_prompt_comparison
+from headroles.render.exports import (
+    DOWNLOADS,
+    Download,
+    analysis_json,
+    heatmap_file,
+    map_file,
+    scores_csv,
+    standalone_page,
+)
+from headroles.render.head_page import render_head, render_twin
+from headroles.render.model_map import render_map
+from headroles.render.panel import render_panel, render_text
+from headroles.server.place import Place
+from headroles.server.scene import Scene, ask
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of the page.
+
+    Attributes:
+        name: of its element, and of its place in the saved page.
+        subject: the attribute of a scene that it is drawn from; where that is None, the part is empty.
+        follows: the attributes of a place whose change draws it anew.
+        draw: its HTML from the subject.
+        comes_later: whether it is asked for and drawn on its own, after the page has answered: it may take a forward.
+        is_saved: whether the saved page holds it.
+    """
+
+    name: str
+    subject: str
+    follows: frozenset[str]
+    draw: Callable[[Any], str]
+    comes_later: bool = False
+    is_saved: bool = True
+
+
+TEXT = frozenset({"model", "prompt"})
+HEAD = TEXT | {"head", "role"}
+# in the order of the saved page
+PARTS: Mapping[str, Part] = MappingProxyType(
+    {
+        part.name: part
+        for part in (
+            Part("text", "analysis", TEXT, render_text),
+            Part("map", "analysis", TEXT, render_map),
+            Part("view", "view", HEAD, render_head),
+            Part("twin", "twin", HEAD, lambda twin: render_twin(*twin), comes_later=True, is_saved=False),
+            Part("panel", "analysis", TEXT, render_panel),
+            Part("by_prompt", "prompts", TEXT | {"other_prompt"}, render_prompt_comparison),
+            Part("by_model", "models", TEXT | {"other_model"}, render_model_comparison),
+        )
+    }
+)
+
+
+def first_visit(explorer: Explorer) -> tuple[Place, Mapping[str, str]]:
+    """The place that the page starts with, and all its parts by name."""
+    scene = ask(explorer, Place())
+    return scene.place, draw(scene, PARTS.values())
+
+
+def visit(explorer: Explorer, place: Place, last: Place | None = None) -> tuple[Place, Mapping[str, str]]:
+    """The place with its head filled in, and the parts that differ from those of `last`, by name; what comes later is empty yet.
+
+    Raises as `ask` does.
+    """
+    parts = changed_parts(place, last)
+    scene = ask(explorer, place, {part.subject for part in parts if not part.comes_later})
+    parts = changed_parts(scene.place, last)  # no longer the head, where the one that was filled in is open already
+    return scene.place, draw(scene, parts)
+
+
+def draw_later(explorer: Explorer, place: Place) -> Mapping[str, str]:
+    """The parts that come later, by name. Raises as `ask` does."""
+    parts = [part for part in PARTS.values() if part.comes_later]
+    return draw(ask(explorer, place, {part.subject for part in parts}), parts)
+
+
+def changed_parts(place: Place, last: Place | None) -> list[Part]:
+    """The parts that another place than the last one draws anew; without a last one, all."""
+    if last is None:
+        return list(PARTS.values())
+    changed = {name for name in vars(place) if getattr(place, name) != getattr(last, name)}
+    return [part for part in PARTS.values() if part.follows & changed]
+
+
+def draw(scene: Scene, parts: Iterable[Part]) -> Mapping[str, str]:
+    """The HTML of these parts, by name."""
+    subjects = {part: getattr(scene, part.subject) for part in parts}
+    return {part.name: "" if subject is None else part.draw(subject) for part, subject in subjects.items()}
+
+
+def download(explorer: Explorer, place: Place, name: str) -> Download:
+    """One of DOWNLOADS for what the page shows. Raises InvalidInputError for any other name, and as `ask`."""
+    if name not in FILES:
+        raise InvalidInputError(f"There is no download {name[:50]!r}; there are {', '.join(DOWNLOADS)}.")
+    wanted, make = FILES[name]
+    return make(ask(explorer, place, wanted))
+
+
+def _page_file(scene: Scene) -> Download:
+    drawn = draw(scene, [part for part in PARTS.values() if part.is_saved])
+    body = "".join(f'<div data-part="{name}">{html}</div>' for name, html in drawn.items() if html)
+    return standalone_page(f"{scene.place.model}: {scene.place.prompt}", body, _analysis(scene).source.analysis_date)
+
+
+def _analysis(scene: Scene) -> Analysis:
+    assert scene.analysis is not None
+    return scene.analysis
+
+
+def _view(scene: Scene) -> HeadView:
+    assert scene.view is not None
+    return scene.view
+
+
+# the attributes of a scene that each of DOWNLOADS needs, and who makes it
+FILES: Mapping[str, tuple[frozenset[str], Callable[[Scene], Download]]] = MappingProxyType(
+    {
+        "heatmap.png": (frozenset({"view"}), lambda scene: heatmap_file(_view(scene), "png")),
+        "heatmap.svg": (frozenset({"view"}), lambda scene: heatmap_file(_view(scene), "svg")),
+        "map.png": (frozenset({"analysis"}), lambda scene: map_file(_analysis(scene), "png", scene.place.head)),
+        "map.svg": (frozenset({"analysis"}), lambda scene: map_file(_analysis(scene), "svg", scene.place.head)),
+        "scores.csv": (frozenset({"analysis"}), lambda scene: scores_csv(_analysis(scene))),
+        "analysis.json": (frozenset({"analysis"}), lambda scene: analysis_json(_analysis(scene))),
+        "page.html": (frozenset(part.subject for part in PARTS.values() if part.is_saved), _page_file),
+    }
+)

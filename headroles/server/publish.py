@@ -1,0 +1,57 @@
+"""How the endpoints are published: to whom they answer, and what a client may send at all."""
+
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from typing import Any
+
+import gradio as gr
+from gradio.block_function import BlockFunction
+from gradio.components.api_component import Api
+
+from headroles.errors import HeadRolesError
+from headroles.explorer import Explorer
+from headroles.server.endpoints import Endpoints
+from headroles.server.limits import Desk
+from headroles.server.visitors import while_listened_to
+
+
+class Blocks(gr.Blocks):
+    """gradio's Blocks, except for what a client may send to an endpoint.
+
+    Too few values get the defaults, and None where there is none: gradio answers with an error without words, and writes the
+    values to the log. What could be a file, an object or a list in a list, is refused in a sentence: gradio would look for it.
+    """
+
+    def validate_inputs(self, block_fn: BlockFunction, inputs: list[Any]) -> None:
+        if all(isinstance(component, Api) for component in block_fn.inputs):
+            inputs.extend(getattr(component, "value", None) for component in block_fn.inputs[len(inputs) :])
+            if not all(_is_plain(value) for value in inputs):
+                raise gr.Error("Send only texts, numbers, true, false, and lists of texts.", print_exception=False)
+        super().validate_inputs(block_fn, inputs)
+
+
+def add_api(explorer: Explorer, desk: Desk) -> None:
+    """Adds the public endpoints to the Blocks that are being built."""
+    for endpoint in Endpoints(explorer, desk).all():
+        # no limit of gradio's own: its queue says nothing to those who wait, the desk does
+        gr.api(  # pyright: ignore[reportPrivateImportUsage]
+            in_words(endpoint), api_name=endpoint.__name__, concurrency_limit=None
+        )
+
+
+def in_words(endpoint: Callable[..., Coroutine[Any, Any, object]]) -> Callable[..., Coroutine[Any, Any, object]]:
+    """The endpoint for as long as its client listens, with what it refuses as gradio's own error; a bug stays a bug."""
+
+    @wraps(endpoint)
+    async def checked(*args: object, **kwargs: object) -> object:
+        try:
+            return await while_listened_to(endpoint(*args, **kwargs))
+        except HeadRolesError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+
+    return checked
+
+
+def _is_plain(value: object) -> bool:
+    """Whether it is a single value or a list of single ones."""
+    return not any(isinstance(item, dict | list) for item in (value if isinstance(value, list) else [value]))

@@ -1,0 +1,96 @@
+"""A scene: all that a place on the page needs to know, asked of the explorer once. Knows nothing of gradio and draws nothing."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from headroles.core.comparison import ModelComparison, PromptComparison, compare_models, compare_prompts
+from headroles.core.readings import Analysis, HeadView
+from headroles.explorer import Explorer
+from headroles.server.place import Place
+
+
+class Twin(NamedTuple):
+    """The open head on its role's suggested prompt, and whether that is the visitor's own text."""
+
+    view: HeadView
+    is_same: bool
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What was asked for a place; None for what was not asked, or what the place does not have.
+
+    Attributes:
+        place: with its head filled in.
+        analysis: of its text.
+        view: of the head that is open.
+        twin: that head where its role can show; None for a role without a suggested prompt.
+        prompts, models: its comparisons.
+    """
+
+    place: Place
+    analysis: Analysis | None = None
+    view: HeadView | None = None
+    twin: Twin | None = None
+    prompts: PromptComparison | None = None
+    models: ModelComparison | None = None
+
+
+EVERYTHING = frozenset({"analysis", "view", "twin", "prompts", "models"})
+
+
+def ask(explorer: Explorer, place: Place, wanted: Collection[str] = EVERYTHING) -> Scene:
+    """The scene of a place, with those of its attributes that are `wanted`; the head that is open is always known.
+
+    Raises as `Explorer.analyze` and `Explorer.view_head` do, and InvalidInputError for a comparison of something with itself.
+    """
+    wanted = set(wanted)
+    analysis = None
+    if place.head is None or wanted & {"analysis", "prompts", "models"}:
+        analysis = explorer.analyze(place.model, place.prompt)
+        place = place if place.head else open_telling_head(place, analysis)
+    view = _view(explorer, place) if wanted & {"view", "twin"} else None
+    return Scene(
+        place,
+        analysis,
+        view,
+        _twin(explorer, view) if view and "twin" in wanted else None,
+        _compare_prompts(explorer, place, analysis) if analysis and "prompts" in wanted else None,
+        _compare_models(explorer, place, analysis) if analysis and "models" in wanted else None,
+    )
+
+
+def open_telling_head(place: Place, analysis: Analysis) -> Place:
+    """The place with the strongest head of its role, or else of the first active role, content roles first."""
+    readings = [reading for reading in analysis.roles if reading.heads and (place.role or reading.role) == reading.role]
+    telling = min(readings, key=lambda reading: (not reading.is_active, not reading.role.requires_repetition), default=None)
+    if telling is None or telling.strongest is None:
+        return replace(place, head=analysis.heads.heads()[0])
+    return replace(place, head=telling.strongest.head, role=telling.role)
+
+
+def _view(explorer: Explorer, place: Place) -> HeadView:
+    assert place.head is not None
+    return explorer.view_head(place.model, place.prompt, place.head, place.role)
+
+
+def _twin(explorer: Explorer, view: HeadView) -> Twin | None:
+    prompt = view.role.suggested_prompt
+    if not prompt:
+        return None
+    if prompt == view.prompt:
+        return Twin(view, is_same=True)
+    return Twin(explorer.view_head(view.model, prompt, view.head, view.role), is_same=False)
+
+
+def _compare_prompts(explorer: Explorer, place: Place, analysis: Analysis) -> PromptComparison | None:
+    if not place.other_prompt:
+        return None
+    return compare_prompts(analysis, explorer.analyze(place.model, place.other_prompt))
+
+
+def _compare_models(explorer: Explorer, place: Place, analysis: Analysis) -> ModelComparison | None:
+    if not place.other_model:
+        return None
+    return compare_models(analysis, explorer.analyze(place.other_model, place.prompt))

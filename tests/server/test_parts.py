@@ -1,0 +1,143 @@
+"""From a place to the page's parts: only what changed is drawn anew, and every download comes."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from headroles.core import scoring
+from headroles.core.heads import Head
+from headroles.core.registry import EMBEDDED_MODEL, MODELS
+from headroles.core.roles import ROLES
+from headroles.errors import InvalidInputError
+from headroles.explorer import Explorer
+from headroles.render.exports import DOWNLOADS
+from headroles.server.parts import FILES, PARTS, changed_parts, download, draw_later, first_visit, visit
+from headroles.server.place import Place
+from headroles.settings import Settings
+
+
+def test_a_first_visit_draws_all_and_opens_a_head_that_is_active(explorer):
+    here, parts = visit(explorer, Place())
+    analysis = explorer.analyze(here.model, here.prompt)
+    assert list(parts) == list(PARTS) == ["text", "map", "view", "twin", "panel", "by_prompt", "by_model"]
+    assert next(reading for reading in analysis.role(here.role.name).heads if reading.head == here.head).is_active
+
+
+def test_another_head_draws_its_page_alone_and_another_tab_nothing(explorer):
+    here, _ = visit(explorer, Place())
+    _, parts = visit(explorer, replace(here, head=Head(0, 1), role=None), here)
+    assert set(parts) == {"view", "twin"}
+    assert set(visit(explorer, replace(here, tab="learn"), here)[1]) == set()
+
+
+def test_another_text_keeps_the_head_and_draws_the_comparison_anew(explorer):
+    here, _ = visit(explorer, Place(other_prompt="Once upon a time"))
+    there, parts = visit(explorer, replace(here, prompt="one two one two"), here)
+    assert there.head == here.head
+    assert "From A to B" in parts["by_prompt"]
+
+
+def test_a_role_that_is_asked_for_opens_its_strongest_head(explorer):
+    here, _ = visit(explorer, Place(role=ROLES["duplicate_token"]))
+    assert (here.head, here.role.name) == (Head(1, 2), "duplicate_token")
+
+
+def test_the_twin_is_empty_for_a_role_without_a_suggested_text(explorer):
+    assert draw_later(explorer, Place(head=Head(2, 7), role=ROLES["other"])) == {"twin": ""}
+    assert ROLES["induction"].display_name in draw_later(explorer, Place(head=Head(2, 2)))["twin"]
+
+
+@pytest.mark.parametrize("name", DOWNLOADS)
+def test_every_download_comes_with_a_name_of_its_kind(explorer, name):
+    made = download(explorer, Place(prompt="one two one two"), name)
+    assert made.name.endswith(name.split(".")[1])
+    assert made.content
+
+
+def test_an_unknown_download_is_refused_with_those_there_are(explorer):
+    with pytest.raises(InvalidInputError, match=r"There is no download 'x'; there are heatmap.png"):
+        download(explorer, Place(), "x")
+
+
+def test_the_page_starts_with_every_part_of_its_first_place_and_the_twin_too(explorer):
+    here, parts = first_visit(explorer)
+    assert here == visit(explorer, Place())[0]
+    assert all(parts[name] for name in PARTS if not name.startswith("by_"))
+    assert parts == {**visit(explorer, Place())[1], **draw_later(explorer, here)}
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        ({"prompt": "one two"}, set(PARTS)),
+        ({"model": "gpt2"}, set(PARTS)),
+        ({"head": Head(0, 1)}, {"view", "twin"}),
+        ({"role": ROLES["diffuse"]}, {"view", "twin"}),
+        ({"other_prompt": "one two"}, {"by_prompt"}),
+        ({"other_model": "gpt2"}, {"by_model"}),
+        ({"tab": "learn"}, set()),
+    ],
+    ids=str,
+)
+def test_a_part_is_drawn_anew_when_what_it_follows_changed_and_only_then(change, names):
+    here = Place(head=Head(1, 1))
+    assert {part.name for part in changed_parts(replace(here, **change), here)} == names
+    assert {part.name for part in changed_parts(here, None)} == set(PARTS)
+
+
+def test_asking_for_the_role_of_the_head_that_is_open_draws_nothing_anew(explorer):
+    here, _ = visit(explorer, Place(role=ROLES["duplicate_token"]))
+    there, parts = visit(explorer, replace(here, head=None), here)
+    assert (there, dict(parts)) == (here, {})
+
+
+@pytest.fixture
+def asked(monkeypatch) -> list[tuple[str, tuple[int, ...]]]:
+    """The model and token ids of every measuring of all heads, as they come."""
+    texts, original = [], scoring.read_heads
+
+    def counted(attention, record):
+        texts.append((attention.model, attention.token_ids))
+        return original(attention, record)
+
+    monkeypatch.setattr("headroles.explorer.read_heads", counted)
+    return texts
+
+
+@pytest.fixture
+def two_models(monkeypatch) -> Explorer:
+    """The embedded model, also under the name `twin`."""
+    own = Explorer(Settings())
+    twin = replace(MODELS[EMBEDDED_MODEL], name="twin")
+    monkeypatch.setattr("headroles.explorer.get_model_info", lambda name: twin if name == "twin" else MODELS[name])
+    record, source = own._store.find(own._use(EMBEDDED_MODEL, lambda reader: reader.loaded.identity))
+    monkeypatch.setattr(own._store, "find", lambda _: (record, source))
+    return own
+
+
+def test_whatever_the_page_asks_each_text_is_measured_once_on_each_model(two_models, asked):
+    """The first visit, both comparisons, heads, the way back, and every download."""
+    place = Place(prompt="one two one two", other_prompt="Once upon a time", other_model="twin")
+    here, parts = visit(two_models, place)
+    assert parts["by_prompt"]
+    assert parts["by_model"]
+    draw_later(two_models, here)
+    for name in DOWNLOADS:
+        download(two_models, here, name)
+    there, _ = visit(two_models, replace(here, head=Head(0, 1), role=None), here)
+    swapped, _ = visit(two_models, replace(there, prompt=there.other_prompt, other_prompt=there.prompt), there)
+    visit(two_models, here, swapped)
+    assert sorted(model for model, _ in asked) == [EMBEDDED_MODEL, EMBEDDED_MODEL, "twin", "twin"]
+    assert len(set(asked)) == len(asked) == 4  # two texts on both models
+
+
+def test_the_saved_page_holds_the_parts_in_the_order_of_the_table_and_those_that_have_something_to_say(explorer):
+    page = download(explorer, Place(prompt="one two one two", other_prompt="Once upon a time"), "page.html").content.decode()
+    names = re.findall(r'<div data-part="(\w+)">', page)
+    assert names == ["text", "map", "view", "panel", "by_prompt"]
+    assert f"from a record of {explorer.categories(EMBEDDED_MODEL).analysis_date}." in page
+
+
+def test_every_download_that_the_page_offers_is_made_by_somebody():
+    assert list(FILES) == list(DOWNLOADS)

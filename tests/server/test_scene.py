@@ -1,0 +1,77 @@
+"""What a place needs is asked for once, and nothing that it does not need."""
+
+from dataclasses import replace
+
+import pytest
+
+from headroles.core.comparison import compare_prompts
+from headroles.core.heads import Head
+from headroles.core.registry import EMBEDDED_MODEL
+from headroles.core.roles import ROLES
+from headroles.errors import InvalidInputError
+from headroles.server.place import Place
+from headroles.server.scene import EVERYTHING, ask
+
+
+class Counting:
+    """An explorer that notes what it is asked."""
+
+    def __init__(self, explorer) -> None:
+        self._explorer, self.asked = explorer, []
+
+    def analyze(self, model, prompt):
+        self.asked.append(("analyze", model, prompt))
+        return self._explorer.analyze(model, prompt)
+
+    def view_head(self, model, prompt, head, role=None):
+        self.asked.append(("view_head", prompt, head))
+        return self._explorer.view_head(model, prompt, head, role)
+
+
+def test_a_scene_holds_what_the_explorer_says_of_its_place(explorer):
+    place = Place(prompt="one two one two", other_prompt="Once upon a time")
+    scene = ask(explorer, place)
+    assert scene.analysis == explorer.analyze(EMBEDDED_MODEL, place.prompt)
+    assert scene.view.head == scene.place.head
+    assert scene.view.role == scene.place.role
+    assert scene.prompts == compare_prompts(scene.analysis, explorer.analyze(EMBEDDED_MODEL, place.other_prompt))
+    assert (scene.twin.view.prompt, scene.twin.is_same) == (scene.view.role.suggested_prompt, False)
+    assert scene.models is None
+
+
+def test_every_question_is_asked_once(explorer):
+    counting = Counting(explorer)
+    place = ask(counting, Place(prompt="one two one two", other_prompt="Once upon a time")).place
+    suggested = place.role.suggested_prompt
+    assert counting.asked == [
+        ("analyze", EMBEDDED_MODEL, "one two one two"),
+        ("view_head", "one two one two", place.head),
+        ("view_head", suggested, place.head),
+        ("analyze", EMBEDDED_MODEL, "Once upon a time"),
+    ]
+
+
+def test_only_what_is_wanted_is_asked_for(explorer):
+    counting, place = Counting(explorer), Place(head=Head(1, 2), other_prompt="Once upon a time")
+    assert ask(counting, place, {"view"}).analysis is None
+    assert ask(counting, place, {"analysis"}).view is None
+    assert ask(counting, place, ()).place == place
+    assert [question for question, *_ in counting.asked] == ["view_head", "analyze"]
+
+
+def test_the_open_head_on_the_suggested_text_itself_is_its_own_twin(explorer):
+    role = ROLES["induction"]
+    counting = Counting(explorer)
+    scene = ask(counting, Place(prompt=role.suggested_prompt, head=Head(2, 2), role=role), {"twin"})
+    assert scene.twin.is_same
+    assert scene.twin.view is scene.view
+    assert len(counting.asked) == 1
+
+
+def test_a_role_without_a_suggested_text_has_no_twin(explorer):
+    assert ask(explorer, Place(head=Head(2, 7), role=ROLES["other"]), EVERYTHING).twin is None
+
+
+def test_a_model_beside_itself_is_refused(explorer):
+    with pytest.raises(InvalidInputError, match="choose two different models"):
+        ask(explorer, replace(Place(), other_model=EMBEDDED_MODEL))
