@@ -78,7 +78,7 @@ def test_the_page_starts_with_every_part_of_its_first_place_and_the_twin_too(exp
         ({"other_model": "gpt2"}, {"by_model"}),
         ({"tab": "learn"}, set()),
     ],
-    ids=str,
+    ids=lambda value: "-".join(sorted(value)),
 )
 def test_a_part_is_drawn_anew_when_what_it_follows_changed_and_only_then(change, names):
     here = Place(head=Head(1, 1))
