@@ -508,7 +508,7 @@ def test_every_argument_is_described(explorer):
 
 
 def test_the_endpoints_are_tools_of_an_mcp_server_where_that_is_installed(explorer):
-    mcp = pytest.importorskip("mcp", reason="`pip install -r requirements-mcp.txt` brings it")
+    mcp = pytest.importorskip("mcp", reason="`pip install 'gradio[mcp]'` brings it")
     from mcp.client.streamable_http import streamablehttp_client
 
     async def use(url: str) -> None:
