@@ -164,12 +164,9 @@ def test_there_is_one_version(wheel):
 @pytest.mark.slow
 def test_the_core_alone_judges_heads_and_says_what_the_rest_needs(install, tmp_path):
     commands = install("")
-    assert run([commands / "python", "-c", CORE], tmp_path).splitlines() == [
-        "0.9",
-        "True",
-        "Explorer needs cachetools, which is not installed: pip install 'headroles[app]'.",
-        "[]",
-    ]
+    first, second, refusal, others = run([commands / "python", "-c", CORE], tmp_path).splitlines()
+    assert (first, second, others) == ("0.9", "True", "[]")
+    assert re.fullmatch(r"Explorer needs \w+, which is not installed: pip install 'headroles\[app\]'\.", refusal)
     for command, extra in (("headroles", "app"), ("headroles-analysis", "analysis")):
         done = subprocess.run([commands / command, "--help"], cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 1
