@@ -23,7 +23,7 @@ from tests.fixtures.architectures import build
 
 ROOT = Path(__file__).parent.parent
 CORE = """
-import importlib, pkgutil, sys
+import importlib, os, pkgutil
 import headroles, headroles.core
 for module in pkgutil.walk_packages(headroles.core.__path__, "headroles.core."):
     importlib.import_module(module.name)
@@ -35,6 +35,11 @@ summary = headroles.get_active_head_summary({"token_ids": [5, 6, 7], "patterns":
 print(summary["previous_token"][0]["activation_score"] == summary["previous_token"][-1]["activation_score"])
 try:
     headroles.Explorer
+except headroles.HeadRolesError as error:
+    print(error)
+os.environ["HEADROLES_DATASET"] = "somebody/roles"
+try:
+    print(headroles.load_head_categories("headroles-tiny") == record, headroles.load_head_categories("gpt2"))
 except headroles.HeadRolesError as error:
     print(error)
 print([name for name in ("transformers", "huggingface_hub", "gradio", "analysis", "tests") if importlib.util.find_spec(name)])
@@ -164,9 +169,13 @@ def test_there_is_one_version(wheel):
 @pytest.mark.slow
 def test_the_core_alone_judges_heads_and_says_what_the_rest_needs(install, tmp_path):
     commands = install("")
-    first, second, refusal, others = run([commands / "python", "-c", CORE], tmp_path).splitlines()
+    first, second, refusal, no_hub, others = run([commands / "python", "-c", CORE], tmp_path).splitlines()
     assert (first, second, others) == ("0.9", "True", "[]")
     assert re.fullmatch(r"Explorer needs \w+, which is not installed: pip install 'headroles\[app\]'\.", refusal)
+    assert no_hub.startswith("There are no roles for 'gpt2' yet")
+    assert no_hub.endswith(
+        "Reading somebody/roles from the Hub needs huggingface_hub, which is not installed: pip install 'headroles[app]'."
+    )
     for command, extra in (("headroles", "app"), ("headroles-analysis", "analysis")):
         done = subprocess.run([commands / command, "--help"], cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 1
