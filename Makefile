@@ -44,6 +44,7 @@ $(VENV)/.run-time: requirements.txt | $(BIN)/pip
 	$(BIN)/pip install -q -r requirements.txt
 	touch $@
 
-$(VENV)/.development: requirements.txt requirements-dev.txt | $(BIN)/pip
-	$(BIN)/pip install -q -r requirements-dev.txt
+DEVELOPMENT := requirements.txt requirements-analysis.txt requirements-dev.txt
+$(VENV)/.development: $(DEVELOPMENT) | $(BIN)/pip
+	$(BIN)/pip install -q $(addprefix -r ,$(DEVELOPMENT))
 	touch $@

@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
-from analysis import runs, validate
 from headroles.core.record_files import read_record, record_file_name
 from headroles.core.records import HeadCategories
 from headroles.core.registry import MODELS
@@ -21,9 +20,11 @@ from headroles.hub.talk import bound_waits
 from headroles.models.pool import map_large_tensors
 from headroles.models.probes import SENTENCES, ProbeSizes
 
-USAGE = """python -m analysis NAME_OR_FOLDER ... --out DIR [options]
-       python -m analysis --all --out DIR [options]
-       python -m analysis validate MODEL [--out DIR]"""
+from . import COMMAND, runs, validate
+
+USAGE = f"""{COMMAND} NAME_OR_FOLDER ... --out DIR [options]
+       {COMMAND} --all --out DIR [options]
+       {COMMAND} validate MODEL [--out DIR]"""
 EXIT_CODES = (
     "Exit code: 0 when every model has its record, and the dataset too where it was to be pushed; 1 when one failed, "
     "2 for a wrong command line, 130 after Ctrl-C."
@@ -63,7 +64,7 @@ def analyze_models(args: argparse.Namespace) -> int:
 
 def push_record(outcome: runs.Outcome, args: argparse.Namespace) -> runs.Outcome:
     """Pushes the record, new or not, and says so; where that fails, so did the model, but its record stays on this machine."""
-    from analysis.push import push  # slow to import: not for who pushes nothing
+    from .push import push  # slow to import: not for who pushes nothing
 
     if outcome.record is None:
         return outcome
@@ -95,7 +96,7 @@ def find_record(model: str, folder: Path | None) -> HeadCategories | None:
 
 def parse_analyze(arguments: list[str]) -> argparse.Namespace:
     default = ProbeSizes()
-    parser = argparse.ArgumentParser(prog="python -m analysis", usage=USAGE, description=__doc__, epilog=EXIT_CODES)
+    parser = argparse.ArgumentParser(prog=COMMAND, usage=USAGE, description=__doc__, epilog=EXIT_CODES)
     parser.add_argument("models", nargs="*", metavar="NAME_OR_FOLDER", help=f"{', '.join(MODELS)}, a folder or a hub id")
     parser.add_argument("--all", action="store_true", help=f"all {len(MODELS)} models that have a name above")
     parser.add_argument("--out", type=folder, required=True, metavar="DIR", help="where the records go")
@@ -129,7 +130,7 @@ def parse_analyze(arguments: list[str]) -> argparse.Namespace:
 
 
 def parse_validate(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m analysis validate", description=validate.__doc__)
+    parser = argparse.ArgumentParser(prog=f"{COMMAND} validate", description=validate.__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("model", metavar="MODEL", help="the name in the record, for instance gpt2")
     parser.add_argument("--out", type=folder, metavar="DIR", help="where its record is (default: embedded, or analysed here)")

@@ -213,10 +213,11 @@ Name the commit of this dataset that you used, and the paper that describes the 
 def _how_to_add(dataset: str) -> str:
     return f"""## How to add a model
 
-With headroles and its `requirements-dev.txt` installed, and a token of yours in `HF_TOKEN`:
+In a checkout of headroles, with a token of yours in `HF_TOKEN`:
 
 ```bash
-python -m analysis ORG/NAME --out records --push {dataset} --create-pr
+pip install '.[analysis]'
+headroles-analysis ORG/NAME --out records --push {dataset} --create-pr
 ```
 
 It scores every head and opens a pull request here. `--dry-run` shows first what would change; who may write to this dataset

@@ -15,7 +15,7 @@ from headroles.hub.talk import HTTPError, trouble
 
 ROOT = Path(__file__).parent.parent
 # what the Space runs and shows; tests, benchmarks and the offline analysis stay behind
-PARTS = ("app.py", "headroles", "requirements.txt", "README.md", "LICENSE", "docs")
+PARTS = ("app.py", "headroles", "requirements.txt", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "docs")
 
 
 def space_readme(text: str, space: str, dataset: str = "") -> str:
@@ -42,12 +42,14 @@ def deploy(space: str, dataset: str = "") -> str:
     """Makes the Space if there is none, uploads in one commit, and gives the Space's address.
 
     Raises:
-        InvalidInputError: when a name is not of the form organisation/name.
+        InvalidInputError: when a name is not of the form organisation/name, or this is no checkout.
         HubError: when the Hub is away or does not accept the token.
     """
     for name in filter(None, (space, dataset)):
         if name.count("/") != 1 or not all(name.split("/")):
             raise InvalidInputError(f"{name!r} must be of the form organisation/name.")
+    if not (ROOT / "app.py").is_file():
+        raise InvalidInputError("A Space is made from a checkout of headroles, and not from the installed package.")
     api = HfApi()
     try:
         api.create_repo(space, repo_type="space", space_sdk="gradio", exist_ok=True)

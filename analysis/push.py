@@ -25,13 +25,14 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff
 
-from analysis import dataset
 from headroles.core.record_files import MAX_RECORD_BYTES, parse_record, record_file_name
 from headroles.core.records import HeadCategories
 from headroles.core.roles import measured_roles
 from headroles.errors import HubError, InvalidInputError, InvalidRecordError
 from headroles.hub.dataset import RECORDS
 from headroles.hub.talk import ANSWER_SECONDS, STALL_SECONDS, HTTPError, no_dataset, trouble
+
+from . import dataset
 
 CONFLICTS = 40  # how often others may be faster, before it is given up
 FAILURES = 3  # how often the Hub may fail to take a commit

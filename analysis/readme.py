@@ -1,11 +1,12 @@
-"""Writes what the README says of models, in its table and its front matter, from the registry: `python -m analysis.readme`."""
+"""Writes what the documents say of models from the registry: docs/models.md and the README's front matter."""
 
 import re
 from pathlib import Path
 
 from headroles.core.registry import ARCHITECTURES, EMBEDDED_MODEL, MODELS, ModelInfo
 
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
+PAGES = ("README.md", "docs/models.md")  # the one has the list of models in its front matter, the other the table
 SECTION = re.compile(r"(<!-- models -->\n).*?(\n<!-- /models -->)", re.DOTALL)
 FRONT = re.compile(r"^models: \[.*\]$", re.MULTILINE)
 
@@ -18,7 +19,7 @@ def table() -> str:
 
 
 def with_models(text: str) -> str:
-    """The README's text with the models as they are now."""
+    """A page's text with the models as they are now."""
     sources = [str(info.source) for info in MODELS.values() if info.name != EMBEDDED_MODEL]
     text = FRONT.sub(f"models: [{', '.join(sources)}]", text, count=1)
     return SECTION.sub(lambda found: found[1] + table() + found[2], text)
@@ -31,4 +32,5 @@ def _row(info: ModelInfo) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(with_models(README.read_text("utf-8")), "utf-8")
+    for page in map(ROOT.joinpath, PAGES):
+        page.write_text(with_models(page.read_text("utf-8")), "utf-8")

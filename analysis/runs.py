@@ -128,7 +128,7 @@ def run_here(name_or_folder: str, plan: Plan) -> Outcome:
 
 def analyze(loaded: LoadedModel, sizes: ProbeSizes, batch: int, device: str) -> HeadCategories:
     """A model's record, with a progress bar over the batches."""
-    from analysis.lens import head_weights, open_bridge, score_model  # slow to import: not for the help, nor to hand out work
+    from .lens import head_weights, open_bridge, score_model  # slow to import: not for the help, nor to hand out work
 
     probes = list(make_probes(loaded, sizes, batch))
     bridge = open_bridge(loaded, device)

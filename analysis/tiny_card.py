@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from analysis.runs import analyze
-from analysis.tiny_text import Prose
 from headroles.core.records import HeadCategories
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles import measured_roles
 from headroles.models.loading import LoadedModel, load_model
 from headroles.models.probes import ProbeSizes, repeated_sequences
+
+from .runs import analyze
+from .tiny_text import Prose
 
 WINDOW = 255  # tokens of held-out prose read at once, after the BOS
 CONTINUE = "The king and the queen lived in a castle. The king and the"

@@ -17,9 +17,10 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
 
-from analysis.tiny_card import measure_tiny, write_card
-from analysis.tiny_text import BOS, Batches, Phase, Prose, read_books, split_books, train_tokenizer
 from headroles.core.record_files import record_file_name, write_record
+
+from .tiny_card import measure_tiny, write_card
+from .tiny_text import BOS, Batches, Phase, Prose, read_books, split_books, train_tokenizer
 
 VOCAB_SIZE, CONTEXT = 3072, 256
 FEW, ALL = 64, VOCAB_SIZE - 1  # the vocabulary but <|endoftext|>
@@ -141,7 +142,7 @@ def save_model(model: GPTNeoXForCausalLM, tokenizer: Tokenizer, out: Path) -> No
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m analysis.train_tiny", description=__doc__)
+    parser = argparse.ArgumentParser(prog=f"python -m {__package__}.train_tiny", description=__doc__)
     parser.add_argument("--corpus", type=Path, required=True, help="folder of .txt books with SOURCES.json")
     parser.add_argument("--out", type=Path, required=True, help="where the finished model, its record and its card go")
     parser.add_argument("--work", type=Path, default=Path("training"), help="where the checkpoint is kept")

@@ -19,6 +19,8 @@ from headroles.core.records import HeadCategories
 from headroles.core.roles import RESTING, Role, get_role
 from headroles.errors import InvalidRecordError
 
+from . import COMMAND
+
 TOLERANCE = 0.15
 MIN_CORRELATION = 0.8
 
@@ -80,7 +82,7 @@ def run(model_name: str, record: HeadCategories | None) -> tuple[str, int]:
     if known is None:
         return f"Nothing is published here about {model_name}; known are {', '.join(known_models())}.", 0
     if record is None:
-        return f"There is no record of {model_name} yet; make one: python -m analysis {model_name} --out DIR", 2
+        return f"There is no record of {model_name} yet; make one: {COMMAND} {model_name} --out DIR", 2
     if known_model(record.model_name) is not known:
         raise InvalidRecordError(f"The record of {record.model_name} says nothing about what is published of {model_name}.")
     verdicts = validate(record)

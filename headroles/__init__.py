@@ -3,6 +3,8 @@
 import importlib
 from typing import TYPE_CHECKING
 
+__version__ = "0.1.0"
+
 if TYPE_CHECKING:
     from headroles.core.heads import Attention as Attention
     from headroles.core.heads import Head as Head
@@ -32,4 +34,9 @@ def __getattr__(name: str) -> object:
     """Looks a public name up in its module on first use, so that `headroles.core` can be imported without transformers."""
     if name not in _HOMES:
         raise AttributeError(f"module 'headroles' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"headroles.{_HOMES[name]}"), name)
+    try:
+        return getattr(importlib.import_module(f"headroles.{_HOMES[name]}"), name)
+    except ModuleNotFoundError as error:
+        from headroles.errors import MissingPackageError
+
+        raise MissingPackageError.of(name, "app", error) from error

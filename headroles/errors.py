@@ -45,6 +45,18 @@ class NoHeadCategoriesError(HeadRolesError):
     """Raised when nobody has published roles for a model; names the models that have some."""
 
 
+class MissingPackageError(HeadRolesError, ImportError):
+    """Raised when packages are missing that a part of headroles needs; names the extra that brings them."""
+
+    @classmethod
+    def of(cls, part: str, extra: str, error: ModuleNotFoundError) -> "MissingPackageError":
+        """`part` begins the sentence; a module of our own that is not there is a bug, and is raised as it is."""
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "headroles", "headroles_analysis", "analysis"):
+            raise error
+        return cls(f"{part} needs {package}, which is not installed: pip install 'headroles[{extra}]'.")
+
+
 class InvalidRecordError(HeadRolesError):
     """Raised when a head-category record breaks the schema, or does not belong to the model it is used with."""
 

@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
-
 from headroles.errors import InvalidInputError
 
 GIGABYTE = 1024**3
@@ -21,7 +19,7 @@ DEFAULT_HOME = Path(os.path.expanduser("~/.cache/headroles"))  # Path.home() rai
 
 def machine_memory() -> int:
     """Bytes of memory that this process may use: the machine's, or its container's limit where that is lower."""
-    limits = [psutil.virtual_memory().total]
+    limits = [_physical_memory()]
     for path in CGROUP_LIMITS:
         # no such file, one that may not be read, or the word "max": no limit
         with contextlib.suppress(OSError, ValueError):
@@ -78,7 +76,7 @@ class Settings:
         home = environment.get("HEADROLES_HOME", "")
         mcp = _switch(environment, "HEADROLES_MCP")
         if mcp and importlib.util.find_spec("mcp") is None:
-            raise InvalidInputError("HEADROLES_MCP=1 needs what `pip install -r requirements-mcp.txt` installs.")
+            raise InvalidInputError("HEADROLES_MCP=1 needs what `pip install 'gradio[mcp]'` installs.")
         return cls(
             memory_bytes=memory_bytes,
             any_model=_switch(environment, "HEADROLES_ANY_MODEL"),
@@ -90,6 +88,14 @@ class Settings:
             prompts_a_minute=_count(environment, "HEADROLES_RATE", default.prompts_a_minute),
             mcp=mcp,
         )
+
+
+def _physical_memory() -> int:
+    try:
+        import psutil
+    except ModuleNotFoundError:  # the core alone: it loads no model, so nobody asks for the budget
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return psutil.virtual_memory().total
 
 
 def _switch(environment: Mapping[str, str], name: str) -> bool:

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 HOUSE = ROOT / "headroles"
 # Each package may import from those before it, and each module only from modules that do not import it, however far round.
-ORDER = ["errors", "settings", "jobs", "core", "hub", "models", "render", "summary", "explorer", "server"]
+ORDER = ["errors", "settings", "jobs", "core", "hub", "models", "render", "summary", "explorer", "server", "__main__"]
 WALLS = {
     "errors": set(),
     "settings": {"errors"},
@@ -22,6 +22,7 @@ WALLS = {
     "summary": {"errors", "core", "hub"},
     "explorer": {"errors", "settings", "jobs", "core", "hub", "models"},
     "server": {"errors", "settings", "jobs", "core", "hub", "models", "render", "explorer"},
+    "__main__": {"errors", "server"},
 }
 FORBIDDEN = {
     "errors": {"torch"},
@@ -34,6 +35,7 @@ FORBIDDEN = {
     "summary": {"transformers", "gradio", "pyvene"},
     "explorer": {"gradio", "markupsafe", "matplotlib"},
     "server": {"matplotlib", "pyvene"},
+    "__main__": {"torch", "transformers", "gradio"},
 }
 MODULES = sorted(
     path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
@@ -54,8 +56,9 @@ def imports(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path.name} imports relatively"
-            found.add(node.module)
+            # the analysis is installed under another name than it has here, so its own modules call each other relatively
+            assert (node.level == 1) if HOUSE not in path.parents and node.level else node.level == 0, path.name
+            found.add(node.module or "")
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
     return found
 

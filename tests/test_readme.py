@@ -1,26 +1,60 @@
-"""The README's promises: its examples run as they stand, its front matter is the Space's, its commands exist."""
+"""What the documents say is so: links lead somewhere, the front matter is a Space's, facts are the code's."""
 
+import html
 import json
 import os
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
+from typing import cast
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import yaml
+from gradio_client import Client
 
+from analysis.readme import PAGES as WITH_MODELS
 from analysis.readme import with_models
-from headroles.core.registry import EMBEDDED_MODEL, MODELS
-from headroles.core.roles import ROLES
+from headroles.core.bounds import MAX_BATCH_PROMPTS, MAX_PROMPT_TOKENS
+from headroles.core.records import MAX_TOP_HEADS, HeadCategories
+from headroles.core.registry import ARCHITECTURES, EMBEDDED_MODEL, MODELS
+from headroles.core.roles import ROLES, get_role
 from headroles.explorer import Explorer
-from headroles.server.api_help import ENDPOINTS, EXAMPLE_URL, example_text
+from headroles.models.probes import ProbeSizes
+from headroles.server.place import TABS, Place
+from headroles.settings import Settings
 from tests.fixtures.api_server import serve_api
+from tests.fixtures.documents import BLOCKS, EXTRAS, LINKS, PAGES, PYPROJECT, ROOT
 
-ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text("utf-8")
-EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.S)
+README = PAGES["README.md"]
+
+
+@pytest.fixture(scope="module")
+def url(explorer: Explorer) -> Iterator[str]:
+    with serve_api(explorer) as address:
+        yield address
+
+
+@pytest.mark.parametrize(("page", "target"), LINKS)
+def test_links_lead_somewhere(page, target):
+    if target.startswith("https://"):
+        return
+    path, _, anchor = target.partition("#")
+    found = (ROOT / page).parent / path if path else ROOT / page
+    assert found.exists()
+    if anchor:
+        headings = re.findall(r"^#+ (.*)$", found.read_text("utf-8"), re.M)
+        assert anchor in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_page_is_reached_from_the_readme_and_every_picture_is_shown():
+    read_on = {page for page in PAGES if page.startswith("docs/")} - {"docs/README.md", "docs/package.md"}
+    assert read_on < {target for page, target in LINKS if page == "README.md"}
+    listed = {f"docs/{target}" for page, target in LINKS if page == "docs/README.md"} | {"docs/README.md"}
+    assert listed == {page for page in PAGES if page.startswith("docs/")}
+    shown = {Path(target).name for _, target in LINKS if target.endswith(".png")}
+    assert shown == {path.name for path in (ROOT / "docs").glob("*.png")}
 
 
 def test_the_front_matter_is_what_a_space_needs():
@@ -35,92 +69,132 @@ def test_the_front_matter_is_what_a_space_needs():
     assert all(entry.split()[0] in matter["models"] for entry in matter["preload_from_hub"])
 
 
-def test_the_python_example_runs_as_it_stands(capsys):
-    exec(compile(EXAMPLES[0], "README.md", "exec"), {})
-    printed = capsys.readouterr().out
-    assert "Induction True" in printed
-    assert "0.9" in printed
+def test_the_readme_is_for_whoever_arrives():
+    assert len(README.splitlines()) <= 120
+    order = ("![", "\nmake demo", "\nmake test", "\npip install", "```python", "## Where to read on")
+    assert sorted(map(README.index, order)) == list(map(README.index, order))
 
 
-@pytest.fixture(scope="module")
-def url(explorer: Explorer) -> Iterator[str]:
-    with serve_api(explorer) as address:
-        yield address
+def test_the_page_of_the_package_index_stands_alone():
+    assert re.search(r'^readme = "docs/package.md"$', PYPROJECT, re.M)
+    page = PAGES["docs/package.md"]
+    assert page.startswith("# headroles\n")
+    assert not [target for where, target in LINKS if where == "docs/package.md"]
+    assert set(re.findall(r"^\| `headroles\[(\w+)\]`", page, re.M)) == EXTRAS
 
 
-def example(language: str, file: str, url: str) -> str:
-    """An example of the README, which is the one that the page shows, on the running server."""
-    text = example_text(file)
-    assert f"```{language}\n{text}```" in README
-    assert EXAMPLE_URL in text
-    return text.replace(EXAMPLE_URL, url)
+@pytest.mark.parametrize("page", WITH_MODELS)
+def test_what_a_page_says_of_models_is_the_registrys(page):
+    assert with_models(PAGES[page]) == PAGES[page], "run `python -m analysis.readme`"
 
 
-def run(program: str, *arguments: str) -> str:
-    """What a program prints. Where it is not installed the test is skipped, but not in CI."""
-    if shutil.which(program) is None:
-        if os.environ.get("CI"):
-            pytest.fail(f"In CI the examples must run, and there is no {program} here.")
-        pytest.skip(f"no {program} on this machine")
-    return subprocess.run([program, *arguments], capture_output=True, text=True, check=True, timeout=120).stdout
+def test_the_page_of_models_names_every_model_and_architecture():
+    assert all(f"| {name} |" in PAGES["docs/models.md"] for name in MODELS)
+    assert f"Architectures: {', '.join(ARCHITECTURES)}." in PAGES["docs/models.md"]
 
 
-def test_the_client_example_runs_as_it_stands(url, capsys):
-    exec(compile(example("python", "python.py", url), "README.md", "exec"), {})
-    printed = capsys.readouterr().out
-    assert all(f"{role} True" in printed for role in ("previous_token", "induction"))
-    assert re.search(r"^L\dH\d is mainly an induction head", printed, re.M)
+def test_visitors_are_told_of_every_role():
+    assert all(f"| {role.display_name} |" in PAGES["docs/visitors.md"] for role in ROLES.values())
 
 
-def test_the_javascript_example_runs_as_it_stands(url):
-    printed = run("node", "--input-type=module", "--eval", example("js", "javascript.js", url))
-    assert all(f"{role} true" in printed for role in ("previous_token", "induction"))
+def test_the_endpoints_take_and_give_what_programmers_are_told(url):
+    page = PAGES["docs/programmers.md"]
+    rows = re.findall(r"^\| `(/\w+)` \| ?(.*?) ?\| `\{(.*?)\}", page, re.M)
+    client = Client(url, verbose=False)
+    endpoints = cast(dict, client.view_api(print_info=False, return_format="dict"))["named_endpoints"]
+    assert {name for name, _, _ in rows} == set(endpoints)
+    text, head = "The cat sat on the mat. The cat sat on the", (EMBEDDED_MODEL, "one two one two", 2, 2)
+    values = {
+        "/models": (),
+        "/categories": (EMBEDDED_MODEL,),
+        "/analyze_batch": (EMBEDDED_MODEL, [text]),
+        "/compare": (EMBEDDED_MODEL, text, "one two one two"),
+        "/pattern": head,
+        "/heatmap": head,
+    }
+    for name, arguments, gives in rows:
+        taken = ", ".join(map(signature, endpoints[name]["parameters"]))
+        assert arguments == (f"`{taken}`" if taken else "")
+        result = client.predict(*values.get(name, (EMBEDDED_MODEL, text)), api_name=name)
+        assert set(gives.split(", ")) == set(result) - {"api_version"}
+        assert f'now "{result["api_version"]}"' in page
 
 
-def test_the_javascript_example_says_why_a_call_was_refused(url):
-    script = example("js", "javascript.js", url).partition('call("analyze"')[0]
-    printed = run(
-        "node", "--input-type=module", "--eval", script + 'call("analyze", "gpt5", "x").catch((e) => console.log(e.message));'
-    )
-    assert printed.startswith("There is no model 'gpt5' here")
+def signature(parameter: dict) -> str:
+    """An argument of an endpoint as the table writes it."""
+    name = parameter["parameter_name"]
+    return f"{name} = {json.dumps(parameter['parameter_default'])}" if parameter["parameter_has_default"] else name
 
 
-def test_the_shell_example_runs_as_it_stands(url):
-    assert shutil.which("curl") or not os.environ.get("CI")
-    printed = run("bash", "-euc", example("sh", "shell.sh", url)).strip().splitlines()
-    assert printed[-2] == "event: complete"
-    assert json.loads(printed[-1].removeprefix("data: "))[0]["api_version"] == "1"
+def test_programmers_are_told_the_limits_that_hold():
+    told = " ".join(PAGES["docs/programmers.md"].split())
+    settings = Settings()
+    assert f"{settings.workers} requests work at once, {settings.max_waiting} more wait" in told
+    assert f"may send {settings.prompts_a_minute} prompts a minute" in told
+    assert f"up to {MAX_BATCH_PROMPTS} prompts in one forward" in told
+    assert f"A prompt has at most {MAX_PROMPT_TOKENS} tokens." in told
 
 
-def test_it_names_every_endpoint_with_its_arguments():
-    for name, arguments, _ in ENDPOINTS:
-        assert f"| `/{name}` | `{arguments}` |" in README or (not arguments and f"| `/{name}` | |" in README)
-
-
-def test_every_command_it_names_exists():
-    makefile = (ROOT / "Makefile").read_text("utf-8")
-    for target in re.findall(r"^make (\w+)", README, re.M):
-        assert re.search(rf"^{target}:", makefile, re.M), target
-    for module in re.findall(r"python -m (analysis[\w.]*)", README):
-        path = ROOT / module.replace(".", "/")
-        assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file()
-
-
-def test_its_commands_come_first_and_every_role_is_named():
-    assert README.index("make demo") < README.index("make test") < README.index("\npip install")
-    assert all(f"| {role.display_name} |" in README for role in ROLES.values())
-
-
-@pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+)\)", README))
-def test_its_links_lead_somewhere(target):
-    assert target.startswith("http") or (ROOT / target).exists()
-
-
-def test_what_it_says_of_models_is_the_registrys():
-    assert with_models(README) == README, "run `python -m analysis.readme`"
-    assert all(f"| {name} |" in README for name in MODELS)
-
-
-def test_it_names_every_setting():
+def test_maintainers_are_told_every_setting_and_what_it_is_unless_set():
+    page = PAGES["docs/maintainers.md"]
     source = (ROOT / "headroles" / "settings.py").read_text("utf-8")
-    assert set(re.findall(r"HEADROLES_[A-Z_]+", source)) == set(re.findall(r"HEADROLES_[A-Z_]+", README))
+    assert set(re.findall(r"HEADROLES_[A-Z_]+", source)) == set(re.findall(r"^\| `(HEADROLES_[A-Z_]+)`", page, re.M))
+    told = dict(re.findall(r"^\| `HEADROLES_(\w+)` \|.*\| `([^`]*)` \|$", page, re.M))
+    settings = Settings()
+    assert told == {
+        "ANY_MODEL": str(int(settings.any_model)),
+        "REVISION": settings.revision,
+        "HOME": str(settings.home).replace(os.path.expanduser("~"), "~"),
+        "WORKERS": str(settings.workers),
+        "QUEUE": str(settings.max_waiting),
+        "RATE": str(settings.prompts_a_minute),
+        "MCP": str(int(settings.mcp)),
+    }
+
+
+def test_figures_name_the_command_and_the_commit():
+    costs = PAGES["docs/maintainers.md"].partition("## What it costs")[2]
+    figures = [text for text in costs.split("\n\n") if re.search(r"\d (ms|MB|kB|times)\b", text)]
+    assert figures
+    assert all(re.match(r"\*\*`(make|python) .*`\*\*, commit [0-9a-f]{7}: ", text) for text in figures)
+
+
+def test_the_method_is_the_codes():
+    page = PAGES["docs/method.md"]
+    rows = re.findall(r"^\| ([\w ]+) \| `(\w+)` \| ([\d.]+) \| ([\d.]+) \| (.*) \|$", page, re.M)
+    for display_name, name, threshold, second, source in rows:
+        role = get_role(name)
+        assert (role.display_name, role.source) == (display_name, source)
+        assert (role.threshold, role.diversity_threshold) == (float(threshold), float(second))
+    assert {name for _, name, *_ in rows} == set(ROLES) - {"other"}
+    assert f"the best {MAX_TOP_HEADS} are kept" in page
+    sizes, told = ProbeSizes(), " ".join(page.split())
+    assert f"{sizes.repeated_sequences} random strings of {sizes.repeat_length} tokens" in told
+    assert f"{sizes.sentences} varied sentences" in told
+
+
+def test_the_method_names_every_field_of_a_record():
+    table = PAGES["docs/method.md"].partition("| field | what it holds |")[2]
+    named = {name for cell in re.findall(r"^\| (`.*?`) \|", table, re.M) for name in re.findall(r"`(\w+)`", cell)}
+    assert named == set(HeadCategories.model_fields)
+
+
+def test_the_frame_for_teachers_is_what_the_page_gives_out():
+    (frame,) = (block.code for block in BLOCKS if block.language == "html")
+    source, attributes = frame.removeprefix('<iframe src="').removesuffix("></iframe>\n").split('" ', 1)
+    assert f'" {attributes}></iframe>' in (ROOT / "headroles" / "assets" / "page.js").read_text("utf-8")
+    query = dict(parse_qsl(urlsplit(html.unescape(source)).query))
+    assert query.pop("embed") == "1"
+    assert dict(parse_qsl(Place.from_query(query).query())) == query
+
+
+def test_teachers_are_told_all_that_an_address_may_name():
+    (told,) = re.findall(r"An address may name (.*?);", PAGES["docs/teachers.md"], re.S)
+    for name in (*(field.name for field in fields(Place)), *TABS):
+        assert f"`{name}`" in told
+
+
+def test_the_changelog_begins_with_what_is_to_come():
+    headings = re.findall(r"^## (.*)$", PAGES["CHANGELOG.md"], re.M)
+    assert headings[0] == "[Unreleased]"
+    assert all(re.fullmatch(r"\[\d+\.\d+\.\d+\](?: - \d{4}-\d{2}-\d{2})?", heading) for heading in headings[1:])

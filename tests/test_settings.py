@@ -66,7 +66,7 @@ def test_mcp_is_switched_on_where_it_is_installed_and_else_says_how_to_install_i
     assert not Settings.from_environment({"HEADROLES_MCP": "0"}).mcp
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert not Settings.from_environment({}).mcp
-    with pytest.raises(InvalidInputError, match="HEADROLES_MCP=1 needs what `pip install -r requirements-mcp.txt` installs"):
+    with pytest.raises(InvalidInputError, match=r"HEADROLES_MCP=1 needs what `pip install 'gradio\[mcp\]'` installs"):
         Settings.from_environment({"HEADROLES_MCP": "1"})
 
 

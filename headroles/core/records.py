@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
@@ -126,6 +126,13 @@ class HeadCategories(_Checked):
         return tuple(
             tuple(self._primary_role(layer, index) for index in range(self.num_heads)) for layer in range(self.num_layers)
         )
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> "HeadCategories":
+        """As pydantic's, without what was worked out of the fields that change."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in ("scored_roles", "score_table", "primary_roles"):
+            vars(copied).pop(name, None)
+        return copied
 
     def heads(self) -> tuple[Head, ...]:
         """All heads of the model, layer by layer."""

@@ -19,8 +19,7 @@ from headroles.core.readings import Source
 from headroles.core.record_files import read_record, record_file_name, write_record
 from headroles.core.records import HeadCategories, ModelIdentity, check_belongs
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
-from headroles.errors import HeadRolesError, InvalidRecordError, NoHeadCategoriesError
-from headroles.hub.dataset import fetch_record
+from headroles.errors import HeadRolesError, InvalidRecordError, MissingPackageError, NoHeadCategoriesError
 from headroles.jobs import Job, Jobs
 from headroles.settings import Settings
 
@@ -179,7 +178,8 @@ class RecordStore:
         trouble = " ".join(filter(None, (refused, self._trouble.get(model_name, ""))))
         return NoHeadCategoriesError(
             f"There are no roles for {str(model_name)[:100]!r} yet, there are some for {', '.join(EMBEDDED)}; "
-            f"have it analysed on the page, or by `python -m analysis NAME --out DIR`.{trouble and ' ' + trouble}"
+            f"have it analysed on the page, or by `headroles-analysis NAME --out DIR` (in a checkout `python -m analysis`)."
+            f"{trouble and ' ' + trouble}"
         )
 
 
@@ -196,6 +196,15 @@ def load_head_categories(model_name: str, settings: Settings | None = None) -> H
         InvalidRecordError: when the record is there but breaks the schema.
     """
     return _store(settings or Settings.from_environment()).load(model_name)
+
+
+def fetch_record(model_name: str, dataset: str, revision: str, known: str = "") -> tuple[HeadCategories | None, str]:
+    """See `hub.dataset.fetch_record`. Imported when the Hub is asked: embedded and analysed records need no huggingface_hub."""
+    try:
+        from headroles.hub import dataset as hub
+    except ModuleNotFoundError as error:
+        raise MissingPackageError.of(f"Reading {dataset} from the Hub", "app", error) from error
+    return hub.fetch_record(model_name, dataset, revision, known)
 
 
 def _path(folder: Path, model_name: str, version: str) -> Path:

@@ -1,6 +1,7 @@
 """What a Space gets: the files it runs, and its own front matter."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from analysis import deploy as deploying
 from analysis.deploy import ROOT, deploy, space_readme, stage
 from headroles.errors import InvalidInputError
 from tests.fixtures.dataset_hub import DatasetHub
@@ -37,10 +39,15 @@ def test_what_is_staged_answers_without_the_rest_of_the_project(tmp_path):
         "headroles",
         "requirements.txt",
         "README.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
         "LICENSE",
         "docs",
     }
     assert not list(tmp_path.rglob("__pycache__"))
+    for page in [*tmp_path.glob("*.md"), *tmp_path.glob("docs/*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
+            assert (page.parent / target).exists(), f"{page.name} leads to {target}"
     code = "import app; print(app.app.title)"
     environment = {**os.environ, "PYTHONPATH": "", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
@@ -53,6 +60,12 @@ def test_what_is_staged_answers_without_the_rest_of_the_project(tmp_path):
 def test_a_name_that_is_none_is_refused_before_any_request(space):
     with pytest.raises(InvalidInputError, match="organisation/name"):
         deploy(space or "nothing")
+
+
+def test_an_installed_package_deploys_nothing(monkeypatch, tmp_path):
+    monkeypatch.setattr(deploying, "ROOT", tmp_path)
+    with pytest.raises(InvalidInputError, match="from a checkout"):
+        deploy("me/space")
 
 
 def test_make_deploy_asks_for_the_name_of_the_space():
