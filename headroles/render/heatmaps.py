@@ -21,13 +21,13 @@ from torch import Tensor
 
 from headroles.core.heads import Head
 from headroles.core.readings import HeadView
-from headroles.core.roles import OTHER, ROLES, Role
+from headroles.core.roles import ROLES, Role
 from headroles.core.tokens import visible
 from headroles.errors import InvalidInputError
-from headroles.render.figure_text import MAX_LABEL_CHARACTERS, columns_of, drawable, font_families, one_line, shorten
+from headroles.render.figure_text import columns_of, drawable, font_families, one_line, shorten
+from headroles.render.labels import FIGURE_LABELS, LABEL_COLUMNS, MAP_LABELS, every_nth
 from headroles.render.pixels import COLORMAP, as_array, edges
 
-MAX_LABELS = 48  # beyond it labels would overlap; every n-th is shown instead
 DOTS_PER_INCH = 110
 
 MAP_DOTS_PER_INCH = 100
@@ -43,9 +43,8 @@ matplotlib.rcParams["svg.hashsalt"] = "headroles"  # the same figure gives the s
 def attention_figure(view: HeadView) -> Figure:
     """One head's pattern: queries down, keys across, the cells that the role expects outlined in the role's colour."""
     count = len(view.tokens)
-    step = -(-count // MAX_LABELS)
-    ticks = range(0, count, step)
-    labels = [shorten(visible(view.tokens[tick]), MAX_LABEL_CHARACTERS) for tick in ticks]
+    ticks = every_nth(count, FIGURE_LABELS)
+    labels = [shorten(visible(view.tokens[tick]), LABEL_COLUMNS) for tick in ticks]
     size = 9 if count <= 24 else 7
     side = min(max(0.27 * count, 2.6), 7.2)
     room = max(max(columns_of(label), columns_of(drawable(label))) for label in labels) * size * 0.6 / 72
@@ -78,7 +77,7 @@ def map_figure(
 
     Args:
         primary: [layer][head].
-        fill: [layer][head], 0 to 1, how full of its colour each shape is; None for full. The dots of `other` are always full.
+        fill: [layer][head], 0 to 1, how full of its colour each shape is; None for full.
         selected: the head to frame.
 
     Raises:
@@ -110,8 +109,8 @@ def map_figure(
     _set_title(figure, title)
     axes.set_xlabel("head", fontsize=8)
     axes.set_ylabel("layer", fontsize=8)
-    axes.set_xticks(_numbers(heads))
-    axes.set_yticks(_numbers(layers))
+    axes.set_xticks(every_nth(heads, MAP_LABELS))
+    axes.set_yticks(every_nth(layers, MAP_LABELS))
     axes.tick_params(length=2, labelsize=7)
     axes.spines[:].set_color("#cccccc")
     return figure
@@ -162,7 +161,7 @@ def _shapes(primary: Sequence[Sequence[Role]], fill: Sequence[Sequence[float]] |
     for layer, row in enumerate(primary):
         for index, role in enumerate(row):
             color = np.array(to_rgb(role.color))
-            share = 1.0 if fill is None or role == OTHER else fill[layer][index]
+            share = 1.0 if fill is None else fill[layer][index]
             polygons.append((np.array(role.shape) - 0.5) * 0.76 + [index, layer])
             faces.append(1 - share * (1 - color))  # mixed with white, not transparent: nothing shines through
             edges.append(color)
@@ -180,10 +179,6 @@ def _role_handles(primary: Sequence[Sequence[Role]]) -> list[Line2D]:
         label = f"{role.display_name}: {found.count(role)}"
         handles.append(Line2D([], [], linestyle="", marker=Path(corners), markersize=size, color=role.color, label=label))
     return handles
-
-
-def _numbers(count: int) -> range:
-    return range(0, count, -(-count // 24))
 
 
 @contextmanager

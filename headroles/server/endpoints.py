@@ -12,16 +12,16 @@ import gradio as gr
 from gradio.block_function import BlockFunction
 from gradio.components.api_component import Api
 from gradio.context import LocalContext
-from markupsafe import Markup
 
 from headroles.core.comparison import compare_models, compare_prompts
 from headroles.errors import HeadRolesError, InvalidInputError, JobCancelledError
 from headroles.explorer import Explorer, check_batch
 from headroles.jobs import Job
 from headroles.render import plain, results
+from headroles.render.api_help import render_api_help
 from headroles.render.exports import KINDS, heatmap_file
 from headroles.render.html import ASSETS
-from headroles.render.panel import render_progress
+from headroles.render.messages import render_progress
 from headroles.server import api
 from headroles.server.limits import Desk
 
@@ -240,19 +240,6 @@ def _leaving(job: Job) -> Iterator[None]:
         raise
 
 
-def _help() -> Markup:
-    """What endpoints there are and how to call one, for the page; `{url}` stands for its address."""
-    row = Markup("<tr><td><code>/{}</code></td><td>{}</td><td>{}</td></tr>")
-    example = Markup('<h3>{0}</h3><pre tabindex="0" role="region" aria-label="{0} example"><code>{1}</code></pre>')
-    examples = [example.format(title, example_text(file).replace(EXAMPLE_URL, "{url}")) for title, file in EXAMPLES.items()]
-    return Markup(
-        '<div class="hr-api"><p>Programs in any language get what this page shows, as plain numbers, strings, lists and dicts. '
-        "Every result has an <code>api_version</code>, every refusal is one sentence, <code>/models</code> tells the limits.</p>"
-        '<div class="hr-scroll" tabindex="0" role="region" aria-label="Endpoints"><table><thead><tr><th>endpoint</th>'
-        "<th>arguments</th><th>gives</th></tr></thead><tbody>{}</tbody></table></div>{}</div>"
-    ).format(Markup("").join(row.format(*endpoint) for endpoint in ENDPOINTS), Markup("").join(examples))
-
-
 def example_text(file: str) -> str:
     """An example as the README has it, with EXAMPLE_URL as the address."""
     return (ASSETS / "examples" / file).read_text("utf-8")
@@ -268,4 +255,7 @@ ENDPOINTS = (
     ("pattern", "model, prompt, layer, head", "the attention of one head, and what it does"),
     ("heatmap", 'model, prompt, layer, head, role = "", format = "png"', "a picture of it, PNG or SVG"),
 )
-API_HELP: str = _help()
+# `{url}` stands for the page's address
+API_HELP: str = render_api_help(
+    ENDPOINTS, {title: example_text(file).replace(EXAMPLE_URL, "{url}") for title, file in EXAMPLES.items()}
+)

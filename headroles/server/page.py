@@ -18,7 +18,8 @@ from headroles.jobs import Job
 from headroles.render.exports import DOWNLOADS
 from headroles.render.html import ASSETS
 from headroles.render.lessons import render_lessons
-from headroles.render.panel import render_download, render_examples, render_message, render_model, render_tools
+from headroles.render.messages import render_message, render_model
+from headroles.render.tools import render_download, render_examples, render_tools
 from headroles.server.drawing import download, draw_twin, visit
 from headroles.server.endpoints import API_HELP, Blocks, add_api, follow, visitor_of
 from headroles.server.limits import Desk
@@ -43,7 +44,6 @@ THEME = Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monos
     button_primary_background_fill="*primary_600",
     button_primary_background_fill_hover="*primary_700",
 )
-STYLES = [ASSETS / name for name in ("page.css", "panel.css", "compare.css", "lessons.css")]
 EXAMPLES = (
     FIRST_PROMPT,
     "The old man told the boy a story, and the boy told the old man another story.",
