@@ -49,6 +49,7 @@ def render_model_comparison(comparison: ModelComparison) -> str:
         summary=describe_model_comparison(comparison),
         a=comparison.a,
         b=comparison.b,
+        some_weighed=any(reading.state == "in the weights" for reading in comparison.a.roles + comparison.b.roles),
         has_gaps=0 in slices_a + slices_b,
         depths=[_depth(index) for index in range(DEPTH_BINS)],
         roles=[_rows(role, comparison, slices_a, slices_b) for role in comparison.roles],

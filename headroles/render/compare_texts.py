@@ -76,9 +76,11 @@ def _change_row(role: RoleChange) -> ChangeRow:
 
 def _state_cell(reading: RoleReading) -> StateCell:
     strongest = reading.strongest
-    if reading.state in ("not applicable", "not scored"):
-        return StateCell(reading, "" if strongest or reading.state == "not scored" else "no such head")
-    return StateCell(reading, f"{strongest.head.label} {figures(strongest)}" if strongest else "no such head")
+    if reading.state == "not scored":
+        return StateCell(reading, "")
+    if strongest is None:
+        return StateCell(reading, "no such head")
+    return StateCell(reading, "" if reading.state == "not applicable" else f"{strongest.head.label} {figures(strongest)}")
 
 
 def _changed_head(change: HeadChange, comparison: PromptComparison) -> ChangedHead:
