@@ -96,16 +96,7 @@ def map_figure(
     if selected is not None:
         corner = selected.index - 0.5, selected.layer - 0.5
         axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="black", linewidth=1.5, clip_on=False))
-    legend = figure.legend(
-        handles=_role_handles(primary),
-        title=None if fill is None else "the fuller, the more\non this text",
-        loc="outside right center",
-        frameon=False,
-        fontsize=8,
-        title_fontsize=7,
-        alignment="left",
-    )
-    legend.get_title().set_color("#555555")
+    _add_legend(figure, _role_handles(primary), "" if fill is None else "the fuller, the more\non this text")
     _set_title(figure, title)
     axes.set_xlabel("head", fontsize=8)
     axes.set_ylabel("layer", fontsize=8)
@@ -134,6 +125,19 @@ def to_svg(figure: Figure, title: str = "", description: str = "") -> str:
     opening, body = buffer.getvalue().partition("<svg")[2].split(">", 1)
     words = Markup("\n <title>{}</title>\n <desc>{}</desc>").format(one_line(title), one_line(description))
     return f'<?xml version="1.0" encoding="UTF-8"?>\n<svg role="img"{opening}>{words}{body}'
+
+
+def _add_legend(figure: Figure, handles: list[Line2D], title: str) -> None:
+    legend = figure.legend(
+        handles=handles,
+        title=title or None,
+        loc="outside right center",
+        frameon=False,
+        fontsize=8,
+        title_fontsize=7,
+        alignment="left",
+    )
+    legend.get_title().set_color("#555555")
 
 
 def _set_title(figure: Figure, title: str) -> None:
