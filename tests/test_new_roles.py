@@ -21,12 +21,13 @@ from headroles.models.capture import PatternReader
 from headroles.models.loading import load_model
 from headroles.models.probes import ProbeSizes
 from headroles.models.sweep import analyze_here
-from headroles.render.compare_panel import render_model_comparison, render_prompt_comparison
+from headroles.render.cards import render_panel
+from headroles.render.compare_models import render_model_comparison
+from headroles.render.compare_texts import render_prompt_comparison
 from headroles.render.exports import analysis_json, map_file, scores_csv
 from headroles.render.head_page import render_head
 from headroles.render.lessons import render_lessons
 from headroles.render.model_map import render_map
-from headroles.render.panel import render_panel
 from headroles.render.plain import analysis_result, categories_result, pattern_result
 from headroles.settings import Settings
 from tests.conftest import PLAIN, REPEATING

@@ -76,7 +76,11 @@ const patternOf = (figure) => {
   patterns.set(figure, pattern);
   return pattern;
 };
-const percent = (share) => `${Math.round(share * 100)}%`;
+const percent = (share) => { // as core/words.py says it
+  if (share > 0 && share <= 0.005) return '<1%';
+  if (share >= 0.995 && share < 0.99995) return '>99%';
+  return `${Math.round(share * 100)}%`;
+};
 const told = ({ tokens, at, count }, axis, chosen) => {
   const others = [...Array(count).keys()].map((other) => [other, axis === 'queries' ? at(chosen, other) : at(other, chosen)]);
   const most = others.filter(([, share]) => share >= 0.005).sort((a, b) => b[1] - a[1]).slice(0, 3);

@@ -189,7 +189,7 @@ def _largest_change(a: Analysis, b: Analysis, head: Head) -> HeadChange | None:
     changes = [
         HeadChange(role, a.heads.reading(role, head), b.heads.reading(role, head))
         for role in measured_roles()
-        if a.heads.applicable.get(role.name) or b.heads.applicable.get(role.name)  # what stands in the weights never changes
+        if a.heads.applicable.get(role.name) or b.heads.applicable.get(role.name)  # none for a role that no text changes
     ]
     largest = max(changes, key=lambda change: abs(change.difference), default=None)
     return largest if largest is not None and abs(largest.difference) >= MIN_CHANGE else None

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 
+ALL = 0.99995  # a share from which on `100%` is no exaggeration
+
 
 def percent(share: float) -> str:
     """`81%`, and never `100%` or `0%` for what only nearly is."""
-    if 0 < share < 0.005:
+    if 0 < share <= 0.005:
         return "<1%"
-    if 0.995 <= share < 0.99995:
+    if 0.995 <= share < ALL:
         return ">99%"
     return f"{share:.0%}"
 

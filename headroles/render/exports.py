@@ -13,12 +13,12 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from headroles.core.heads import Head
-from headroles.core.readings import Analysis, HeadTable, HeadView
-from headroles.core.roles import get_measured_role
+from headroles.core.readings import Analysis, HeadView
 from headroles.errors import InvalidInputError
+from headroles.render.bars import filling
 from headroles.render.figure_text import one_line, shorten
 from headroles.render.heatmaps import attention_figure, map_figure, to_png, to_svg
-from headroles.render.html import ASSETS
+from headroles.render.html import ASSETS, STYLES, draw
 from headroles.render.plain import analysis_result
 from headroles.render.wording import describe_head
 
@@ -82,7 +82,10 @@ def map_file(analysis: Analysis, kind: Kind, selected: Head | None = None) -> Do
         InvalidInputError: for an unknown kind, or a selected head outside the model.
     """
     heads = analysis.heads
-    fill = [[_fill(heads, Head(layer, index)) for index in range(len(row))] for layer, row in enumerate(heads.primary)]
+    fill = [
+        [filling(role, heads.main_reading(Head(layer, index))) for index, role in enumerate(row)]
+        for layer, row in enumerate(heads.primary)
+    ]
     title = shorten(one_line(f"{analysis.model}: {analysis.prompt}"), TITLE_COLUMNS)
     description = (
         f"{analysis.num_layers} layers down, {analysis.num_heads} heads across: "
@@ -90,12 +93,6 @@ def map_file(analysis: Analysis, kind: Kind, selected: Head | None = None) -> Do
     )
     name = _file_name(analysis.model, "map")
     return _picture(name, kind, lambda: map_figure(title, heads.primary, fill, selected), title, description)
-
-
-def _fill(heads: HeadTable, head: Head) -> float:
-    """How much of what a head mainly does it does on the text, 0 to 1."""
-    reading = heads.main_reading(head)
-    return 0.0 if reading is None else get_measured_role(heads.primary_role(head)).measure.fill(reading.shown)
 
 
 def standalone_page(title: str, body: str, analysis_date: str = "") -> Download:
@@ -107,14 +104,15 @@ def standalone_page(title: str, body: str, analysis_date: str = "") -> Download:
     """
     title = shorten(one_line(title), TITLE_COLUMNS)
     measured = f", from a record of {analysis_date}" if analysis_date else ""
-    page = Markup(_PAGE).format(
+    page = draw(
+        "saved",
         policy=POLICY,
         title=title,
-        styles=Markup(_inline_styles()),
-        theme=Markup(_THEME_SCRIPT),
+        styles=_inline_styles(),
+        theme=_script("saved.js"),
         body=Markup(body),
         made=f"Made with headroles{measured}.",
-        script=Markup(_inline_script()),
+        script=_inline_script(),
     )
     # a lone surrogate has no UTF-8 form
     return Download(_file_name(title, "page.html"), "text/html; charset=utf-8", page.encode("utf-8", "replace"))
@@ -139,67 +137,21 @@ def _no_formula(text: str) -> str:
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
 
 
-def _inline_styles() -> str:
-    sheets = (_THEME, *(path.read_text("utf-8") for path in sorted(ASSETS.glob("*.css"))))
-    return re.sub(r"</(?=style)", r"<\\/", "\n".join(sheets), flags=re.IGNORECASE)
+def _inline_styles() -> Markup:
+    sheets = (ASSETS / "saved.css", *STYLES)
+    text = "\n".join(sheet.read_text("utf-8") for sheet in sheets)
+    return Markup(re.sub(r"</(?=style)", r"<\\/", text, flags=re.IGNORECASE))
 
 
-def _inline_script() -> str:
+def _inline_script() -> Markup:
     """The page's script as the body of a function, once for each part; its events have nobody to answer them."""
-    script = (ASSETS / "panel.js").read_text("utf-8")
-    script = re.sub(r"<(?=/script|script|!--)", r"\\x3c", script, flags=re.IGNORECASE)
+    script = _script("panel.js")
     dead = "for (const button of document.querySelectorAll('.hr-head, .hr-open')) button.disabled = true;"
     parts = "document.querySelectorAll('[data-part]')"
-    return f"{dead}\nfor (const part of {parts}) (function (element, trigger) {{\n{script}\n}})(part, () => {{}});"
+    return Markup(f"{dead}\nfor (const part of {parts}) (function (element, trigger) {{\n{script}\n}})(part, () => {{}});")
 
 
-# Gradio's variables that the style sheets use; in the Space its theme sets them.
-_THEME = """
-:root { color-scheme: light; --body-background-fill: #fff; --body-text-color: #27272a; --body-text-color-subdued: #52596b;
-  --background-fill-primary: #fff; --background-fill-secondary: #f4f4f5; --block-background-fill: #fff;
-  --border-color-primary: #e4e4e7; --input-background-fill: #fff; --button-secondary-background-fill: #e4e4e7;
-  --color-accent: #0072b2; --link-text-color: #0072b2;
-  --font: system-ui, sans-serif; --font-mono: ui-monospace, Consolas, monospace; }
-.dark { color-scheme: dark; --body-background-fill: #0b0f19; --body-text-color: #f3f4f6; --body-text-color-subdued: #b5bac8;
-  --background-fill-primary: #0b0f19; --background-fill-secondary: #1f2937; --block-background-fill: #111827;
-  --border-color-primary: #374151; --input-background-fill: #1f2937; --button-secondary-background-fill: #374151;
-  --color-accent: #56b4e9; --link-text-color: #56b4e9; }
-body { margin: 0; background: var(--body-background-fill); color: var(--body-text-color);
-  font-family: var(--font); line-height: 1.5; }
-main { max-width: 1240px; margin: 0 auto; padding: 1rem; }
-main > h1 { font-size: 1.5rem; overflow-wrap: anywhere; }
-main > [data-part] { margin-bottom: 1.5rem; }
-/* what only a server could answer */
-.hr-try, .hr-around, .hr-line .hr-open { display: none; }
-main button:disabled { color: inherit; cursor: default; }
-.hr-made { font-size: .8rem; color: var(--body-text-color-subdued); }
-"""
-
-# The style sheets know dark by a class, as Gradio does; here the reader's system decides, and may change its mind.
-_THEME_SCRIPT = """
-const dark = matchMedia('(prefers-color-scheme: dark)');
-const follow = () => document.documentElement.classList.toggle('dark', dark.matches);
-dark.addEventListener('change', follow);
-follow();
-"""
-
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>{styles}</style>
-<script>{theme}</script>
-</head>
-<body>
-<main>
-<h1>{title}</h1>
-{body}
-<p class="hr-made">{made}</p>
-</main>
-<script>{script}</script>
-</body>
-</html>
-"""
+def _script(name: str) -> Markup:
+    """A script of the page, so that nothing in it can end its tag."""
+    text = (ASSETS / name).read_text("utf-8")
+    return Markup(re.sub(r"<(?=/script|script|!--)", r"\\x3c", text, flags=re.IGNORECASE))

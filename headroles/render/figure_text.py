@@ -6,8 +6,7 @@ from functools import lru_cache
 from matplotlib.font_manager import FontProperties, fontManager, get_font, get_font_names
 
 from headroles.core.tokens import code_point, visible
-
-MAX_LABEL_CHARACTERS = 14
+from headroles.render.labels import LABEL_COLUMNS
 
 # Tried in this order for each character, where they are installed.
 _FONTS = (
@@ -57,7 +56,7 @@ def drawable(text: str) -> str:
     known = _drawable_characters()
     if all(ord(character) in known for character in text):
         return text
-    columns, used, parts = max(columns_of(text), MAX_LABEL_CHARACTERS), 1, []
+    columns, used, parts = max(columns_of(text), LABEL_COLUMNS), 1, []
     for character in text:
         part = character if ord(character) in known else "" if _is_invisible(character) else code_point(character)
         used += len(part)

@@ -22,13 +22,13 @@ from torch import Tensor
 
 from headroles.core.heads import Head
 from headroles.core.readings import HeadView
-from headroles.core.roles import OTHER, ROLES, Role
+from headroles.core.roles import ROLES, Role
 from headroles.core.tokens import visible
 from headroles.errors import InvalidInputError
-from headroles.render.figure_text import MAX_LABEL_CHARACTERS, columns_of, drawable, font_families, one_line, shorten
+from headroles.render.figure_text import columns_of, drawable, font_families, one_line, shorten
+from headroles.render.labels import FIGURE_LABELS, LABEL_COLUMNS, MAP_LABELS, every_nth
 from headroles.render.pixels import COLORMAP, as_array, edges
 
-MAX_LABELS = 48  # beyond it labels would overlap; every n-th is shown instead
 DOTS_PER_INCH = 110
 
 MAP_DOTS_PER_INCH = 100
@@ -42,9 +42,8 @@ _SVG_LOCK = threading.Lock()
 def attention_figure(view: HeadView) -> Figure:
     """One head's pattern: queries down, keys across, the cells that the role expects outlined in the role's colour."""
     count = len(view.tokens)
-    step = -(-count // MAX_LABELS)
-    ticks = range(0, count, step)
-    labels = [shorten(visible(view.tokens[tick]), MAX_LABEL_CHARACTERS) for tick in ticks]
+    ticks = every_nth(count, FIGURE_LABELS)
+    labels = [shorten(visible(view.tokens[tick]), LABEL_COLUMNS) for tick in ticks]
     size = 9 if count <= 24 else 7
     side = min(max(0.27 * count, 2.6), 7.2)
     room = max(max(columns_of(label), columns_of(drawable(label))) for label in labels) * size * 0.6 / 72
@@ -77,7 +76,7 @@ def map_figure(
 
     Args:
         primary: [layer][head].
-        fill: [layer][head], 0 to 1, how full of its colour each shape is; None for full. The dots of `other` are always full.
+        fill: [layer][head], 0 to 1, how full of its colour each shape is; None for full.
         selected: the head to frame.
 
     Raises:
@@ -96,21 +95,12 @@ def map_figure(
     if selected is not None:
         corner = selected.index - 0.5, selected.layer - 0.5
         axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="black", linewidth=1.5, clip_on=False))
-    legend = figure.legend(
-        handles=_role_handles(primary),
-        title=None if fill is None else "the fuller, the more\non this text",
-        loc="outside right center",
-        frameon=False,
-        fontsize=8,
-        title_fontsize=7,
-        alignment="left",
-    )
-    legend.get_title().set_color("#555555")
+    _add_legend(figure, _role_handles(primary), "" if fill is None else "the fuller, the more\non this text")
     _set_title(figure, title)
     axes.set_xlabel("head", fontsize=8)
     axes.set_ylabel("layer", fontsize=8)
-    axes.set_xticks(_numbers(heads))
-    axes.set_yticks(_numbers(layers))
+    axes.set_xticks(every_nth(heads, MAP_LABELS))
+    axes.set_yticks(every_nth(layers, MAP_LABELS))
     axes.tick_params(length=2, labelsize=7)
     axes.spines[:].set_color("#cccccc")
     return figure
@@ -154,6 +144,19 @@ def _svg_settings() -> Iterator[None]:
             settings["svg.fonttype"], settings["svg.hashsalt"] = before
 
 
+def _add_legend(figure: Figure, handles: list[Line2D], title: str) -> None:
+    legend = figure.legend(
+        handles=handles,
+        title=title or None,
+        loc="outside right center",
+        frameon=False,
+        fontsize=8,
+        title_fontsize=7,
+        alignment="left",
+    )
+    legend.get_title().set_color("#555555")
+
+
 def _set_title(figure: Figure, title: str) -> None:
     """A title at the upper left, as much of it as the figure is wide."""
     whole, size = one_line(title), 9
@@ -179,7 +182,7 @@ def _shapes(primary: Sequence[Sequence[Role]], fill: Sequence[Sequence[float]] |
     for layer, row in enumerate(primary):
         for index, role in enumerate(row):
             color = np.array(to_rgb(role.color))
-            share = 1.0 if fill is None or role == OTHER else fill[layer][index]
+            share = 1.0 if fill is None else fill[layer][index]
             polygons.append((np.array(role.shape) - 0.5) * 0.76 + [index, layer])
             faces.append(1 - share * (1 - color))  # mixed with white, not transparent: nothing shines through
             edges.append(color)
@@ -197,10 +200,6 @@ def _role_handles(primary: Sequence[Sequence[Role]]) -> list[Line2D]:
         label = f"{role.display_name}: {found.count(role)}"
         handles.append(Line2D([], [], linestyle="", marker=Path(corners), markersize=size, color=role.color, label=label))
     return handles
-
-
-def _numbers(count: int) -> range:
-    return range(0, count, -(-count // 24))
 
 
 @contextmanager

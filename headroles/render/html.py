@@ -1,20 +1,26 @@
-"""Small pieces of HTML that several parts of the page share."""
+"""The page's files and templates, and the small pieces that templates share."""
 
-from collections.abc import Iterable
+import re
 from functools import lru_cache
 from pathlib import Path
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2.ext import Extension
 from markupsafe import Markup
 
 from headroles.core.roles import Role
 from headroles.core.tokens import visible
+from headroles.core.words import percent
+from headroles.render.wording import MARKS
 
 ASSETS = Path(__file__).parent.parent / "assets"
+# in the order in which a page takes them: later ones use what earlier ones set
+STYLES = tuple(ASSETS / name for name in ("page.css", "panel.css", "compare.css", "lessons.css"))
 
 
-def join(parts: Iterable[Markup]) -> Markup:
-    """The parts one after the other."""
-    return Markup("").join(parts)
+def draw(template: str, **values: object) -> str:
+    """What a template in assets/templates makes of the values; every text in them is escaped where it is placed."""
+    return _TEMPLATES.get_template(f"{template}.html").render(values)
 
 
 @lru_cache
@@ -23,22 +29,30 @@ def icon(name: str) -> Markup:
     return Markup((ASSETS / "icons" / f"{name}.svg").read_text("utf-8").strip())
 
 
-def role_mark(role: Role) -> Markup:
-    """A role's shape in its colour, for people who know the role by its name beside it."""
-    return Markup(
-        '<svg class="hr-mark" viewBox="0 0 1 1" aria-hidden="true" style="--role:{}"><polygon points="{}"/></svg>'
-    ).format(role.color, shape_points(role))
-
-
 def shape_points(role: Role) -> str:
     """A role's shape as an SVG polygon in a unit square."""
     return " ".join(f"{x:g},{y:g}" for x, y in role.shape)
 
 
-def token_strip(tokens: tuple[str, ...], label: str) -> Markup:
-    """The tokens of a text in a row, white space made visible."""
-    items = join(
-        Markup('<li title="token {}"><bdi>{}</bdi></li>').format(position, visible(token))
-        for position, token in enumerate(tokens)
-    )
-    return Markup('<ol class="hr-tokens" aria-label="{}">{}</ol>').format(label, items)
+class _Lines(Extension):
+    """Lets templates be written in indented lines, of which nothing reaches a visitor.
+
+    A line break goes, with the blanks around it, beside a tag or a placeholder, and is one blank between words. So a blank that
+    counts stands within a line.
+    """
+
+    def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
+        return re.sub(
+            r"(?<=[>}])\s*\n\s*|\s*\n\s*(?=[<{])|(\s*\n\s*)", lambda found: " " if found[1] is not None else "", source.strip()
+        )
+
+
+# threads share it: a template is compiled when it is first used, and never changes again
+_TEMPLATES = Environment(
+    loader=FileSystemLoader(ASSETS / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    auto_reload=False,
+    extensions=[_Lines],
+)
+_TEMPLATES.globals |= {"MARKS": MARKS, "icon": icon, "percent": percent, "shape_points": shape_points, "visible": visible}

@@ -10,6 +10,8 @@ from matplotlib import colormaps
 from PIL import Image
 from torch import Tensor
 
+from headroles.core.words import ALL
+
 COLORMAP = "Blues"
 
 
@@ -24,9 +26,10 @@ def pattern_png(pattern: Float[Tensor, "query key"]) -> bytes:
 
 
 def pattern_bytes(pattern: Float[Tensor, "query key"]) -> str:
-    """The causal triangle row by row, one byte a cell (255 for 1.0), in base64."""
-    cells = as_array(pattern)[np.tril_indices(len(pattern))]
-    return base64.b64encode(np.rint(cells * 255).astype(np.uint8).tobytes()).decode()
+    """The causal triangle row by row, one byte a cell, in base64; 0 and 255 only where `percent` says 0% and 100%."""
+    cells = as_array(pattern)[np.tril_indices(len(pattern))].astype(np.float64)
+    least, most = cells > 0, np.where(cells < ALL, 254, 255)
+    return base64.b64encode(np.clip(np.rint(cells * 255), least, most).astype(np.uint8).tobytes()).decode()
 
 
 def outline_path(expected: Bool[Tensor, "query key"]) -> str:

@@ -95,7 +95,7 @@ class ModelsResult(TypedDict):
 
 
 class TopHeadResult(TypedDict):
-    """A head that stands for a role; `score` 0 to 1."""
+    """A head that stands for a role; `score` within the range of the role's measure."""
 
     layer: int
     head: int
@@ -103,7 +103,7 @@ class TopHeadResult(TypedDict):
 
 
 class CategoryResult(TypedDict):
-    """One role in one model; `top_heads` best first; `scores` [layer][head], empty for the role without a measure."""
+    """One role in one model; `top_heads` best first; `scores` [layer][head], empty where it is not scored."""
 
     key: str
     display_name: str

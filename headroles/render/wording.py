@@ -4,8 +4,8 @@ import time
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from headroles.core.comparison import MIN_CHANGE, HeadChange, ModelComparison, PromptComparison
-from headroles.core.readings import Analysis, HeadView, State
+from headroles.core.comparison import MIN_CHANGE, Change, HeadChange, ModelComparison, PromptComparison, RoleChange
+from headroles.core.readings import Analysis, HeadReading, HeadView, RoleReading, State
 from headroles.core.registry import ModelInfo
 from headroles.core.roles import OTHER, RESTING, RESTING_PLACE, RESTING_ROLE, Role, get_measured_role
 from headroles.core.words import article, listed, percent
@@ -14,11 +14,30 @@ from headroles.jobs import Progress
 MARKS: Mapping[State, str] = MappingProxyType(
     {"active": "●", "not active": "○", "not applicable": "–", "in the weights": "◆", "not scored": "–", "not a role": "–"}
 )
+CHANGE_MARKS: Mapping[Change, str] = MappingProxyType(
+    {"turns on": "▲", "turns off": "▼", "stays on": MARKS["active"], "stays off": MARKS["not active"]}
+)
+ON_EVERY_TEXT = "the same on every text"
 
 
-def state_of(is_active: bool) -> State:
-    """The state of a head that a text could show in a role."""
-    return "active" if is_active else "not active"
+def state_of(reading: HeadReading) -> State:
+    """What a head does in a role, on a text that could show it."""
+    if reading.activation is None:
+        return "in the weights"
+    return "active" if reading.is_active else "not active"
+
+
+def state_shown(reading: RoleReading) -> State:
+    """What a role does on a text, where its reason stands beside it and says whether the text could show it at all."""
+    return "not active" if reading.state == "not applicable" else reading.state
+
+
+def change_shown(role: RoleChange) -> tuple[str, str]:
+    """A mark and words for what a role does from text A to text B."""
+    state = role.a.state
+    if state == "in the weights":
+        return MARKS[state], ON_EVERY_TEXT
+    return (MARKS[state], state) if state == "not scored" else (CHANGE_MARKS[role.change], role.change)
 
 
 def describe_head(view: HeadView) -> str:

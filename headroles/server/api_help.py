@@ -1,8 +1,7 @@
 """What endpoints there are and how to call one, for the page and the README."""
 
-from markupsafe import Markup
-
 from headroles.core.bounds import MAX_BATCH_PROMPTS
+from headroles.render.api_help import render_api_help
 from headroles.render.html import ASSETS
 
 EXAMPLES = {"Python": "python.py", "JavaScript": "javascript.js", "curl": "shell.sh"}  # in assets/examples
@@ -26,12 +25,6 @@ def example_text(file: str) -> str:
 
 def render_help() -> str:
     """The endpoints and an example in each language; `{url}` stands for the page's address."""
-    row = Markup("<tr><td><code>/{}</code></td><td>{}</td><td>{}</td></tr>")
-    example = Markup('<h3>{0}</h3><pre tabindex="0" role="region" aria-label="{0} example"><code>{1}</code></pre>')
-    examples = [example.format(title, example_text(file).replace(EXAMPLE_URL, "{url}")) for title, file in EXAMPLES.items()]
-    return Markup(
-        '<div class="hr-api"><p>Programs in any language get what this page shows, as plain numbers, strings, lists and dicts. '
-        "Every result has an <code>api_version</code>, every refusal is one sentence, <code>/models</code> tells the limits.</p>"
-        '<div class="hr-scroll" tabindex="0" role="region" aria-label="Endpoints"><table><thead><tr><th>endpoint</th>'
-        "<th>arguments</th><th>gives</th></tr></thead><tbody>{}</tbody></table></div>{}</div>"
-    ).format(Markup("").join(row.format(*endpoint) for endpoint in ENDPOINTS), Markup("").join(examples))
+    return render_api_help(
+        ENDPOINTS, {title: example_text(file).replace(EXAMPLE_URL, "{url}") for title, file in EXAMPLES.items()}
+    )

@@ -14,7 +14,8 @@ from headroles.errors import HeadRolesError, NoHeadCategoriesError
 from headroles.explorer import Explorer
 from headroles.jobs import Job
 from headroles.render.exports import DOWNLOADS
-from headroles.render.panel import render_download, render_message, render_model, render_tools
+from headroles.render.messages import render_message, render_model
+from headroles.render.tools import render_download, render_tools
 from headroles.server.limits import Desk
 from headroles.server.moves import Boxes, Move, as_text, read_place
 from headroles.server.parts import PARTS, download, draw_later, visit

@@ -9,8 +9,9 @@ from headroles.errors import InvalidInputError
 from headroles.explorer import Explorer
 from headroles.hub.talk import bound_waits
 from headroles.models.pool import map_large_tensors
+from headroles.render.html import STYLES
 from headroles.server.limits import events_at_once
-from headroles.server.page import STYLES, THEME, build_app
+from headroles.server.page import THEME, build_app
 from headroles.settings import Settings
 
 
@@ -44,7 +45,7 @@ def serve(app: gr.Blocks, settings: Settings) -> None:
     app.launch(
         server_name=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),
         theme=THEME,
-        css_paths=STYLES,
+        css_paths=[*STYLES],
         footer_links=["api", "gradio", "settings"],
         run_history=False,
         show_error=False,

@@ -13,7 +13,8 @@ from headroles.explorer import Explorer
 from headroles.render.exports import DOWNLOADS
 from headroles.render.html import ASSETS
 from headroles.render.lessons import render_lessons
-from headroles.render.panel import render_examples, render_model, render_tools
+from headroles.render.messages import render_model
+from headroles.render.tools import render_examples, render_tools
 from headroles.server.api_help import render_help
 from headroles.server.handlers import INPUTS, OUTPUTS, SAYING, Event, Handlers, Outputs
 from headroles.server.limits import Desk
@@ -29,7 +30,6 @@ THEME = Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monos
     button_primary_background_fill="*primary_600",
     button_primary_background_fill_hover="*primary_700",
 )
-STYLES = [ASSETS / name for name in ("page.css", "panel.css", "compare.css", "lessons.css")]
 OTHER_PROMPT = ROLES["previous_token"].suggested_prompt  # stands in the box for a second text
 EXAMPLES = (
     FIRST_PROMPT,

@@ -8,7 +8,9 @@ from typing import Any
 from headroles.core.readings import Analysis, HeadView
 from headroles.errors import InvalidInputError
 from headroles.explorer import Explorer
-from headroles.render.compare_panel import render_model_comparison, render_prompt_comparison
+from headroles.render.cards import render_panel
+from headroles.render.compare_models import render_model_comparison
+from headroles.render.compare_texts import render_prompt_comparison
 from headroles.render.exports import (
     DOWNLOADS,
     Download,
@@ -20,7 +22,7 @@ from headroles.render.exports import (
 )
 from headroles.render.head_page import render_head, render_twin
 from headroles.render.model_map import render_map
-from headroles.render.panel import render_panel, render_text
+from headroles.render.text import render_text
 from headroles.server.place import Place
 from headroles.server.scene import Scene, ask
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 
 from headroles.jobs import Job
-from headroles.render.panel import render_progress
+from headroles.render.messages import render_progress
 
 POLL_SECONDS = 0.25  # how often the page asks how far a job is
 

@@ -17,8 +17,8 @@ from headroles.core.record_files import MAX_RECORD_BYTES, parse_record, read_rec
 from headroles.core.records import HeadCategories
 from headroles.core.verdicts import read_heads, read_roles
 from headroles.errors import InvalidRecordError
+from headroles.render.cards import render_panel
 from headroles.render.model_map import render_map
-from headroles.render.panel import render_panel
 from tests.conftest import random_attention, tables
 
 MEGABYTE = 1024**2

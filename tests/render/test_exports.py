@@ -30,6 +30,7 @@ from headroles.render.exports import (
     scores_csv,
     standalone_page,
 )
+from headroles.render.html import STYLES
 from headroles.render.plain import analysis_result
 from headroles.render.wording import describe_head
 from tests.conftest import REPEATING
@@ -180,9 +181,12 @@ def test_a_hostile_title_stays_text():
 
 
 def test_no_asset_can_end_its_own_tag(tmp_path, monkeypatch):
-    (tmp_path / "a.css").write_text("a::after { content: '</style><b>'; } /* </STYLE > */", "utf-8")
-    (tmp_path / "panel.js").write_text("const a = '</script><i>', b = '<!-- <script>', c = `</SCRIPT >`;", "utf-8")
+    for name in ("saved.css", "a.css"):
+        (tmp_path / name).write_text("a::after { content: '</style><b>'; } /* </STYLE > */", "utf-8")
+    for name in ("saved.js", "panel.js"):
+        (tmp_path / name).write_text("const a = '</script><i>', b = '<!-- <script>', c = `</SCRIPT >`;", "utf-8")
     monkeypatch.setattr(exports, "ASSETS", tmp_path)
+    monkeypatch.setattr(exports, "STYLES", (tmp_path / "a.css",))
     html = page()
     tags = [tag for tag, _ in Reader(html).tags]
     assert (tags.count("style"), tags.count("script")) == (1, 2)
@@ -192,13 +196,13 @@ def test_no_asset_can_end_its_own_tag(tmp_path, monkeypatch):
 
 
 def test_every_variable_of_the_style_sheets_has_a_value_in_light_and_dark():
-    sheets = "\n".join(path.read_text("utf-8") for path in exports.ASSETS.glob("*.css"))
+    sheets = "\n".join(path.read_text("utf-8") for path in STYLES)
     # with a fallback a variable may be missing; those of the page's own elements stand in their style attributes
     used = set(re.findall(r"var\((--[\w-]+)\)", sheets))
     own = set(re.findall(r"(--[\w-]+)\s*:", sheets))
-    source = "\n".join(path.read_text("utf-8") for path in exports.ASSETS.parent.rglob("*.py") if path.stem != "exports")
+    source = "\n".join(path.read_text("utf-8") for path in (exports.ASSETS / "templates").glob("*.html"))
     inline = set(re.findall(r"(--[\w-]+):\{", source))
-    light, dark = exports._THEME.split(".dark {")
+    light, dark = (exports.ASSETS / "saved.css").read_text("utf-8").split(".dark {")
     assert used
     for name in used - own - inline:
         assert f"{name}:" in light

@@ -10,7 +10,8 @@ from headroles.core.heads import Head
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles import ROLES, measured_roles
 from headroles.core.tokens import visible
-from headroles.render.head_page import MAX_LABELS, render_head, render_twin
+from headroles.render.head_page import render_head, render_twin
+from headroles.render.labels import PAGE_LABELS
 from tests.conftest import REPEATING
 from tests.fixtures.outline import Outline
 
@@ -58,7 +59,7 @@ def test_the_script_gets_the_pattern_and_the_tokens_whole(induction):
     assert len(cells) == count * (count + 1) // 2
     for query in range(count):
         for key in range(query + 1):
-            assert cells[query * (query + 1) // 2 + key] / 255 == pytest.approx(induction.pattern[query, key].item(), abs=0.002)
+            assert cells[query * (query + 1) // 2 + key] / 255 == pytest.approx(induction.pattern[query, key].item(), abs=1 / 255)
 
 
 def test_every_role_has_a_row_that_looks_at_the_head_for_it(induction):
@@ -80,8 +81,8 @@ def test_previous_and_next_head_go_layer_by_layer_and_end_at_the_models_ends(exp
 def test_a_long_text_names_every_nth_token_on_both_axes(explorer, words):
     view = explorer.view_head(EMBEDDED_MODEL, "the king " * (words // 2), Head(0, 0))
     labels = [attributes for tag, attributes in Outline(render_head(view)).elements if tag == "bdi"]
-    assert len(labels) <= 2 * MAX_LABELS
-    assert len(labels) >= min(2 * len(view.tokens), MAX_LABELS)
+    assert len(labels) <= 2 * PAGE_LABELS
+    assert len(labels) >= min(2 * len(view.tokens), PAGE_LABELS)
 
 
 def test_a_resting_head_answers_why_everything_looks_at_the_first_token(explorer):

@@ -7,18 +7,18 @@ import pytest
 import torch
 
 from headroles.core.heads import Head
-from headroles.core.measures import MassOnExpectedKeys
 from headroles.core.readings import HeadReading
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles import ROLES, Role, get_measured_role, measured_roles
 from headroles.explorer import Explorer
-from headroles.render.lessons import CELL, MARGIN, render_lesson, render_lessons, try_button, why_the_first_token
+from headroles.render.lessons import CELL, MARGIN, render_lesson, render_lessons, why_the_first_token
 from tests.conftest import uniform_attention
 
 DRAWN = {"b", "button", "details", "div", "em", "figcaption", "figure", "h3", "h4", "li", "p", "section", "summary", "ul"} | {
     *("svg", "path", "circle", "rect", "polygon", "text")
 }
 EXAMPLES = {role.name: role.example for role in measured_roles() if role.example}
+EXPECTING = [name for name, example in EXAMPLES.items() if ROLES[name].expected_keys(example.token_ids()).any()]
 PREVIOUS, INDUCTION, DUPLICATE, FIRST, DIFFUSE = (role.suggested_prompt for role in measured_roles())
 
 
@@ -88,11 +88,10 @@ def test_every_measured_role_has_an_example_of_few_words_in_which_it_shows():
     assert list(EXAMPLES) == [role.name for role in measured_roles()]
     for name, example in EXAMPLES.items():
         assert 8 <= len(example.words) <= 9
-        is_mass = isinstance(get_measured_role(name).measure, MassOnExpectedKeys)
-        assert ROLES[name].expected_keys(example.token_ids()).any() == is_mass
+        assert get_measured_role(name).measure.picture(example.token_ids()) is not None
 
 
-@pytest.mark.parametrize("name", [role.name for role in measured_roles() if isinstance(role.measure, MassOnExpectedKeys)])
+@pytest.mark.parametrize("name", EXPECTING)
 def test_the_filled_cells_of_a_picture_are_exactly_the_expected_keys(name):
     drawn, expected = picture(name), ROLES[name].expected_keys(EXAMPLES[name].token_ids())
     assert cells(drawn, "hr-strong") == dict.fromkeys(map(tuple, expected.nonzero().tolist()), 1.0)
@@ -134,11 +133,6 @@ def test_a_roles_text_is_never_markup():
     assert tags(root) <= DRAWN
     assert text(root).count(hostile) == 6  # all but the colour
     assert root[0].attrib["style"] == f"--role:{hostile}"
-
-
-def test_the_button_of_a_role_runs_its_prompt_and_other_has_none():
-    assert 'data-try="induction"' in try_button(ROLES["induction"])
-    assert try_button(ROLES["other"]) == ""
 
 
 # The experiments, as the lessons tell them.

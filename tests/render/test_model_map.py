@@ -32,7 +32,7 @@ def test_every_head_is_a_named_button_with_its_role_and_filling(analysis):
         filling = float(re.search(r"--here:([\d.]+)", cell["style"])[1])
         reading = analysis.heads.main_reading(head)
         assert (reading is None) == (role == OTHER)
-        assert filling == pytest.approx(reading.activation if reading else 0, abs=0.005)
+        assert filling == pytest.approx(reading.activation if reading else 1, abs=0.005)
 
 
 def test_the_legend_filters_by_role_and_counts_all_heads(analysis):

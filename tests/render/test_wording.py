@@ -91,7 +91,9 @@ def test_a_head_without_a_role_that_is_looked_at_for_one(explorer):
     assert "doing that" not in said
 
 
-@pytest.mark.parametrize(("share", "said"), [(0, "0%"), (0.001, "<1%"), (0.123, "12%"), (0.996, ">99%"), (1.0, "100%")])
+@pytest.mark.parametrize(
+    ("share", "said"), [(0, "0%"), (0.001, "<1%"), (0.005, "<1%"), (0.123, "12%"), (0.996, ">99%"), (1.0, "100%")]
+)
 def test_a_percentage_never_rounds_to_all_or_nothing(share, said):
     assert percent(share) == said
 

@@ -3,13 +3,11 @@
 import html.parser
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import headroles.render.compare_panel
 from headroles.core.comparison import DEPTH_BINS, compare_models, compare_prompts
 from headroles.core.readings import Analysis, Source
 from headroles.core.registry import EMBEDDED_MODEL
@@ -19,7 +17,10 @@ from headroles.core.verdicts import read_heads, read_roles
 from headroles.models.capture import PatternReader
 from headroles.models.probes import ProbeSizes
 from headroles.models.sweep import analyze_here
-from headroles.render.compare_panel import render_model_comparison, render_prompt_comparison
+from headroles.render.compare_models import render_model_comparison
+from headroles.render.compare_texts import render_prompt_comparison
+from headroles.render.html import ASSETS
+from headroles.render.wording import CHANGE_MARKS, MARKS
 from tests.conftest import PLAIN, REPEATING
 from tests.core.test_comparison import made_up, silenced
 
@@ -82,12 +83,12 @@ def test_every_change_of_a_role_is_said_in_words_and_by_a_mark(plain, repeating)
     page = Page(render_prompt_comparison(compare_prompts(plain, repeating)))
     rows = {row[0].strip(): row[1:] for row in page.rows[1:]}
     assert list(rows) == [role.display_name for role in measured_roles()]
-    assert rows["Induction"][0].startswith("– not applicable")
-    assert re.match(r"● active L\dH\d \d+%", rows["Induction"][1])
-    assert rows["Induction"][2] == "▲ turns on"
-    assert rows["Previous Token"][2] == "● stays on"
+    assert rows["Induction"][0].startswith(f"{MARKS['not applicable']} not applicable")
+    assert re.match(rf"{MARKS['active']} active L\dH\d \d+%", rows["Induction"][1])
+    assert rows["Induction"][2] == f"{CHANGE_MARKS['turns on']} turns on"
+    assert rows["Previous Token"][2] == f"{CHANGE_MARKS['stays on']} stays on"
     back = Page(render_prompt_comparison(compare_prompts(repeating, plain)))
-    assert {row[0].strip(): row[3] for row in back.rows[1:]}["Induction"] == "▼ turns off"
+    assert {row[0].strip(): row[3] for row in back.rows[1:]}["Induction"] == f"{CHANGE_MARKS['turns off']} turns off"
     assert "Not applicable: the text gives the role no occasion" in page.text
     assert len(page.all("p", role="status")) == 1
 
@@ -139,8 +140,8 @@ def test_a_census_has_a_row_a_model_and_a_cell_a_slice(repeating):
         assert [cell for cell in row_a[3:] if cell != "no layer"] == [str(role.a.counts[index]) for index in (1, 3, 5, 7)]
         assert row_a[3:].count("no layer") == 4
         assert row_a[1].startswith(f"{role.a.total} ")
-        assert (row_a[2] == "● active") == role.active_a
-        assert (row_b[2] == "● active") == role.active_b
+        assert (row_a[2] == f"{MARKS['active']} active") == role.active_a
+        assert (row_b[2] == f"{MARKS['active']} active") == role.active_b
     assert "A dash: no layer of that model lies there." in page.text
     assert "models of different depth line up" in page.text
 
@@ -204,7 +205,7 @@ def test_any_two_analyses_can_be_drawn(shape, other, seed):
 def test_a_model_without_heads_of_a_role_says_so(plain, repeating):
     none = tuple(map(silenced, repeating.roles))
     page = Page(render_prompt_comparison(compare_prompts(plain, replace(repeating, roles=none))))
-    assert all(row[2] == "○ not active no such head" for row in page.rows[1:])
+    assert all(row[2] == f"{MARKS['not active']} not active no such head" for row in page.rows[1:])
 
 
 def test_an_inactive_role_is_never_told_by_colour_alone():
@@ -212,11 +213,13 @@ def test_an_inactive_role_is_never_told_by_colour_alone():
     a, b = (replace(side, roles=tuple(map(silenced, side.roles))) for side in (a, b))
     page = Page(render_model_comparison(compare_models(a, b)))
     states = [row[2] for row in page.rows if row[0] in ("A", "B")]
-    assert states == ["○ not active"] * (2 * len(measured_roles())) + ["– not a role"] * 2
+    assert (
+        states == [f"{MARKS['not active']} not active"] * (2 * len(measured_roles())) + [f"{MARKS['not a role']} not a role"] * 2
+    )
 
 
 def test_every_class_of_the_sheet_is_drawn(plain, repeating):
-    sheet = (Path(headroles.render.compare_panel.__file__).parent.parent / "assets" / "compare.css").read_text("utf-8")
+    sheet = (ASSETS / "compare.css").read_text("utf-8")
     drawn = [
         render_prompt_comparison(compare_prompts(plain, repeating)),
         render_prompt_comparison(compare_prompts(plain, plain)),
