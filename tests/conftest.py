@@ -16,6 +16,7 @@ from headroles.models.loading import LoadedModel, load_model
 from tests.fixtures.architectures import build
 from tests.fixtures.double import InDouble
 
+pytest_plugins = ["tests.plan"]
 torch.set_num_threads(1 if os.environ.get("PYTEST_XDIST_WORKER") else 2)
 REPEATING = "The king and the queen lived in a castle. The king and the"
 PLAIN = "She opened a door and saw the small garden behind it."

@@ -121,6 +121,7 @@ def test_the_analysis_imports_neither_explorer_nor_server():
         assert {package(name) for name in used} <= allowed, path.name
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("module", "absent"),
     [

@@ -72,11 +72,13 @@ def test_the_client_example_runs_as_it_stands(url, capsys):
     assert re.search(r"^L\dH\d is mainly an induction head", printed, re.M)
 
 
+@pytest.mark.processes
 def test_the_javascript_example_runs_as_it_stands(url):
     printed = run("node", "--input-type=module", "--eval", example("js", "javascript.js", url))
     assert all(f"{role} true" in printed for role in ("previous_token", "induction"))
 
 
+@pytest.mark.processes
 def test_the_javascript_example_says_why_a_call_was_refused(url):
     script = example("js", "javascript.js", url).partition('call("analyze"')[0]
     printed = run(
@@ -85,6 +87,7 @@ def test_the_javascript_example_says_why_a_call_was_refused(url):
     assert printed.startswith("There is no model 'gpt5' here")
 
 
+@pytest.mark.processes
 def test_the_shell_example_runs_as_it_stands(url):
     assert shutil.which("curl") or not os.environ.get("CI")
     printed = run("bash", "-euc", example("sh", "shell.sh", url)).strip().splitlines()

@@ -503,6 +503,8 @@ def test_no_token_was_ever_logged(hub, pusher, repo):
 READ = """
 import sys
 from datasets import load_dataset
+
+pytestmark = pytest.mark.processes
 rows = load_dataset(sys.argv[1], split="train")
 print(len(rows), len(set(rows["model"])), rows.features["score"].dtype, rows.features["layer"].dtype, rows[0]["is_top_head"])
 """

@@ -45,6 +45,7 @@ def break_weights(path: Path) -> Path:
     return path
 
 
+@pytest.mark.processes
 @pytest.mark.slow
 def test_a_broken_model_is_a_failed_row_and_the_others_are_written(tiny, folder, tmp_path, capfd, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -67,6 +68,7 @@ def test_a_broken_model_is_a_failed_row_and_the_others_are_written(tiny, folder,
     assert multiprocessing.active_children() == []
 
 
+@pytest.mark.processes
 def test_a_killed_process_is_a_failed_row(folder, tmp_path, monkeypatch):
     wait = Connection.recv
 
@@ -82,6 +84,7 @@ def test_a_killed_process_is_a_failed_row(folder, tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.processes
 def test_ctrl_c_stops_all(folder, tmp_path, capsys, monkeypatch):
     began = []
 

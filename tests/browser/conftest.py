@@ -1,6 +1,8 @@
 """A running app and a real Chromium. Without a browser these tests are skipped with a line that says how to get one."""
 
+import contextlib
 import os
+import random
 import re
 import shutil
 import socket
@@ -8,12 +10,12 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Frame, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Frame, Page, Request, expect, sync_playwright
 
 expect.set_options(timeout=30_000)  # two busy cores take seconds for what a visitor's machine does at once
 ROOT = Path(__file__).parent.parent.parent
@@ -34,10 +36,12 @@ def find_chromium() -> str | None:
 
 
 def find_port() -> int:
-    """A port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A free port below those that systems give out by themselves, so that it stays free while its server is away."""
+    for port in random.sample(range(20_000, 32_000), 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no free port was found")
 
 
 def serve(port: int | None = None, **settings: str) -> tuple[subprocess.Popen, str]:
@@ -57,12 +61,16 @@ def serve(port: int | None = None, **settings: str) -> tuple[subprocess.Popen, s
     raise AssertionError("the app did not answer within two minutes")
 
 
+def stop(process: subprocess.Popen) -> None:
+    process.terminate()
+    process.wait(60)
+
+
 @pytest.fixture(scope="session")
 def url() -> Iterator[str]:
     process, address = serve()
     yield address
-    process.terminate()
-    process.wait(10)
+    stop(process)
 
 
 @pytest.fixture(scope="module")  # while Playwright is there, its event loop runs, and no other test can run one of its own
@@ -109,6 +117,18 @@ def wait_until_settled(page: Page) -> None:
     page.wait_for_selector(
         "[role=tabpanel]:visible :is(.hr-tokens, .hr-lesson, #api-help, #by_prompt, #by_model)", state="attached"
     )
+
+
+def wait_until_quiet(page: Page, act: Callable[[], None]) -> None:
+    """Does something on the page and waits until all is answered that the page asked the server for because of it."""
+    open_requests: set[Request] = set()
+    page.on("request", lambda request: open_requests.add(request) if "/queue/" in request.url else None)
+    for end in ("requestfinished", "requestfailed"):
+        page.on(end, lambda request: open_requests.discard(request))
+    with page.expect_request("**/queue/join**"):
+        act()
+    while open_requests:
+        page.wait_for_timeout(50)
 
 
 def violations(page: Page | Frame) -> list[str]:

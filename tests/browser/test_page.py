@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.browser.conftest import open_page
+from tests.browser.conftest import open_page, wait_until_quiet, wait_until_settled
 from tests.conftest import REPEATING
 
 pytestmark = pytest.mark.browser
@@ -201,7 +201,7 @@ def test_a_phone_shows_everything_without_scrolling_sideways(browser: Browser, u
         for tab in ("prompts", "learn", "api"):
             page.goto(f"{url}?tab={tab}&other_prompt=Once+upon+a+time&__theme={theme}")
             page.wait_for_selector("body:not(.hr-opening) [role=tabpanel]:visible")
-            page.wait_for_timeout(500)
+            wait_until_settled(page)
             assert page.evaluate("document.documentElement.scrollWidth") <= 360, tab
             check_axe(page)
 
@@ -218,9 +218,7 @@ def test_nothing_moves_for_those_who_ask_for_less_motion(browser: Browser, url: 
 def test_a_visitor_who_is_faster_than_the_server_never_sees_two_texts_mixed(page: Page):
     """A head is opened while a new text is still on its way: the page ends on one text, in all its parts."""
     prompt_box(page).fill("one two three one two three one")
-    page.evaluate(
-        "document.getElementById('explore').click();document.querySelector('.hr-cell[data-layer=\"2\"][data-head=\"1\"]').click()"
-    )
-    page.wait_for_timeout(3000)
+    cell_then = 'document.querySelector(\'.hr-cell[data-layer="2"][data-head="1"]\').click()'
+    wait_until_quiet(page, lambda: page.evaluate(f"document.getElementById('explore').click(); {cell_then}"))
     tokens = page.locator("#text .hr-tokens li").count()
     expect(page.locator("#view .hr-heatmap")).to_have_attribute("alt", re.compile(f"over {tokens} tokens"))

@@ -10,6 +10,8 @@ import pytest
 
 from tests.conftest import tables
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).parent.parent.parent
 COLUMNS = ["call", "fault", "with a copy", "seconds", "without", "seconds without", "seconds unknown", "afterwards", "note"]
 # an answer without a body cannot be cut off, and records are looked up by commit, whatever their ETag

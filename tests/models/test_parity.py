@@ -51,6 +51,7 @@ def test_the_tests_have_a_model_of_every_architecture_that_is_said_to_be_read():
     assert set(SHAPES) == set(ARCHITECTURES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_all_three_readers_agree(architecture, in_double, tiny, plain_tokenizer):
     loaded = LoadedModel(f"random-{architecture}", to_double(build(architecture)), tiny.tokenizer, "r")

@@ -43,6 +43,7 @@ def assert_same_scores(ours: HeadCategories, theirs: HeadCategories, tolerance: 
         torch.testing.assert_close(torch.tensor(table), torch.tensor(theirs.all_scores[name]), atol=tolerance, rtol=0, msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", SHAPES)
 def test_the_record_made_here_is_that_of_transformer_lens(architecture, in_double, random_model):
     one, other = random_model(architecture), random_model(architecture)
@@ -61,6 +62,7 @@ def test_the_record_of_the_embedded_model_made_here_is_that_of_transformer_lens(
     assert max(max(row) for row in ours.all_scores["induction"]) > 0.5  # and not two ways to nothing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", WINDOWED)
 def test_what_lies_outside_a_window_scores_nothing_and_is_never_expected(architecture, random_model):
     loaded = random_model(architecture)
