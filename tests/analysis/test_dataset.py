@@ -3,6 +3,7 @@
 import io
 import re
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -28,6 +29,7 @@ from headroles.models.probes import ProbeSizes, make_probes
 from headroles.models.sweep import make_recipe
 from headroles.render.heatmaps import CELL_INCHES, MAP_DOTS_PER_INCH
 from tests.conftest import uniform_attention
+from tests.fixtures.known import known
 
 
 def make(name: str = "org/m", layers: int = 3, heads: int = 4, seed: int = 0, **recipe: object) -> HeadCategories:
@@ -77,7 +79,7 @@ def test_chance_is_what_a_uniform_head_scores_on_the_very_probes(random_model, t
         uniform = uniform_attention(probe.token_ids.shape[1])[None, None].expand(len(probe.token_ids), -1, -1, -1)
         for role in probe.roles:
             if (expected := chance(role, said)) is not None:
-                measured = role.measure(uniform, probe.token_ids, probe.lengths)
+                measured = known(role.measure)(uniform, probe.token_ids, probe.lengths)
                 assert measured.chance.tolist() == pytest.approx([expected] * len(probe.token_ids), abs=1e-6)
                 assert measured.values.flatten().tolist() == pytest.approx([expected] * len(probe.token_ids), abs=1e-6)
                 told += 1
@@ -103,8 +105,8 @@ def test_a_cell_has_the_colour_of_what_its_head_mainly_does(record):
     (axes,) = figure.axes
     for head in record.heads():
         x, y = axes.transData.transform((head.index, head.layer))
-        pixel = image.getpixel((round(x), image.height - 1 - round(y)))
-        assert "#{:02x}{:02x}{:02x}".format(*pixel) == record.primary_role(head).color
+        pixel = bytes(np.asarray(image)[image.height - 1 - round(y), round(x)])
+        assert f"#{pixel.hex()}" == record.primary_role(head).color
 
 
 def test_a_picture_is_the_same_each_time_and_names_how_many_heads_do_what(record):

@@ -13,9 +13,10 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Frame, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, Dialog, Frame, Page, Request, expect, sync_playwright
 
 expect.set_options(timeout=30_000)  # two busy cores take seconds for what a visitor's machine does at once
 ROOT = Path(__file__).parent.parent.parent
@@ -93,14 +94,19 @@ def page(browser: Browser, url: str) -> Iterator[Page]:
         yield page
 
 
+def refuse_dialog(dialog: Dialog, faults: list[str]) -> None:
+    faults.append(f"dialog: {dialog.message}")
+    dialog.dismiss()
+
+
 @contextmanager
-def open_page(browser: Browser, url: str, query: str = "", width: int = 1280, **options: str) -> Iterator[Page]:
+def open_page(browser: Browser, url: str, query: str = "", width: int = 1280, **options: Any) -> Iterator[Page]:
     """The open page with its first result; fails if a script error or a request to another host happens on it."""
     page = browser.new_page(viewport={"width": width, "height": 900}, **options)
     page.set_default_timeout(60_000)
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(f"script error: {error}"))
-    page.on("dialog", lambda dialog: (faults.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+    page.on("dialog", lambda dialog: refuse_dialog(dialog, faults))
     page.on("request", lambda request: faults.append(request.url) if outside(request.url, url) else None)
     page.goto(url + query)
     wait_until_settled(page)

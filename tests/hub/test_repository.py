@@ -24,6 +24,7 @@ from headroles.models.loading import LoadedModel, load_model
 from headroles.settings import GIGABYTE
 from tests.fixtures.architectures import build
 from tests.fixtures.hub import MEMBERS_TOKEN, STRANGERS_TOKEN, FakeHub, commit_of
+from tests.fixtures.known import known
 
 BOT_TITLE = "Adding `safetensors` variant of this model"
 TOP_LEVEL = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
@@ -475,7 +476,7 @@ def test_a_fresh_process_downloads_from_the_hub_that_its_environment_names_and_t
         hub.add("org/m", folder)
         environment |= {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "home")}
         with subprocess.Popen([sys.executable, "-c", SCRIPT], env=environment, text=True, stdin=-1, stdout=-1) as process:
-            assert json.loads(process.stdout.readline()) == [commit_of(folder), True, [1.0], tokens]
+            assert json.loads(known(process.stdout).readline()) == [commit_of(folder), True, [1.0], tokens]
             assert hub.count("^GET /org/m/resolve") == len(TOP_LEVEL)
             hub.stop()
             answer, _ = process.communicate("\n\n", timeout=60)
