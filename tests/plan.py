@@ -51,9 +51,9 @@ def pytest_configure() -> None:
     sys.addaudithook(lambda event, _: _begun.append(event) if event in BEGINNINGS else None)
     start = multiprocessing.process.BaseProcess.start
 
-    def note_and_start(process: multiprocessing.process.BaseProcess) -> None:
+    def note_and_start(self: multiprocessing.process.BaseProcess) -> None:
         _begun.append("multiprocessing")
-        start(process)
+        start(self)
 
     multiprocessing.process.BaseProcess.start = note_and_start
 

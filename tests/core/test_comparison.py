@@ -96,7 +96,7 @@ def test_known_depths(layers, slices):
 
 @settings(deadline=None, max_examples=40)
 @given(shapes, shapes, seeds)
-def test_a_census_counts_every_head_once(shape_a, shape_b, seed):
+def test_a_census_counts_every_head_once(shape_a: tuple[int, int], shape_b: tuple[int, int], seed: int):
     a, b = made_up(*shape_a, seed, "m"), made_up(*shape_b, seed + 1, "n")
     compared = compare_models(a, b)
     assert [census.role for census in compared.roles] == list(ROLES.values())
@@ -116,7 +116,7 @@ def test_a_census_counts_every_head_once(shape_a, shape_b, seed):
 
 @settings(deadline=None, max_examples=40)
 @given(shapes, seeds)
-def test_swapping_the_texts_mirrors_every_change(shape, seed):
+def test_swapping_the_texts_mirrors_every_change(shape: tuple[int, int], seed: int):
     a, b = made_up(*shape, seed), made_up(*shape, seed + 1)
     there, back = compare_prompts(a, b), compare_prompts(b, a)
     mirror = {"turns on": "turns off", "turns off": "turns on", "stays on": "stays on", "stays off": "stays off"}
@@ -128,7 +128,7 @@ def test_swapping_the_texts_mirrors_every_change(shape, seed):
 
 @settings(deadline=None, max_examples=40)
 @given(shapes, seeds)
-def test_the_heads_listed_are_those_that_changed_most(shape, seed):
+def test_the_heads_listed_are_those_that_changed_most(shape: tuple[int, int], seed: int):
     a, b = made_up(*shape, seed), made_up(*shape, seed + 1)
     listed = compare_prompts(a, b).heads
     largest = {
@@ -146,7 +146,7 @@ def test_the_heads_listed_are_those_that_changed_most(shape, seed):
 
 @settings(deadline=None, max_examples=40)
 @given(shapes, seeds)
-def test_a_text_beside_itself_changes_nothing(shape, seed):
+def test_a_text_beside_itself_changes_nothing(shape: tuple[int, int], seed: int):
     same = made_up(*shape, seed)
     compared = compare_prompts(same, same)
     assert not compared.heads

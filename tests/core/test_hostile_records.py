@@ -19,6 +19,7 @@ from headroles.errors import InvalidRecordError
 from headroles.render.model_map import render_map
 from headroles.render.panel import render_panel
 from tests.conftest import random_attention, tables
+from tests.fixtures.known import known
 
 MEGABYTE = 1024**2
 Change = Callable[[dict], object]
@@ -112,7 +113,7 @@ def test_a_file_of_200_megabytes_is_refused_without_being_read(tmp_path: Path):
     with path.open("wb") as file:
         file.truncate(200 * MEGABYTE)
     refuse(lambda: read_record(path), "a file of 200 MB")
-    assert tables["broken records"][-1]["peak MB"] < 2 * MAX_RECORD_BYTES / MEGABYTE
+    assert float(str(tables["broken records"][-1]["peak MB"])) < 2 * MAX_RECORD_BYTES / MEGABYTE
 
 
 def places(value: object, path: tuple = ()) -> Iterator[tuple]:
@@ -135,13 +136,13 @@ def test_a_record_with_anything_anywhere_is_refused_or_harmless(record, data):
     content = json.loads(record.to_json())
     place = data.draw(st.sampled_from([path for path in places(content) if path]))
     put(*place, value=data.draw(anything))(content)
-    refusal = None
+    refusal, found = None, None
     try:
         found = parse_record(json.dumps(content), "evil.json")
     except InvalidRecordError as error:
         refusal = str(error)
-    if refusal is not None:
-        assert "evil.json" in refusal
+    if found is None:
+        assert "evil.json" in known(refusal)
         return
     analysis = told_by(found)
     assert "<script" not in render_map(analysis) + render_panel(analysis)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from headroles.core.roles import MEASURED_ROLES, ROLES, MassOnExpectedKeys, get_role
 from headroles.errors import InvalidInputError
 from tests.conftest import random_attention, uniform_attention
+from tests.fixtures.known import known
 
 MASKS = [role for role in MEASURED_ROLES if isinstance(role.measure, MassOnExpectedKeys)]
 token_lists = st.integers(1, 64).flatmap(
@@ -100,7 +101,7 @@ def test_induction_never_expects_the_query_itself_when_a_token_repeats_at_once()
 def test_a_token_alone_in_its_row_makes_no_query_eligible():
     ids = torch.tensor([[1, 2, 3, 4]])
     for name in ("induction", "duplicate_token"):
-        assert ROLES[name].measure(uniform_attention(4)[None], ids).eligible == 0
+        assert known(ROLES[name].measure)(uniform_attention(4)[None], ids).eligible == 0
 
 
 def test_every_earlier_copy_counts():
@@ -110,7 +111,7 @@ def test_every_earlier_copy_counts():
 
 
 def test_diffuse_is_one_for_uniform_and_zero_for_one_hot_attention():
-    diffuse = ROLES["diffuse"].measure
+    diffuse = known(ROLES["diffuse"].measure)
     ids = torch.arange(20)[None]
     uniform, one_hot = diffuse(uniform_attention(20)[None], ids), diffuse(torch.eye(20)[None], ids)
     torch.testing.assert_close(uniform.values, torch.ones(1))
@@ -121,7 +122,7 @@ def test_diffuse_is_one_for_uniform_and_zero_for_one_hot_attention():
 
 def test_diffuse_needs_four_tokens():
     for length, eligible in ((1, 0), (3, 0), (4, 1)):
-        measured = ROLES["diffuse"].measure(uniform_attention(length)[None], torch.arange(length)[None])
+        measured = known(ROLES["diffuse"].measure)(uniform_attention(length)[None], torch.arange(length)[None])
         assert measured.eligible == eligible
         assert measured.values == eligible
 
@@ -141,6 +142,6 @@ def test_a_padded_batch_measures_what_each_text_measures_alone(role):
 
 def test_half_precision_patterns_are_measured_in_float32():
     patterns = random_attention(1, 4, length=12).half()
-    values = ROLES["positional"].measure(patterns, torch.arange(12)[None]).values
+    values = known(ROLES["positional"].measure)(patterns, torch.arange(12)[None]).values
     assert values.dtype == torch.float32
-    torch.testing.assert_close(values, ROLES["positional"].measure(patterns.float(), torch.arange(12)[None]).values)
+    torch.testing.assert_close(values, known(ROLES["positional"].measure)(patterns.float(), torch.arange(12)[None]).values)
