@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
+import hypothesis
 import jaxtyping
 import pytest
 import torch
@@ -17,6 +18,11 @@ from tests.fixtures.architectures import build
 from tests.fixtures.double import InDouble
 
 pytest_plugins = ["tests.plan"]
+# how long an example takes says nothing on a busy machine; what fails is printed so that it can be tried again
+hypothesis.settings.register_profile(
+    "here", deadline=None, print_blob=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("here")
 torch.set_num_threads(1 if os.environ.get("PYTEST_XDIST_WORKER") else 2)
 REPEATING = "The king and the queen lived in a castle. The king and the"
 PLAIN = "She opened a door and saw the small garden behind it."

@@ -41,7 +41,7 @@ def lens_score(patterns: torch.Tensor, token_ids: torch.Tensor, role: str) -> to
 
 @pytest.mark.parametrize("role", [*BUILT_IN, "positional"])
 @given(seed=st.integers(0, 10_000), length=st.integers(3, 64), vocabulary=st.integers(1, 40))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_detect_head_agrees_on_any_tokens(role, seed, length, vocabulary):
     ids = torch.randint(0, vocabulary, (length,), generator=torch.Generator().manual_seed(seed))
     if not ROLES[role].expected_keys(ids).any():
