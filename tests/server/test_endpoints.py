@@ -154,7 +154,7 @@ def test_what_must_be_given_and_is_not_is_refused_in_one_sentence(url, endpoint)
     assert endpoint == "/categories" or refused(url, endpoint, [EMBEDDED_MODEL])
 
 
-@pytest.mark.parametrize(("endpoint", "name", "value"), wrong_calls(), ids=short)
+@pytest.mark.parametrize(("endpoint", "name", "value"), list(wrong_calls()), ids=short)
 def test_one_wrong_value_is_refused_in_one_sentence(url, endpoint, name, value):
     assert refused(url, endpoint, list({**RIGHT[endpoint], name: value}.values()))
 
