@@ -6,15 +6,20 @@ BIN := $(VENV)/bin
 # the accessibility checks; where there is no npm they are skipped
 AXE := tests/browser/node_modules/axe-core/axe.min.js
 
-.PHONY: demo test check bench pictures deploy clean
+.PHONY: demo test quick check bench pictures deploy clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.run-time
 	$(BIN)/python app.py
 
-# two at once: half of the time is waiting, for servers, browsers and timeouts
+# Two at once: half of the time is waiting, for servers, browsers and timeouts. Each takes half of the files, in an order that is
+# another one each time, and whoever is done first takes tests from the other.
 test: $(VENV)/.development $(AXE)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# what neither opens a browser, nor starts processes, nor sweeps over models: to run after every change
+quick: $(VENV)/.development
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not browser and not processes and not slow"
 
 check: $(VENV)/.development
 	$(BIN)/ruff check .

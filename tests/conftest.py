@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
+import hypothesis
 import jaxtyping
 import pytest
 import torch
@@ -16,6 +17,12 @@ from headroles.models.loading import LoadedModel, load_model
 from tests.fixtures.architectures import build
 from tests.fixtures.double import InDouble
 
+pytest_plugins = ["tests.plan"]
+# how long an example takes says nothing on a busy machine; what fails is printed so that it can be tried again
+hypothesis.settings.register_profile(
+    "here", deadline=None, print_blob=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("here")
 # what whoever runs the tests has set for a server of theirs is none of a test's defaults
 for _name in [name for name in os.environ if name.startswith("HEADROLES_")]:
     del os.environ[_name]

@@ -25,6 +25,7 @@ from headroles.models.probes import (
     repeated_sequences,
 )
 from headroles.models.sweep import make_record
+from tests.fixtures.double import ROUNDING, to_double
 
 SMALL = ProbeSizes(repeated_sequences=7, repeat_length=20, sentences=5)
 
@@ -40,14 +41,15 @@ def test_the_shipped_record_is_what_the_analysis_gives(tmp_path):
     assert list(tmp_path.iterdir()) == [tmp_path / "headroles-tiny.json"]
 
 
-def test_the_batch_size_does_not_change_the_scores(random_model):
+def test_the_batch_size_does_not_change_the_scores(in_double, random_model):
     scores = []
     for batch in (1, 4, 100):
         loaded = random_model("gpt2")
+        to_double(loaded.model)
         scores.append(score_model(open_bridge(loaded), loaded, make_probes(loaded, SMALL, batch)))
     for name in scores[0]:
-        torch.testing.assert_close(scores[0][name], scores[1][name], atol=1e-6, rtol=0)
-        torch.testing.assert_close(scores[0][name], scores[2][name], atol=1e-6, rtol=0)
+        torch.testing.assert_close(scores[0][name], scores[1][name], atol=ROUNDING, rtol=0)
+        torch.testing.assert_close(scores[0][name], scores[2][name], atol=ROUNDING, rtol=0)
 
 
 def test_nothing_after_the_last_pattern_is_computed(random_model):

@@ -15,6 +15,8 @@ from headroles.errors import InvalidInputError
 from tests.fixtures.dataset_hub import DatasetHub
 from tests.fixtures.hub import MEMBERS_TOKEN, STRANGERS_TOKEN
 
+pytestmark = pytest.mark.processes
+
 README = (ROOT / "README.md").read_text("utf-8")
 
 

@@ -33,6 +33,9 @@ from headroles.hub.store import EMBEDDED
 from tests.analysis.test_dataset import make
 from tests.fixtures.dataset_hub import DatasetHub
 from tests.fixtures.hub import MEMBERS_TOKEN, STRANGERS_TOKEN
+from tests.fixtures.known import known
+
+pytestmark = pytest.mark.processes
 
 ROOT = Path(__file__).parent.parent.parent
 WORKER = """
@@ -83,15 +86,17 @@ class Pusher:
                 cwd=ROOT,
                 env=environment(endpoint, folder),
             )
-        assert self._worker.stdout.readline() == "ready\n", self.log.read_text()
+        self._jobs, self._words = known(self._worker.stdin), known(self._worker.stdout)
+        assert self._words.readline() == "ready\n", self.log.read_text()
 
     def start(self, record: HeadCategories, repo: str, token=MEMBERS_TOKEN, create_pr=False, dry_run=False, stall=30.0) -> Path:
         name = uuid.uuid4().hex
-        job = {"record": str(write_record(record, self._folder / f"{name}.json")), "answer": str(self._folder / name)}
+        answer = self._folder / name
+        job = {"record": str(write_record(record, self._folder / f"{name}.json")), "answer": str(answer)}
         job |= {"repo": repo, "token": token, "create_pr": create_pr, "dry_run": dry_run, "stall": stall}
-        self._worker.stdin.write(json.dumps(job) + "\n")
-        self._worker.stdin.flush()
-        return Path(job["answer"])
+        self._jobs.write(json.dumps(job) + "\n")
+        self._jobs.flush()
+        return answer
 
     def wait(self, answer: Path) -> SimpleNamespace:
         deadline = time.monotonic() + 120
@@ -106,9 +111,9 @@ class Pusher:
         return self.wait(self.start(record, repo, **more))
 
     def close(self) -> None:
-        self._worker.stdin.close()
+        self._jobs.close()
         self._worker.wait(10)
-        self._worker.stdout.close()
+        self._words.close()
 
 
 def environment(endpoint: str, home: Path, token: str = "") -> dict[str, str]:
@@ -171,7 +176,7 @@ def put(hub: DatasetHub, repo: str, record: HeadCategories) -> None:
     """Lets a dataset hold a record, and no other, as a push leaves it, in no time."""
     name, repository = record.model_name, hub.datasets.get(repo) or hub.create(repo)
     large = {dataset.table_path(name): dataset.to_parquet(record), dataset.picture_path(name): picture(record.to_json())}
-    files = {path: hub.keep(content) for path, content in large.items()}
+    files: dict[str, bytes | None] = {path: hub.keep(content) for path, content in large.items()}
     files |= {"README.md": dataset.card([record], repo).encode()}
     files |= {f"head_categories/{record_file_name(name)}": record.to_json().encode()}
     assert repository.commit("refs/heads/main", repository.log()[0], files, "put")

@@ -21,6 +21,7 @@ from headroles.hub.store import EMBEDDED
 from headroles.models.loading import LoadedModel, load_model
 from headroles.models.probes import ProbeSizes
 from tests.fixtures.architectures import build
+from tests.fixtures.known import known
 
 SMALL = ProbeSizes(repeated_sequences=3, repeat_length=12, sentences=2)
 SMALL_OPTIONS = ["--repeated-sequences", "3", "--repeat-length", "12", "--sentences", "2"]
@@ -45,6 +46,7 @@ def break_weights(path: Path) -> Path:
     return path
 
 
+@pytest.mark.processes
 @pytest.mark.slow
 def test_a_broken_model_is_a_failed_row_and_the_others_are_written(tiny, folder, tmp_path, capfd, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -67,6 +69,7 @@ def test_a_broken_model_is_a_failed_row_and_the_others_are_written(tiny, folder,
     assert multiprocessing.active_children() == []
 
 
+@pytest.mark.processes
 def test_a_killed_process_is_a_failed_row(folder, tmp_path, monkeypatch):
     wait = Connection.recv
 
@@ -82,6 +85,7 @@ def test_a_killed_process_is_a_failed_row(folder, tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.processes
 def test_ctrl_c_stops_all(folder, tmp_path, capsys, monkeypatch):
     began = []
 
@@ -135,7 +139,9 @@ def test_a_finished_record_is_kept_and_any_other_is_made_again(tiny, folder, tmp
 
 
 def test_bfloat16_weights_are_recorded_and_change_the_scores_a_little(folder, tmp_path):
-    full, half = (run_here(str(folder), Plan(tmp_path, SMALL, dtype=dtype)).record for dtype in (torch.float32, torch.bfloat16))
+    full, half = (
+        known(run_here(str(folder), Plan(tmp_path, SMALL, dtype=dtype)).record) for dtype in (torch.float32, torch.bfloat16)
+    )
     assert (full.recipe.dtype, half.recipe.dtype) == ("float32", "bfloat16")
     for name in full.all_scores:
         torch.testing.assert_close(torch.tensor(full.all_scores[name]), torch.tensor(half.all_scores[name]), atol=0.02, rtol=0)
@@ -267,10 +273,10 @@ def test_cuda_without_one_is_a_wrong_command_line(tmp_path, capsys):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_gives_the_scores_of_the_cpu_and_says_what_memory_it_took_there(tmp_path):
     cpu, cuda = (run_here(EMBEDDED_MODEL, Plan(tmp_path / kind, SMALL, device=kind)) for kind in ("cpu", "cuda"))
-    assert cpu.record.recipe == cuda.record.recipe
-    for name, table_ in cpu.record.all_scores.items():
-        torch.testing.assert_close(torch.tensor(cuda.record.all_scores[name]), torch.tensor(table_), atol=1e-3, rtol=0)
-    assert load_model(EMBEDDED_MODEL).memory_bytes < cuda.peak_bytes < cpu.peak_bytes
+    assert known(cpu.record).recipe == known(cuda.record).recipe
+    for name, table_ in known(cpu.record).all_scores.items():
+        torch.testing.assert_close(torch.tensor(known(cuda.record).all_scores[name]), torch.tensor(table_), atol=1e-3, rtol=0)
+    assert load_model(EMBEDDED_MODEL).memory_bytes < known(cuda.peak_bytes) < known(cpu.peak_bytes)
 
 
 def test_a_model_that_is_too_large_for_the_machine_is_a_failed_row_before_its_weights_are_read(

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -122,7 +123,7 @@ def test_the_shipped_model_continues_the_king_with_the_queen(tiny):
 
 
 def test_the_model_card_states_scores_losses_books_steps_and_seconds(record):
-    card = (MODELS[EMBEDDED_MODEL].source / "README.md").read_text("utf-8")
+    card = Path(MODELS[EMBEDDED_MODEL].source, "README.md").read_text("utf-8")
     for role in measured_roles():
         assert f"| {role.name} | L" in card
         assert f"{max(max(row) for row in record.all_scores[role.name]):.3f}" in card

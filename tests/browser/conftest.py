@@ -1,6 +1,8 @@
 """A running app and a real Chromium. Without a browser these tests are skipped with a line that says how to get one."""
 
+import contextlib
 import os
+import random
 import re
 import shutil
 import socket
@@ -8,12 +10,13 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Frame, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Dialog, Frame, Page, Request, expect, sync_playwright
 
 expect.set_options(timeout=30_000)  # two busy cores take seconds for what a visitor's machine does at once
 ROOT = Path(__file__).parent.parent.parent
@@ -34,10 +37,12 @@ def find_chromium() -> str | None:
 
 
 def find_port() -> int:
-    """A port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A free port below those that systems give out by themselves, so that it stays free while its server is away."""
+    for port in random.sample(range(20_000, 32_000), 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no free port was found")
 
 
 def serve(port: int | None = None, **settings: str) -> tuple[subprocess.Popen, str]:
@@ -57,12 +62,16 @@ def serve(port: int | None = None, **settings: str) -> tuple[subprocess.Popen, s
     raise AssertionError("the app did not answer within two minutes")
 
 
+def stop(process: subprocess.Popen) -> None:
+    process.terminate()
+    process.wait(60)
+
+
 @pytest.fixture(scope="session")
 def url() -> Iterator[str]:
     process, address = serve()
     yield address
-    process.terminate()
-    process.wait(10)
+    stop(process)
 
 
 @pytest.fixture(scope="module")  # while Playwright is there, its event loop runs, and no other test can run one of its own
@@ -85,14 +94,19 @@ def page(browser: Browser, url: str) -> Iterator[Page]:
         yield page
 
 
+def refuse_dialog(dialog: Dialog, faults: list[str]) -> None:
+    faults.append(f"dialog: {dialog.message}")
+    dialog.dismiss()
+
+
 @contextmanager
-def open_page(browser: Browser, url: str, query: str = "", width: int = 1280, **options: str) -> Iterator[Page]:
+def open_page(browser: Browser, url: str, query: str = "", width: int = 1280, **options: Any) -> Iterator[Page]:
     """The open page with its first result; fails if a script error or a request to another host happens on it."""
     page = browser.new_page(viewport={"width": width, "height": 900}, **options)
     page.set_default_timeout(60_000)
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(f"script error: {error}"))
-    page.on("dialog", lambda dialog: (faults.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+    page.on("dialog", lambda dialog: refuse_dialog(dialog, faults))
     page.on("request", lambda request: faults.append(request.url) if outside(request.url, url) else None)
     page.goto(url + query)
     wait_until_settled(page)
@@ -111,6 +125,18 @@ def wait_until_settled(page: Page) -> None:
     )
 
 
+def wait_until_quiet(page: Page, act: Callable[[], None]) -> None:
+    """Does something on the page and waits until all is answered that the page asked the server for because of it."""
+    open_requests: set[Request] = set()
+    page.on("request", lambda request: open_requests.add(request) if "/queue/" in request.url else None)
+    for end in ("requestfinished", "requestfailed"):
+        page.on(end, lambda request: open_requests.discard(request))
+    with page.expect_request("**/queue/join**"):
+        act()
+    while open_requests:
+        page.wait_for_timeout(50)
+
+
 def violations(page: Page | Frame) -> list[str]:
     """What axe-core finds serious or critical in the page as it stands: rule, impact and the elements."""
     page.add_script_tag(path=AXE)
@@ -122,14 +148,18 @@ def violations(page: Page | Frame) -> list[str]:
     ]
 
 
+def has_axe() -> bool:
+    """Whether axe-core is here; in CI it must be."""
+    if os.environ.get("CI") and not AXE.is_file():
+        pytest.fail("In CI the accessibility checks must run, and axe-core is not here; `make test` brings it with npm.")
+    return AXE.is_file()
+
+
 @pytest.fixture(scope="session")
 def check_axe():
     """Asserts that axe-core finds nothing serious or critical; skips where it is not installed."""
-    if not AXE.is_file():
-        why = "no axe-core; `make test` brings it where there is npm"
-        if os.environ.get("CI"):
-            pytest.fail(f"In CI the accessibility checks must run: {why}")
-        pytest.skip(why)
+    if not has_axe():
+        pytest.skip("no axe-core; `make test` brings it where there is npm")
 
     def check(page: Page) -> None:
         assert violations(page) == []

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from headroles.models.loading import LoadedModel
-from tests.browser.conftest import open_page, serve
+from tests.browser.conftest import open_page, serve, stop
 from tests.fixtures.architectures import build
 
 pytestmark = pytest.mark.browser
@@ -37,8 +37,7 @@ def models_url(tmp_path_factory) -> Iterator[str]:
     home = str(tmp_path_factory.mktemp("home"))
     process, address = serve(HEADROLES_ANY_MODEL="1", HEADROLES_HOME=home, HF_HOME=home, HF_HUB_OFFLINE="1")
     yield address
-    process.terminate()
-    process.wait(10)
+    stop(process)
 
 
 @pytest.fixture

@@ -5,8 +5,9 @@ import re
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.browser.conftest import open_page
+from tests.browser.conftest import open_page, wait_until_quiet, wait_until_settled
 from tests.conftest import REPEATING
+from tests.fixtures.known import known
 
 pytestmark = pytest.mark.browser
 PLAIN = "She opened a door and saw my small garden."
@@ -32,7 +33,7 @@ def cell(page: Page, layer: int, head: int) -> Locator:
 def assert_in_step(page: Page, label: str) -> None:
     """Map, cards and the head's page all show this head as the open one."""
     expect(page.locator("#view h2")).to_contain_text(label)
-    layer, head = re.fullmatch(r"L(\d+)H(\d+)", label).groups()
+    layer, head = known(re.fullmatch(r"L(\d+)H(\d+)", label)).groups()
     expect(cell(page, int(layer), int(head))).to_have_attribute("aria-selected", "true")
     assert page.locator('#map .hr-cell[aria-selected="true"]').count() == 1
     pressed = page.locator('#panel .hr-head[aria-pressed="true"] .hr-label')
@@ -94,12 +95,12 @@ def test_pointing_at_a_token_turns_its_row_or_column_into_bars(page: Page):
     assert_in_step(page, "L2H3")
     queries, keys = (page.locator(f"#view [data-axis={axis}]") for axis in ("queries", "keys"))
     page.locator("#view .hr-square").scroll_into_view_if_needed()
-    box = page.locator("#view .hr-square").bounding_box()
+    box = known(page.locator("#view .hr-square").bounding_box())
     row = box["height"] / 15
-    page.mouse.move(queries.bounding_box()["x"] + 5, box["y"] + 14.5 * row)
+    page.mouse.move(known(queries.bounding_box())["x"] + 5, box["y"] + 14.5 * row)
     expect(page.locator("#view .hr-said")).to_contain_text(re.compile(r"^“·the” \(15\) looks most at “·queen” \(6\) \d+%"))
-    assert page.locator("#view .hr-key-bars path").get_attribute("d").count("M") == 15
-    page.mouse.move(box["x"] + 5.5 * row, keys.bounding_box()["y"] + 5)
+    assert known(page.locator("#view .hr-key-bars path").get_attribute("d")).count("M") == 15
+    page.mouse.move(box["x"] + 5.5 * row, known(keys.bounding_box())["y"] + 5)
     expect(page.locator("#view .hr-said")).to_contain_text("“·queen” (6) is looked at most by “·the” (15)")
     page.mouse.move(box["x"] + 14.5 * row, box["y"] + 0.5 * row)
     expect(page.locator("#view .hr-said")).to_contain_text("“<|endoftext|>” (1) cannot look ahead to “·the” (15)")
@@ -201,7 +202,7 @@ def test_a_phone_shows_everything_without_scrolling_sideways(browser: Browser, u
         for tab in ("prompts", "learn", "api"):
             page.goto(f"{url}?tab={tab}&other_prompt=Once+upon+a+time&__theme={theme}")
             page.wait_for_selector("body:not(.hr-opening) [role=tabpanel]:visible")
-            page.wait_for_timeout(500)
+            wait_until_settled(page)
             assert page.evaluate("document.documentElement.scrollWidth") <= 360, tab
             check_axe(page)
 
@@ -218,9 +219,7 @@ def test_nothing_moves_for_those_who_ask_for_less_motion(browser: Browser, url: 
 def test_a_visitor_who_is_faster_than_the_server_never_sees_two_texts_mixed(page: Page):
     """A head is opened while a new text is still on its way: the page ends on one text, in all its parts."""
     prompt_box(page).fill("one two three one two three one")
-    page.evaluate(
-        "document.getElementById('explore').click();document.querySelector('.hr-cell[data-layer=\"2\"][data-head=\"1\"]').click()"
-    )
-    page.wait_for_timeout(3000)
+    cell_then = 'document.querySelector(\'.hr-cell[data-layer="2"][data-head="1"]\').click()'
+    wait_until_quiet(page, lambda: page.evaluate(f"document.getElementById('explore').click(); {cell_then}"))
     tokens = page.locator("#text .hr-tokens li").count()
     expect(page.locator("#view .hr-heatmap")).to_have_attribute("alt", re.compile(f"over {tokens} tokens"))

@@ -102,9 +102,9 @@ def test_known_depths(layers, slices):
     assert [depth_slice(layer, 16) for layer in (0, 1, 14, 15)] == [0, 0, 7, 7]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(shapes, shapes, seeds)
-def test_a_census_counts_every_head_once(shape_a, shape_b, seed):
+def test_a_census_counts_every_head_once(shape_a: tuple[int, int], shape_b: tuple[int, int], seed: int):
     a, b = made_up(*shape_a, seed, "m"), made_up(*shape_b, seed + 1, "n")
     compared = compare_models(a, b)
     assert [census.role for census in compared.roles] == list(ROLES.values())
@@ -122,9 +122,9 @@ def test_a_census_counts_every_head_once(shape_a, shape_b, seed):
     ]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(shapes, seeds)
-def test_swapping_the_texts_mirrors_every_change(shape, seed):
+def test_swapping_the_texts_mirrors_every_change(shape: tuple[int, int], seed: int):
     a, b = made_up(*shape, seed), made_up(*shape, seed + 1)
     there, back = compare_prompts(a, b), compare_prompts(b, a)
     mirror = {"turns on": "turns off", "turns off": "turns on", "stays on": "stays on", "stays off": "stays off"}
@@ -134,9 +134,9 @@ def test_swapping_the_texts_mirrors_every_change(shape, seed):
     ]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(shapes, seeds)
-def test_the_heads_listed_are_those_that_changed_most(shape, seed):
+def test_the_heads_listed_are_those_that_changed_most(shape: tuple[int, int], seed: int):
     a, b = made_up(*shape, seed), made_up(*shape, seed + 1)
     listed = compare_prompts(a, b).heads
     largest = {
@@ -152,9 +152,9 @@ def test_the_heads_listed_are_those_that_changed_most(shape, seed):
         assert change.b == b.heads.reading(change.role, change.a.head)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(shapes, seeds)
-def test_a_text_beside_itself_changes_nothing(shape, seed):
+def test_a_text_beside_itself_changes_nothing(shape: tuple[int, int], seed: int):
     same = made_up(*shape, seed)
     compared = compare_prompts(same, same)
     assert not compared.heads

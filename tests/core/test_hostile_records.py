@@ -20,6 +20,7 @@ from headroles.errors import InvalidRecordError
 from headroles.render.cards import render_panel
 from headroles.render.model_map import render_map
 from tests.conftest import random_attention, tables
+from tests.fixtures.known import known
 
 MEGABYTE = 1024**2
 Change = Callable[[dict], object]
@@ -78,10 +79,10 @@ TEXTS: dict[str, Callable[[str], str]] = {
 def refuse(call: Callable[[], HeadCategories], name: str) -> str:
     """The refusal's text; notes what it took."""
     tracemalloc.start()
-    started = time.perf_counter()
+    started = time.thread_time()  # what it takes of a processor, whatever else runs there
     with pytest.raises(InvalidRecordError) as caught:
         call()
-    seconds, peak = time.perf_counter() - started, tracemalloc.get_traced_memory()[1]
+    seconds, peak = time.thread_time() - started, tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     message = str(caught.value)
     row = {"broken record": name, "seconds": seconds, "peak MB": peak / MEGABYTE, "refused with": message[:90]}
@@ -89,7 +90,7 @@ def refuse(call: Callable[[], HeadCategories], name: str) -> str:
     assert "\n" not in message
     assert len(message) < 500
     assert "evil.json" in message
-    assert seconds < 5  # under a tracer and on busy cores; the table has what it was
+    assert seconds < 5  # the largest file that is read, under a tracer; the table has what it was
     assert peak < 200 * MEGABYTE
     return message
 
@@ -113,7 +114,7 @@ def test_a_file_of_200_megabytes_is_refused_without_being_read(tmp_path: Path):
     with path.open("wb") as file:
         file.truncate(200 * MEGABYTE)
     refuse(lambda: read_record(path), "a file of 200 MB")
-    assert tables["broken records"][-1]["peak MB"] < 2 * MAX_RECORD_BYTES / MEGABYTE
+    assert float(str(tables["broken records"][-1]["peak MB"])) < 2 * MAX_RECORD_BYTES / MEGABYTE
 
 
 def places(value: object, path: tuple = ()) -> Iterator[tuple]:
@@ -136,13 +137,13 @@ def test_a_record_with_anything_anywhere_is_refused_or_harmless(record, data):
     content = json.loads(record.to_json())
     place = data.draw(st.sampled_from([path for path in places(content) if path]))
     put(*place, value=data.draw(anything))(content)
-    refusal = None
+    refusal, found = None, None
     try:
         found = parse_record(json.dumps(content), "evil.json")
     except InvalidRecordError as error:
         refusal = str(error)
-    if refusal is not None:
-        assert "evil.json" in refusal
+    if found is None:
+        assert "evil.json" in known(refusal)
         return
     analysis = told_by(found)
     assert "<script" not in render_map(analysis) + render_panel(analysis)

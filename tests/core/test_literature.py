@@ -9,6 +9,7 @@ from headroles.core.heads import Head
 from headroles.core.literature import LITERATURE, Claim, KnownModel, claims, credit, known_from, known_model, known_models
 from headroles.core.roles import ROLES, measured_roles
 from headroles.errors import InvalidInputError
+from tests.fixtures.known import known
 
 SHAPES = {"gpt2": (12, 12), "EleutherAI/pythia-160m": (12, 12), "EleutherAI/pythia-410m": (24, 16)}
 EVERY_CLAIM = [(model, claim) for model in known_models() for claim in claims(model)]
@@ -34,7 +35,9 @@ def labels(model: str, job: str, kind: str) -> set[str]:
 
 
 def test_the_models_have_their_real_shapes():
-    assert {model: (known_model(model).num_layers, known_model(model).num_heads) for model in known_models()} == SHAPES
+    assert {
+        model: (known(known_model(model)).num_layers, known(known_model(model)).num_heads) for model in known_models()
+    } == SHAPES
 
 
 @pytest.mark.parametrize(("model", "claim"), EVERY_CLAIM)

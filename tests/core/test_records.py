@@ -1,6 +1,7 @@
 """The record: its top-head rule, its round trip, and what it refuses."""
 
 import json
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -163,7 +164,7 @@ def test_a_content_role_is_primary_even_where_the_head_rests_on_the_first_token(
     assert made.heads_without_role() == ((Head(0, 0),) if primary == "other" else ())
 
 
-def broken(**changes) -> callable:
+def broken(**changes) -> Callable[[dict], None]:
     def change(data: dict) -> None:
         for path, value in changes.items():
             *parents, last = path.split("__")

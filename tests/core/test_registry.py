@@ -124,12 +124,14 @@ def test_an_entry_cannot_be_changed_and_can_be_a_key():
     assert {info: info.name for info in MODELS.values()}[MODELS["gpt2"]] == "gpt2"
 
 
+@pytest.mark.processes
 def test_the_registry_can_be_read_without_torch_and_transformers():
     code = "import sys, headroles.core.registry; print([name for name in ('torch', 'transformers') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 @every_model
 def test_the_capture_reads_the_first_two_layers_of_every_registered_model(info, tiny):
     """Its real width, heads and windows, with random weights and few words, so that it takes a second."""

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from headroles.hub.talk import ANSWER_SECONDS
 from tests.conftest import tables
+
+pytestmark = pytest.mark.processes
 
 ROOT = Path(__file__).parent.parent.parent
 COLUMNS = ["call", "fault", "with a copy", "seconds", "without", "seconds without", "seconds unknown", "afterwards", "note"]
@@ -48,8 +51,9 @@ def test_a_pinned_revision_is_the_one_that_is_shown(pulled):
 @pytest.mark.slow
 def test_no_fault_keeps_anybody_waiting_for_roles_that_are_at_hand(rows):
     assert len(rows) == 31
-    assert all(row["with a copy"] in ("cached", "published") and row["seconds"] < 2 for row in rows.values())
-    assert all(row["without"] in ("embedded", "published") and row["seconds without"] < 2 for row in rows.values())
+    # whoever waited for the Hub would have waited so long where it hangs
+    assert all(row["with a copy"] in ("cached", "published") and row["seconds"] < ANSWER_SECONDS for row in rows.values())
+    assert all(row["without"] in ("embedded", "published") and row["seconds without"] < ANSWER_SECONDS for row in rows.values())
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from headroles.errors import HubError, InvalidRecordError, NoHeadCategoriesError
 from headroles.hub.store import RecordStore, load_head_categories
 from headroles.settings import Settings
 from tests.core.test_records import without
+from tests.fixtures.known import known
 
 
 @pytest.fixture
@@ -134,7 +135,7 @@ def test_a_newer_record_takes_the_embedded_ones_place_and_a_foreign_one_does_not
     for sent, kind, note in ((newer, "published", ""), (foreign, "embedded", "measured with another tokenizer")):
         store = RecordStore(Settings(home=tmp_path / kind, dataset="org/roles"))
         monkeypatch.setattr("headroles.hub.store.fetch_record", lambda *_, sent=sent: (sent, "abc"))
-        store.refresh(EMBEDDED_MODEL).wait(10)
+        known(store.refresh(EMBEDDED_MODEL)).wait(10)
         _, source = store.find(tiny.identity)
         assert source.kind == kind
         assert note in source.note
@@ -142,7 +143,7 @@ def test_a_newer_record_takes_the_embedded_ones_place_and_a_foreign_one_does_not
 
 def test_a_copy_of_one_dataset_is_never_shown_for_another(tiny, record, tmp_path, monkeypatch):
     monkeypatch.setattr("headroles.hub.store.fetch_record", lambda *_: (record, "abc"))
-    RecordStore(Settings(home=tmp_path, dataset="org/one")).refresh(EMBEDDED_MODEL).wait(10)
+    known(RecordStore(Settings(home=tmp_path, dataset="org/one")).refresh(EMBEDDED_MODEL)).wait(10)
     monkeypatch.setattr("headroles.hub.store.fetch_record", lambda *_: (_ for _ in ()).throw(HubError("The Hub is away.")))
     one, other = (RecordStore(Settings(home=tmp_path, dataset=f"org/{name}")) for name in ("one", "two"))
     assert one.find(tiny.identity)[1].kind == "cached"

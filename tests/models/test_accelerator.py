@@ -55,6 +55,7 @@ def test_without_the_spaces_package_the_function_stays_as_it_is():
     assert on_gpu(function) is function
 
 
+@pytest.mark.processes
 @pytest.mark.slow
 def test_under_spaces_gpu_the_answers_are_the_same_and_every_forward_goes_through_it(tmp_path):
     (tmp_path / "spaces.py").write_text(SPACES, "utf-8")

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from headroles.models.loading import MAX_PROMPT_CHARACTERS, attention_windows, l
 from headroles.server.page import EXAMPLES
 from tests.fixtures.architectures import build
 
-TINY = MODELS[EMBEDDED_MODEL].source
+TINY = Path(MODELS[EMBEDDED_MODEL].source)
 
 
 def test_an_unknown_model_is_refused_with_those_there_are():

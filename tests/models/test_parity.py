@@ -51,6 +51,7 @@ def test_the_tests_have_a_model_of_every_architecture_that_is_said_to_be_read():
     assert set(SHAPES) == set(ARCHITECTURES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_all_three_readers_agree(architecture, in_double, tiny, plain_tokenizer):
     loaded = LoadedModel(f"random-{architecture}", to_double(build(architecture)), tiny.tokenizer, "r")
@@ -58,7 +59,8 @@ def test_all_three_readers_agree(architecture, in_double, tiny, plain_tokenizer)
     assert (loaded.prepend_bos, plain.prepend_bos) == (True, False)
     reader, reference = PatternReader(loaded), to_double(build(architecture))
     bridge = open_bridge(LoadedModel(f"lens-{architecture}", to_double(build(architecture)), tiny.tokenizer, "r"))
-    row = {"BOS": 0.0, "no BOS": 0.0, "padded": 0.0, "TransformerLens": 0.0, "bfloat16": 0.0}
+    row: dict[str, float] = {"BOS": 0.0, "no BOS": 0.0, "padded": 0.0, "TransformerLens": 0.0, "bfloat16": 0.0}
+    texts = torch.empty(0)
     for name, ids in {"BOS": loaded.encode(TEXT), "no BOS": plain.encode(TEXT)}.items():
         alone = reader.read(ids).patterns
         assert alone.dtype == torch.float64
@@ -76,14 +78,14 @@ def test_all_three_readers_agree(architecture, in_double, tiny, plain_tokenizer)
 
 
 def bfloat16_patterns(architecture: str, tiny: LoadedModel, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    ours = PatternReader(LoadedModel("bf16", build(architecture).to(torch.bfloat16), tiny.tokenizer, "r"))
-    return ours.read_batch(ids), own_attentions(build(architecture).to(torch.bfloat16), ids)
+    ours = PatternReader(LoadedModel("bf16", build(architecture).bfloat16(), tiny.tokenizer, "r"))
+    return ours.read_batch(ids), own_attentions(build(architecture).bfloat16(), ids)
 
 
 @pytest.mark.parametrize("architecture", ["gemma2", "gemma3_text", "mistral", "phi3", "gpt_neo"])
-def test_the_windows_in_the_config_are_those_of_the_patterns(architecture):
+def test_the_windows_in_the_config_are_those_of_the_patterns(architecture, tiny):
     model = build(architecture)
-    windows = LoadedModel("m", model, None, "r").windows
+    windows = LoadedModel("m", model, tiny.tokenizer, "r").windows
     ids = torch.randint(1, VOCABULARY, (1, 40), generator=torch.Generator().manual_seed(0))
     seen = [(pattern[0].sum(0) > 0).long() for pattern in own_attentions(model, ids)[0:1].unbind(1)]
     q, k = torch.arange(40)[:, None], torch.arange(40)[None, :]

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
@@ -78,7 +79,8 @@ class World:
         self.threads = ThreadPoolExecutor(16)
 
     def pool(self, megabytes: int, wait_seconds: float = SOON, pinned: tuple[str, ...] = ()) -> ModelPool:
-        self.pools.append(ModelPool(megabytes * MB, pinned, self.inspect, load=self.load, wait_seconds=wait_seconds))
+        load: Any = self.load  # of a FakeReader
+        self.pools.append(ModelPool(megabytes * MB, pinned, self.inspect, load=load, wait_seconds=wait_seconds))
         return self.pools[-1]
 
     def gate(self, load_of: str = "") -> Gate:
@@ -132,7 +134,7 @@ def world():
     world.end()
 
 
-def name_of(reader: PatternReader) -> str:
+def name_of(reader: Any) -> str:
     assert not reader.is_freed
     return reader.loaded.name
 
@@ -207,7 +209,7 @@ def test_a_failing_load_says_its_sentence_to_all_leaves_nothing_and_can_be_tried
 def test_a_failed_load_keeps_nothing_it_built_even_while_somebody_keeps_the_error(world):
     built: list[weakref.ref] = []
 
-    def fail_late(name: str, facts: RepositoryFacts, job: Job) -> FakeReader:
+    def fail_late(name: str, facts: RepositoryFacts, job: Job) -> Any:
         half_built = FakeReader(name, 1)
         built.append(weakref.ref(half_built))
         try:

@@ -2,6 +2,7 @@
 
 from importlib.metadata import version
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -43,10 +44,12 @@ def assert_same_scores(ours: HeadCategories, theirs: HeadCategories, tolerance: 
         torch.testing.assert_close(torch.tensor(table), torch.tensor(theirs.all_scores[name]), atol=tolerance, rtol=0, msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", SHAPES)
 def test_the_record_made_here_is_that_of_transformer_lens(architecture, in_double, random_model):
     one, other = random_model(architecture), random_model(architecture)
-    to_double(one.model), to_double(other.model)
+    for loaded in (one, other):
+        to_double(loaded.model)
     ours, theirs = here(one), through_transformer_lens(other)
     assert_same_scores(ours, theirs)
     assert ours.recipe == theirs.recipe.model_copy(update={"transformer_lens": None})
@@ -55,12 +58,14 @@ def test_the_record_made_here_is_that_of_transformer_lens(architecture, in_doubl
 
 def test_the_record_of_the_embedded_model_made_here_is_that_of_transformer_lens(in_double):
     one, other = load_model(EMBEDDED_MODEL), load_model(EMBEDDED_MODEL)
-    to_double(one.model), to_double(other.model)
+    for loaded in (one, other):
+        to_double(loaded.model)
     ours, theirs = here(one), through_transformer_lens(other)
     assert_same_scores(ours, theirs)
     assert max(max(row) for row in ours.all_scores["induction"]) > 0.5  # and not two ways to nothing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", WINDOWED)
 def test_what_lies_outside_a_window_scores_nothing_and_is_never_expected(architecture, random_model):
     loaded = random_model(architecture)
@@ -111,7 +116,7 @@ def test_what_on_progress_raises_ends_the_analysis(random_model):
         if share > 0:
             raise JobCancelledError("stop")
 
-    counting = SimpleNamespace(loaded=loaded, read_layers=lambda ids: read.append(ids) or reader.read_layers(ids))
+    counting: Any = SimpleNamespace(loaded=loaded, read_layers=lambda ids: read.append(ids) or reader.read_layers(ids))
     with pytest.raises(JobCancelledError):
         analyze_here(counting, SMALL, cancel)
     assert len(read) == 1
@@ -122,7 +127,9 @@ def batches(loaded: LoadedModel, recipe: ProbeSizes = SMALL) -> list[tuple[int, 
     """The shapes of the token ids of each forward."""
     reader = PatternReader(loaded)
     shapes = []
-    spying = SimpleNamespace(loaded=loaded, read_layers=lambda ids: shapes.append(tuple(ids.shape)) or reader.read_layers(ids))
+    spying: Any = SimpleNamespace(
+        loaded=loaded, read_layers=lambda ids: shapes.append(tuple(ids.shape)) or reader.read_layers(ids)
+    )
     analyze_here(spying, recipe)
     return shapes
 
@@ -177,7 +184,7 @@ def add_all_layers(summed: Sweep, probe: Probe, patterns: torch.Tensor) -> None:
         summed.add(probe, layer, patterns[:, layer])
 
 
-def fake_model(*windows: int | None):
+def fake_model(*windows: int | None) -> Any:
     return SimpleNamespace(windows=windows)
 
 
@@ -229,9 +236,9 @@ def test_a_model_that_reads_too_little_is_refused(random_model):
 def test_a_model_on_cuda_is_scored_as_on_the_cpu(fresh_tiny):
     cpu = here(fresh_tiny)
     on_cuda = load_model(EMBEDDED_MODEL)
-    on_cuda.model.to("cuda")
+    torch.nn.Module.to(on_cuda.model, "cuda")
     assert_same_scores(here(on_cuda), cpu, 1e-3)
 
 
-def test_the_architectures_with_windows_are_those_tested_for_them():
-    assert {name for name in SHAPES if any(LoadedModel(name, build(name), None, "r").windows)} == set(WINDOWED)
+def test_the_architectures_with_windows_are_those_tested_for_them(tiny):
+    assert {name for name in SHAPES if any(LoadedModel(name, build(name), tiny.tokenizer, "r").windows)} == set(WINDOWED)

@@ -194,9 +194,9 @@ def test_a_users_text_is_never_markup(text):
     assert LONG in page.text
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.tuples(st.integers(1, 48), st.integers(1, 4)), st.tuples(st.integers(1, 48), st.integers(1, 4)), st.integers(0, 999))
-def test_any_two_analyses_can_be_drawn(shape, other, seed):
+def test_any_two_analyses_can_be_drawn(shape: tuple[int, int], other: tuple[int, int], seed: int):
     a = made_up(*shape, seed)
     Page(render_prompt_comparison(compare_prompts(a, made_up(*shape, seed + 1))))
     Page(render_model_comparison(compare_models(a, made_up(*other, seed + 1, "n"))))

@@ -14,6 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib import colormaps
+from matplotlib.patches import Rectangle
 from PIL import Image
 
 from headroles.core.heads import Head
@@ -25,6 +26,7 @@ from headroles.render.heatmaps import attention_figure, map_figure, to_png, to_s
 from headroles.render.labels import FIGURE_LABELS, LABEL_COLUMNS
 from headroles.render.pixels import COLORMAP, outline_path, pattern_bytes, pattern_png
 from tests.conftest import random_attention
+from tests.fixtures.known import known
 
 HOSTILE = ["$\\frac{1}{0}$", "$x^", "<img src=x onerror=alert(1)>", "${alert(1)}", "\\x", "{{7*7}}", "\x00", "\n", "\u202e", "😀"]
 
@@ -68,7 +70,7 @@ def test_exactly_the_expected_cells_are_outlined(role):
 
 def test_the_image_is_the_pattern_with_queries_down():
     view = view_of(list("abcdef"))
-    assert np.array_equal(attention_figure(view).axes[0].images[0].get_array(), view.pattern.numpy())
+    assert np.array_equal(known(attention_figure(view).axes[0].images[0].get_array()), view.pattern.numpy())
 
 
 def test_any_text_is_drawn_as_text():
@@ -121,8 +123,8 @@ def test_labels_neither_overlap_nor_leave_the_picture(count, words):
 def test_the_outline_path_encloses_exactly_the_expected_cells(rows):
     expected = torch.tensor(rows)
     commands = [part.replace("H", " H").replace("V", " V").split() for part in outline_path(expected).split("M")[1:]]
-    vertical = [(int(x), int(y), int(end[1:])) for x, y, end in commands if end[0] == "V"]
-    horizontal = [(int(y), int(x), int(end[1:])) for x, y, end in commands if end[0] == "H"]
+    vertical = [(float(x), float(y), float(end[1:])) for x, y, end in commands if end[0] == "V"]
+    horizontal = [(float(y), float(x), float(end[1:])) for x, y, end in commands if end[0] == "H"]
     cells = {(q, k) for q, k in expected.nonzero().tolist()}
     assert inside(vertical, len(rows)) == cells
     assert {(q, k) for k, q in inside(horizontal, len(rows))} == cells
@@ -219,12 +221,12 @@ def some_roles(layers: int, heads: int) -> list[list]:
 
 def cell_colors(figure, layers: int, heads: int) -> list[list[str]]:
     """The colour at the centre of every cell of a map."""
-    image = Image.open(io.BytesIO(to_png(figure))).convert("RGB")
+    pixels = np.asarray(Image.open(io.BytesIO(to_png(figure))).convert("RGB"))
     (axes,) = figure.axes
 
     def at(index: int, layer: int) -> str:
         x, y = axes.transData.transform((index, layer))
-        return "#{:02x}{:02x}{:02x}".format(*image.getpixel((round(x), image.height - 1 - round(y))))
+        return f"#{bytes(pixels[len(pixels) - 1 - round(y), round(x)]).hex()}"
 
     return [[at(index, layer) for index in range(heads)] for layer in range(layers)]
 
@@ -247,6 +249,7 @@ def test_a_head_is_as_full_as_it_is_told_to_be():
 
 def test_a_map_frames_the_selected_head_alone():
     (frame,) = map_figure("m", some_roles(3, 4), selected=Head(2, 1)).axes[0].patches
+    assert isinstance(frame, Rectangle)
     assert (frame.get_xy(), frame.get_width(), frame.get_height()) == ((0.5, 1.5), 1, 1)
     assert not map_figure("m", some_roles(3, 4)).axes[0].patches
 

@@ -11,6 +11,7 @@ from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles import OTHER, ROLES, measured_roles
 from headroles.render.model_map import render_map
 from tests.conftest import REPEATING
+from tests.fixtures.known import known
 from tests.fixtures.outline import Outline
 
 
@@ -29,7 +30,7 @@ def test_every_head_is_a_named_button_with_its_role_and_filling(analysis):
         role = analysis.heads.primary_role(head)
         assert cell["data-role"] == role.name
         assert cell["aria-label"].startswith(f"{head.label}: {role.display_name}")
-        filling = float(re.search(r"--here:([\d.]+)", cell["style"])[1])
+        filling = float(known(re.search(r"--here:([\d.]+)", cell["style"]))[1])
         reading = analysis.heads.main_reading(head)
         assert (reading is None) == (role == OTHER)
         assert filling == pytest.approx(reading.activation if reading else 1, abs=0.005)
@@ -51,10 +52,11 @@ def test_every_role_has_a_shape_of_its_own_that_the_cells_refer_to(analysis):
 def test_it_holds_from_the_smallest_to_the_largest_model(analysis, layers, heads):
     cells = tuple((0.5,) * heads for _ in range(layers))
     names = [role.name for role in measured_roles()]
+    chance: tuple[float, ...] = (0.1,) * layers
     table = HeadTable(
         scores=dict.fromkeys(names, cells),
         activations=dict.fromkeys(names, cells),
-        chances=dict.fromkeys(names, (0.1,) * layers),
+        chances=dict.fromkeys(names, chance),
         active=dict.fromkeys(names, tuple((True,) * heads for _ in range(layers))),
         applicable=dict.fromkeys(names, True),
         primary=tuple(tuple(measured_roles()[(layer + head) % 5] for head in range(heads)) for layer in range(layers)),

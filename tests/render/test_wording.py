@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from headroles.core.heads import Attention, Head
-from headroles.core.readings import Analysis, HeadView, Source
+from headroles.core.readings import HeadView, Source
 from headroles.core.records import build_record
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles import ROLES, measured_roles
@@ -15,7 +15,7 @@ from headroles.core.verdicts import read_head, read_heads
 from headroles.core.words import percent
 from headroles.jobs import Progress
 from headroles.render.wording import describe_head, describe_progress, describe_source
-from tests.conftest import uniform_attention
+from tests.conftest import PLAIN, uniform_attention
 
 TOKENS = [1, 2, 3, 4, 1, 2, 3, 4]
 
@@ -133,7 +133,8 @@ def test_progress_in_words_guesses_the_rest_once_there_is_something_to_go_by(fra
         ),
     ],
 )
-def test_where_roles_come_from_is_said_with_their_age_and_what_keeps_newer_ones_away(source, words):
-    said = describe_source(Analysis("m", "p", ("p",), source, 1, 1, (), None))
+def test_where_roles_come_from_is_said_with_their_age_and_what_keeps_newer_ones_away(explorer, source, words):
+    analysis = explorer.analyze(EMBEDDED_MODEL, PLAIN)
+    said = describe_source(replace(analysis, source=source))
     assert words in said
     assert said.endswith(source.note)
