@@ -1,26 +1,19 @@
-"""Two roles that live here only: every part of the page draws them as it draws the others, and one that is not scored says so."""
+"""Two roles that only the tests know: all parts of the page draw them as it draws the others, and one not scored says so."""
 
 import csv
 import io
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import ClassVar
 
 import pytest
 import torch
-from jaxtyping import Bool, Int
-from torch import Tensor
 
-from headroles.core import roles as core_roles
 from headroles.core.comparison import compare_models, compare_prompts
 from headroles.core.heads import Attention, Head
-from headroles.core.measures import Calibration, Evidence, MassOnExpectedKeys, Measure, Measurement, Probes
 from headroles.core.readings import Analysis, HeadView, Source
 from headroles.core.records import HeadCategories
-from headroles.core.roles import OTHER, Example, MeasuredRole
+from headroles.core.roles import ROLES
 from headroles.core.verdicts import read_head, read_heads, read_roles
-from headroles.errors import InvalidInputError
 from headroles.render.cards import render_panel
 from headroles.render.compare_models import render_model_comparison
 from headroles.render.compare_texts import render_prompt_comparison
@@ -31,76 +24,27 @@ from headroles.render.model_map import render_map
 from headroles.render.plain import analysis_result, categories_result
 from headroles.render.wording import MARKS, ON_EVERY_TEXT
 from tests.conftest import random_attention
+from tests.fixtures.extra_roles import KEEPS, TWO_BACK, registered
 from tests.fixtures.outline import Outline
 
 BEST, WORST = Head(1, 2), Head(0, 1)  # of the role in the weights
 
 
-def two_back(token_ids: Int[Tensor, "batch query"]) -> Bool[Tensor, "batch query key"]:
-    positions = torch.arange(token_ids.shape[-1])
-    return (positions[:, None] - positions == 2).expand(len(token_ids), -1, -1)
-
-
-@dataclass(frozen=True)
-class Copying(Measure):
-    """A stand-in for what the weights say: from -1 to 1, and never of a text."""
-
-    probes: Probes = "none"
-    needs: ClassVar = "weights"
-    range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
-    beats_uniform: ClassVar[bool] = False
-
-    @property
-    def definition(self) -> str:
-        return "how far it passes a token on as it is"
-
-    def __call__(self, evidence: Evidence) -> Measurement:
-        raise InvalidInputError("These tests bring no weights.")
-
-    def verdict(self, measured: Measurement, calibration: Calibration | None = None) -> Bool[Tensor, "batch *heads"]:
-        return measured.values >= 0.5
-
-    def phrase(self, score: float | None, activation: float | None, chance: float | None) -> str:
-        return f"it passes tokens on at {score or 0.0:.2f}"
-
-
-def words(name: str) -> dict:
-    texts = ("icon", "description", "explanation", "try_this", "look_for")
-    return {"name": name, "display_name": name.replace("_", " ").title(), **{text: f"{text} of {name}" for text in texts}}
-
-
-SQUARE = ((0, 0.1), (0.9, 0.1), (0.9, 1), (0, 1))
-TWO_BACK = MeasuredRole(
-    **{**words("two_back"), "icon": "arrow-left"},
-    color="#123456",
-    shape=SQUARE,
-    measure=MassOnExpectedKeys(two_back, "the token two back"),
-    suggested_prompt="red green blue black white",
-    is_content=True,
-    example=Example("red green blue black", "Each looks two back."),
-)
-COPYING = MeasuredRole(
-    **{**words("copying"), "icon": "copy"}, color="#654321", shape=SQUARE, measure=Copying(), threshold=0.5, is_content=True
-)
-
-
 @pytest.fixture
 def added() -> Iterator[None]:
-    """The house with two roles more, before what is left over."""
-    known = core_roles._roles
-    before = dict(known)
-    del known[OTHER.name]
-    known.update({role.name: role for role in (TWO_BACK, COPYING, OTHER)})
-    yield
-    known.clear()
-    known.update(before)  # and the order of old
+    """The house with the two roles, before what is left over."""
+    with registered(TWO_BACK, KEEPS):
+        yield
 
 
 def record_with(record: HeadCategories, *names: str) -> HeadCategories:
-    """A record of 2 x 3 heads that scores the roles of those names alone."""
-    low = [[0.0] * 3] * 2
-    scores = {"two_back": [[0.9, 0.0, 0.0], [0.0, 0.0, 0.0]], "copying": [[0.0, -0.8, 0.0], [0.0, 0.0, 0.7]]}
-    tops = {"two_back": [(Head(0, 0), 0.9)], "copying": [(BEST, 0.7), (WORST, -0.8)]}
+    """A record of 2 x 3 heads that scores the roles of those names alone; one head reaches each new role's threshold."""
+    low, below = [[0.0] * 3] * 2, KEEPS.threshold - 0.1
+    scores = {
+        TWO_BACK.name: [[0.9, 0.0, 0.0], [0.0, 0.0, 0.0]],
+        KEEPS.name: [[below, -0.8, below], [below, below, 0.7]],
+    }
+    tops = {TWO_BACK.name: [(Head(0, 0), 0.9)], KEEPS.name: [(BEST, 0.7), (WORST, -0.8)]}
     categories = {
         name: {
             **{"display_name": name, "description": name, "icon": "copy", "requires_repetition": False},
@@ -135,29 +79,29 @@ def view(record: HeadCategories, head: Head) -> HeadView:
 
 @pytest.fixture
 def full(added, record) -> HeadCategories:
-    return record_with(record, "previous_token", "two_back", "copying")
+    return record_with(record, "previous_token", TWO_BACK.name, KEEPS.name)
 
 
 def test_a_card_for_each_with_its_mark_and_its_heads(full):
     drawn = render_panel(read(full))
-    two_back, weighed, silent = (card(drawn, name) for name in ("two_back", "copying", "induction"))
+    two_back, weighed, silent = (card(drawn, name) for name in (TWO_BACK.name, KEEPS.name, "induction"))
     assert f"{MARKS['not active']} not active" in two_back
-    assert 'data-try="two_back"' in two_back
+    assert f'data-try="{TWO_BACK.name}"' in two_back
     assert f"{MARKS['in the weights']} in the weights" in weighed
     assert weighed.count(f'<span class="hr-dot" aria-hidden="true">{MARKS["in the weights"]}</span>') == 2
     assert "hr-try" not in weighed
     assert f"{MARKS['not scored']} not scored" in silent
     assert "is-neutral" in weighed
     assert "is-neutral" in silent
-    assert "marks what no text changes: Copying." in drawn
+    assert "marks what no text changes: Keeps Directions." in drawn
 
 
 def test_the_mark_of_the_weights_is_explained_only_where_it_stands(added, record):
-    assert "marks what no text changes" not in render_panel(read(record_with(record, "two_back")))
+    assert "marks what no text changes" not in render_panel(read(record_with(record, TWO_BACK.name)))
 
 
 def test_a_bar_runs_from_the_least_to_the_most_that_a_score_can_be(full):
-    weighed = card(render_panel(read(full)), "copying")
+    weighed = card(render_panel(read(full)), KEEPS.name)
     assert re.findall(r"hr-fill. style=.width:([\d.]+)%", weighed) == ["85.0", "10.0"]  # 0.7 and -0.8 between -1 and 1
     assert re.findall(r"hr-number.>([^<]+)<", weighed) == ["0.70", "-0.80"]
     assert "hr-chance" not in weighed
@@ -167,24 +111,24 @@ def test_the_map_has_their_shapes_their_filters_and_cells_that_say_what_they_are
     drawn = render_map(read(full))
     outline = Outline(drawn)
     assert [button["data-filter"] for _, button in outline.elements if "data-filter" in button][-3:] == [
-        "two_back",
-        "copying",
+        TWO_BACK.name,
+        KEEPS.name,
         "other",
     ]
-    assert set(re.findall(r'href="#(hr-\w+)"', drawn)) == {"hr-two_back", "hr-copying", "hr-other"}
+    assert set(re.findall(r'href="#(hr-\w+)"', drawn)) == {f"hr-{TWO_BACK.name}", f"hr-{KEEPS.name}", "hr-other"}
     assert set(re.findall(r'href="#(hr-\w+)"', drawn)) < set(re.findall(r'<symbol id="(hr-\w+)"', drawn))
     (best,) = outline.find(class_="hr-cell", data_layer=str(BEST.layer), data_head=str(BEST.index))
-    assert best["aria-label"] == f"{BEST.label}: Copying (score 0.70), {ON_EVERY_TEXT}"
-    assert best["style"] == "--role:#654321;--here:0.85"
+    assert best["aria-label"] == f"{BEST.label}: Keeps Directions (score 0.70), {ON_EVERY_TEXT}"
+    assert best["style"] == f"--role:{KEEPS.color};--here:0.85"
     assert f"1 head, {MARKS['in the weights']} in the weights" in outline.text
     assert f"0 heads, {MARKS['not scored']} not scored" in outline.text
 
 
 def test_a_heads_page_has_a_row_for_each_and_a_dash_where_there_is_no_number(full):
     rows = table(render_head(view(full, BEST)))
-    assert rows["Copying"] == ["–", "–", "0.70", f"{MARKS['in the weights']} always"]
+    assert rows["Keeps Directions"] == ["–", "–", "0.70", f"{MARKS['in the weights']} always"]
     assert rows["Induction"][2] == "–"
-    assert table(render_head(view(full, WORST)))["Copying"] == ["–", "–", "-0.80", f"{MARKS['not active']} no"]
+    assert table(render_head(view(full, WORST)))["Keeps Directions"] == ["–", "–", "-0.80", f"{MARKS['not active']} no"]
     assert "Outlined: the cells that <b>Two Back</b>" in render_head(view(full, Head(0, 0)))
 
 
@@ -192,9 +136,9 @@ def test_two_texts_change_nothing_in_the_weights_and_nothing_that_is_not_scored(
     compared = compare_prompts(read(full), read(full, 1, "another"))
     rows = table(render_prompt_comparison(compared))
     weighed = f"{MARKS['in the weights']} in the weights {BEST.label} 0.70"
-    assert rows["Copying"] == [weighed, weighed, f"{MARKS['in the weights']} {ON_EVERY_TEXT}"]
+    assert rows["Keeps Directions"] == [weighed, weighed, f"{MARKS['in the weights']} {ON_EVERY_TEXT}"]
     assert rows["Induction"] == [f"{MARKS['not scored']} not scored"] * 3
-    assert "Copying" not in {change.role.display_name for change in compared.heads}
+    assert "Keeps Directions" not in {change.role.display_name for change in compared.heads}
     assert "Not applicable" not in render_prompt_comparison(compared)
 
 
@@ -207,11 +151,11 @@ def test_two_models_count_the_heads_of_both(full):
 
 
 def test_each_has_a_lesson_with_a_picture_where_it_has_one(added):
-    assert render_lessons().count("<section") == len(core_roles.ROLES)
+    assert render_lessons().count("<section") == len(ROLES)
     assert "hr-lesson-picture" in render_lesson(TWO_BACK)
-    assert "Filled: blue at red; black at green." in render_lesson(TWO_BACK)
-    assert "<figure" not in render_lesson(COPYING)
-    assert "<button" not in render_lesson(COPYING)
+    assert "Filled: four at two; five at three; six at four." in render_lesson(TWO_BACK)
+    assert "<figure" not in render_lesson(KEEPS)
+    assert "<button" not in render_lesson(KEEPS)
 
 
 def test_files_and_programs_get_each_with_nothing_where_there_is_no_number(full):
@@ -220,14 +164,14 @@ def test_files_and_programs_get_each_with_nothing_where_there_is_no_number(full)
         (row["layer"], row["head"], row["role"]): row
         for row in csv.DictReader(io.StringIO(scores_csv(analysis).content.decode()))
     }
-    weighed, silent = rows["1", "2", "copying"], rows["1", "2", "induction"]
-    assert (weighed["score"], weighed["activation"], weighed["chance"]) == ("0.7", "", "")
+    weighed, silent = rows["1", "2", KEEPS.name], rows["1", "2", "induction"]
+    assert (weighed["score"], weighed["chance"]) == ("0.7", "")
     assert (silent["score"], silent["is_active"]) == ("", "false")
     roles = {role["key"]: role for role in analysis_result(analysis, all_heads=True)["roles"]}
-    assert [head["score"] for head in roles["copying"]["heads"]] == [0.7, -0.8]
-    assert roles["copying"]["heads"][0]["activation_score"] is None
+    assert [head["score"] for head in roles[KEEPS.name]["heads"]] == [0.7, -0.8]
+    assert roles[KEEPS.name]["heads"][0]["activation_score"] is None
     assert {role["key"]: role["scores"] for role in categories_result(full)["roles"]}["induction"] == []
-    assert "Copying: 1" in map_file(analysis, "svg").content.decode()
+    assert "Keeps Directions: 1" in map_file(analysis, "svg").content.decode()
 
 
 def card(panel: str, role: str) -> str:
