@@ -71,9 +71,9 @@ def test_both_are_scored_offline_and_stand_in_the_record_that_reads_back(house):
 def test_the_score_of_weights_is_what_the_weights_themselves_give(house):
     model = load_model(EMBEDDED_MODEL).model
     layer, head, width = 2, 3, 32
-    attention = model.gpt_neox.layers[layer].attention
-    value = attention.query_key_value.weight.view(8, 3, width, -1)[head, 2]  # GPT-NeoX keeps query, key, value head by head
-    output = attention.dense.weight[:, head * width : (head + 1) * width]
+    attention = model.get_submodule(f"gpt_neox.layers.{layer}.attention")
+    value = attention.get_parameter("query_key_value.weight").view(8, 3, width, -1)[head, 2]  # query, key, value head by head
+    output = attention.get_parameter("dense.weight")[:, head * width : (head + 1) * width]
     both = output @ value
     cosine = both.trace() / both.norm() / len(both) ** 0.5
     assert house.record.score(KEEPS, (layer, head)) == pytest.approx(cosine.item(), abs=1e-6)

@@ -19,7 +19,7 @@ from analysis.readme import with_models
 from headroles.core.bounds import MAX_BATCH_PROMPTS, MAX_PROMPT_TOKENS
 from headroles.core.records import MAX_TOP_HEADS, HeadCategories
 from headroles.core.registry import ARCHITECTURES, EMBEDDED_MODEL, MODELS
-from headroles.core.roles import ROLES, get_role
+from headroles.core.roles import ROLES, get_measured_role
 from headroles.explorer import Explorer
 from headroles.models.probes import ProbeSizes
 from headroles.server.place import TABS, Place
@@ -163,7 +163,7 @@ def test_the_method_is_the_codes():
     page = PAGES["docs/method.md"]
     rows = re.findall(r"^\| ([\w ]+) \| `(\w+)` \| ([\d.]+) \| ([\d.]+) \| (.*) \|$", page, re.M)
     for display_name, name, threshold, second, source in rows:
-        role = get_role(name)
+        role = get_measured_role(name)
         assert (role.display_name, role.source) == (display_name, source)
         assert (role.threshold, role.diversity_threshold) == (float(threshold), float(second))
     assert {name for _, name, *_ in rows} == set(ROLES) - {"other"}

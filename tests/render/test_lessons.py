@@ -13,6 +13,7 @@ from headroles.core.roles import ROLES, Role, get_measured_role, measured_roles
 from headroles.explorer import Explorer
 from headroles.render.lessons import CELL, MARGIN, render_lesson, render_lessons, why_the_first_token
 from tests.conftest import uniform_attention
+from tests.fixtures.known import known
 
 DRAWN = {"b", "button", "details", "div", "em", "figcaption", "figure", "h3", "h4", "li", "p", "section", "summary", "ul"} | {
     *("svg", "path", "circle", "rect", "polygon", "text")
@@ -53,7 +54,7 @@ def is_active(explorer: Explorer, text: str, role: str) -> bool:
 
 def longest_bar(explorer: Explorer, text: str, role: str) -> HeadReading:
     """The head with the longest bar in a role's card."""
-    return max(explorer.analyze(EMBEDDED_MODEL, text).role(role).heads, key=lambda reading: reading.activation)
+    return max(explorer.analyze(EMBEDDED_MODEL, text).role(role).heads, key=lambda reading: known(reading.activation))
 
 
 def pattern(explorer: Explorer, text: str, head: Head) -> torch.Tensor:

@@ -49,12 +49,19 @@ def answer(handlers: Handlers, sent: Event, move: Move, analyses: bool = False) 
     return asyncio.run(collect())
 
 
+def text_of(outputs: Mapping[str, object], name: str) -> str:
+    """An output that is a text, as HTML and addresses are."""
+    text = outputs[name]
+    assert isinstance(text, str)
+    return text
+
+
 def test_an_answer_has_all_that_changed_then_what_comes_later_and_ends_without_a_change(handlers, here):
     first, later, last = answer(handlers, event(here), explore)
     assert set(first) == {"message", "offer", "stop", "prompt", "place", "tools", *PARTS}
     assert (first["message"], first["prompt"], first["twin"]) == ("", PLAIN, "")
     assert set(later) == {"twin"}
-    assert "hr-twin" in later["twin"]
+    assert "hr-twin" in text_of(later, "twin")
     assert last == NOTHING
     assert {*first, *later, *last} <= set(OUTPUTS)
 
@@ -62,8 +69,8 @@ def test_an_answer_has_all_that_changed_then_what_comes_later_and_ends_without_a
 def test_a_head_that_is_opened_changes_its_own_part_alone(handlers, here):
     first, *_ = answer(handlers, event(here, layer=0, head=1, role=""), press)
     assert set(first) & set(PARTS) == {"view", "twin"}
-    assert "head=L0H1" in first["place"]
-    assert "L0H1" in first["view"]
+    assert "head=L0H1" in text_of(first, "place")
+    assert "L0H1" in text_of(first, "view")
 
 
 def test_a_comparison_turns_the_page_to_its_tab(handlers, here):
@@ -95,7 +102,7 @@ def test_a_page_that_shows_something_else_than_its_event_says_is_drawn_whole(han
 def test_what_is_refused_is_said_in_the_message_and_the_page_stays(handlers, here, move, boxes, details, message):
     refused, last = answer(handlers, event(here, boxes, **details), move)
     assert set(refused) == {"message", "offer", "stop"}
-    assert message in refused["message"]
+    assert message in text_of(refused, "message")
     assert refused["offer"] == refused["stop"] == gr.update(visible=False)
     assert last == NOTHING
 
@@ -138,11 +145,18 @@ def test_only_the_newest_turn_of_a_page_draws(explorer, here, monkeypatch):
     assert newer[0]["prompt"] == "one two one two"
 
 
+class GatedJobs(Jobs):
+    """One at a time, and they wait until the gate opens."""
+
+    def __init__(self) -> None:
+        super().__init__(workers=1)
+        self.gate = threading.Event()
+
+
 @pytest.fixture
-def unknown(explorer: Explorer, monkeypatch) -> Jobs:
+def unknown(explorer: Explorer, monkeypatch) -> GatedJobs:
     """The embedded model has no roles yet; its analysis waits until it is cancelled or the jobs' gate opens."""
-    jobs, known = Jobs(workers=1), threading.Event()
-    jobs.gate = threading.Event()  # type: ignore[attr-defined]
+    jobs, known = GatedJobs(), threading.Event()
     real = explorer.analyze
 
     def analyze(model: str, prompt: str) -> object:
@@ -151,7 +165,7 @@ def unknown(explorer: Explorer, monkeypatch) -> Jobs:
         return real(model, prompt)
 
     def work(job: Job) -> None:
-        while not jobs.gate.wait(0.01):  # type: ignore[attr-defined]
+        while not jobs.gate.wait(0.01):
             job.report(0.5, "scoring all heads")
         known.set()
 
@@ -164,7 +178,7 @@ def unknown(explorer: Explorer, monkeypatch) -> Jobs:
 def test_a_model_without_roles_is_offered_to_be_analysed_and_the_offer_leads_to_what_was_refused(handlers, here, unknown):
     refused, _ = answer(handlers, event(here), explore)
     assert refused["offer"] == gr.update(visible=True)
-    assert "There are no roles yet." in refused["message"]
+    assert "There are no roles yet." in text_of(refused, "message")
     unknown.gate.set()
     taken = answer(handlers, event(here, BOXES._replace(refused=refused["refused"])), take_offer, analyses=True)
     assert next(outputs for outputs in taken if "panel" in outputs)["prompt"] == PLAIN
@@ -183,7 +197,7 @@ def test_an_analysis_says_how_far_it_is_and_can_be_stopped_and_offered_again(han
     assert seen[0]["stop"] == gr.update(visible=True)
     assert seen[-1] == NOTHING
     assert not any("panel" in outputs for outputs in seen)
-    assert "Stopped; nothing of it is kept." in stopped["message"]
+    assert "Stopped; nothing of it is kept." in text_of(stopped, "message")
     assert (stopped["offer"], stopped["stop"]) == (gr.update(visible=True), gr.update(visible=False))
     job = unknown.find(EMBEDDED_MODEL)
     assert job is None or not job.join(), "nobody waits for it any more, so it ends"
@@ -193,7 +207,7 @@ def test_a_visitor_who_asks_for_too_much_is_told_when_to_come_back(explorer, her
     handlers = Handlers(explorer, Desk(Settings(prompts_a_minute=1)))
     answer(handlers, event(here), explore)
     refused, _ = answer(handlers, event(here, layer=0, head=1, role=""), press)
-    assert "You have reached the limit of 1 prompts a minute" in refused["message"]
+    assert "You have reached the limit of 1 prompts a minute" in text_of(refused, "message")
 
 
 def test_a_download_comes_as_a_link_numbered_anew_each_time(handlers, here):
@@ -212,10 +226,10 @@ def test_a_download_that_there_is_not_is_refused_in_the_message(handlers, query,
 def test_what_is_said_of_a_model_tells_that_others_can_be_typed_where_they_can(explorer, tmp_path):
     closed = Handlers(explorer, Desk()).describe_model("gpt2")
     open_ = Handlers(Explorer(Settings(any_model=True, home=tmp_path)), Desk()).describe_model("gpt2")
-    assert "You can also type" not in closed["about"]
-    assert "You can also type" in open_["about"]
+    assert "You can also type" not in text_of(closed, "about")
+    assert "You can also type" in text_of(open_, "about")
 
 
 def test_a_head_outside_the_model_is_no_place_for_the_next_event(handlers, here):
     refused, _ = answer(handlers, event(replace(here, head=Head(9, 9))), explore)
-    assert "L9H9 is outside the model" in refused["message"]
+    assert "L9H9 is outside the model" in text_of(refused, "message")

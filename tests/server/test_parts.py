@@ -15,13 +15,14 @@ from headroles.render.exports import DOWNLOADS
 from headroles.server.parts import FILES, PARTS, changed_parts, download, draw_later, first_visit, visit
 from headroles.server.place import Place
 from headroles.settings import Settings
+from tests.fixtures.known import known
 
 
 def test_a_first_visit_draws_all_and_opens_a_head_that_is_active(explorer):
     here, parts = visit(explorer, Place())
     analysis = explorer.analyze(here.model, here.prompt)
     assert list(parts) == list(PARTS) == ["text", "map", "view", "twin", "panel", "by_prompt", "by_model"]
-    assert next(reading for reading in analysis.role(here.role.name).heads if reading.head == here.head).is_active
+    assert next(reading for reading in analysis.role(known(here.role).name).heads if reading.head == here.head).is_active
 
 
 def test_another_head_draws_its_page_alone_and_another_tab_nothing(explorer):
@@ -40,7 +41,7 @@ def test_another_text_keeps_the_head_and_draws_the_comparison_anew(explorer):
 
 def test_a_role_that_is_asked_for_opens_its_strongest_head(explorer):
     here, _ = visit(explorer, Place(role=ROLES["duplicate_token"]))
-    assert (here.head, here.role.name) == (Head(1, 2), "duplicate_token")
+    assert (here.head, known(here.role).name) == (Head(1, 2), "duplicate_token")
 
 
 def test_the_twin_is_empty_for_a_role_without_a_suggested_text(explorer):
