@@ -8,7 +8,7 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.model_bridge.exceptions import StopAtLayerException
 
-from headroles.core.measures import HeadWeights
+from headroles.core.evidence import HeadWeights
 from headroles.errors import UnsupportedModelError
 from headroles.models.loading import LoadedModel
 from headroles.models.probes import Probe

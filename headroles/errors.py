@@ -59,7 +59,3 @@ class MissingPackageError(HeadRolesError, ImportError):
 
 class InvalidRecordError(HeadRolesError):
     """Raised when a head-category record breaks the schema, or does not belong to the model it is used with."""
-
-
-class MissingExtraError(HeadRolesError, ImportError):
-    """Raised when something needs a package that is not installed; names what to install."""

@@ -69,7 +69,7 @@ class PromptComparison:
         return f"PromptComparison({self.a.model!r}, {turned or 'no role turns'}, {len(self.heads)} heads changed)"
 
     def to_frame(self) -> "DataFrame":
-        """One row a head that changed, largest difference first. Raises MissingExtraError without pandas."""
+        """One row a head that changed, largest difference first. Raises MissingPackageError without pandas."""
         return to_frame(
             {
                 "layer": change.a.head.layer,
@@ -126,7 +126,7 @@ class ModelComparison:
         return f"ModelComparison({self.a.model!r}, {self.b.model!r}, {len(self.roles)} roles)"
 
     def to_frame(self) -> "DataFrame":
-        """One row a role and model: how many heads are mainly that, and their share. Raises MissingExtraError without pandas."""
+        """One row a role and model: its heads, and their share of all. Raises MissingPackageError without pandas."""
         return to_frame(
             {
                 "role": role.role.name,

@@ -3,16 +3,16 @@
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from headroles.errors import MissingExtraError
+from headroles.errors import MissingPackageError
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 
 def to_frame(rows: Iterable[Mapping[str, object]]) -> "DataFrame":
-    """The rows, in their order. Raises MissingExtraError without pandas."""
+    """The rows, in their order. Raises MissingPackageError without pandas."""
     try:
         from pandas import DataFrame
-    except ImportError as error:
-        raise MissingExtraError("Tables need pandas; install it: pip install pandas.") from error
+    except ModuleNotFoundError as error:
+        raise MissingPackageError.of("A table", "app", error) from error
     return DataFrame(list(rows))

@@ -195,7 +195,7 @@ class Analysis:
                 }
 
     def to_frame(self) -> "DataFrame":
-        """`rows` as a pandas table. Raises MissingExtraError without pandas."""
+        """`rows` as a pandas table. Raises MissingPackageError without pandas."""
         return to_frame(self.rows())
 
 
@@ -231,7 +231,7 @@ class HeadView:
         return tuple(role for role in measured_roles() if self.readings[role.name].is_active)
 
     def to_frame(self) -> "DataFrame":
-        """One row a query and key that it can see: positions, tokens and attention. Raises MissingExtraError without pandas."""
+        """One row a query and key that it can see: positions, tokens and attention. Raises MissingPackageError without pandas."""
         return to_frame(
             {
                 "query": q,

@@ -3,19 +3,16 @@
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
-from torch import Tensor
 
 from headroles.core.frames import to_frame
 from headroles.core.heads import Head, as_head
 from headroles.core.measures import Calibration
 from headroles.core.roles import OTHER, MeasuredRole, Role, get_role, measured_roles
-from headroles.errors import InvalidInputError, InvalidRecordError
+from headroles.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -183,7 +180,7 @@ class HeadCategories(_Checked):
                 }
 
     def to_frame(self) -> "DataFrame":
-        """`rows` as a pandas table. Raises MissingExtraError without pandas."""
+        """`rows` as a pandas table. Raises MissingPackageError without pandas."""
         return to_frame(self.rows())
 
     def to_json(self) -> str:
@@ -205,98 +202,3 @@ class HeadCategories(_Checked):
         found = as_head(head)
         found.check_inside(self.num_layers, self.num_heads)
         return found
-
-
-@dataclass(frozen=True)
-class ModelIdentity:
-    """What a record must agree with: the model that is read at run time, and the tokens it reads."""
-
-    name: str
-    revision: str
-    num_layers: int
-    num_heads: int
-    prepend_bos: bool
-    tokenizer_sha256: str
-
-
-def check_shape(record: HeadCategories, model_name: str, num_layers: int, num_heads: int) -> None:
-    """Raises InvalidRecordError unless the record is of a model with that many layers and heads a layer."""
-    if (record.num_layers, record.num_heads) != (num_layers, num_heads):
-        raise InvalidRecordError(
-            f"The roles of {record.model_name} are for {record.num_layers} layers x {record.num_heads} heads, "
-            f"but {model_name} has {num_layers} x {num_heads}."
-        )
-
-
-def check_belongs(record: HeadCategories, model: ModelIdentity) -> None:
-    """Raises InvalidRecordError unless the record has the model's shape and was made on the very tokens that it reads."""
-    check_shape(record, model.name, model.num_layers, model.num_heads)
-    if record.recipe.prepend_bos != model.prepend_bos:
-        made, reads = ("with" if bos else "without" for bos in (record.recipe.prepend_bos, model.prepend_bos))
-        raise InvalidRecordError(
-            f"The roles of {model.name} were measured {made} a BOS token, but its tokenizer works {reads} one."
-        )
-    if record.recipe.tokenizer_sha256 != model.tokenizer_sha256:
-        raise InvalidRecordError(f"The roles of {model.name} were measured with another tokenizer; analyse it again.")
-
-
-def build_record(
-    scores: Mapping[str, Float[Tensor, "layer head"]], *, model_name: str, revision: str, date: str, recipe: Recipe
-) -> HeadCategories:
-    """The record of a model from the scores of the roles that were measured."""
-    num_layers, num_heads = next(iter(scores.values())).shape
-    tables = {role.name: scores[role.name] for role in measured_roles() if role.name in scores}
-    rounded = {name: [[round(float(s), 6) for s in row] for row in table] for name, table in tables.items()}
-    categories = {
-        role.name: Category(
-            display_name=role.display_name,
-            description=role.description,
-            icon=role.icon,
-            requires_repetition=role.requires_repetition,
-            top_heads=select_top_heads(rounded[role.name], role),
-        )
-        for role in measured_roles()
-        if role.name in rounded
-    }
-    left_over = Category(
-        display_name=OTHER.display_name, description=OTHER.description, icon=OTHER.icon, requires_repetition=False, top_heads=[]
-    )
-    return HeadCategories(
-        schema_version=SCHEMA_VERSION,
-        model_name=model_name,
-        revision=revision,
-        num_layers=num_layers,
-        num_heads=num_heads,
-        analysis_date=date,
-        recipe=recipe,
-        categories={**categories, OTHER.name: left_over},
-        all_scores=rounded,
-    )
-
-
-def select_top_heads(scores: list[list[float]], role: MeasuredRole) -> list[TopHead]:
-    """The heads that stand for a role: those at or above its threshold, best first, at most 8.
-
-    When more than half of them come from one layer, the best head of every other layer that reaches the diversity threshold
-    joins them; past 8 it takes the place of the crowded layer's weakest head, but never of its best.
-    """
-    ranked = sorted(
-        (TopHead(layer=layer, head=head, score=s) for layer, row in enumerate(scores) for head, s in enumerate(row)),
-        key=lambda top: (-top.score, top.layer, top.head),
-    )
-    chosen = [top for top in ranked if top.score >= role.threshold][:MAX_TOP_HEADS]
-    layers = [top.layer for top in chosen]
-    crowded = next((layer for layer in set(layers) if layers.count(layer) * 2 > len(layers)), None)
-    if crowded is None:
-        return chosen
-    best_of_layer = {top.layer: top for top in reversed(ranked)}
-    for candidate in sorted(best_of_layer.values(), key=ranked.index):
-        if candidate.layer == crowded or candidate.score < role.diversity_threshold or candidate in chosen:
-            continue
-        if len(chosen) == MAX_TOP_HEADS:
-            crowd = [top for top in chosen if top.layer == crowded]
-            if len(crowd) == 1:
-                break
-            chosen.remove(crowd[-1])
-        chosen.append(candidate)
-    return sorted(chosen, key=ranked.index)

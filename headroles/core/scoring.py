@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from headroles.core.evidence import Evidence, Measurement
 from headroles.core.heads import Attention, Head, as_head, check_patterns
-from headroles.core.measures import Evidence, Measurement
 from headroles.core.roles import MeasuredRole, Role, get_role, measured_roles
 from headroles.errors import InvalidInputError
 

@@ -5,10 +5,11 @@ from functools import partial
 
 from torch import Tensor
 
+from headroles.core.evidence import Measurement
 from headroles.core.heads import Attention, Head
-from headroles.core.measures import Measurement
 from headroles.core.readings import HeadReading, HeadTable, RoleReading, State
-from headroles.core.records import HeadCategories, check_shape
+from headroles.core.record_fit import check_shape
+from headroles.core.records import HeadCategories
 from headroles.core.roles import OTHER, MeasuredRole, measured_roles
 from headroles.core.scoring import measure_windows
 

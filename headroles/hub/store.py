@@ -17,7 +17,8 @@ from types import MappingProxyType
 
 from headroles.core.readings import Source
 from headroles.core.record_files import read_record, record_file_name, write_record
-from headroles.core.records import HeadCategories, ModelIdentity, check_belongs
+from headroles.core.record_fit import ModelIdentity, check_belongs
+from headroles.core.records import HeadCategories
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
 from headroles.errors import HeadRolesError, InvalidRecordError, MissingPackageError, NoHeadCategoriesError
 from headroles.jobs import Job, Jobs

@@ -20,7 +20,7 @@ from transformers import (
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from headroles.core.bounds import MAX_PROMPT_CHARACTERS, MAX_PROMPT_TOKENS
-from headroles.core.records import ModelIdentity
+from headroles.core.record_fit import ModelIdentity
 from headroles.core.registry import ModelInfo, get_model_info
 from headroles.core.tokens import clean
 from headroles.errors import ModelLoadError, ModelTooLargeError, PromptError

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from headroles.core import records as categories
-from headroles.core.measures import Evidence, HeadWeights
-from headroles.core.records import HeadCategories
+from headroles.core.evidence import Evidence, HeadWeights
+from headroles.core.record_making import build_record
+from headroles.core.records import HeadCategories, Recipe
 from headroles.core.roles import measured_roles
 from headroles.core.scoring import measure_heads, roles_of_patterns
 from headroles.models.capture import PatternReader
@@ -98,12 +98,12 @@ def make_record(
     """The JSON record of a scored model, dated today; `transformer_lens` is its version where it read the patterns."""
     today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
     how = make_recipe(loaded, sizes, transformer_lens)
-    return categories.build_record(scores, model_name=loaded.name, revision=loaded.revision, date=today, recipe=how)
+    return build_record(scores, model_name=loaded.name, revision=loaded.revision, date=today, recipe=how)
 
 
-def make_recipe(loaded: LoadedModel, sizes: ProbeSizes, transformer_lens: str | None = None) -> categories.Recipe:
+def make_recipe(loaded: LoadedModel, sizes: ProbeSizes, transformer_lens: str | None = None) -> Recipe:
     """What a record says of how it was made; two records with the same recipe and revision have the same scores."""
-    return categories.Recipe(
+    return Recipe(
         transformer_lens=transformer_lens,
         transformers=version("transformers"),
         torch=version("torch").split("+")[0],

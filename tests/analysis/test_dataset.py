@@ -21,10 +21,10 @@ from analysis.dataset import (
     to_parquet,
     to_picture,
 )
-from headroles.core import records as categories
+from headroles.core.evidence import Evidence
 from headroles.core.heads import Head
-from headroles.core.measures import Evidence
-from headroles.core.records import HeadCategories
+from headroles.core.record_making import build_record
+from headroles.core.records import HeadCategories, Recipe
 from headroles.core.roles import ROLES, get_measured_role, measured_roles
 from headroles.models.probes import ProbeSizes, make_probes
 from headroles.models.sweep import make_recipe
@@ -37,12 +37,12 @@ def make(name: str = "org/m", layers: int = 3, heads: int = 4, seed: int = 0, **
     generator = torch.Generator().manual_seed(seed)
     how = {"transformer_lens": None, "transformers": "5.23.0", "torch": "2.13.0", "dtype": "float32", "seed": 0}
     how |= {"prepend_bos": False, "tokenizer_sha256": "0" * 64, "repeated_sequences": 50, "repeat_length": 50, "sentences": 20}
-    return categories.build_record(
+    return build_record(
         {role.name: torch.rand(layers, heads, generator=generator) for role in measured_roles()},
         model_name=name,
         revision="0123456789" * 4,
         date="2026-02-16",
-        recipe=categories.Recipe.model_validate({**how, **recipe}),
+        recipe=Recipe.model_validate({**how, **recipe}),
     )
 
 
@@ -157,7 +157,7 @@ def test_the_card_describes_every_column_and_role_and_how_to_cite_and_add(record
 def test_a_role_that_no_head_plays_is_said_so():
     record = make()
     weak = {name: torch.full((3, 4), 0.1) for name in record.all_scores}
-    record = categories.build_record(weak, model_name="m", revision="r", date=record.analysis_date, recipe=record.recipe)
+    record = build_record(weak, model_name="m", revision="r", date=record.analysis_date, recipe=record.recipe)
     assert card([record], "org/data").count("none reaches the threshold") == len(measured_roles())
 
 

@@ -6,7 +6,8 @@ import torch
 from analysis.validate import agree, report, run, validate
 from headroles.core.heads import Head
 from headroles.core.literature import claims
-from headroles.core.records import HeadCategories, Recipe, build_record
+from headroles.core.record_making import build_record
+from headroles.core.records import HeadCategories, Recipe
 from headroles.core.roles import ROLES, measured_roles
 from headroles.errors import InvalidRecordError
 from tests.fixtures.known import known

@@ -8,7 +8,7 @@ from headroles.core.comparison import compare_models, compare_prompts
 from headroles.core.heads import Head, as_head
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles import OTHER, ROLES, get_measured_role, get_role, measured_roles
-from headroles.errors import HeadRolesError, InvalidInputError, MissingExtraError
+from headroles.errors import HeadRolesError, InvalidInputError, MissingPackageError
 from tests.conftest import PLAIN, REPEATING
 from tests.core.test_comparison import made_up
 
@@ -95,5 +95,7 @@ def test_results_that_are_tables_become_tables(explorer, repeating, plain):
 
 def test_without_pandas_a_table_says_what_to_install(repeating, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(MissingExtraError, match="pip install pandas"):
+    with pytest.raises(
+        MissingPackageError, match=r"A table needs pandas, .*: pip install 'headroles\[app\]'"
+    ):
         repeating.to_frame()

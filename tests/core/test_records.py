@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from headroles.core.heads import Head
 from headroles.core.record_files import MAX_RECORD_BYTES, parse_record, read_record, record_file_name
-from headroles.core.records import MAX_TOP_HEADS, HeadCategories, build_record, select_top_heads
+from headroles.core.record_making import build_record, select_top_heads
+from headroles.core.records import MAX_TOP_HEADS, HeadCategories
 from headroles.core.roles import ROLES, get_measured_role, get_role, measured_roles
 from headroles.errors import InvalidInputError, InvalidRecordError
 

@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headroles.core.measures import Evidence, MassOnExpectedKeys
+from headroles.core.evidence import Evidence
+from headroles.core.measures import MassOnExpectedKeys
 from headroles.core.roles import ROLES, get_measured_role, get_role, measured_roles
 from headroles.errors import InvalidInputError
 from tests.conftest import random_attention, uniform_attention

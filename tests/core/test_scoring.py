@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformer_lens import head_detector
 
+from headroles.core.evidence import Evidence
 from headroles.core.heads import Attention, Head
-from headroles.core.measures import Evidence
 from headroles.core.roles import ROLES, get_measured_role, measured_roles
 from headroles.core.scoring import measure_heads, verify_head_activation
 from headroles.core.verdicts import read_head, read_heads, read_roles

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from headroles.core.records import check_belongs
+from headroles.core.record_fit import check_belongs
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.errors import HubError, InvalidRecordError, NoHeadCategoriesError
 from headroles.hub.store import RecordStore, load_head_categories

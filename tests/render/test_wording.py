@@ -8,7 +8,7 @@ import torch
 
 from headroles.core.heads import Attention, Head
 from headroles.core.readings import HeadView, Source
-from headroles.core.records import build_record
+from headroles.core.record_making import build_record
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles import ROLES, measured_roles
 from headroles.core.verdicts import read_head, read_heads
