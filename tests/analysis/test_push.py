@@ -43,11 +43,13 @@ import json, os, signal, sys, traceback
 from pathlib import Path
 
 import matplotlib.backends.backend_agg, PIL.PngImagePlugin  # else each fork would
+import torch
 from analysis import dataset, push
 from headroles.core.record_files import read_record
 from headroles.errors import HeadRolesError
 from headroles.hub.talk import bound_waits
 
+torch.set_num_threads(1)  # threads do not outlive a fork, and whoever waits for them waits for ever
 dataset.rows(read_record(Path("headroles/tiny/headroles-tiny.json")))  # for what it imports; but forks may share no open font
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 print("ready", flush=True)

@@ -29,6 +29,7 @@ def said_by_the_script(shares: list[float]) -> list[str]:
 
 
 @needs_node
+@pytest.mark.processes
 def test_the_script_says_every_share_it_can_get_as_the_server_does():
     shares = [byte / 255 for byte in range(256)] + EDGES
     assert said_by_the_script(shares) == [percent(share) for share in shares]
