@@ -1,12 +1,22 @@
 """The command `headroles`, and `python -m headroles`: serves the page."""
 
+import argparse
+import os
 import sys
+from collections.abc import Sequence
 
 from headroles.errors import MissingPackageError
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Serves until Ctrl-C; where only the core is installed it says what is missing, with exit code 1."""
+    parser = argparse.ArgumentParser(prog="headroles", description="Serves the page, by the settings in the environment.")
+    parser.add_argument("--host", help="the address to listen at (default: GRADIO_SERVER_NAME, or 127.0.0.1)")
+    parser.add_argument("--port", type=int, help="the port (default: GRADIO_SERVER_PORT, or the first free one from 7860 on)")
+    args = parser.parse_args(arguments)
+    for name, value in (("GRADIO_SERVER_NAME", args.host), ("GRADIO_SERVER_PORT", args.port)):
+        if value is not None:
+            os.environ[name] = str(value)
     try:
         from headroles.server.launch import main as serve
     except ModuleNotFoundError as error:

@@ -18,6 +18,8 @@ from headroles.explorer import Explorer
 from tests.fixtures.api_server import serve_api
 from tests.fixtures.documents import BLOCKS, COMMANDS, EXAMPLE_URL, EXTRAS, LINES, PAGES, PROGRAMS, ROOT, prints
 
+pytestmark = pytest.mark.processes
+
 SHOWN = ROOT / "headroles" / "assets" / "examples"  # what the page shows to programmers
 
 

@@ -13,6 +13,8 @@ from headroles.render.heatmaps import attention_figure, to_svg
 from tests.conftest import PLAIN
 from tests.test_architecture import MODULES, ROOT
 
+pytestmark = pytest.mark.processes
+
 WATCHED = """
 import ctypes, importlib
 

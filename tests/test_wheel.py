@@ -21,6 +21,8 @@ from headroles.core.registry import EMBEDDED_MODEL, MODELS
 from tests.browser.conftest import find_port
 from tests.fixtures.architectures import build
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).parent.parent
 CORE = """
 import importlib, os, pkgutil
@@ -176,8 +178,9 @@ def test_the_core_alone_judges_heads_and_says_what_the_rest_needs(install, tmp_p
     assert no_hub.endswith(
         "Reading somebody/roles from the Hub needs huggingface_hub, which is not installed: pip install 'headroles[app]'."
     )
-    for command, extra in (("headroles", "app"), ("headroles-analysis", "analysis")):
-        done = subprocess.run([commands / command, "--help"], cwd=tmp_path, capture_output=True, text=True)
+    assert "--port" in run([commands / "headroles", "--help"], tmp_path)
+    for command, extra in ((["headroles"], "app"), (["headroles-analysis", "--help"], "analysis")):
+        done = subprocess.run([commands / command[0], *command[1:]], cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 1
         assert re.fullmatch(rf"error: .* pip install 'headroles\[{extra}\]'\.?\n", done.stderr)
 
@@ -188,9 +191,9 @@ def test_the_installed_page_answers_far_from_the_checkout(install, tmp_path):
     file, others = run([commands / "python", "-c", WHERE], tmp_path).splitlines()
     assert Path(file).is_relative_to(commands.parent)
     assert others == "None None"
-    environment = {**alone(tmp_path), "GRADIO_SERVER_PORT": str(port), "PYTHONUNBUFFERED": "1"}
+    environment = {**alone(tmp_path), "PYTHONUNBUFFERED": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    with subprocess.Popen([commands / "headroles"], cwd=tmp_path, env=environment, **pipes) as page:
+    with subprocess.Popen([commands / "headroles", "--port", str(port)], cwd=tmp_path, env=environment, **pipes) as page:
         try:
             assert page.stdout is not None
             printed = []

@@ -1,6 +1,7 @@
 """Picking models in a real browser: one without roles, analysed on the page; those that cannot be had."""
 
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,7 +70,7 @@ def test_an_unpublished_local_model_is_analysed_on_the_page_while_the_bar_moves(
 
 
 def test_an_analysis_can_be_stopped_and_started_again(any_page: Page, folders: Path):
-    (folders / "slow").rename(folders / "slow2")  # another name, so that nothing is known of it
+    shutil.copytree(folders / "slow", folders / "slow2")  # another name, so that nothing is known of it
     explore(any_page, folders / "slow2")
     any_page.locator("#offer").click()
     any_page.locator("#stop").click()

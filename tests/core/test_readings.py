@@ -95,7 +95,5 @@ def test_results_that_are_tables_become_tables(explorer, repeating, plain):
 
 def test_without_pandas_a_table_says_what_to_install(repeating, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(
-        MissingPackageError, match=r"A table needs pandas, .*: pip install 'headroles\[app\]'"
-    ):
+    with pytest.raises(MissingPackageError, match=r"A table needs pandas, .*: pip install 'headroles\[app\]'"):
         repeating.to_frame()

@@ -144,9 +144,15 @@ def test_a_model_whose_tokenizer_adds_no_bos_is_read_without_one(random_model, t
     assert loaded.tokenizer_sha256 == tiny.tokenizer_sha256
 
 
-@pytest.mark.parametrize("prompt", ["", "   ", "\n\t ", None, 7])
+@pytest.mark.parametrize("prompt", ["", "   ", "\n\t "])
 def test_an_empty_prompt_is_refused(tiny, prompt):
     with pytest.raises(PromptError, match="no text to look at"):
+        tiny.encode(prompt)
+
+
+@pytest.mark.parametrize("prompt", [None, 7, ["a", "b"], b"a"])
+def test_what_is_no_text_is_refused_by_its_kind(tiny, prompt):
+    with pytest.raises(PromptError, match=f"A text was expected, but {type(prompt).__name__} came"):
         tiny.encode(prompt)
 
 
