@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 
@@ -201,10 +202,12 @@ def load_head_categories(model_name: str, settings: Settings | None = None) -> H
 
 def fetch_record(model_name: str, dataset: str, revision: str, known: str = "") -> tuple[HeadCategories | None, str]:
     """See `hub.dataset.fetch_record`. Imported when the Hub is asked: embedded and analysed records need no huggingface_hub."""
-    try:
-        from headroles.hub import dataset as hub
-    except ModuleNotFoundError as error:
-        raise MissingPackageError.of(f"Reading {dataset} from the Hub", "app", error) from error
+    # asked before the import: of two threads that import what fails, one is told another error
+    if find_spec("huggingface_hub") is None:
+        missing = ModuleNotFoundError("No module named 'huggingface_hub'", name="huggingface_hub")
+        raise MissingPackageError.of(f"Reading {dataset} from the Hub", "app", missing)
+    from headroles.hub import dataset as hub
+
     return hub.fetch_record(model_name, dataset, revision, known)
 
 
