@@ -42,7 +42,7 @@ from bench.browsing import (
     time_head,
     type_slowly,
 )
-from bench.run import random_model
+from bench.subjects import random_model
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
 from headroles.explorer import Explorer
 from headroles.hub.store import RecordStore

@@ -3,16 +3,18 @@
 Every ratio of times is a median over interleaved rounds (A, B, A, B, ...).
 """
 
-import copy
 from collections.abc import Callable
 from types import SimpleNamespace
 
 import torch
 from transformer_lens.head_detector import detect_head
-from transformers import AutoModelForCausalLM, GPT2Config, PreTrainedConfig
+from transformers import GPT2Config, PreTrainedConfig
 
 from analysis.lens import open_bridge, score_model
+from bench.load import make_prompts
 from bench.measuring import compare, peak_memory
+from bench.subjects import random_model
+from headroles.core.heads import Attention
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
 from headroles.core.roles import measured_roles
 from headroles.core.scoring import measure_heads
@@ -23,15 +25,7 @@ from headroles.models.sweep import score_here
 
 BUILT_IN = ("previous_token_head", "induction_head", "duplicate_token_head")
 MEGABYTE = 1024**2
-
-
-def random_model(name: str, config: PreTrainedConfig) -> LoadedModel:
-    """A model with random weights and the embedded model's tokenizer (its ids all lie inside the vocabularies)."""
-    torch.manual_seed(0)
-    # a config of its own: models with one config would share their attention function
-    model = AutoModelForCausalLM.from_config(copy.deepcopy(config), dtype=torch.float32).eval()
-    model.config.architectures = [type(model).__name__]
-    return LoadedModel(name, model, load_model(EMBEDDED_MODEL).tokenizer, "random")
+PROMPT_TOKENS = (16, 64, 256)
 
 
 def all_role_probes(loaded: LoadedModel, recipe: ProbeSizes) -> list[Probe]:
@@ -133,31 +127,48 @@ def _analysis_row(title: str, config: PreTrainedConfig, recipe: ProbeSizes, roun
     print(f"  {title:20}{ratios}{seconds['bare']:7.2f} s{peaks}", flush=True)
 
 
-def bench_analyze(rounds: int = 7) -> None:
-    """Reading and scoring a prompt, end to end, against a plain forward of the model as a user would run it (SDPA)."""
-    loaded, plain = (random_model(name, registered_config(MODELS["gpt2"])) for name in ("probed", "plain"))
+def bench_prompt(rounds: int = 15) -> None:
+    """Reading and scoring a prompt, against a plain forward of the model as a user would run it (SDPA, with the unembedding)."""
+    print("\nFrom a prompt to all scores, as multiples of a plain forward (SDPA, with the unembedding) over the same tokens")
+    print(f"  {'model':24}{'tokens':>8}{'plain':>12}{'capture':>11}{'scoring':>11}{'whole':>11}")
+    _prompt_rows(EMBEDDED_MODEL, load_model(EMBEDDED_MODEL), load_model(EMBEDDED_MODEL), rounds)
+    for name in ("gpt2", "HuggingFaceTB/SmolLM2-135M"):
+        loaded, plain = (random_model(side, registered_config(MODELS[name])) for side in ("probed", "plain"))
+        _prompt_rows(f"{name.split('/')[-1]}'s shape", loaded, plain, rounds)
+
+
+def _prompt_rows(title: str, loaded: LoadedModel, plain: LoadedModel, rounds: int) -> None:
     reader = PatternReader(loaded)
-    print("\nFrom token ids to all readings, GPT-2-small shape, against a plain forward (SDPA, with the unembedding)")
-    for length in (16, 64, 256):
-        ids = tuple((torch.arange(length) * 7 % 3000 + 1).tolist())
-        row = torch.tensor([ids])
+    plain.model.set_attn_implementation("sdpa")
+    for length, prompt in zip(PROMPT_TOKENS, make_prompts(loaded, PROMPT_TOKENS)):
+        token_ids = torch.tensor([loaded.encode(prompt)])
+        attention = reader.read(loaded.encode(prompt))
 
-        def analyze(ids=ids, row=row) -> None:
-            measure_heads(reader.read(ids).patterns[None], row)
-
-        def forward(row=row) -> None:
+        def forward(token_ids=token_ids) -> None:
             with torch.no_grad():
-                plain.model(input_ids=row, use_cache=False)
+                plain.model(input_ids=token_ids, use_cache=False)
 
-        seconds = compare({"analyze": analyze, "forward": forward}, rounds)
-        print(f"  {length:4} tokens: {seconds['analyze'] / seconds['forward']:5.2f} times the plain forward")
+        contenders = {
+            "plain": forward,
+            "capture": lambda prompt=prompt: reader.read(loaded.encode(prompt)),
+            "scoring": lambda attention=attention: score_prompt(attention),
+            "whole": lambda prompt=prompt: score_prompt(reader.read(loaded.encode(prompt))),
+        }
+        seconds = compare(contenders, rounds)
+        ratios = "".join(f"{seconds[name] / seconds['plain']:9.2f} x" for name in list(contenders)[1:])
+        print(f"  {title:24}{length:8}{seconds['plain'] * 1000:9.1f} ms{ratios}", flush=True)
+
+
+def score_prompt(attention: Attention) -> object:
+    """All that a prompt is scored on, every head in every measured role."""
+    return measure_heads(attention.patterns[None], torch.tensor([attention.token_ids]))
 
 
 def main() -> None:
     torch.set_num_threads(2)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     bench_detect_head()
-    bench_analyze()
+    bench_prompt()
     bench_models()
     bench_growth()
 
