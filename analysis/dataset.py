@@ -193,6 +193,8 @@ def _model(record: HeadCategories) -> str:
 
 
 def _best_heads(record: HeadCategories, role: MeasuredRole) -> str:
+    if role not in record.scored_roles:
+        return "not scored in this record"
     best = record.top_heads(role)[:BEST_HEADS]
     return ", ".join(f"{head.label} {record.score(role, head):.2f}" for head in best) or "none reaches the threshold"
 

@@ -27,7 +27,7 @@ from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_ba
 
 from headroles.core.record_files import MAX_RECORD_BYTES, parse_record, record_file_name
 from headroles.core.records import HeadCategories
-from headroles.core.roles import measured_roles
+from headroles.core.roles import MeasuredRole, measured_roles
 from headroles.errors import HubError, InvalidInputError, InvalidRecordError
 from headroles.hub.dataset import RECORDS
 from headroles.hub.talk import ANSWER_SECONDS, STALL_SECONDS, HTTPError, no_dataset, trouble
@@ -263,19 +263,21 @@ def difference(old: HeadCategories | None, new: HeadCategories) -> list[str]:
         told |= {name: (getattr(old.recipe, name), value) for name, value in new.recipe}
         lines += [f"  {name}: {before} -> {after}" for name, (before, after) in told.items() if before != after]
     for role in measured_roles():
-        before, after = _heads(old, role.name), _heads(new, role.name)
+        before, after = _heads(old, role), _heads(new, role)
         if before != after:
             lines.append(f"  {role.name}: {f'{before} -> ' if old else ''}{after}")
     if old is not None and _shape(old) == _shape(new):
-        changes = [abs(new.score(role, head) - old.score(role, head)) for role in measured_roles() for head in new.heads()]
+        both = [role for role in new.scored_roles if role in old.scored_roles]
+        changes = [abs(new.score(role, head) - old.score(role, head)) for role in both for head in new.heads()]
         if changed := sum(change > 0 for change in changes):
             lines.append(f"  {changed} of {len(changes)} scores change, by {max(changes):.4f} at most")
     return lines
 
 
-def _heads(record: HeadCategories | None, role: str) -> str:
-    top_heads = record.categories[role].top_heads if record else []
-    return ", ".join(f"L{top.layer}H{top.head} {top.score:.3f}" for top in top_heads) or "no head"
+def _heads(record: HeadCategories | None, role: MeasuredRole) -> str:
+    if record is None or role not in record.scored_roles:
+        return "not scored"
+    return ", ".join(f"{head.label} {record.score(role, head):.3f}" for head in record.top_heads(role)) or "no head"
 
 
 def _shape(record: HeadCategories) -> tuple[int, int]:

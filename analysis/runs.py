@@ -141,8 +141,8 @@ def check_registered(loaded: LoadedModel) -> None:
     info = MODELS.get(loaded.name)
     if info is None:
         return
-    config = loaded.model.config.get_text_config()
-    found = _shape(config.num_hidden_layers, config.num_attention_heads, loaded.prepend_bos)
+    identity = loaded.identity
+    found = _shape(identity.num_layers, identity.num_heads, identity.prepend_bos)
     registered = _shape(info.num_layers, info.num_heads, info.prepend_bos)
     if found != registered:
         raise ModelLoadError(f"{loaded.name} has {found}, but its registry entry says {registered}; mend the entry first.")
@@ -180,14 +180,14 @@ def _make_or_keep(name: str, source: str | Path, plan: Plan) -> tuple[Literal["w
 
 
 def _finished(loaded: LoadedModel, sizes: ProbeSizes, path: Path) -> HeadCategories | None:
-    """The record in the file, if it was made of this very model by this very recipe; a broken one is as good as none."""
+    """The record in the file, if it scores every role of this very model by this very recipe; a broken one is as good as none."""
     try:
         record = read_record(path)
     except (FileNotFoundError, InvalidRecordError):
         return None
     wanted = make_recipe(loaded, sizes, version("transformer-lens"))
     same = (record.model_name, record.revision, record.recipe) == (loaded.name, loaded.revision, wanted)
-    return record if same else None
+    return record if same and record.scored_roles == measured_roles() else None
 
 
 def _peak_bytes(device: str) -> int:

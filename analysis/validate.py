@@ -16,7 +16,7 @@ from itertools import groupby
 from headroles.core.heads import Head
 from headroles.core.literature import Claim, known_model, known_models
 from headroles.core.records import HeadCategories
-from headroles.core.roles import RESTING, Role, get_role
+from headroles.core.roles import RESTING, MeasuredRole, Role, get_measured_role, get_role
 from headroles.errors import InvalidRecordError
 
 from . import COMMAND
@@ -100,7 +100,9 @@ def report(record: HeadCategories, verdicts: Sequence[Verdict]) -> str:
     open_claims = len(verdicts) - len(judged)
     lines += ["", f"{sum(judged)} of {len(judged)} claims agree."]
     if open_claims:
-        lines.append(f"{open_claims} more name jobs that none of our roles measures.")
+        known = any(verdict.agrees is None and verdict.claim.role for verdict in verdicts)
+        why = "this record does not score" if known else "none of our roles measures"
+        lines.append(f"{open_claims} more name jobs that {why}.")
     return "\n".join(lines)
 
 
@@ -113,15 +115,17 @@ def agree(role: Role, ours: float, published: float | None) -> bool:
 
 def _head(record: HeadCategories, claim: Claim, head: Head) -> Verdict:
     mainly, value = record.primary_role(head), claim.value(head)
-    if claim.role is None:
+    role = _scored_role(record, claim)
+    if role is None:
         return Verdict(claim, head.label, value, None, None, mainly, None)
-    role = get_role(claim.role)
     ours = record.score(role, head)
     rank = 1 + sum(score > ours for row in record.all_scores[role.name] for score in row)
     return Verdict(claim, head.label, value, ours, rank, mainly, agree(role, ours, value))
 
 
 def _statistic(record: HeadCategories, claim: Claim) -> Verdict:
+    if _scored_role(record, claim) is None:
+        return Verdict(claim, str(claim.statistic), None, None, None, None, None)
     scores = record.all_scores[get_role(str(claim.role)).name]
     if claim.statistic == "heads at rest":
         share = statistics.fmean(score >= RESTING for row in scores for score in row)
@@ -129,6 +133,12 @@ def _statistic(record: HeadCategories, claim: Claim) -> Verdict:
         return Verdict(claim, "share at rest", value, share, None, None, _near(share, value))
     correlation = _correlation([statistics.fmean(row) for row in scores], claim.values)
     return Verdict(claim, "layers correlate", None, correlation, None, None, correlation >= MIN_CORRELATION)
+
+
+def _scored_role(record: HeadCategories, claim: Claim) -> MeasuredRole | None:
+    """Our role for the job of a claim; None where we have none, or the record does not score it."""
+    role = None if claim.role is None else get_measured_role(claim.role)
+    return role if role in record.scored_roles else None
 
 
 def _near(ours: float, published: float) -> bool:
@@ -148,6 +158,8 @@ def _heading(record: HeadCategories, claim: Claim) -> list[str]:
     lines = [f"{claim.job} ({claim.kind})", f"  source: {claim.source}", f"  texts: {claim.setting}"]
     if claim.role is None:
         return [*lines, "  ours: no such role"]
+    if _scored_role(record, claim) is None:
+        return [*lines, "  ours: not scored in this record"]
     if claim.heads:
         top = record.top_heads(get_role(claim.role))
         lines.append(f"  ours: {', '.join(head.label for head in top) or 'no head'}")

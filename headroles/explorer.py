@@ -83,7 +83,7 @@ class Explorer:
 
         def work(reader: PatternReader) -> Analysis:
             categories, source = self._store.find(reader.loaded.identity)
-            return self._read(reader, prompt, categories, source)
+            return self._read(reader, prompt, reader.loaded.encode(prompt), categories, source)
 
         return self._use(model, work)
 
@@ -127,8 +127,9 @@ class Explorer:
         def work(reader: PatternReader) -> HeadView:
             categories, source = self._store.find(reader.loaded.identity)
             which.check_inside(categories.num_layers, categories.num_heads)
-            heads = self._read(reader, prompt, categories, source).heads
-            attention = self._attention(reader, reader.loaded.encode(prompt))
+            token_ids = reader.loaded.encode(prompt)
+            heads = self._read(reader, prompt, token_ids, categories, source).heads
+            attention = self._attention(reader, token_ids)
             primary = categories.primary_role(which)
             looked_for = asked or primary
             return HeadView(
@@ -188,9 +189,8 @@ class Explorer:
             self._patterns.keep(key, attention)
         return attention
 
-    def _read(self, reader: PatternReader, prompt: str, record: HeadCategories, source: Source) -> Analysis:
+    def _read(self, reader: PatternReader, prompt: str, token_ids: TokenIds, record: HeadCategories, source: Source) -> Analysis:
         """The analysis of a prompt: kept from the last time, if it was made from this very record, or else measured."""
-        token_ids = reader.loaded.encode(prompt)
         kept = self._readings.get(_key(reader, token_ids))
         if kept is None or kept[0] is not record:
             return self._measure(reader, prompt, self._attention(reader, token_ids), record, source)

@@ -9,6 +9,7 @@ import jaxtyping
 import pytest
 import torch
 
+from headroles.core import verdicts
 from headroles.core.records import HeadCategories
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.explorer import Explorer
@@ -81,6 +82,19 @@ def in_double() -> Iterator[None]:
 def unchecked(monkeypatch) -> None:
     """Shapes are not enforced: for what we say ourselves of those that are wrong."""
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.fixture
+def measured(monkeypatch) -> list[tuple[str, tuple[int, ...]]]:
+    """The model and token ids of every measuring of all heads, as they come."""
+    texts, original = [], verdicts.read_heads
+
+    def counted(attention, record):
+        texts.append((attention.model, attention.token_ids))
+        return original(attention, record)
+
+    monkeypatch.setattr("headroles.explorer.read_heads", counted)
+    return texts
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,6 @@ import torch
 
 import headroles
 from headroles import Explorer, Head, get_active_head_summary, load_head_categories
-from headroles.core import verdicts
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles import ROLES
 from headroles.errors import (
@@ -58,19 +57,6 @@ def test_looking_at_a_head_takes_no_second_forward(monkeypatch):
     for index in range(8):
         explorer.view_head(EMBEDDED_MODEL, PLAIN, Head(1, index))
     assert len(reads) == 1
-
-
-@pytest.fixture
-def measured(monkeypatch) -> list[tuple[str, tuple[int, ...]]]:
-    """The model and token ids of every measuring of all heads, as they come."""
-    texts, original = [], verdicts.read_heads
-
-    def counted(attention, record):
-        texts.append((attention.model, attention.token_ids))
-        return original(attention, record)
-
-    monkeypatch.setattr("headroles.explorer.read_heads", counted)
-    return texts
 
 
 def test_a_text_is_measured_once_however_often_it_is_asked_for(measured):

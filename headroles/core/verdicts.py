@@ -13,8 +13,6 @@ from headroles.core.records import HeadCategories
 from headroles.core.roles import OTHER, MeasuredRole, measured_roles
 from headroles.core.scoring import measure_windows
 
-Tables = dict[int | None, dict[str, Measurement]]
-
 
 def read_heads(attention: Attention, record: HeadCategories) -> HeadTable:
     """What every head of the model does on one prompt, in every role that a text can show.

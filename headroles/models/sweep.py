@@ -119,7 +119,7 @@ def make_recipe(loaded: LoadedModel, sizes: ProbeSizes, transformer_lens: str | 
 
 def _fitting_batch(loaded: LoadedModel, sizes: ProbeSizes) -> int:
     """How many texts one forward takes, so that its patterns stay below PATTERN_BYTES; one text always."""
-    heads = len(loaded.windows) * loaded.model.config.get_text_config().num_attention_heads
+    heads = loaded.identity.num_layers * loaded.identity.num_heads
     repeated = len(loaded.bos) + 2 * fitting_repeat_length(loaded, sizes.repeat_length)
     tokens = max(repeated, *map(len, encoded_sentences(loaded, sizes)))
     return max(1, min(MAX_BATCH, PATTERN_BYTES // (heads * tokens * tokens * 4)))

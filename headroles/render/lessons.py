@@ -54,17 +54,12 @@ class Lesson:
 
 def render_lessons() -> str:
     """The lessons on all roles, and why so many heads look at the first token."""
-    return draw("lessons", lessons=[Lesson(role, _picture(role)) for role in ROLES.values()])
+    return draw("lessons", lessons=[lesson_of(role) for role in ROLES.values()])
 
 
-def render_lesson(role: Role) -> str:
+def lesson_of(role: Role) -> Lesson:
     """One role: what it does, its picture, an experiment, what to look for, and the paper."""
-    return draw("lesson", lesson=Lesson(role, _picture(role)))
-
-
-def why_the_first_token() -> str:
-    """Why so many heads look at the first token, for any place where it shows."""
-    return draw("first_token")
+    return Lesson(role, _picture(role))
 
 
 def _picture(role: Role) -> Picture | None:

@@ -1,6 +1,5 @@
 """Place: what a visitor looks at, and the query of the page's address that says it."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -83,7 +82,9 @@ class Place:
 
 
 def _parse_head(label: str) -> Head:
-    found = re.fullmatch(r"L(\d{1,4})H(\d{1,4})", label, re.ASCII | re.IGNORECASE)
-    if found is None:
-        raise InvalidInputError(f"The link names a head {label[:50]!r}; a head is written L2H3, layer and head from 0.")
-    return Head(int(found[1]), int(found[2]))
+    try:
+        return Head.parse(label)
+    except InvalidInputError as error:
+        raise InvalidInputError(
+            f"The link names a head {label[:50]!r}; a head is written L2H3, layer and head from 0."
+        ) from error

@@ -19,7 +19,8 @@ from headroles.render.compare_models import render_model_comparison
 from headroles.render.compare_texts import render_prompt_comparison
 from headroles.render.exports import map_file, scores_csv
 from headroles.render.head_page import render_head
-from headroles.render.lessons import render_lesson, render_lessons
+from headroles.render.html import draw
+from headroles.render.lessons import lesson_of, render_lessons
 from headroles.render.model_map import render_map
 from headroles.render.plain import analysis_result, categories_result
 from headroles.render.wording import MARKS, ON_EVERY_TEXT
@@ -152,10 +153,10 @@ def test_two_models_count_the_heads_of_both(full):
 
 def test_each_has_a_lesson_with_a_picture_where_it_has_one(added):
     assert render_lessons().count("<section") == len(ROLES)
-    assert "hr-lesson-picture" in render_lesson(TWO_BACK)
-    assert "Filled: four at two; five at three; six at four." in render_lesson(TWO_BACK)
-    assert "<figure" not in render_lesson(KEEPS)
-    assert "<button" not in render_lesson(KEEPS)
+    assert "hr-lesson-picture" in draw("lesson", lesson=lesson_of(TWO_BACK))
+    assert "Filled: four at two; five at three; six at four." in draw("lesson", lesson=lesson_of(TWO_BACK))
+    assert "<figure" not in draw("lesson", lesson=lesson_of(KEEPS))
+    assert "<button" not in draw("lesson", lesson=lesson_of(KEEPS))
 
 
 def test_files_and_programs_get_each_with_nothing_where_there_is_no_number(full):

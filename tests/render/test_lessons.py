@@ -11,7 +11,8 @@ from headroles.core.readings import HeadReading
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles import ROLES, Role, get_measured_role, measured_roles
 from headroles.explorer import Explorer
-from headroles.render.lessons import CELL, MARGIN, render_lesson, render_lessons, why_the_first_token
+from headroles.render.html import draw
+from headroles.render.lessons import CELL, MARGIN, lesson_of, render_lessons
 from tests.conftest import uniform_attention
 from tests.fixtures.known import known
 
@@ -37,7 +38,7 @@ def text(root: ET.Element) -> str:
 
 
 def picture(name: str) -> ET.Element:
-    found = parse(render_lesson(ROLES[name])).find(".//svg[@role='img']")
+    found = parse(draw("lesson", lesson=lesson_of(ROLES[name]))).find(".//svg[@role='img']")
     assert found is not None
     return found
 
@@ -75,7 +76,7 @@ def most_looked_at(explorer: Explorer, text: str, head: Head) -> str:
 
 @pytest.mark.parametrize("role", ROLES.values(), ids=lambda role: role.name)
 def test_a_lesson_has_all_its_parts(role: Role):
-    root, measured = parse(render_lesson(role)), role in measured_roles()
+    root, measured = parse(draw("lesson", lesson=lesson_of(role))), role in measured_roles()
     for part in (role.display_name, role.explanation, role.try_this, role.look_for, role.source):
         assert part in text(root)
     assert [heading.text for heading in root.iter("h4")] == ["What it does", "Try this", "What to look for"]
@@ -124,13 +125,13 @@ def test_the_lessons_are_all_roles_in_order_and_the_question_of_the_first_token(
     assert [lesson.attrib["data-lesson"] for lesson in root.iter("section")] == list(ROLES)
     assert tags(root) <= DRAWN
     assert [summary.text for summary in root.iter("summary")] == ["Why does every token look at the first one?"]
-    assert text(parse(why_the_first_token())) in text(root)
+    assert text(parse(draw("first_token"))) in text(root)
 
 
 def test_a_roles_text_is_never_markup():
     hostile = '<script>alert(1)</script> & "quoted"'
     texts = dict.fromkeys(("display_name", "explanation", "try_this", "look_for", "source", "suggested_prompt", "color"), hostile)
-    root = parse(render_lesson(dataclasses.replace(ROLES["induction"], **texts)))
+    root = parse(draw("lesson", lesson=lesson_of(dataclasses.replace(ROLES["induction"], **texts))))
     assert tags(root) <= DRAWN
     assert text(root).count(hostile) == 6  # all but the colour
     assert root[0].attrib["style"] == f"--role:{hostile}"
@@ -206,7 +207,7 @@ def test_the_head_to_open_for_other_has_no_role_and_looks_at_itself(explorer, re
 
 
 def test_resting_heads_take_little_from_the_first_token(explorer, tiny):
-    """`why_the_first_token`: the first token's value, carried through the head's part of the output projection, is small."""
+    """`first_token.html`: the first token's value, carried through the head's part of the output projection, is small."""
     modules = [layer.attention for layer in tiny.model.gpt_neox.layers]
     seen: list[torch.Tensor] = []
     hooks = [module.query_key_value.register_forward_hook(lambda _, __, out: seen.append(out[0])) for module in modules]

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 
-from headroles.core import verdicts
 from headroles.core.heads import Head
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
 from headroles.core.roles import ROLES
@@ -94,19 +93,6 @@ def test_asking_for_the_role_of_the_head_that_is_open_draws_nothing_anew(explore
 
 
 @pytest.fixture
-def asked(monkeypatch) -> list[tuple[str, tuple[int, ...]]]:
-    """The model and token ids of every measuring of all heads, as they come."""
-    texts, original = [], verdicts.read_heads
-
-    def counted(attention, record):
-        texts.append((attention.model, attention.token_ids))
-        return original(attention, record)
-
-    monkeypatch.setattr("headroles.explorer.read_heads", counted)
-    return texts
-
-
-@pytest.fixture
 def two_models(monkeypatch) -> Explorer:
     """The embedded model, also under the name `twin`."""
     own = Explorer(Settings())
@@ -117,7 +103,7 @@ def two_models(monkeypatch) -> Explorer:
     return own
 
 
-def test_whatever_the_page_asks_each_text_is_measured_once_on_each_model(two_models, asked):
+def test_whatever_the_page_asks_each_text_is_measured_once_on_each_model(two_models, measured):
     """The first visit, both comparisons, heads, the way back, and every download."""
     place = Place(prompt="one two one two", other_prompt="Once upon a time", other_model="twin")
     here, parts = visit(two_models, place)
@@ -129,8 +115,8 @@ def test_whatever_the_page_asks_each_text_is_measured_once_on_each_model(two_mod
     there, _ = visit(two_models, replace(here, head=Head(0, 1), role=None), here)
     swapped, _ = visit(two_models, replace(there, prompt=there.other_prompt, other_prompt=there.prompt), there)
     visit(two_models, here, swapped)
-    assert sorted(model for model, _ in asked) == [EMBEDDED_MODEL] * 3 + ["twin"] * 2
-    assert len(set(asked)) == len(asked)  # two texts on both models, and the suggested one that the head's twin shows
+    assert sorted(model for model, _ in measured) == [EMBEDDED_MODEL] * 3 + ["twin"] * 2
+    assert len(set(measured)) == len(measured)  # two texts on both models, and the suggested one that the head's twin shows
 
 
 def test_the_saved_page_holds_the_parts_in_the_order_of_the_table_and_those_that_have_something_to_say(explorer):
