@@ -7,12 +7,14 @@ from jaxtyping import Float
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.model_bridge.exceptions import StopAtLayerException
+from transformers import PreTrainedTokenizerFast
 
 from headroles.core.evidence import HeadWeights
 from headroles.errors import UnsupportedModelError
 from headroles.models.loading import LoadedModel
 from headroles.models.probes import Probe
 from headroles.models.sweep import Sweep
+from headroles.models.tokenizing import NAMED_TOKENS
 
 
 def open_bridge(loaded: LoadedModel, device: str = "cpu") -> TransformerBridge:
@@ -23,8 +25,9 @@ def open_bridge(loaded: LoadedModel, device: str = "cpu") -> TransformerBridge:
     """
     try:
         loaded.model.to(device)  # type: ignore[arg-type]
-        # always with the tokenizer: without it, the bridge would look for one on the hub
-        return TransformerBridge.boot_transformers(loaded.name, hf_model=loaded.model, tokenizer=loaded.tokenizer, device=device)
+        # always with a tokenizer: without it, the bridge would look for one on the hub
+        tokenizer = _as_the_bridge_wants(loaded)
+        return TransformerBridge.boot_transformers(loaded.name, hf_model=loaded.model, tokenizer=tokenizer, device=device)
     except (ValueError, KeyError, NotImplementedError, AttributeError) as error:
         kind = loaded.model.config.model_type
         first_sentence = str(error).strip().split("\n")[0].split(". ")[0].rstrip(".")[:150]  # a list of all it knows follows
@@ -48,6 +51,18 @@ def score_model(
         with torch.no_grad():
             _stream(bridge, probe, sweep)
     return sweep.scores()
+
+
+def _as_the_bridge_wants(loaded: LoadedModel) -> PreTrainedTokenizerFast:
+    """The model's tokenizer with a BOS: of any other the bridge opens another copy, from files that were not checked.
+
+    Nothing is read with it, since the bridge is given tokens.
+    """
+    tokenizer = loaded.tokenizer
+    assert isinstance(tokenizer, PreTrainedTokenizerFast)  # one in another process is the server's alone
+    named = {name: token for name in NAMED_TOKENS if isinstance(token := getattr(tokenizer, name, None), str)}
+    switches = {"add_bos_token": True} if "bos_token" in named else {}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer, name_or_path=loaded.name, **named, **switches)
 
 
 def head_weights(bridge: TransformerBridge) -> Iterator[HeadWeights]:

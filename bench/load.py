@@ -309,7 +309,7 @@ def make_subjects(folder: Path, settings: Settings) -> tuple[Subject, Subject]:
     """The embedded model, and random weights that are kept in `folder`, their record in the settings' home."""
     random_weights = random_model("random", registered_config(MODELS["gpt2"]))
     random_weights.model.save_pretrained(folder)
-    random_weights.tokenizer.save_pretrained(folder)
+    random_weights.tokenizer.save_pretrained(folder)  # pyright: ignore[reportAttributeAccessIssue]
     # random weights have no roles to find: a short recipe will do
     RecordStore(settings).keep(analyze_here(PatternReader(load_model(str(folder), folder)), ProbeSizes(3, 50, 3)))
     embedded = Subject("embedded model", EMBEDDED_MODEL, load_model(EMBEDDED_MODEL))

@@ -1,5 +1,13 @@
 """Everything a user can cause to go wrong. Each message is one sentence a page can show: what, which limit, what to do."""
 
+import asyncio
+import logging
+import os
+import re
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class HeadRolesError(Exception):
     """Base of all errors that are the input's or the world's fault and not a bug. The message is safe to show."""
@@ -45,6 +53,10 @@ class NoHeadCategoriesError(HeadRolesError):
     """Raised when nobody has published roles for a model; names the models that have some."""
 
 
+class LibraryPanicError(HeadRolesError):
+    """Raised in place of what a library raises that Python does not count among errors, as those written in Rust do."""
+
+
 class MissingPackageError(HeadRolesError, ImportError):
     """Raised when packages are missing that a part of headroles needs; names the extra that brings them."""
 
@@ -59,3 +71,35 @@ class MissingPackageError(HeadRolesError, ImportError):
 
 class InvalidRecordError(HeadRolesError):
     """Raised when a head-category record breaks the schema, or does not belong to the model it is used with."""
+
+
+def is_panic(error: BaseException) -> bool:
+    """Whether it is none of Python's errors and none of its ways to end a program, a task or a generator."""
+    return not isinstance(error, Exception | KeyboardInterrupt | SystemExit | GeneratorExit | asyncio.CancelledError)
+
+
+@contextmanager
+def panics_as_errors(what: str = "What you sent") -> Iterator[None]:
+    """Around what calls libraries: a panic becomes a LibraryPanicError that begins with `what`; all else passes, Ctrl-C too."""
+    try:
+        yield
+    except BaseException as error:
+        if not is_panic(error):
+            raise
+        keep_for_debugging(error)
+        raise LibraryPanicError(f"{what} broke a library that reads it; try another text or another model.") from None
+
+
+def keep_for_debugging(error: BaseException) -> None:
+    """Writes to the log, at debug level alone, what a message leaves out since it may hold contents and paths of the server."""
+    logger = logging.getLogger(__name__)
+    if logger.isEnabledFor(logging.DEBUG):
+        logger.debug(without_tokens("".join(traceback.format_exception(error))))
+
+
+def without_tokens(text: str) -> str:
+    """The text without the Hub's access tokens."""
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        if token := os.environ.get(name, "").strip():
+            text = text.replace(token, "[token]")
+    return re.sub(r"hf_\w+", "[token]", text)

@@ -319,6 +319,7 @@ def any_model(tmp_path) -> Explorer:
     return Explorer(Settings(any_model=True, home=tmp_path))
 
 
+@pytest.mark.processes  # a model of no registry is tried out in others
 def test_a_model_without_roles_is_analysed_here_and_then_explored(any_model, folder):
     with pytest.raises(NoHeadCategoriesError, match="There are no roles for .*windowed' yet"):
         any_model.analyze(folder, REPEATING)
@@ -332,6 +333,7 @@ def test_a_model_without_roles_is_analysed_here_and_then_explored(any_model, fol
     assert any_model.categories(folder) == record
 
 
+@pytest.mark.processes  # a model of no registry is tried out in others
 def test_what_was_analysed_here_is_there_after_a_restart_and_for_its_revision_alone(any_model, folder, tmp_path, tiny):
     record = any_model.analyze_here(folder).result(60)
     again = Explorer(any_model.settings)
@@ -344,6 +346,7 @@ def test_what_was_analysed_here_is_there_after_a_restart_and_for_its_revision_al
         again.categories(str(changed))
 
 
+@pytest.mark.processes  # a model of no registry is tried out in others
 def test_a_stopped_analysis_keeps_nothing(any_model, folder, tmp_path, monkeypatch):
     started, go_on = threading.Event(), threading.Event()
     read = PatternReader.read_layers
@@ -363,6 +366,7 @@ def test_a_stopped_analysis_keeps_nothing(any_model, folder, tmp_path, monkeypat
     assert any_model.analyze_here(folder).result(60).num_layers == 3
 
 
+@pytest.mark.processes  # a model of no registry is tried out in others
 def test_a_second_visitor_joins_an_analysis_and_the_first_to_stop_does_not_end_it(any_model, folder, monkeypatch):
     go_on = threading.Event()
     read = PatternReader.read_layers
@@ -374,6 +378,7 @@ def test_a_second_visitor_joins_an_analysis_and_the_first_to_stop_does_not_end_i
     assert second.result(60).num_heads == 4
 
 
+@pytest.mark.processes  # a model of no registry is tried out in others
 def test_a_disk_that_does_not_take_the_record_is_said_in_one_sentence(any_model, folder, monkeypatch):
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -383,6 +388,7 @@ def test_a_disk_that_does_not_take_the_record_is_said_in_one_sentence(any_model,
         any_model.analyze_here(folder).result(60)
 
 
+@pytest.mark.processes  # a model of no registry is tried out in others
 def test_the_expected_cells_end_where_the_layers_window_does(any_model, folder):
     any_model.analyze_here(folder).result(60)
     prompt = " ".join(["The king and the queen lived in a castle."] * 3)

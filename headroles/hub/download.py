@@ -11,8 +11,9 @@ from huggingface_hub.errors import GatedRepoError
 from tqdm.auto import tqdm
 
 from headroles.errors import ModelLoadError
-from headroles.hub.repository import FILES, RepositoryFacts, storage_folder, weight_bytes
+from headroles.hub.repository import RepositoryFacts, storage_folder
 from headroles.hub.talk import HTTPError, gated
+from headroles.hub.weights import weight_bytes
 from headroles.settings import GIGABYTE
 
 DISK_RESERVE = GIGABYTE
@@ -66,7 +67,7 @@ def _download(facts: RepositoryFacts, on_progress: Callable[[float], None], forc
         snapshot_download(
             facts.source,
             revision=facts.commit,
-            allow_patterns=FILES,
+            allow_patterns=facts.patterns,
             force_download=force,
             tqdm_class=_bar(on_progress, facts.weight_bytes),
         )

@@ -2,27 +2,26 @@
 
 import json
 import os
-import re
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 
 from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
 from huggingface_hub.utils import HFValidationError, build_hf_headers, get_session, hf_raise_for_status, validate_repo_id
-from safetensors import SafetensorError, safe_open
 
-from headroles.core.registry import ARCHITECTURES
+from headroles.core.registry import ARCHITECTURES, MODELS
 from headroles.errors import ModelLoadError, ModelTooLargeError, UnknownModelError, UnsupportedModelError
+from headroles.hub.files import UnfitError, read_plain
 from headroles.hub.talk import ANSWER_SECONDS, HTTPError, gated, trouble
+from headroles.hub.weights import count_numbers, pick_weights, tensor_shapes, weight_bytes, weight_files
 from headroles.settings import GIGABYTE
 
-MAX_CONFIG_BYTES = 1024**2
-WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")  # not its variants, `model.fp16.safetensors`
+MEGABYTE = 1024**2
+# all that is read of a repository that the registry does not name, beside its weights, and how large each may be
+STRANGERS_FILES = {"config.json": MEGABYTE, "tokenizer.json": 64 * MEGABYTE, "tokenizer_config.json": 8 * MEGABYTE}
 # no pattern that could match code, or a large file that is not among the weights
-FILES = ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json"]
-FILES += ["merges.txt", "special_tokens_map.json", "added_tokens.json", "model.safetensors.index.json", "model.safetensors"]
-FILES += ["model-?????-of-?????.safetensors"]
+FILES = [*STRANGERS_FILES, "tokenizer.model", "vocab.json", "merges.txt", "special_tokens_map.json", "added_tokens.json"]
+WEIGHT_PATTERNS = ["model.safetensors", "model-?????-of-?????.safetensors"]
 CONVERTER = "SFconvertbot"  # the Hub's own account that offers repositories a safetensors copy of their weights
 
 
@@ -52,6 +51,21 @@ class RepositoryFacts:
     def memory_bytes(self) -> int:
         """What the model takes in memory, in float32."""
         return self.parameters * 4
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether the registry names it; all others are strangers', and nothing in them is believed unchecked."""
+        return is_registered(self.source)
+
+    @property
+    def patterns(self) -> list[str]:
+        """The files to download."""
+        return [*(FILES if self.is_registered else STRANGERS_FILES), *WEIGHT_PATTERNS]
+
+
+def is_registered(source: str | Path) -> bool:
+    """Whether a folder or hub id is where the registry says that one of its models comes from."""
+    return str(source) in {str(info.source) for info in MODELS.values()}
 
 
 def inspect(source: str | Path) -> RepositoryFacts:
@@ -96,26 +110,18 @@ def check_size(facts: RepositoryFacts, limit_bytes: int, bytes_each: int = 4) ->
         )
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """The files in a folder that hold a model's weights."""
-    return sorted(file for file in folder.glob("*.safetensors") if WEIGHTS.fullmatch(file.name))
-
-
-def tensor_sizes(file: Path) -> list[int]:
-    """How many numbers each tensor of a weights file has, by its header alone."""
-    with safe_open(file, framework="pt") as tensors:
-        return [prod(tensors.get_slice(name).get_shape()) for name in tensors.keys()]  # noqa: SIM118
-
-
 def _inspect_repository(repository: str, revision: str) -> RepositoryFacts:
     info = HfApi().model_info(repository, revision=revision, files_metadata=True, timeout=ANSWER_SECONDS)
     model_type = _check_architecture((info.config or {}).get("model_type"), repository)
-    weights = [file.size or 0 for file in info.siblings or [] if WEIGHTS.fullmatch(file.rfilename)]
+    sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
+    weights = [sizes[name] for name in pick_weights(sizes)]
     if not weights:
         converted = _converted_revision(repository) if revision == "main" else None
         if converted is None:
             raise _only_pickles(repository)
         return _inspect_repository(repository, converted)
+    if not is_registered(repository):
+        _check_files(sizes, repository)
     # without a count, as if in half precision: rather too large than too small
     parameters = info.safetensors.total if info.safetensors else sum(weights) // 2
     return RepositoryFacts(repository, model_type, parameters, sum(weights), revision, str(info.sha))
@@ -123,23 +129,40 @@ def _inspect_repository(repository: str, revision: str) -> RepositoryFacts:
 
 def _inspect_folder(folder: Path, source: str, name: str) -> RepositoryFacts:
     try:
-        with (folder / "config.json").open("rb") as file:
-            config = json.loads(file.read(MAX_CONFIG_BYTES))
-        model_type = _check_architecture(config.get("model_type"), name)
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
-        raise ModelLoadError(f"{name} could not be loaded: it has no readable config.json.") from error
-    files = weight_files(folder)
-    if not files:
-        raise _only_pickles(name)
-    try:
-        parameters = sum(size for file in files for size in tensor_sizes(file))
-    except (OSError, SafetensorError) as error:
-        raise ModelLoadError(f"{name} could not be loaded: its weights file is broken.") from error
+        model_type = _check_architecture(read_config(folder, is_registered(source)).get("model_type"), name)
+        if not weight_files(folder):
+            raise _only_pickles(name)
+        parameters = count_numbers(tensor_shapes(folder, is_registered(source)))
+    except UnfitError as error:
+        raise ModelLoadError(f"{name} could not be loaded: {error}") from None
     return RepositoryFacts(source, model_type, parameters, weight_bytes(folder), folder=folder)
 
 
-def weight_bytes(folder: Path) -> int:
-    return sum(file.stat().st_size for file in weight_files(folder))
+def read_config(folder: Path, trusted: bool = False) -> dict[str, object]:
+    """What a folder's config.json says; `trusted` is a folder of the registry, whose files may be links to anywhere.
+
+    Raises UnfitError when it cannot be read as a JSON object.
+    """
+    name = "config.json"
+    content = read_plain(folder, name, STRANGERS_FILES[name], stays_inside=not trusted)
+    try:
+        config = json.loads(content)
+    except (ValueError, RecursionError):
+        raise UnfitError("it has no readable config.json.") from None
+    if not isinstance(config, dict):
+        raise UnfitError("it has no readable config.json.")
+    return config
+
+
+def _check_files(sizes: dict[str, int], repository: str) -> None:
+    """Raises ModelLoadError unless a stranger's repository has what is read of it, in a size that is read."""
+    for name, limit in STRANGERS_FILES.items():
+        if name not in sizes and name != "tokenizer_config.json":
+            raise ModelLoadError(f"{repository} could not be loaded: it has no {name}.")
+        if sizes.get(name, 0) > limit:
+            raise ModelLoadError(
+                f"{repository} could not be loaded: its {name} has {sizes[name]:,} bytes; at most {limit:,} are read."
+            )
 
 
 def _check_architecture(model_type: object, name: str) -> str:
@@ -175,10 +198,11 @@ def storage_folder(repository: str) -> Path:
 
 def _cached(repository: str) -> Path | None:
     """The files of the branch that was last downloaded, or of the converter's pull request."""
+    patterns = [*FILES, *WEIGHT_PATTERNS]
     requests = (storage_folder(repository) / "refs" / "refs" / "pr").glob("*")
     for revision in ("main", *(f"refs/pr/{request.name}" for request in requests)):
         try:
-            folder = Path(snapshot_download(repository, revision=revision, allow_patterns=FILES, local_files_only=True))
+            folder = Path(snapshot_download(repository, revision=revision, allow_patterns=patterns, local_files_only=True))
         except LocalEntryNotFoundError:
             continue
         if weight_files(folder):

@@ -22,7 +22,8 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
 from headroles.core.heads import Attention, check_patterns
-from headroles.errors import InvalidInputError, UnsupportedModelError
+from headroles.core.registry import MODELS
+from headroles.errors import HeadRolesError, InvalidInputError, UnsupportedModelError, keep_for_debugging
 from headroles.models.accelerator import lend_gpu, on_gpu
 from headroles.models.loading import LoadedModel
 
@@ -113,7 +114,7 @@ class PatternReader:
         self._home = self._body.device
         if loaded.model.config.is_encoder_decoder:
             raise self._unsupported("it is an encoder-decoder, not a model that reads from left to right")
-        with loaded.lock:
+        with self._as_a_reason(), loaded.lock:
             paths = self._probe_attention_functions() or self._find_dropouts()
             if not paths:
                 raise self._unsupported("no module of it puts out attention patterns")
@@ -124,7 +125,8 @@ class PatternReader:
             ]
             self._intervenable = _Collector(collect, self._body)
         _readers[id(self)] = self
-        self._self_test()
+        with self._as_a_reason():
+            self._self_test()
 
     def read(self, token_ids: Sequence[int]) -> Attention:
         """Every head's pattern on one text, in float32 on the CPU."""
@@ -153,7 +155,7 @@ class PatternReader:
 
     def read_layers(self, token_ids: Int[Tensor, "batch token"]) -> Float[Tensor, "layer batch head query key"]:
         """As `read_batch`, layer by layer."""
-        with self.loaded.lock:
+        with self._as_a_reason(), self.loaded.lock:
             return collect_patterns(id(self), token_ids)[0]
 
     def collect(
@@ -167,6 +169,8 @@ class PatternReader:
         finally:
             patterns = self._together.take()  # also what a forward that failed has left
         assert patterns is not None  # every path of the forward was met when the reader was built
+        if not patterns.sum().isfinite():  # weights that are no numbers, or grow past them on this text
+            raise self._unsupported("its attention on this text is no number")
         # a GPU that was lent is gone when this returns
         return patterns.to(self._home), [pattern.shape for pattern in collected]
 
@@ -230,6 +234,19 @@ class PatternReader:
                 check_patterns(patterns[layer], token_ids.shape[1], f"its layer {layer}", window)
         except InvalidInputError as error:
             raise self._unsupported(str(error).rstrip(".")) from error
+
+    @contextlib.contextmanager
+    def _as_a_reason(self) -> Iterator[None]:
+        """Around forwards: a model that the registry does not name can break one in any way; in a registered one it is a bug."""
+        try:
+            yield
+        except HeadRolesError:
+            raise
+        except Exception as error:
+            if self.loaded.name in MODELS:
+                raise
+            keep_for_debugging(error)
+            raise self._unsupported("a forward through it fails") from None
 
     def _unsupported(self, why: str) -> UnsupportedModelError:
         kind = self.loaded.model.config.model_type

@@ -3,33 +3,35 @@
 import hashlib
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
 import torch
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-)
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from headroles.core.bounds import MAX_PROMPT_CHARACTERS, MAX_PROMPT_TOKENS
 from headroles.core.record_fit import ModelIdentity
 from headroles.core.registry import ModelInfo, get_model_info
 from headroles.core.tokens import clean
-from headroles.errors import ModelLoadError, ModelTooLargeError, PromptError
+from headroles.errors import ModelLoadError, ModelTooLargeError, PromptError, is_panic, keep_for_debugging, panics_as_errors
 from headroles.hub.download import fetch
-from headroles.hub.repository import RepositoryFacts, inspect, tensor_sizes, weight_files
+from headroles.hub.files import UnfitError
+from headroles.hub.repository import RepositoryFacts, inspect, read_config
+from headroles.hub.weights import tensor_shapes
+from headroles.models.building import build_model, check_memory
+from headroles.models.config_check import checked_config
+from headroles.models.strangers import RemoteTokenizer
+from headroles.models.tokenizing import open_tokenizer
 
 # `from_pretrained` patches torch and transformers for the whole process while it builds a model, so one at a time; it only
 # reads from the disk, downloads are done before
 _READING = threading.Lock()
+Tokenizer = PreTrainedTokenizerFast | RemoteTokenizer
 REMEMBERED_TOKENS = 10_000  # texts of tokens that a model keeps, some hundred bytes each
 
 
@@ -39,7 +41,7 @@ class LoadedModel:
 
     name: str
     model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerFast
+    tokenizer: Tokenizer
     revision: str
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -61,8 +63,9 @@ class LoadedModel:
 
     @property
     def memory_bytes(self) -> int:
-        """What weights and buffers take."""
-        return self.model.get_memory_footprint()
+        """What weights and buffers take, and the process of a tokenizer that has one."""
+        apart = self.tokenizer.memory_bytes if isinstance(self.tokenizer, RemoteTokenizer) else 0
+        return self.model.get_memory_footprint() + apart
 
     @cached_property
     def windows(self) -> tuple[int | None, ...]:
@@ -86,6 +89,11 @@ class LoadedModel:
         heads = self.model.config.get_text_config().num_attention_heads
         return ModelIdentity(self.name, self.revision, len(self.windows), heads, self.prepend_bos, self.tokenizer_sha256)
 
+    def close(self) -> None:
+        """Ends the process of a tokenizer that has one; the model cannot read texts any more then."""
+        if isinstance(self.tokenizer, RemoteTokenizer):
+            self.tokenizer.close()
+
     def encode(self, prompt: str) -> tuple[int, ...]:
         """The prompt's token ids, with a BOS where the model's tokenizer adds one. Special tokens in the text stay text.
 
@@ -98,7 +106,8 @@ class LoadedModel:
             raise PromptError("There is no text to look at; type a sentence first.")
         if len(prompt) > MAX_PROMPT_CHARACTERS:
             raise PromptError(f"Your text has {len(prompt):,} characters; at most {MAX_PROMPT_CHARACTERS:,} are read.")
-        ids = tuple(self.tokenizer.encode(clean(prompt), split_special_tokens=True))
+        with panics_as_errors(f"This text, as the tokenizer of {self.name} cuts it,"):
+            ids = tuple(self.tokenizer.encode(clean(prompt), split_special_tokens=True))
         if len(ids) > self.max_tokens:
             raise PromptError(f"Your text has {len(ids):,} tokens; {self.name} reads at most {self.max_tokens} here. Shorten it.")
         return ids
@@ -113,7 +122,7 @@ class LoadedModel:
         return lru_cache(REMEMBERED_TOKENS)(partial(_token_text, self.tokenizer))
 
 
-def _token_text(tokenizer: PreTrainedTokenizerFast, token_id: int) -> str:
+def _token_text(tokenizer: Tokenizer, token_id: int) -> str:
     text = str(tokenizer.decode([token_id], clean_up_tokenization_spaces=False))
     if "\ufffd" not in text:
         return text
@@ -153,60 +162,74 @@ def load_model(
     name: str,
     source: str | Path | RepositoryFacts | None = None,
     dtype: torch.dtype = torch.float32,
+    tokenizer: Tokenizer | None = None,
 ) -> LoadedModel:
     """A model on the CPU, in eval mode, never with code or pickles from its repository.
+
+    Of a source that the registry does not name only what was checked reaches a library: see `config_check` and `tokenizer_file`.
 
     Args:
         name: what the model is called from now on.
         source: a local folder, a hub id, or what `inspect` found there; by default the registered one.
         dtype: of the weights.
+        tokenizer: one that was opened already.
 
     Raises:
         UnknownModelError: when there is no source and the name is not registered, or the source does not exist.
         UnsupportedModelError: when the architecture cannot be read, or there are only pickled weights.
-        ModelLoadError: when the files are missing, broken, gated or out of reach.
+        ModelLoadError: when the files are missing, broken, gated or out of reach, or are not what they should be.
     """
     source = get_model_info(name).source if source is None else source
-    folder = fetch(source if isinstance(source, RepositoryFacts) else inspect(source))
+    facts = source if isinstance(source, RepositoryFacts) else inspect(source)
+    folder = fetch(facts)
+    model = read_model(name, facts, folder, dtype)
+    with _in_our_words(name):
+        tokenizer = tokenizer or _read_tokenizer(facts, folder, model.config.get_text_config().vocab_size)
+    return LoadedModel(name, model, tokenizer, _revision(folder))
+
+
+def read_model(name: str, facts: RepositoryFacts, folder: Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    """A model without its tokenizer, from a folder on this machine. Raises as `load_model` does."""
+    with _in_our_words(name), _READING:
+        shapes = tensor_shapes(folder, trusted=facts.is_registered)
+        if facts.is_registered:
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+            config._attn_implementation = "eager"
+        else:
+            config = checked_config(read_config(folder), shapes)
+        check_memory(config, shapes)
+        return build_model(config, folder, dtype)
+
+
+def _read_tokenizer(facts: RepositoryFacts, folder: Path, vocabulary: int) -> Tokenizer:
+    if facts.is_registered:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)  # type: ignore[no-any-return]
+    return open_tokenizer(folder, vocabulary)
+
+
+@contextmanager
+def _in_our_words(name: str) -> Iterator[None]:
+    """Around the libraries that read a model: their own texts may hold what stands in files, and where those lie."""
     try:
-        with _READING:
-            tokenizer, model = _read(folder, dtype)
-    except MemoryError as error:
-        raise ModelTooLargeError(f"{name} does not fit into this machine's memory; pick a smaller model.") from error
-    except Exception as error:
-        # what strangers write into a config can break the libraries in any way: TypeError, ZeroDivisionError and their own
-        reason = " ".join(str(error).replace(str(folder), "its files").split())[:200] or type(error).__name__
-        raise ModelLoadError(f"{name} could not be loaded: {reason}") from error
-    return LoadedModel(name, model.eval(), tokenizer, _revision(folder))
+        yield
+    except UnfitError as error:
+        raise ModelLoadError(f"{name} could not be loaded: {error}") from None
+    except BaseException as error:
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
+        keep_for_debugging(error)
+        if isinstance(error, MemoryError):
+            raise ModelTooLargeError(f"{name} does not fit into this machine's memory; pick a smaller model.") from None
+        raise ModelLoadError(f"{name} could not be loaded: {_reason(error)}") from None
 
 
-def _read(folder: Path, dtype: torch.dtype) -> tuple[PreTrainedTokenizerFast, PreTrainedModel]:
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    config._attn_implementation = "eager"  # else a config.json could name a kernel on the Hub, which is code
-    _check_size(config, [size for file in weight_files(folder) for size in tensor_sizes(file)])
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    model, report = AutoModelForCausalLM.from_pretrained(  # type: ignore[misc]
-        folder,
-        config=config,
-        dtype=dtype,
-        trust_remote_code=False,
-        use_safetensors=True,
-        local_files_only=True,
-        output_loading_info=True,
-    )
-    if missing := sorted(report["missing_keys"]):
-        raise ValueError(f"its weights lack {len(missing)} tensors, {missing[0]} among them, which would be random numbers.")
-    return tokenizer, model
-
-
-def _check_size(config: PreTrainedConfig, tensor_sizes: list[int]) -> None:
-    """Refuses a config that describes a far larger model than the weights are: building it could take all the memory."""
-    if config.get_text_config().num_hidden_layers <= len(tensor_sizes):  # else even the skeleton could take for ever
-        with torch.device("meta"):
-            skeleton = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-        if skeleton.num_parameters() <= 2 * sum(tensor_sizes):  # weights that are used twice may be there once
-            return
-    raise ValueError("its config.json describes a larger model than its weights are.")
+def _reason(error: BaseException) -> str:
+    if isinstance(error, SafetensorError):
+        return "its weights file is broken."
+    if isinstance(error, OSError):
+        return "its files cannot be read, or some are missing."
+    # what stands in them can break the libraries in any way: TypeError, ZeroDivisionError and their own
+    return "its config, tokenizer and weights do not fit together."
 
 
 def _revision(folder: Path) -> str:

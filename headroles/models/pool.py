@@ -16,6 +16,7 @@ from headroles.hub.repository import RepositoryFacts, check_size, inspect
 from headroles.jobs import POLL_SECONDS, Job, Jobs
 from headroles.models.capture import PatternReader
 from headroles.models.loading import load_model
+from headroles.models.strangers import try_out
 
 T = TypeVar("T")
 LOADS_AT_ONCE = 4
@@ -52,10 +53,21 @@ def fetch_files(name: str, facts: RepositoryFacts, job: Job) -> RepositoryFacts:
 
 def load_reader(name: str, facts: RepositoryFacts, job: Job) -> PatternReader:
     """Reads and tests a model, and tells the job how far it is."""
-    job.report(0.8, f"reading {name}")
-    loaded = load_model(name, facts)
-    job.report(0.9, f"testing the attention of {name}")
-    return PatternReader(loaded)
+    if not facts.is_registered:
+        note = f"trying out {name} in a process of its own"
+        job.report(0.76, note)
+        tokenizer = try_out(name, facts, while_waiting=lambda: job.report(0.76, note))
+    else:
+        tokenizer = None
+    try:
+        job.report(0.8, f"reading {name}")
+        loaded = load_model(name, facts, tokenizer=tokenizer)
+        job.report(0.9, f"testing the attention of {name}")
+        return PatternReader(loaded)
+    except BaseException:
+        if tokenizer:
+            tokenizer.close()
+        raise
 
 
 class ModelPool:
@@ -215,7 +227,9 @@ class ModelPool:
 
 
 def _empty(reader: PatternReader) -> None:
-    """Frees the weights even where something still refers to the reader, as the traceback of a request that failed does."""
+    """Ends its tokenizer's process, and frees the weights even where something still refers to the reader, as the traceback of a
+    request that failed does."""
+    reader.loaded.close()
     model = reader.loaded.model
     for tensor in (*model.parameters(), *model.buffers()):
         tensor.data = tensor.new_empty(0)

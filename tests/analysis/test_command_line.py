@@ -96,7 +96,7 @@ def test_more_sentences_than_there_are_cannot_be_asked_for(tiny):
 
 def save(loaded: LoadedModel, folder) -> str:
     loaded.model.save_pretrained(folder)
-    loaded.tokenizer.save_pretrained(folder)
+    loaded.tokenizer.save_pretrained(folder)  # pyright: ignore[reportAttributeAccessIssue]
     return str(folder)
 
 

@@ -36,7 +36,7 @@ def folder(tiny, tmp_path) -> Path:
 
 def save(tiny: LoadedModel, path: Path, seed: int = 0) -> Path:
     build("gpt2", seed).save_pretrained(path)
-    tiny.tokenizer.save_pretrained(path)
+    tiny.tokenizer.save_pretrained(path)  # pyright: ignore[reportAttributeAccessIssue]
     return path
 
 

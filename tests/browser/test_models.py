@@ -26,7 +26,7 @@ def folders(tiny: LoadedModel, tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("models")
     for name, layers in {"slow": 16, "quick": 2, "other": 3}.items():
         build("gpt2", n_embd=256, n_layer=layers, n_head=8, n_positions=256).save_pretrained(root / name)
-        tiny.tokenizer.save_pretrained(root / name)
+        tiny.tokenizer.save_pretrained(root / name)  # pyright: ignore[reportAttributeAccessIssue]
     (root / "broken").mkdir()
     (root / "broken" / "config.json").write_text('{"model_type": "gpt2"}', "utf-8")
     (root / "broken" / "model.safetensors").write_bytes(b"\xff" * 1000)

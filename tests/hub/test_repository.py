@@ -27,7 +27,7 @@ from tests.fixtures.hub import MEMBERS_TOKEN, STRANGERS_TOKEN, FakeHub, commit_o
 from tests.fixtures.known import known
 
 BOT_TITLE = "Adding `safetensors` variant of this model"
-TOP_LEVEL = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+TOP_LEVEL = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
 
 
 @pytest.fixture(scope="module")

@@ -69,11 +69,14 @@ def test_pickled_weights_are_never_read(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"num_hidden_layers": 5}, "its weights lack 12 tensors, gpt_neox.layers.4.attention.dense.bias among them"),
-        ({"num_hidden_layers": 10**9}, "its config.json describes a larger model than its weights are"),
-        ({"vocab_size": 10**9}, "its config.json describes a larger model than its weights are"),
-        ({"num_attention_heads": 7}, "not divisible by the number of attention heads"),
-        ({"num_attention_heads": 0}, "zero"),
+        ({"num_hidden_layers": 5}, "its config.json describes 5 layers, but its weights have 4"),
+        ({"num_hidden_layers": 10**9}, "a whole number from 1 to 512 as num_hidden_layers"),
+        ({"vocab_size": 10**9}, "a whole number from 1 to 4,194,304 as vocab_size"),
+        ({"vocab_size": 10**6}, "describes 1,000,000 tokens of 256 numbers each, and none of its tensors has that shape"),
+        ({"num_attention_heads": 7}, "a value that cannot be at num_attention_heads"),
+        ({"num_attention_heads": 0}, "a whole number from 1 to 512 as num_attention_heads"),
+        ({"intermediate_size": 10**6}, "its config.json describes a larger model than its weights are"),
+        ({"intermediate_size": 1000}, "its config, tokenizer and weights do not fit together"),
         ({"hidden_size": "evil"}, "hidden_size"),
     ],
 )

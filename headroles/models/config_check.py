@@ -1,0 +1,155 @@
+"""A stranger's config.json: the known plain values of its architecture alone, held against the tensors that are there."""
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from typing import Any
+
+from transformers import CONFIG_MAPPING, PreTrainedConfig
+
+from headroles.core.bounds import MAX_PROMPT_TOKENS
+from headroles.hub.files import UnfitError
+from headroles.hub.weights import Shapes
+
+MAX_HEADS = 4096  # in all layers; their patterns on the longest prompt take 1 GB
+MAX_NUMBER = 2**31
+MAX_ITEMS = 1024  # in a list, or a table such as that of the rotary angles
+MAX_DEPTH = 4
+# what each may be, by transformers' common name; the largest published models stay far below
+SIZES = {
+    "num_hidden_layers": 512,
+    "num_attention_heads": 512,
+    "num_key_value_heads": 512,
+    "hidden_size": 2**17,
+    "head_dim": 2**14,
+    "intermediate_size": 2**20,
+    "vocab_size": 2**22,
+    "max_position_embeddings": 2**24,
+    "sliding_window": 2**24,
+    "window_size": 2**24,
+    "sliding_window_pattern": 512,
+    "num_local_experts": 1024,
+    "num_experts_per_tok": 1024,
+}
+# what older files say in another way than today's config classes, which read it on their own
+OLDER_KEYS = {"rope_theta", "rope_scaling", "rotary_pct", "rotary_emb_base", "partial_rotary_factor", "rope_local_base_freq"}
+OLDER_KEYS |= {"sliding_window_pattern", "head_dim", "ffn_dim"}
+WORD = re.compile(r"[A-Za-z0-9_.-]{0,40}")
+BLOCK = re.compile(r"(?:^|\.)(\d{1,6})\.")  # the layer's number in a tensor's name, `model.layers.3.mlp.up_proj.weight`
+
+
+def checked_config(given: Mapping[str, Any], shapes: Shapes) -> PreTrainedConfig:
+    """The config that a stranger's file describes, in milliseconds however large it says that the model is.
+
+    Args:
+        given: the file; its `model_type` is one of ARCHITECTURES.
+        shapes: of the tensors that are there.
+
+    Raises:
+        UnfitError: when a value is none that its key can have, or the tensors are not those of such a model.
+    """
+    if given.get("quantization_config"):
+        raise UnfitError("its weights are quantised, which is not read from safetensors.")
+    kind = CONFIG_MAPPING[given["model_type"]]
+    known = {field.name for field in fields(kind)} - {field.name for field in fields(PreTrainedConfig)} | OLDER_KEYS
+    known |= set(kind.attribute_map)
+    values = {key: value for key, value in given.items() if key in known and value is not None}
+    for key, value in values.items():
+        if not _is_plain(value):
+            raise _wrong(key)
+    for name, most in SIZES.items():
+        _check_size(kind.attribute_map.get(name, name), values, most)
+    _check_lists(values)
+    config = _build(kind, values)
+    _check_heads(config)
+    _check_tensors(config, shapes)
+    config._attn_implementation = "eager"
+    return config
+
+
+def _is_plain(value: object, depth: int = 0) -> bool:
+    """Whether it is a number, a short word, or a small list or table of such."""
+    if isinstance(value, list | dict):
+        inner = list(value.values()) + list(value) if isinstance(value, dict) else value
+        return len(value) <= MAX_ITEMS and depth < MAX_DEPTH and all(_is_plain(item, depth + 1) for item in inner)
+    if isinstance(value, str):
+        return WORD.fullmatch(value) is not None
+    if isinstance(value, float):
+        return math.isfinite(value) and abs(value) <= 1e12
+    return value is None or isinstance(value, bool) or (isinstance(value, int) and abs(value) <= MAX_NUMBER)
+
+
+def _check_size(key: str, values: Mapping[str, Any], most: int) -> None:
+    value = values.get(key, 1)
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise UnfitError(f"its config.json must have a whole number from 1 to {most:,} as {key}.")
+
+
+def _check_lists(values: Mapping[str, Any]) -> None:
+    """GPT-Neo's list of layers says how often each pattern comes again, and the library counts to that number."""
+    if "attention_types" in values:
+        repeats = values["attention_types"]
+        if not isinstance(repeats, list) or not all(_is_repeat(item) for item in repeats):
+            raise _wrong("attention_types")
+        if sum(len(kinds) * times for kinds, times in repeats) > SIZES["num_hidden_layers"]:
+            raise _wrong("attention_types")
+
+
+def _is_repeat(item: object) -> bool:
+    match item:
+        case [list(kinds), int(times)]:
+            return set(map(str, kinds)) <= {"global", "local"} and 1 <= times <= SIZES["num_hidden_layers"]
+    return False
+
+
+def _build(kind: type[PreTrainedConfig], values: dict[str, Any]) -> PreTrainedConfig:
+    try:
+        return kind(**values)
+    except Exception:  # the class checks in many ways, and its messages repeat what stands in the file
+        raise _wrong(next(_wrong_alone(kind, values), "")) from None
+
+
+def _wrong_alone(kind: type[PreTrainedConfig], values: dict[str, Any]) -> Iterator[str]:
+    """The keys whose values the class refuses even by themselves."""
+    for key, value in values.items():
+        try:
+            kind(**{key: value})
+        except Exception:
+            yield key
+
+
+def _check_heads(config: PreTrainedConfig) -> None:
+    heads, layers, width = config.num_attention_heads, config.num_hidden_layers, config.hidden_size
+    if heads * layers > MAX_HEADS:
+        raise UnfitError(
+            f"its config.json has {layers} layers of {heads} heads; at most {MAX_HEADS:,} heads are read, since each has a "
+            f"pattern of {MAX_PROMPT_TOKENS} x {MAX_PROMPT_TOKENS} numbers."
+        )
+    if getattr(config, "head_dim", None) is None and width % heads:
+        raise UnfitError(f"its hidden_size, {width:,}, is not divisible by the number of attention heads, {heads}.")
+    groups = getattr(config, "num_key_value_heads", None) or heads
+    if heads % groups:
+        raise UnfitError(f"its number of attention heads, {heads}, is not divisible by that of its key-value heads, {groups}.")
+    kinds = getattr(config, "layer_types", None)
+    if kinds is not None and len(kinds) != layers:
+        raise UnfitError(f"its config.json names {len(kinds)} layer_types for {layers} layers.")
+
+
+def _check_tensors(config: PreTrainedConfig, shapes: Shapes) -> None:
+    """Whether the tensors can be those of such a model, by names and shapes; the rest is seen when they are put into it."""
+    blocks = {int(match[1]) for name in shapes if (match := BLOCK.search(name))}
+    if blocks != set(range(config.num_hidden_layers)):
+        raise UnfitError(f"its config.json describes {config.num_hidden_layers} layers, but its weights have {len(blocks)}.")
+    widths = {config.hidden_size, getattr(config, "word_embed_proj_dim", None)}
+    if not any(len(shape) == 2 and shape[0] == config.vocab_size and shape[1] in widths for shape in shapes.values()):
+        raise UnfitError(
+            f"its config.json describes {config.vocab_size:,} tokens of {config.hidden_size:,} numbers each, and none of its "
+            "tensors has that shape."
+        )
+
+
+def _wrong(key: str) -> UnfitError:
+    return UnfitError(
+        f"its config.json has a value that cannot be at {key}." if key else "its config.json has values that cannot be."
+    )

@@ -1,0 +1,55 @@
+"""How a stranger's tokenizer is opened."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from tokenizers import Tokenizer as RustTokenizer
+from transformers import PreTrainedTokenizerFast
+
+from headroles.hub.files import UnfitError, read_plain
+from headroles.hub.repository import STRANGERS_FILES
+from headroles.models.tokenizer_file import parse_tokenizer
+
+NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token")
+SWITCHES = ("add_bos_token", "add_eos_token")
+
+
+def open_tokenizer(folder: Path, vocabulary: int) -> PreTrainedTokenizerFast:
+    """A stranger's tokenizer: its checked tokenizer.json, and the few plain values of tokenizer_config.json that concern a text.
+
+    Args:
+        vocabulary: how many tokens the model has an embedding for.
+
+    Raises:
+        UnfitError: when the files are not there, are not what they should be, or give tokens that the model does not have.
+    """
+    file = parse_tokenizer(read_plain(folder, "tokenizer.json", STRANGERS_FILES["tokenizer.json"]))
+    if file.largest_id() >= vocabulary:
+        raise UnfitError(f"its tokenizer numbers tokens up to {file.largest_id():,}, but its weights know {vocabulary:,} from 0.")
+    options = _options(folder, file.tokens())
+    try:
+        inner = RustTokenizer.from_str(file.to_json())
+    except Exception:  # the library raises bare ones, whose texts repeat the file
+        raise UnfitError("its tokenizer.json does not fit together.") from None
+    return PreTrainedTokenizerFast(tokenizer_object=inner, **options)
+
+
+def _options(folder: Path, tokens: Mapping[str, int]) -> dict[str, str | bool]:
+    """The values of tokenizer_config.json that are passed on; a named token that is none of the tokens would become a new one."""
+    name = "tokenizer_config.json"
+    if not (folder / name).exists():
+        return {}
+    try:
+        config = json.loads(read_plain(folder, name, STRANGERS_FILES[name]))
+    except (ValueError, RecursionError) as error:
+        raise error if isinstance(error, UnfitError) else UnfitError(f"it has no readable {name}.") from None
+    if not isinstance(config, dict):
+        raise UnfitError(f"it has no readable {name}.")
+    options: dict[str, str | bool] = {key: config[key] for key in SWITCHES if isinstance(config.get(key), bool)}
+    for key in NAMED_TOKENS:
+        value = config.get(key)
+        content = value.get("content") if isinstance(value, dict) else value
+        if isinstance(content, str) and content in tokens:
+            options[key] = content
+    return options
