@@ -36,6 +36,7 @@ DOWNLOADS: Mapping[str, str] = MappingProxyType(
     }
 )
 COLUMNS = ("model", "layer", "head", "role", "primary_role", "score", "activation", "chance", "is_active")
+FORMULA_STARTS = ("'", "=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 TITLE_COLUMNS = 120
 MAX_NAME_CHARACTERS = 80  # of a model or a title within a file's name
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
@@ -51,14 +52,22 @@ class Download:
 
 
 def scores_csv(analysis: Analysis) -> Download:
-    """One row a head and measured role (RFC 4180, UTF-8); score, activation and chance from 0 to 1."""
+    """One row a head and measured role (RFC 4180, UTF-8); score, activation and chance from 0 to 1.
+
+    Every text is quoted, numbers are not. A text that a spreadsheet would calculate begins with an apostrophe, and so does one
+    that began with one: whoever takes it off has the text back.
+    """
     table = io.StringIO()
-    writer = csv.writer(table)
+    # quoted even without a comma: where lists are written with semicolons, a spreadsheet splits a line at them
+    writer = csv.writer(table, quoting=csv.QUOTE_NONNUMERIC)
     writer.writerow(COLUMNS)
     for row in analysis.rows():
-        cells = {**row, "model": _no_formula(analysis.model), "is_active": "true" if row["is_active"] else "false"}
+        cells: dict[str, object] = {**row, "is_active": "true" if row["is_active"] else "false"}
+        cells = {name: _no_formula(cell) if isinstance(cell, str) else cell for name, cell in cells.items()}
         writer.writerow([cells[column] for column in COLUMNS])
-    return Download(_file_name(analysis.model, "scores.csv"), "text/csv; charset=utf-8", table.getvalue().encode())
+    return Download(
+        _file_name(analysis.model, "scores.csv"), "text/csv; charset=utf-8", table.getvalue().encode("utf-8", "replace")
+    )
 
 
 def analysis_json(analysis: Analysis) -> Download:
@@ -133,8 +142,8 @@ def _file_name(model: str, rest: str) -> str:
 
 
 def _no_formula(text: str) -> str:
-    """Spreadsheets take a cell that starts like this for a formula; the apostrophe makes it text."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
+    """The text, after an apostrophe where it begins with one or as a formula does, in signs of full width too."""
+    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
 
 
 def _inline_styles() -> Markup:

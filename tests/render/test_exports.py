@@ -6,6 +6,8 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from types import SimpleNamespace
+from typing import cast
 from xml.etree import ElementTree
 
 import pytest
@@ -22,6 +24,7 @@ from headroles.render import exports
 from headroles.render.exports import (
     COLUMNS,
     DOWNLOADS,
+    FORMULA_STARTS,
     MAX_NAME_CHARACTERS,
     POLICY,
     analysis_json,
@@ -72,9 +75,50 @@ def test_the_tables_lines_end_as_rfc_4180_says(analysis):
     assert content.count(b"\n") == content.count(b"\r\n") == len(table(analysis)) + 1
 
 
-@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(1)", "\t=1", '=HYPERLINK("http://x","a,b")\n'])
+FORMULAS = (
+    "=1+1",
+    "+1",
+    "-1",
+    "@SUM(1)",
+    "\t=1",
+    "\r=1",
+    "\n=1",
+    '=HYPERLINK("http://x","a,b")\n',
+    "＝1+1",
+    "＋1",
+    "－1",
+    "＠A1",
+    "'=1",
+)
+
+
+@pytest.mark.parametrize("name", FORMULAS)
 def test_no_model_name_is_a_spreadsheets_formula(analysis, name):
     assert {row["model"] for row in table(replace(analysis, model=name))} == {f"'{name}"}
+
+
+@pytest.mark.parametrize("name", [*FORMULAS, "org/model", "", "a=1", "it's", "''", '"=1', "a;=1+1", "a\ud800"])
+def test_taking_a_leading_apostrophe_off_gives_the_name_back(analysis, name):
+    found = {row["model"].removeprefix("'") for row in table(replace(analysis, model=name))}
+    assert found == {name.replace("\ud800", "?")}  # a lone surrogate has no UTF-8 form
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("name", ["a;=1+1", 'a";=1+1', "a\t=1+1", "a,=1+1", "a\r\n=1+1", 'a"\r\n"=1+1'])
+def test_no_cell_is_a_formula_whatever_a_spreadsheet_splits_lines_at(analysis, name, delimiter):
+    text = scores_csv(replace(analysis, model=name)).content.decode()
+    cells = [cell for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) for cell in row]
+    assert len(cells) > 100
+    assert not [cell for cell in cells if cell.startswith(FORMULA_STARTS)]
+
+
+def test_numbers_stay_numbers_in_the_table(analysis):
+    assert "'" not in scores_csv(analysis).content.decode()
+    lines = scores_csv(analysis).content.decode().splitlines()
+    assert re.fullmatch(r'"headroles-tiny",0,0,"\w+","\w+",[\d.e-]+,[\d.e-]+,[\d.e-]+,"(true|false)"', lines[1])
+    row = next(iter(analysis.rows()))
+    negative = SimpleNamespace(model="m", rows=lambda: [{**row, "score": -0.3, "activation": -0.3, "chance": None}])
+    assert scores_csv(cast(Analysis, negative)).content.decode().splitlines()[1].split(",")[5:8] == ["-0.3", "-0.3", '""']
 
 
 def test_the_json_is_what_the_api_answers(analysis):

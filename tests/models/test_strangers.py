@@ -1,0 +1,154 @@
+"""Models of strangers: each is refused by name or does no harm, and nothing of the server comes to light."""
+
+import faulthandler
+import json
+import logging
+import re
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from headroles.core.heads import Attention
+from headroles.errors import HeadRolesError
+from headroles.models.capture import PatternReader
+from headroles.models.loading import load_model
+from tests.fixtures.strange_files import SECRET, VOCABULARY, honest
+from tests.fixtures.strangers import HONEST, STRANGERS, Stranger
+
+NAME = "org/stranger"
+REFUSED_SECONDS = 1.0  # of this process' own processor time: whatever else the machine does counts for nothing
+STUCK_SECONDS = 60  # past it the whole run ends, with where it hangs
+MEGABYTE = 1024**2
+# beyond what the honest model takes, for reading what is refused: a tokenizer.json or a header at its limit, as Python objects
+MEMORY_BYTES = 100 * MEGABYTE
+PLACES_OF_THE_SERVER = ("site-packages", sys.prefix, str(Path.home()) + "/", str(Path(__file__).parents[2]))
+
+ids = {"argvalues": STRANGERS, "ids": [stranger.name for stranger in STRANGERS]}
+
+
+@pytest.fixture(autouse=True)
+def never_stuck() -> Iterator[None]:
+    """No test of this file waits for ever, not even within a library that holds the interpreter."""
+    faulthandler.dump_traceback_later(STUCK_SECONDS, exit=True)
+    yield
+    faulthandler.cancel_dump_traceback_later()
+
+
+def read(name: str, source: str | Path, prompt: str) -> Attention:
+    """What the endpoints do with a model: open it, turn a text into tokens, and read its patterns."""
+    reader = PatternReader(load_model(name, source))
+    return reader.read(reader.loaded.encode(prompt))
+
+
+def resident() -> int:
+    """Bytes of this process in memory now; the highest mark since is then `most_resident`."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return _status("VmRSS")
+
+
+def most_resident() -> int:
+    return _status("VmHWM")
+
+
+def _status(field: str) -> int:
+    found = re.search(rf"^{field}:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.M)
+    assert found is not None
+    return int(found[1]) * 1024
+
+
+@pytest.fixture(scope="module")
+def usual_bytes(tmp_path_factory) -> int:
+    """What reading an honest model adds to this process at most, once everything that it needs is imported."""
+    for kind in {stranger.model_type for stranger in STRANGERS}:
+        read(NAME, honest(tmp_path_factory.mktemp("honest") / "model", kind), "The king")
+    before = resident()
+    read(NAME, honest(tmp_path_factory.mktemp("honest") / "model"), "The king")
+    return most_resident() - before
+
+
+@pytest.mark.parametrize("stranger", **ids)
+def test_a_stranger_is_refused_by_name_or_does_no_harm(stranger: Stranger, tmp_path, caplog, capfd, usual_bytes):
+    folder = stranger.make(tmp_path / "model")
+    caplog.set_level(logging.DEBUG)
+    before, began = resident(), time.process_time()
+    try:
+        attention = read(NAME, folder, stranger.prompt)
+    except HeadRolesError as error:
+        seconds = time.process_time() - began
+        check_refusal(stranger, error, tmp_path)
+        assert seconds < REFUSED_SECONDS
+    else:
+        check_harmless(stranger, attention)
+    assert most_resident() - before < usual_bytes + MEMORY_BYTES
+    check_silence(caplog, capfd, tmp_path)
+    assert not (tmp_path / "ran").exists(), "code of a stranger ran"
+
+
+def check_refusal(stranger: Stranger, error: HeadRolesError, place: Path) -> None:
+    """It is one sentence in our words that names the model, and holds nothing of the server."""
+    message = str(error)
+    assert stranger.refusal is not None, f"it is harmless, but: {message}"
+    assert re.search(stranger.refusal, message) or re.search("^|", stranger.refusal) is None
+    assert len(message) < 500
+    assert message.isprintable()
+    if "Your text has" not in message:  # a prompt is the visitor's own
+        assert NAME in message
+    assert not any(path in message for path in (str(place), "Traceback", "/dev/", *PLACES_OF_THE_SERVER))
+    # whoever prints the error with all that led to it shows no file's contents either
+    assert SECRET not in "".join(traceback.format_exception(error))
+
+
+def check_harmless(stranger: Stranger, attention: Attention) -> None:
+    assert stranger.refusal is None or "^$" in stranger.refusal, "it should have been refused"
+    assert max(attention.token_ids) < VOCABULARY
+    assert torch.isfinite(attention.patterns).all()
+    assert SECRET not in "".join(attention.tokens)
+
+
+def check_silence(caplog, capfd, place: Path) -> None:
+    """Nothing of a file stands in the log or on the terminal, and no path or traceback above debug level."""
+    printed = "".join(capfd.readouterr())
+    logged = [(record.levelno, caplog.handler.format(record)) for record in caplog.records]
+    assert SECRET not in printed + "".join(text for _, text in logged)
+    aloud = printed + "".join(text for level, text in logged if level > logging.DEBUG)
+    assert not any(text in aloud for text in (str(place), "Traceback", "panicked at", *PLACES_OF_THE_SERVER))
+
+
+def test_an_honest_model_opens_after_all_of_them(tmp_path):
+    for number, stranger in enumerate(HONEST):
+        attention = read(NAME, stranger.make(tmp_path / str(number) / "model"), stranger.prompt)
+        assert attention.tokens[-1].strip()
+
+
+def test_strangers_are_many_and_each_has_a_name_of_its_own():
+    assert len(STRANGERS) >= 300
+    assert len({stranger.name for stranger in STRANGERS}) == len(STRANGERS)
+
+
+def test_no_stranger_is_the_honest_model_by_mistake(tmp_path):
+    """Otherwise a builder that missed its target would pass for a stranger that did no harm."""
+    plain = {kind: contents(honest(tmp_path / "honest" / kind, kind)) for kind in {s.model_type for s in STRANGERS}}
+    same = []
+    for number, stranger in enumerate(STRANGERS):
+        if stranger not in HONEST and stranger.prompt == Stranger.prompt and not stranger.on_hub:
+            continue  # pipes and devices are not read here
+        (tmp_path / str(number)).mkdir()
+        if contents(stranger.make(tmp_path / str(number) / "model")) == plain[stranger.model_type]:
+            same.append(stranger)
+    assert {stranger.name for stranger in same if stranger.prompt == Stranger.prompt} == {s.name for s in HONEST}
+
+
+def contents(folder: Path) -> dict[str, object]:
+    """Every file's content; of JSON what it says."""
+    found: dict[str, object] = {}
+    for file in sorted(folder.iterdir()):
+        try:
+            found[file.name] = json.loads(file.read_text("utf-8"))
+        except (ValueError, RecursionError):
+            found[file.name] = file.read_bytes()
+    return found
