@@ -296,7 +296,12 @@ def counted_forwards() -> Iterator[list[None]]:
 def running_app(home: Path) -> Iterator[str]:
     """The app in a process of its own, without limits a visitor; its address."""
     process, url = serve(
-        HEADROLES_ANY_MODEL="1", HEADROLES_HOME=str(home), HEADROLES_DATASET="", HEADROLES_RATE="0", HEADROLES_QUEUE="0"
+        HEADROLES_ANY_MODEL="1",
+        HEADROLES_HOME=str(home),
+        HEADROLES_DATASET="",
+        HEADROLES_RATE="0",
+        HEADROLES_QUEUE="0",
+        HEADROLES_SECONDS="0",
     )
     try:
         yield url

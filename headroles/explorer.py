@@ -59,6 +59,17 @@ class Explorer:
         self._store.refresh(model)  # so that its roles come while its weights do
         return self._pool.prepare(model, source)
 
+    def has_loaded(self, model: str) -> bool:
+        """Whether a model is in memory, so that nobody need wait for it; asks for newer roles as `prepare` does.
+
+        Raises UnknownModelError when there is no such model.
+        """
+        self._source(model)
+        if model not in self._pool.loaded:
+            return False
+        self._store.refresh(model)
+        return True
+
     def categories(self, model: str) -> HeadCategories:
         """A model's record, checked against the model. Raises as `analyze` does."""
         return self._use(model, lambda reader: self._store.find(reader.loaded.identity)[0])

@@ -2,15 +2,17 @@
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
-from headroles.errors import HeadRolesError, JobCancelledError
+from headroles.errors import HeadRolesError, JobCancelledError, panics_as_errors
 
 T = TypeVar("T")
-POLL_SECONDS = 0.2  # how soon work that waits for its turn notices that it was cancelled
+POLL_SECONDS = 0.2  # how soon work that waits for something notices that it was cancelled
+ABANDONED_A_WORKER = 4  # how many that nobody waits for any more may be on their way to an end, beside those that have a slot
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Job(Generic[T]):
         self._is_cancelled = False
         self._lock = threading.Lock()
         self._future: Future[T] = Future()
+        self._on_cancel: Callable[[Job[T]], None] = lambda _: None
 
     @property
     def progress(self) -> Progress:
@@ -43,7 +46,7 @@ class Job(Generic[T]):
     def report(self, fraction: float, note: str) -> None:
         """Called by the work. Raises JobCancelledError once the job is cancelled, which ends the work there."""
         if self._is_cancelled:
-            raise JobCancelledError(f"{str(self.key)[:100]}: stopped on request.")
+            raise _stopped(self)
         self._progress = Progress(min(max(fraction, 0.0), 1.0), note)
 
     def join(self) -> bool:
@@ -56,12 +59,16 @@ class Job(Generic[T]):
         """For one who waits no longer; the last one to leave cancels the job."""
         with self._lock:
             self._waiting_for_it -= 1
-            self._is_cancelled |= self._waiting_for_it <= 0
+            is_last = self._waiting_for_it <= 0
+        if is_last:
+            self.cancel()
 
     def cancel(self) -> None:
         """Asks the work to end at its next report, whoever waits for it; nothing it did is kept. Too late once it is done."""
         with self._lock:
-            self._is_cancelled = True
+            was_cancelled, self._is_cancelled = self._is_cancelled, True
+        if not was_cancelled:
+            self._on_cancel(self)
 
     def wait(self, timeout: float) -> None:
         """Until it is done, however it ends, or `timeout` seconds have passed."""
@@ -73,23 +80,36 @@ class Job(Generic[T]):
 
 
 class Jobs(Generic[T]):
-    """Runs at most `workers` jobs at once, the others wait; one job a key, shared by all who ask for it."""
+    """Runs at most `workers` jobs at once, the others wait and take no thread; one job a key, shared by all who ask for it.
+
+    Who is cancelled gives its slot to the next at once, though its thread may hang until some timeout of its own; of those there
+    are at most ABANDONED_A_WORKER times as many as workers, and past that a slot is free only when its thread is.
+    """
 
     def __init__(self, workers: int) -> None:
-        self._slots = threading.Semaphore(workers)
-        self._running: dict[Hashable, Job[T]] = {}
-        self._lock = threading.Lock()
+        self._workers, self._most_abandoned = workers, ABANDONED_A_WORKER * workers
+        self._running: dict[Hashable, Job[T]] = {}  # those that wait for a slot as well
+        self._waiting: deque[_Waiting[T]] = deque()
+        self._holding: set[Job[T]] = set()  # have a slot
+        self._abandoned: set[Job[T]] = set()  # gave it back before their thread ended
+        self._lock = threading.RLock()
 
-    def start(self, key: Hashable, work: Callable[[Job[T]], T]) -> Job[T]:
-        """Joins the job of that key that is under way and not cancelled, or makes a new one that does `work`."""
+    def start(self, key: Hashable, work: Callable[[Job[T]], T], dropped: Callable[[], None] = lambda: None) -> Job[T]:
+        """Joins the job of that key that is under way and not cancelled, or makes a new one that does `work`.
+
+        `dropped` is called instead of `work` when the job is cancelled before it has begun.
+        """
         with self._lock:
             running = self._running.get(key)
             if running is not None and running.join():
                 return running
             job: Job[T] = Job(key)
-            # a daemon: a download that hangs must not keep the process from ending
-            threading.Thread(target=self._run, args=(job, work), daemon=True, name=f"job {key}").start()
-            self._running[key] = job  # only once there is a thread that takes it off again
+            job._on_cancel = self._let_go
+            if len(self._holding) < self._workers:
+                self._begin(job, work)
+            else:
+                self._waiting.append(_Waiting(job, work, dropped))
+            self._running[key] = job  # only once there is a thread that takes it off again, or will be
             return job
 
     def find(self, key: Hashable) -> Job[T] | None:
@@ -97,25 +117,79 @@ class Jobs(Generic[T]):
         with self._lock:
             return self._running.get(key)
 
+    def _begin(self, job: Job[T], work: Callable[[Job[T]], T]) -> None:
+        """Needs the lock."""
+        self._holding.add(job)
+        try:
+            # a daemon: a download that hangs must not keep the process from ending
+            threading.Thread(target=self._run, args=(job, work), daemon=True, name=f"job {job.key}").start()
+        except BaseException:
+            self._holding.discard(job)
+            raise
+
     def _run(self, job: Job[T], work: Callable[[Job[T]], T]) -> None:
         try:
-            while not self._slots.acquire(timeout=POLL_SECONDS):
-                job.report(0.0, job.progress.note)
-            try:
+            with panics_as_errors(str(job.key)[:100]):
                 result = work(job)
-            finally:
-                self._slots.release()
         except BaseException as error:
             if not isinstance(error, HeadRolesError):
                 logging.getLogger(__name__).error("A bug in %s", job.key, exc_info=error)
-            self._take_off(job)
+            self._end(job)
             job._future.set_exception(error)
         else:
-            self._take_off(job)
+            self._end(job)
             job._future.set_result(result)
 
-    def _take_off(self, job: Job[T]) -> None:
+    def _end(self, job: Job[T]) -> None:
         """Before the job is done: who asks again after a failure gets a new try, not the old failure."""
         with self._lock:
-            if self._running[job.key] is job:  # not one that followed it when it was cancelled
-                del self._running[job.key]
+            self._holding.discard(job)
+            self._abandoned.discard(job)
+            self._take_off(job)
+        self._begin_next()
+
+    def _let_go(self, job: Job[T]) -> None:
+        """When a job is cancelled: it waits no longer, or another may begin in its place."""
+        with self._lock:
+            waiting = next((waiting for waiting in self._waiting if waiting.job is job), None)
+            if waiting is not None:
+                self._waiting.remove(waiting)
+                self._take_off(job)
+            elif job in self._holding and len(self._abandoned) < self._most_abandoned:
+                self._holding.remove(job)
+                self._abandoned.add(job)
+        if waiting is not None:
+            waiting.dropped()
+            job._future.set_exception(_stopped(job))
+        self._begin_next()
+
+    def _begin_next(self) -> None:
+        """Gives free slots to those who have waited longest."""
+        while True:
+            with self._lock:
+                if not self._waiting or len(self._holding) >= self._workers:
+                    return
+                job, work, dropped = self._waiting.popleft()
+                try:
+                    self._begin(job, work)
+                    continue
+                except RuntimeError as error:  # the system gives no more threads
+                    self._take_off(job)
+                    why = error
+            dropped()
+            job._future.set_exception(why)
+
+    def _take_off(self, job: Job[T]) -> None:
+        """Needs the lock."""
+        if self._running.get(job.key) is job:  # not one that followed it when it was cancelled
+            del self._running[job.key]
+
+
+class _Waiting(NamedTuple, Generic[T]):
+    job: Job[T]
+    work: Callable[[Job[T]], T]
+    dropped: Callable[[], None]
+
+
+def _stopped(job: Job) -> JobCancelledError:
+    return JobCancelledError(f"{str(job.key)[:100]}: stopped on request.")

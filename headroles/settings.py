@@ -46,6 +46,7 @@ class Settings:
         workers: how many requests compute at once (`HEADROLES_WORKERS`).
         max_waiting: how many more may wait for them, 0 for any number (`HEADROLES_QUEUE`).
         prompts_a_minute: how many one visitor may send, 0 for any number (`HEADROLES_RATE`).
+        seconds_a_minute: how long one visitor's requests may compute, 0 for any time (`HEADROLES_SECONDS`).
         mcp: whether the endpoints are tools of an MCP server too (`HEADROLES_MCP=1`).
     """
 
@@ -57,6 +58,7 @@ class Settings:
     workers: int = 8
     max_waiting: int = 64
     prompts_a_minute: int = 240
+    seconds_a_minute: int = field(default_factory=lambda: 15 * (os.cpu_count() or 1))  # a quarter of what all cores have
     mcp: bool = False
 
     @classmethod
@@ -86,6 +88,7 @@ class Settings:
             workers=_count(environment, "HEADROLES_WORKERS", default.workers, least=1),
             max_waiting=_count(environment, "HEADROLES_QUEUE", default.max_waiting),
             prompts_a_minute=_count(environment, "HEADROLES_RATE", default.prompts_a_minute),
+            seconds_a_minute=_count(environment, "HEADROLES_SECONDS", default.seconds_a_minute),
             mcp=mcp,
         )
 

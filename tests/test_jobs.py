@@ -7,7 +7,7 @@ from concurrent.futures import TimeoutError as TookTooLong
 import pytest
 
 from headroles.errors import JobCancelledError
-from headroles.jobs import Job, Jobs, Progress
+from headroles.jobs import ABANDONED_A_WORKER, Job, Jobs, Progress
 
 SOON = 20  # seconds for what takes milliseconds; only a test that fails waits this long
 
@@ -219,3 +219,36 @@ def test_a_hanging_job_does_not_keep_the_process_alive(jobs):
     assert thread.daemon
     work.may_end.set()
     job.result(SOON)
+
+
+def test_jobs_that_wait_take_no_thread_and_one_that_is_left_before_it_began_is_dropped(jobs):
+    busy, dropped = [Work(), Work()], []
+    running = [jobs.start(number, work) for number, work in enumerate(busy)]
+    before = threading.active_count()
+    late = [jobs.start(f"late {number}", Work(), lambda number=number: dropped.append(number)) for number in range(50)]
+    assert threading.active_count() == before
+    for job in late:
+        job.leave()
+        with pytest.raises(JobCancelledError):
+            job.result(0)
+    assert dropped == list(range(50))
+    for job, work in zip(running, busy):
+        work.may_end.set()
+        job.result(SOON)
+
+
+def test_work_that_hangs_gives_its_slot_back_once_nobody_waits_for_it_and_only_so_many_do():
+    jobs, may_end = Jobs(workers=1), threading.Event()
+
+    def hang(_: Job) -> None:
+        assert may_end.wait(SOON)
+
+    for number in range(ABANDONED_A_WORKER):
+        jobs.start(number, hang).leave()
+        assert jobs.start(f"after {number}", lambda _: "begun").result(SOON) == "begun"
+    jobs.start("one too many", hang).leave()
+    waiting = jobs.start("waits", lambda _: "begun")
+    assert waiting.progress.note == "waiting for other work to end"
+    assert not waiting.is_done
+    may_end.set()
+    assert waiting.result(SOON) == "begun"

@@ -135,7 +135,7 @@ class ModelPool:
         entry = self._current.get(name)
         if entry is None or not (entry.reader or entry.job.join()):
             entry = _Entry(name)
-            entry.job = self._loads.start(entry, lambda job: self._load_into(entry, source, job))
+            entry.job = self._loads.start(entry, lambda job: self._load_into(entry, source, job), lambda: self._drop(entry))
             self._current[name] = entry
             self._held.add(entry)
         return entry
@@ -162,6 +162,13 @@ class ModelPool:
             raise
         finally:
             self._give_back(entry)
+
+    def _drop(self, entry: _Entry) -> None:
+        """For an entry whose load nobody waited for long enough to begin."""
+        with self._changed:
+            if self._is_current(entry):
+                del self._current[entry.name]
+        self._give_back(entry)
 
     def _make_room(self, entry: _Entry, need: int, job: Job) -> None:
         """Gives the entry `need` bytes of the budget, evicting what was not used for longest, and waiting for what is in use."""

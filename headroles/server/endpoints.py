@@ -1,6 +1,8 @@
 """The typed API: each endpoint with its checks. Who publishes them, and to whom, is another room's."""
 
 from collections.abc import Callable
+from contextlib import aclosing
+from functools import partial
 from typing import TypeVar
 
 import gradio as gr
@@ -15,7 +17,7 @@ from headroles.render.exports import KINDS, heatmap_file
 from headroles.server import api
 from headroles.server.limits import Desk
 from headroles.server.visitors import visitor_of
-from headroles.server.waiting import follow, leaving
+from headroles.server.waiting import follow
 
 F = TypeVar("F", bound=Callable)
 R = TypeVar("R")
@@ -147,12 +149,10 @@ class Endpoints:
     async def _asked(self, request: gr.Request, models: list[str], function: Callable[..., R], *args: object, cost: int = 1) -> R:
         """What a function gives once the models are loaded; the wait for a load takes no worker."""
         visitor = visitor_of(request)
-        self._desk.charge(visitor, cost)
-        for model in models:
-            job = self._explorer.prepare(model)
-            if not job.is_done:
-                with self._desk.loading(), leaving(job):
-                    async for _ in follow(job):
-                        pass
-            job.result()
-        return await self._desk.run(visitor, function, *args, cost=0)
+        with self._desk.charged(visitor, cost):
+            for model in models:
+                if not self._explorer.has_loaded(model):
+                    async with aclosing(follow(partial(self._explorer.prepare, model), self._desk, visitor, model)) as steps:
+                        async for _ in steps:
+                            pass
+            return await self._desk.run(visitor, function, *args, cost=0)

@@ -4,9 +4,10 @@ The server keeps nothing of a visitor: the page itself carries its place, as the
 """
 
 import itertools
-from collections.abc import AsyncIterator, Mapping
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 
 import gradio as gr
 
@@ -112,24 +113,23 @@ class Handlers:
 
     async def _bring(self, model: str, turn: Turn, visitor: str) -> AsyncIterator[Outputs]:
         """A model into memory, and its roles to this machine where the turn measures them."""
-        async for outputs in self._wait_for(self._explorer.prepare(model), turn):
-            yield outputs
+        if not self._explorer.has_loaded(model):
+            async for outputs in self._wait_for(partial(self._explorer.prepare, model), model, turn, visitor):
+                yield outputs
         if not turn.analyses or not self._turns.is_newest(turn):
             return
         if not await self._desk.run(visitor, self._explorer.has_roles, model, cost=0):
-            async for outputs in self._wait_for(self._explorer.analyze_here(model), turn):
+            analyze = partial(self._explorer.analyze_here, model)
+            async for outputs in self._wait_for(analyze, f"the analysis of {model}", turn, visitor):
                 yield outputs
 
-    async def _wait_for(self, job: Job, turn: Turn) -> AsyncIterator[Outputs]:
+    async def _wait_for(self, start: Callable[[], Job], what: str, turn: Turn, visitor: str) -> AsyncIterator[Outputs]:
         """A job's progress with a button to stop it, for as long as the turn lasts."""
-        try:
-            with self._desk.loading() if not job.is_done else nullcontext():
-                async for progress in follow(job):
-                    if not self._turns.is_newest(turn):
-                        return
-                    yield say(progress, stoppable=True)
-        finally:
-            job.leave()  # others may still wait for it
+        async with aclosing(follow(start, self._desk, visitor, what)) as steps:
+            async for progress in steps:
+                if not self._turns.is_newest(turn):
+                    return
+                yield say(progress, stoppable=True)
 
 
 def arrive(here: Place, parts: Mapping[str, str], last: Place, turn: Turn) -> Outputs:

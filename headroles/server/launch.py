@@ -10,6 +10,7 @@ from headroles.explorer import Explorer
 from headroles.hub.talk import bound_waits
 from headroles.models.pool import map_large_tensors
 from headroles.render.html import STYLES
+from headroles.server.door import guard
 from headroles.server.limits import events_at_once
 from headroles.server.page import THEME, build_app
 from headroles.settings import Settings
@@ -52,4 +53,5 @@ def serve(app: gr.Blocks, settings: Settings) -> None:
         ssr_mode=False,
         max_threads=events_at_once(settings),
         mcp_server=settings.mcp,
+        app_kwargs=guard(app, settings),
     )

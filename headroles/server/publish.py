@@ -1,12 +1,14 @@
 """How the endpoints are published: to whom they answer, and what a client may send at all."""
 
 from collections.abc import Callable, Coroutine
+from copy import copy
 from functools import wraps
 from typing import Any
 
 import gradio as gr
 from gradio.block_function import BlockFunction
 from gradio.components.api_component import Api
+from gradio.state_holder import SessionState
 
 from headroles.errors import HeadRolesError
 from headroles.explorer import Explorer
@@ -25,9 +27,22 @@ class Blocks(gr.Blocks):
     def validate_inputs(self, block_fn: BlockFunction, inputs: list[Any]) -> None:
         if all(isinstance(component, Api) for component in block_fn.inputs):
             inputs.extend(getattr(component, "value", None) for component in block_fn.inputs[len(inputs) :])
-            if not all(_is_plain(value) for value in inputs):
-                raise gr.Error("Send only texts, numbers, true, false, and lists of texts.", print_exception=False)
+        if not all(_is_plain(value) for value in inputs):
+            raise gr.Error("Send only texts, numbers, true, false, and lists of texts.", print_exception=False)
         super().validate_inputs(block_fn, inputs)
+
+    async def postprocess_data(
+        self, block_fn: BlockFunction, predictions: list[Any] | dict[Any, Any], state: SessionState | None
+    ) -> list[Any]:
+        """As gradio's own, but an output that stays as it is is not built anew."""
+        if not isinstance(predictions, dict) or not all(block in block_fn.outputs for block in predictions):
+            return await super().postprocess_data(block_fn, predictions, state)
+        changed = copy(block_fn)
+        changed.outputs = [block for block in block_fn.outputs if predictions.get(block, gr.skip()) != gr.skip()]
+        values = [predictions[block] for block in changed.outputs]
+        made = await super().postprocess_data(changed, values[0] if len(values) == 1 else values, state) if values else []
+        by_block = dict(zip(changed.outputs, made))
+        return [by_block.get(block, gr.skip()) for block in block_fn.outputs]
 
 
 def add_api(explorer: Explorer, desk: Desk) -> None:

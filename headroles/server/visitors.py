@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import gradio as gr
 from gradio.context import LocalContext
+from starlette.requests import HTTPConnection
 
 from headroles.errors import JobCancelledError
 
@@ -15,7 +16,7 @@ POLL_SECONDS = 0.25  # how often an endpoint looks whether its client is still t
 R = TypeVar("R")
 
 
-def visitor_of(request: gr.Request | None) -> str:
+def visitor_of(request: gr.Request | HTTPConnection | None) -> str:
     """Who asks, as far as the limits must know: the address that the request came from, for IPv6 its network of one household.
 
     Behind a proxy, and only there, that is the last public address of X-Forwarded-For: what the proxies themselves wrote; what

@@ -113,6 +113,7 @@ def test_a_wait_for_a_model_that_is_broken_off_leaves_its_load(explorer, monkeyp
             ended.set()
             raise
 
+    monkeypatch.setattr(explorer, "has_loaded", lambda model: False)
     monkeypatch.setattr(explorer, "prepare", lambda model: jobs.start(model, load))
 
     async def hang_up() -> None:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headroles.errors import BusyError, InvalidInputError, PromptError
-from headroles.server.limits import MAX_VISITORS, Desk, events_at_once
+from headroles.server.limits import LOADS_A_VISITOR, Desk, events_at_once
+from headroles.server.shares import MAX_VISITORS, Budget, share
 from headroles.settings import Settings
 
 
@@ -23,9 +24,23 @@ class Clock:
         return self.now
 
 
-def make(workers: int = 1, max_waiting: int = 64, prompts_a_minute: int = 0, clock: Callable[[], float] | None = None) -> Desk:
-    settings = Settings(workers=workers, max_waiting=max_waiting, prompts_a_minute=prompts_a_minute)
-    return Desk(settings, clock or Clock())
+def make(
+    workers: int = 1,
+    max_waiting: int = 64,
+    prompts_a_minute: int = 0,
+    clock: Callable[[], float] | None = None,
+    seconds_a_minute: int = 0,
+    effort: Callable[[], float] | None = None,
+) -> Desk:
+    settings = Settings(
+        workers=workers, max_waiting=max_waiting, prompts_a_minute=prompts_a_minute, seconds_a_minute=seconds_a_minute
+    )
+    return Desk(settings, clock or Clock(), effort or Clock())
+
+
+def charge(desk: Desk, visitor: str, cost: int = 1) -> None:
+    with desk.charged(visitor, cost):
+        pass
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -68,7 +83,7 @@ def test_it_gives_what_the_function_gives_and_raises_what_it_raises():
 def test_so_many_work_at_once_and_the_rest_in_the_order_they_came():
     async def scenario() -> None:
         desk, work = make(workers=3), Work()
-        tasks = [asyncio.create_task(desk.run("a", work, name)) for name in range(10)]
+        tasks = [asyncio.create_task(desk.run(str(name), work, name)) for name in range(10)]
         await until(lambda: len(work.begun) == 3)
         assert desk.waiting == 7
         work.go_on.set()
@@ -99,7 +114,7 @@ def test_a_full_queue_answers_at_once_with_how_long_to_wait():
             clock.now += 6
 
         await desk.run("a", takes_six_seconds)
-        tasks = [asyncio.create_task(desk.run("a", work)) for _ in range(6)]
+        tasks = [asyncio.create_task(desk.run(str(name), work)) for name in range(6)]
         await until(lambda: desk.waiting == 4)
         with pytest.raises(BusyError) as caught:
             await desk.run("b", work)
@@ -144,29 +159,30 @@ def test_zero_switches_the_queues_limit_off():
 
 def test_waiting_for_a_model_has_a_limit_of_its_own():
     desk = make(max_waiting=2)
-    with desk.loading(), desk.loading():
+    with desk.loading("a", "gpt2"), desk.loading("b", "gpt2"):
         with pytest.raises(
             BusyError, match="2 requests are waiting for models to load, which is the limit; try again in about 60"
         ):
-            desk.loading().__enter__()
+            desk.loading("c", "gpt2").__enter__()
         assert asyncio.run(desk.run("a", int, "7")) == 7
-    with desk.loading():
+    with desk.loading("c", "gpt2"):
         pass
+    assert desk.loads == 0
 
 
 def test_a_visitor_who_asks_too_fast_is_told_when_to_come_back():
     clock = Clock()
     desk = make(prompts_a_minute=120, clock=clock)
     for _ in range(120):
-        desk.charge("a")
+        charge(desk, "a")
     with pytest.raises(BusyError) as caught:
-        desk.charge("a", 16)
+        charge(desk, "a", 16)
     assert str(caught.value) == "You have reached the limit of 120 prompts a minute; try again in about 8 seconds."
-    desk.charge("b", 120)
+    charge(desk, "b", 120)
     clock.now += 8
-    desk.charge("a", 16)
+    charge(desk, "a", 16)
     with pytest.raises(BusyError, match="in about 1 second[.]"):
-        desk.charge("a")
+        charge(desk, "a")
 
 
 def test_a_refusal_costs_nothing():
@@ -189,13 +205,13 @@ def test_a_refusal_costs_nothing():
 
 def test_more_prompts_at_once_than_a_minutes_share_can_never_be_let_in():
     with pytest.raises(InvalidInputError, match="64 prompts at once, but 30 prompts a minute are the limit; send fewer"):
-        make(prompts_a_minute=30).charge("a", 64)
+        charge(make(prompts_a_minute=30), "a", 64)
 
 
 def test_zero_switches_the_rate_off():
     desk = make(prompts_a_minute=0)
     for _ in range(1000):
-        desk.charge("a", 64)
+        charge(desk, "a", 64)
 
 
 @given(steps=st.lists(st.tuples(st.floats(0, 30), st.integers(1, 20)), max_size=60), limit=st.integers(20, 200))
@@ -206,7 +222,7 @@ def test_nobody_gets_more_than_the_limit_and_a_full_bucket(steps, limit):
     for seconds, cost in steps:
         clock.now += seconds
         try:
-            desk.charge("a", cost)
+            charge(desk, "a", cost)
             given_out += cost
         except BusyError:
             pass
@@ -217,21 +233,21 @@ def test_nobody_gets_more_than_the_limit_and_a_full_bucket(steps, limit):
 def test_who_waits_as_long_as_told_is_let_in(cost, limit):
     clock = Clock()
     desk = make(prompts_a_minute=limit, clock=clock)
-    desk.charge("a", limit)
+    charge(desk, "a", limit)
     with pytest.raises(BusyError) as caught:
-        desk.charge("a", cost)
+        charge(desk, "a", cost)
     clock.now += int(str(caught.value).rsplit("about ", 1)[1].split()[0])
-    desk.charge("a", cost)
+    charge(desk, "a", cost)
 
 
 def test_it_remembers_a_bounded_number_of_visitors_and_none_for_long():
     clock = Clock()
     desk = make(prompts_a_minute=5, clock=clock)
     for number in range(MAX_VISITORS + 50):
-        desk.charge(str(number))
-    assert len(desk._buckets) == MAX_VISITORS
+        charge(desk, str(number))
+    assert len(desk._prompts._buckets) == MAX_VISITORS
     clock.now += 61
-    assert len(desk._buckets) == 0
+    assert len(desk._prompts._buckets) == 0
 
 
 def test_the_server_takes_in_more_than_the_desk_lets_wait():
@@ -251,3 +267,104 @@ def test_an_error_of_the_work_frees_its_place():
                 await desk.run("a", fails)
 
     asyncio.run(scenario())
+
+
+def test_one_visitor_has_half_of_the_workers_alone_and_a_quarter_beside_others():
+    async def scenario() -> None:
+        desk, work = make(workers=8), Work()
+        mine = [asyncio.create_task(desk.run("a", work, "a")) for _ in range(8)]
+        await until(lambda: len(work.begun) == 4)
+        others = [asyncio.create_task(desk.run(name, work, name)) for name in "bcde"]
+        await until(lambda: len(work.begun) == 8)
+        assert work.begun.count("a") == 4, "the free workers went to those who had none"
+        assert desk.waiting == 4
+        work.go_on.set()
+        await asyncio.gather(*mine, *others)
+
+    asyncio.run(scenario())
+
+
+def test_a_free_worker_goes_to_whom_the_fewest_work_for_though_another_came_first():
+    async def scenario() -> None:
+        desk, first, work = make(workers=2), Work(), Work()
+        busy = [asyncio.create_task(desk.run(name, first, name)) for name in "ab"]
+        await until(lambda: len(first.begun) == 2)
+        waiting = [asyncio.create_task(desk.run(name, work, name)) for name in "aaab"]
+        waiting.append(asyncio.create_task(desk.run("c", work, "c")))
+        await until(lambda: desk.waiting == 5)
+        first.go_on.set()
+        await asyncio.gather(*busy)
+        await until(lambda: len(work.begun) == 2)
+        work.go_on.set()
+        await asyncio.gather(*waiting)
+        assert work.begun.index("c") < 4, "the last to come does not wait for all of another's"
+
+    asyncio.run(scenario())
+
+
+def test_one_visitor_leaves_half_of_the_queue_to_others():
+    async def scenario() -> None:
+        desk, work = make(workers=1, max_waiting=8), Work()
+        tasks = [asyncio.create_task(desk.run("a", work)) for _ in range(5)]
+        await until(lambda: desk.waiting == 4)
+        with pytest.raises(BusyError, match="4 of your requests are waiting here, which is one visitor's limit; try again in"):
+            await desk.run("a", work)
+        other = asyncio.create_task(desk.run("b", work))
+        await until(lambda: desk.waiting == 5)
+        work.go_on.set()
+        await asyncio.gather(*tasks, other)
+
+    asyncio.run(scenario())
+
+
+def test_who_computed_for_longer_than_a_minutes_share_is_told_when_to_come_back_and_is_not_charged():
+    async def scenario() -> None:
+        clock, effort = Clock(), Clock()
+        desk = make(seconds_a_minute=30, prompts_a_minute=2, clock=clock, effort=effort)
+
+        def takes_forty_seconds() -> None:
+            effort.now += 40
+
+        await desk.run("a", takes_forty_seconds)
+        with pytest.raises(BusyError, match="the limit of 30 seconds of computing a minute; try again in about 20 seconds"):
+            await desk.run("a", int)
+        await desk.run("b", int)
+        clock.now += 21
+        await desk.run("a", int)  # the second of two prompts: the refusal was none
+
+    asyncio.run(scenario())
+
+
+def test_one_visitor_loads_two_models_at_once_and_others_theirs():
+    desk = make()
+    assert LOADS_A_VISITOR == 2
+    with desk.loading("a", "gpt2"), desk.loading("a", "distilgpt2"), desk.loading("a", "gpt2"):
+        with pytest.raises(BusyError, match="2 models are loading for you, which is one visitor's limit"):
+            desk.loading("a", "third").__enter__()
+        with desk.loading("b", "third"):
+            pass
+    assert desk.loads == 0
+
+
+def test_what_is_refused_on_the_way_is_given_back():
+    desk = make(prompts_a_minute=1)
+    for _ in range(5):
+        with pytest.raises(BusyError, match="no room"), desk.charged("a"):
+            raise BusyError("no room")
+    charge(desk, "a")
+    with pytest.raises(BusyError, match="1 prompts a minute"):
+        charge(desk, "a")
+
+
+@given(places=st.integers(1, 1000))
+def test_a_share_is_at_least_one_place_and_leaves_some_where_there_are_two(places):
+    for alone in (True, False):
+        assert 1 <= share(places, alone) <= max(places // 2, 1)
+
+
+def test_without_a_limit_nothing_is_remembered():
+    budget = Budget(0, Clock(), "prompts")
+    budget.charge("a", 10)
+    budget.spend("a", 10)
+    budget.check("a")
+    assert len(budget._buckets) == 0
