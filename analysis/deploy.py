@@ -15,7 +15,17 @@ from headroles.hub.talk import HTTPError, trouble
 
 ROOT = Path(__file__).parent.parent
 # what the Space runs and shows; tests, benchmarks and the offline analysis stay behind
-PARTS = ("app.py", "headroles", "requirements.txt", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "docs")
+PARTS = (
+    "app.py",
+    "headroles",
+    "requirements.txt",
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "LICENSE",
+    "docs",
+)
 
 
 def space_readme(text: str, space: str, dataset: str = "") -> str:

@@ -1,5 +1,6 @@
 """What the documents say is so: links lead somewhere, the front matter is a Space's, facts are the code's."""
 
+import ast
 import html
 import json
 import os
@@ -16,14 +17,23 @@ from gradio_client import Client
 
 from analysis.readme import PAGES as WITH_MODELS
 from analysis.readme import with_models
-from headroles.core.bounds import MAX_BATCH_PROMPTS, MAX_PROMPT_TOKENS
+from headroles.core.bounds import MAX_BATCH_PROMPTS, MAX_PROMPT_CHARACTERS, MAX_PROMPT_TOKENS
+from headroles.core.record_files import MAX_RECORD_BYTES
 from headroles.core.records import MAX_TOP_HEADS, HeadCategories
 from headroles.core.registry import ARCHITECTURES, EMBEDDED_MODEL, MODELS
 from headroles.core.roles import ROLES, get_measured_role
 from headroles.explorer import Explorer
+from headroles.hub import talk, weights
+from headroles.hub.download import DISK_RESERVE
+from headroles.hub.repository import MEGABYTE, STRANGERS_FILES
+from headroles.models import child, config_check, pool, strangers, tokenizer_file, tokenizing
+from headroles.models.building import MOST_BUFFER_BYTES
 from headroles.models.probes import ProbeSizes
+from headroles.models.tokenizer_parts import MAX_PARTS
+from headroles.server.endpoints import Endpoints
+from headroles.server.limits import MAX_VISITORS, Desk
 from headroles.server.place import TABS, Place
-from headroles.settings import Settings
+from headroles.settings import GIGABYTE, Settings
 from tests.fixtures.api_server import serve_api
 from tests.fixtures.documents import BLOCKS, EXTRAS, LINKS, PAGES, PYPROJECT, ROOT
 
@@ -133,6 +143,76 @@ def test_programmers_are_told_the_limits_that_hold():
     assert f"may send {settings.prompts_a_minute} prompts a minute" in told
     assert f"up to {MAX_BATCH_PROMPTS} prompts in one forward" in told
     assert f"A prompt has at most {MAX_PROMPT_TOKENS} tokens." in told
+
+
+SECURITY = PAGES["docs/security.md"]
+LIMITS = (
+    f"{MAX_PROMPT_CHARACTERS:,} characters before a tokenizer sees it, {MAX_PROMPT_TOKENS} tokens",
+    f"| {MAX_BATCH_PROMPTS} texts |",
+    f"{DISK_RESERVE // GIGABYTE} GB of disk stays free",
+    f"up to the last {DISK_RESERVE // GIGABYTE} GB",
+    f"{weights.MAX_SHARDS} parts, {weights.MAX_TENSORS:,} tensors, headers of {weights.MAX_HEADER_BYTES // MEGABYTE} MB",
+    f"plain values, {config_check.MAX_HEADS:,} heads",
+    f"{MOST_BUFFER_BYTES / GIGABYTE} GB of buffers",
+    f"{tokenizer_file.MAX_TOKENS:,} tokens, {MAX_PARTS} known parts, a text at most {tokenizer_file.MAX_GROWTH} times longer",
+    f"| {strangers.TEXT_SECONDS} seconds of a processor |",
+    f"| {MAX_RECORD_BYTES // MEGABYTE} MB; shape",
+    f"{talk.ANSWER_SECONDS} s for a question, {talk.STALL_SECONDS} s without a byte",
+    f"`config.json` (at most {STRANGERS_FILES['config.json'] // MEGABYTE} MB)",
+    *(f"`{name}` ({STRANGERS_FILES[name] // MEGABYTE} MB)" for name in ("tokenizer.json", "tokenizer_config.json")),
+    f"| {strangers.TOKENIZER_BYTES // GIGABYTE} GB | {strangers.OPEN_SECONDS} s | {2 * strangers.OPEN_SECONDS} s |",
+    f"| {strangers.TEXT_SECONDS} s | {strangers.TEXT_WALL_SECONDS} s |",
+    f"twice its weights and {strangers.TRIAL_BYTES // GIGABYTE} GB | {strangers.TRIAL_SECONDS} s, and 1 s for each "
+    f"{strangers.TRIAL_BYTES_A_SECOND // MEGABYTE} MB of weights | twice that |",
+    f"up to {pool.LOADS_AT_ONCE} loads at once",
+    f"{Settings().workers} requests work at once and {Settings().max_waiting} wait",
+    f"one visitor may send {Settings().prompts_a_minute} prompts a minute",
+    f"of {MAX_VISITORS:,} at most",
+)
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_the_page_on_security_tells_the_limit_that_holds(limit):
+    assert limit in " ".join(SECURITY.split())
+
+
+def test_the_page_on_security_names_what_of_a_strangers_files_and_of_the_environment_counts():
+    (keys,) = re.findall(r"six keys count: (.*?)\.\n", SECURITY, re.S)
+    assert set(re.findall(r"`(\w+)`", keys)) == {*tokenizing.NAMED_TOKENS, *tokenizing.SWITCHES}
+    (passed,) = re.findall(r"interpreters that get (.*?) of the server's", SECURITY, re.S)
+    assert set(re.findall(r"`(\w+)`", passed)) == set(child.PASSED_ON)
+    (files,) = re.findall(r"\*\*Few files\.\*\* (.*?), and weights", SECURITY, re.S)
+    assert set(re.findall(r"`([\w.]+)`", files)) == set(STRANGERS_FILES)
+
+
+def test_the_page_on_security_tells_of_every_variable_and_every_endpoint(explorer):
+    source = (ROOT / "headroles" / "settings.py").read_text("utf-8")
+    opened = SECURITY.partition("| variable | what it opens |")[2]
+    told = {name for cell in re.findall(r"^\| (`.*?`) \|", opened, re.M) for name in re.findall(r"`(\w+)`", cell)}
+    assert set(re.findall(r"HEADROLES_[A-Z_]+", source)) < told
+    assert len(Endpoints(explorer, Desk()).all()) == 7
+    assert "arguments of the seven endpoints" in SECURITY
+
+
+def test_every_check_that_the_page_on_security_names_is_there_and_refuses_in_those_words():
+    table = SECURITY.partition("## What is checked where")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| [^|]+ \| (`[^|]+`) \| [^|]+ \| ([^|]+) \|$", table, re.M)
+    assert len(rows) == len(table.strip().rpartition("|---|\n")[2].splitlines()) > 15
+    for modules, sentences in rows:
+        files = [ROOT / "headroles" / module for module in re.findall(r"`([\w/.]+)`", modules)]
+        said = {text for file in files for text in sentences_in(file)}
+        for sentence in re.findall(r'"(.*?)"', sentences):
+            assert any(sentence in text for text in said), f"{modules}: {sentence}"
+
+
+def sentences_in(file: Path) -> Iterator[str]:
+    """Every text in a module's code, with `…` for what is filled in."""
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.JoinedStr):
+            parts = [str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values]
+            yield re.sub("…+", "…", "".join(parts))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
 
 
 def test_maintainers_are_told_every_setting_and_what_it_is_unless_set():

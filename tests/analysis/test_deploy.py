@@ -43,6 +43,7 @@ def test_what_is_staged_answers_without_the_rest_of_the_project(tmp_path):
         "README.md",
         "CHANGELOG.md",
         "CONTRIBUTING.md",
+        "SECURITY.md",
         "LICENSE",
         "docs",
     }
