@@ -7,6 +7,7 @@ import gradio as gr
 
 from headroles.errors import InvalidInputError
 from headroles.explorer import Explorer
+from headroles.hub.copies import clear_up
 from headroles.hub.talk import bound_waits
 from headroles.models.pool import map_large_tensors
 from headroles.render.html import STYLES
@@ -38,6 +39,7 @@ def prepare_process() -> None:
 def build(settings: Settings) -> gr.Blocks:
     """The app, in a process that is prepared for it."""
     prepare_process()
+    clear_up(settings.home)
     return build_app(Explorer(settings))
 
 
