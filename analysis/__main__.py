@@ -14,6 +14,7 @@ from huggingface_hub.utils import HFValidationError, validate_repo_id
 from headroles.core.record_files import read_record, record_file_name
 from headroles.core.records import HeadCategories
 from headroles.core.registry import MODELS
+from headroles.core.whole_files import clear_halves
 from headroles.errors import HeadRolesError, NoHeadCategoriesError
 from headroles.hub.store import load_head_categories
 from headroles.hub.talk import bound_waits
@@ -47,6 +48,7 @@ def analyze_models(args: argparse.Namespace) -> int:
     sizes = ProbeSizes(args.repeated_sequences, args.repeat_length, args.sentences, args.seed)
     plan = runs.Plan(args.out, sizes, args.batch, args.device, getattr(torch, args.dtype), args.again)
     outcomes, stopped = [], False
+    clear_halves(args.out)  # of a run that was killed
     try:
         for outcome in runs.run_each(args.models, plan):
             outcome = push_record(outcome, args) if args.push else outcome
@@ -123,7 +125,8 @@ def parse_analyze(arguments: list[str]) -> argparse.Namespace:
     if (args.create_pr or args.dry_run) and not args.push:
         parser.error("--create-pr and --dry-run go with --push ORG/DATASET")
     args.models = list(MODELS) if args.all else args.models
-    files = [record_file_name(runs.locate(model)[0]) for model in args.models]
+    # some disks do not tell capitals from small letters
+    files = [record_file_name(runs.locate(model)[0]).lower() for model in args.models]
     if twice := next((file for file in files if files.count(file) > 1), None):
         parser.error(f"two of the models would be written to the same {twice}")
     return args

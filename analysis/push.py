@@ -7,7 +7,6 @@ then everything is read and made again: so nobody's push is lost, and the card a
 import hashlib
 import os
 import random
-import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff
 
-from headroles.core.record_files import MAX_RECORD_BYTES, parse_record, record_file_name
+from headroles.core.record_files import MAX_RECORD_BYTES, NAME, parse_record, record_file_name
 from headroles.core.records import HeadCategories
 from headroles.core.roles import MeasuredRole, measured_roles
 from headroles.errors import HubError, InvalidInputError, InvalidRecordError
@@ -40,8 +39,6 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 8.0
 LONGEST_WAIT_SECONDS = 60  # that the Hub may ask for
 OVERTAKEN = 412  # somebody else's commit came first
 PASSING = (429, 500, 502, 503, 504)
-# what a registry or the Hub can call a model; anything else would have to be escaped in the card
-NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -95,6 +92,7 @@ def push(record: HeadCategories, repo: str, create_pr: bool = False, dry_run: bo
         InvalidInputError: when the model has a name that no dataset file can have, or its file is another model's.
         HubError: says in one sentence why the Hub did not take it; then nothing of it is in the dataset, or all of it is.
     """
+    # anything else would have to be escaped in the card
     if not NAME.fullmatch(record.model_name):
         raise InvalidInputError(f"{record.model_name[:100]!r} cannot be pushed; rename it to what the Hub could call a model.")
     try:
@@ -215,7 +213,9 @@ class _Push:
         except InvalidRecordError:
             return None
         proper = NAME.fullmatch(record.model_name) and record_file_name(record.model_name) == name
-        if file.path == self._path and proper and record.model_name != self._record.model_name:
+        # two names could share a file before each had its own
+        shared = record.model_name.replace("/", "__") + ".json" == name
+        if file.path == self._path and shared and record.model_name != self._record.model_name:
             raise InvalidInputError(f"{self._path} in {self._repo} holds the roles of {record.model_name}; rename one of them.")
         return record if proper else None
 

@@ -20,7 +20,7 @@ from headroles.core.record_files import read_record, record_file_name, write_rec
 from headroles.core.records import HeadCategories
 from headroles.core.registry import MODELS
 from headroles.core.roles import Role, measured_roles
-from headroles.errors import HeadRolesError, InvalidRecordError, ModelLoadError
+from headroles.errors import HeadRolesError, InvalidInputError, InvalidRecordError, ModelLoadError
 from headroles.hub.repository import check_size, inspect
 from headroles.models.loading import LoadedModel, load_model
 from headroles.models.probes import ProbeSizes, make_probes
@@ -172,22 +172,32 @@ def _make_or_keep(name: str, source: str | Path, plan: Plan) -> tuple[Literal["w
     loaded = load_model(name, facts, plan.dtype)
     check_registered(loaded)
     path = plan.out / record_file_name(name)
-    if not plan.again and (finished := _finished(loaded, plan.sizes, path)):
-        return "skipped", finished
+    there = _there(path)
+    if there and there.model_name != name and there.model_name.casefold() == name.casefold():
+        raise InvalidInputError(
+            f"{path.name} holds the roles of {there.model_name}, and this disk does not tell capitals from small letters; "
+            f"give {name} another folder."
+        )
+    if there and not plan.again and _is_finished(there, loaded, plan.sizes):
+        return "skipped", there
     record = analyze(loaded, plan.sizes, plan.batch, plan.device)
     write_record(record, path)
     return "written", record
 
 
-def _finished(loaded: LoadedModel, sizes: ProbeSizes, path: Path) -> HeadCategories | None:
-    """The record in the file, if it scores every role of this very model by this very recipe; a broken one is as good as none."""
+def _there(path: Path) -> HeadCategories | None:
+    """The record in a file; one that is broken or cannot be read is as good as none, since it is replaced or put aside."""
     try:
-        record = read_record(path)
-    except (FileNotFoundError, InvalidRecordError):
+        return read_record(path)
+    except (OSError, InvalidRecordError):
         return None
+
+
+def _is_finished(record: HeadCategories, loaded: LoadedModel, sizes: ProbeSizes) -> bool:
+    """Whether it scores every role of this very model by this very recipe."""
     wanted = make_recipe(loaded, sizes, version("transformer-lens"))
     same = (record.model_name, record.revision, record.recipe) == (loaded.name, loaded.revision, wanted)
-    return record if same and record.scored_roles == measured_roles() else None
+    return same and record.scored_roles == measured_roles()
 
 
 def _peak_bytes(device: str) -> int:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from headroles.errors import MissingPackageError
+from headroles.settings import read_settings
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -17,6 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, value in (("GRADIO_SERVER_NAME", args.host), ("GRADIO_SERVER_PORT", args.port)):
         if value is not None:
             os.environ[name] = str(value)
+    read_settings()  # before gradio is imported, which reads some of it itself
     try:
         from headroles.server.launch import main as serve
     except ModuleNotFoundError as error:

@@ -1,34 +1,50 @@
 """Records as JSON text and files: written whole or not at all, checked before they are believed."""
 
-import os
-import uuid
+import errno
+import hashlib
+import re
 from pathlib import Path
 
 from pydantic import ValidationError
 from pydantic_core import from_json
 
 from headroles.core.records import HeadCategories
+from headroles.core.whole_files import read_ordinary, write_whole
 from headroles.errors import InvalidRecordError
 
+# what a registry or the Hub can call a model
+NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
+PART = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+LONGEST = 150  # characters of a file's name
 MAX_RECORD_BYTES = 16 * 1024 * 1024  # 128 layers of 128 heads in five roles take under 2 MB
 
 
 def write_record(record: HeadCategories, path: Path) -> Path:
     """Writes the record as one file, whole or not at all, and makes its folder; `read_record` reads it back."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # a name of its own: two processes that write the same record must not write into each other's half
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
-    try:
-        partial.write_text(record.to_json(), "utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(path, record.to_json().encode())
     return path
 
 
 def record_file_name(model_name: str) -> str:
-    """`<org>__<name>.json`: one file a model, so that two pushes of two models never meet."""
-    return model_name.replace("/", "__") + ".json"
+    """`<org>__<name>.json`: one file a model, so that two pushes of two models never meet.
+
+    A name that could meet another one there (`a__b/c`, `a b`), or that not every disk takes, gets a hash of itself behind it.
+    """
+    organisation, slash, _ = model_name.rpartition("/")
+    # then the first "__" of the file's name is where the slash was, and the model's name can be read off it
+    apart = "__" not in (organisation if slash else model_name) and not organisation.endswith("_")
+    plain = model_name.replace("/", "__")
+    return f"{plain if apart and NAME.fullmatch(model_name) and len(plain) <= LONGEST else _hashed(plain, model_name)}.json"
+
+
+def file_part(text: str) -> str:
+    """A text as a part of a file's name: no two share one, on a disk that does not tell capitals from small letters either."""
+    return text if PART.fullmatch(text) else _hashed(text, text)
+
+
+def _hashed(readable: str, text: str) -> str:
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return f"{re.sub(r'[^A-Za-z0-9.-]+', '_', readable).lstrip('.')[:60]}~{digest}"
 
 
 def parse_record(text: str | bytes, name: str, model_name: str = "") -> HeadCategories:
@@ -57,6 +73,17 @@ def parse_record(text: str | bytes, name: str, model_name: str = "") -> HeadCate
 
 
 def read_record(path: Path, model_name: str = "", name: str = "") -> HeadCategories:
-    """The record in a file; a larger one than MAX_RECORD_BYTES is refused without reading it whole. See `parse_record`."""
-    with path.open("rb") as file:
-        return parse_record(file.read(MAX_RECORD_BYTES + 1), name or path.name, model_name)
+    """The record in a file; a larger one than MAX_RECORD_BYTES is refused without reading it whole. See `parse_record`.
+
+    Raises:
+        InvalidRecordError: also when it is no ordinary file: a folder, a pipe or a device.
+        OSError: when it is not there, or cannot be read.
+    """
+    name = name or path.name
+    try:
+        content = read_ordinary(path, MAX_RECORD_BYTES + 1)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise InvalidRecordError(f"The record {name} is no ordinary file.") from error
+    return parse_record(content, name, model_name)

@@ -1,14 +1,20 @@
 """Whether a record belongs to the model that is read at run time."""
 
+import datetime
 from dataclasses import dataclass
 
 from headroles.core.records import HeadCategories
+from headroles.core.registry import MODELS
 from headroles.errors import InvalidRecordError
 
 
 @dataclass(frozen=True)
 class ModelIdentity:
-    """What a record must agree with: the model that is read at run time, and the tokens it reads."""
+    """What a record must agree with: the model that is read at run time, and the tokens it reads.
+
+    Attributes:
+        revision: the commit of its files on the Hub, or for a folder the hash of its weights.
+    """
 
     name: str
     revision: str
@@ -28,7 +34,10 @@ def check_shape(record: HeadCategories, model_name: str, num_layers: int, num_he
 
 
 def check_belongs(record: HeadCategories, model: ModelIdentity) -> None:
-    """Raises InvalidRecordError unless the record has the model's shape and was made on the very tokens that it reads."""
+    """Raises InvalidRecordError unless the record was made on this very model: its shape, the tokens it reads, its revision.
+
+    Of another revision nobody can tell from the record whether its weights are the same.
+    """
     check_shape(record, model.name, model.num_layers, model.num_heads)
     if record.recipe.prepend_bos != model.prepend_bos:
         made, reads = ("with" if bos else "without" for bos in (record.recipe.prepend_bos, model.prepend_bos))
@@ -37,3 +46,28 @@ def check_belongs(record: HeadCategories, model: ModelIdentity) -> None:
         )
     if record.recipe.tokenizer_sha256 != model.tokenizer_sha256:
         raise InvalidRecordError(f"The roles of {model.name} were measured with another tokenizer; analyse it again.")
+    if record.revision != model.revision:
+        raise InvalidRecordError(
+            f"The roles of {model.name} were measured on its revision {record.revision[:24]}, "
+            f"but revision {model.revision[:24]} is read here; analyse it again."
+        )
+
+
+def check_arrived(record: HeadCategories, latest: datetime.date) -> None:
+    """What can be said of a record before its model is loaded.
+
+    Raises InvalidRecordError when the registry says that the model has another shape, or it was made more than a day after
+    `latest`, which is what is known of the time: a day, since elsewhere on earth it is tomorrow already.
+    """
+    info = MODELS.get(record.model_name)
+    if info is not None:
+        check_shape(record, info.name, info.num_layers, info.num_heads)
+    if datetime.date.fromisoformat(record.analysis_date) - latest > datetime.timedelta(days=1):
+        raise InvalidRecordError(f"The roles of {record.model_name} are dated {record.analysis_date}, which is still to come.")
+
+
+def identity_of(record: HeadCategories) -> ModelIdentity:
+    """The model that a record was made on."""
+    recipe = record.recipe
+    size = (record.num_layers, record.num_heads)
+    return ModelIdentity(record.model_name, record.revision, *size, recipe.prepend_bos, recipe.tokenizer_sha256)

@@ -1,12 +1,14 @@
 """HeadCategories: one model's JSON record of which heads play which role, checked before it is believed."""
 
+import datetime
 import json
 import math
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from headroles.core.frames import to_frame
 from headroles.core.heads import Head, as_head
@@ -19,11 +21,22 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 2
 MAX_TOP_HEADS = 8
+EARLIEST = datetime.date(2020, 1, 1)  # no model here is analysed by what is older
 MAX_ROLES = 64  # in one record, those included that this version does not know
 
 Text = Annotated[str, Field(max_length=500)]
 Score = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]  # of a known role, its measure says the range
 Count = Annotated[int, Field(ge=1, le=512)]
+
+
+def _check_date(text: str) -> str:
+    if datetime.date.fromisoformat(text) < EARLIEST:  # raises ValueError for a day that no calendar has
+        raise ValueError(f"no record was made before {EARLIEST}")
+    return text
+
+
+# whether it lies in the future, only who receives a record can say: a clock that jumped back must not spoil what is there
+Date = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$"), AfterValidator(_check_date)]
 
 
 class _Checked(BaseModel):
@@ -76,7 +89,7 @@ class HeadCategories(_Checked):
     revision: Text
     num_layers: Count
     num_heads: Count
-    analysis_date: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+    analysis_date: Date
     recipe: Recipe
     categories: Annotated[dict[Text, Category], Field(max_length=MAX_ROLES)]
     all_scores: Annotated[dict[Text, list[list[Score]]], Field(max_length=MAX_ROLES)]
@@ -96,6 +109,7 @@ class HeadCategories(_Checked):
         for name, category in self.categories.items():
             for top in category.top_heads:
                 self._check_top_head(name, top)
+            _check_order(name, category.top_heads)
         json.dumps(self.calibration, allow_nan=False)  # raises ValueError for a number that JSON cannot hold
         return self
 
@@ -202,3 +216,14 @@ class HeadCategories(_Checked):
         found = as_head(head)
         found.check_inside(self.num_layers, self.num_heads)
         return found
+
+
+def _check_order(name: str, top_heads: list[TopHead]) -> None:
+    """No head stands for a role twice, and the best come first."""
+    seen: set[tuple[int, int]] = set()
+    for top in top_heads:
+        if (top.layer, top.head) in seen:
+            raise ValueError(f"top head L{top.layer}H{top.head} of {name} is there twice")
+        seen.add((top.layer, top.head))
+    if any(first.score < second.score for first, second in pairwise(top_heads)):
+        raise ValueError(f"the top heads of {name} are not sorted, best first")

@@ -1,5 +1,7 @@
 """One model's record out of a dataset repo on the Hub: each answer bounded in time and size, each failure one sentence."""
 
+import errno
+import os
 from pathlib import Path
 
 from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_download, hf_hub_url
@@ -17,6 +19,7 @@ from headroles.errors import HubError, InvalidRecordError
 from headroles.hub.talk import ANSWER_SECONDS, HTTPError, no_dataset, trouble
 
 RECORDS = "head_categories"  # the folder of the records, one file a model
+DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EIO)
 TOGETHER = "head_categories.json"  # or all of them in one file, by model
 
 
@@ -40,6 +43,8 @@ def fetch_record(model_name: str, dataset: str, revision: str, known: str = "") 
     except RemoteEntryNotFoundError as error:
         raise FileNotFoundError(f"{dataset} holds no record of {model_name}") from error
     except (HTTPError, HfHubHTTPError, OSError, ValueError, KeyError) as error:
+        if (code := getattr(error, "errno", None)) in DISK_TROUBLE:  # the record passes through the library's cache
+            raise HubError(f"Newer roles from {dataset} find no place on this machine's disk ({os.strerror(code)}).") from error
         raise HubError(f"The Hub {trouble(error)}, so {dataset} could not be asked for newer roles.") from error
 
 

@@ -4,11 +4,10 @@ Nobody waits for the Hub: what is at hand serves at once, and a newer record tak
 check.
 """
 
-import logging
-import os
-import re
+import datetime
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -17,11 +16,12 @@ from pathlib import Path
 from types import MappingProxyType
 
 from headroles.core.readings import Source
-from headroles.core.record_files import read_record, record_file_name, write_record
-from headroles.core.record_fit import ModelIdentity, check_belongs
+from headroles.core.record_files import record_file_name
+from headroles.core.record_fit import ModelIdentity, check_arrived, check_belongs, identity_of
 from headroles.core.records import HeadCategories
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
 from headroles.errors import HeadRolesError, InvalidRecordError, MissingPackageError, NoHeadCategoriesError
+from headroles.hub.copies import KEPT, Folder, dataset_folder, read_once
 from headroles.jobs import Job, Jobs
 from headroles.settings import Settings
 
@@ -32,6 +32,7 @@ FRESH_SECONDS = 600  # how long the Hub's answer counts as fresh
 RETRY_SECONDS = 60  # how soon the Hub is asked again after a failure
 PATIENCE_SECONDS = 3  # how long a request that has nothing else waits for the Hub
 REFRESHES_AT_ONCE = 2
+MAX_REMEMBERED = 1000  # models; past it, the one not asked for longest is forgotten
 
 
 @dataclass(frozen=True)
@@ -44,26 +45,44 @@ class _Published:
     is_fresh: bool
 
 
+@dataclass
+class _Known:
+    """What this process knows of one model's record in the dataset.
+
+    Attributes:
+        published: the records that came from there, the newest first; None before the disk was looked at.
+        due: when the Hub is asked again, by the monotonic clock.
+        trouble: why the Hub's last answer was of no use.
+        identity: the model as it was last read here.
+    """
+
+    published: tuple[_Published, ...] | None = None
+    due: float = 0.0
+    trouble: str = ""
+    identity: ModelIdentity | None = None
+
+
 class RecordStore:
     """The records that one server shows; safe to share between threads."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._refreshes: Jobs[None] = Jobs(REFRESHES_AT_ONCE)
-        self._published: dict[str, _Published | None] = {}
-        self._due: dict[str, float] = {}
-        self._trouble: dict[str, str] = {}  # why the Hub's last answer was of no use, by model
+        self._models: OrderedDict[str, _Known] = OrderedDict()
         self._lock = threading.Lock()
+        self._analysed = Folder(settings.home, "analysed")
+        self._copies = dataset_folder(settings.home, settings.dataset, settings.revision)
 
     def find(self, model: ModelIdentity) -> tuple[HeadCategories, Source]:
         """The record that belongs to a loaded model and where it came from: published, else embedded, else analysed here.
 
-        A record that is broken, of another shape or made on other tokens stands in nobody's way: the next best one serves.
+        A record that is broken, or was not made on this very model, stands in nobody's way: the next best one serves.
 
         Raises:
             NoHeadCategoriesError: when there is none for this revision of the model that fits it; says what is wrong with one
                 that does not.
         """
+        self._known(model.name).identity = model
         self._wait_if_empty(model.name, model.revision)
         refused = None
         for record, source in self._candidates(model.name, model.revision):
@@ -72,9 +91,9 @@ class RecordStore:
             except InvalidRecordError as error:
                 refused = refused or error
                 continue
-            notes = (str(refused or ""), self._trouble.get(model.name, ""))
+            notes = dict.fromkeys((str(refused or ""), self._known(model.name).trouble))
             return record, replace(source, note=" ".join(filter(None, notes)))
-        refused = refused or _what_is_wrong(_path(self._analysed, model.name, model.revision))
+        refused = refused or self._analysed.what_is_wrong(model.name, model.revision)
         raise self._no_record(model.name, str(refused or "")) from refused
 
     def load(self, model_name: str) -> HeadCategories:
@@ -86,90 +105,97 @@ class RecordStore:
 
     def keep(self, record: HeadCategories) -> Path:
         """Keeps a record that was analysed here, under its revision. Raises OSError when the disk does not take it."""
-        return write_record(record, _path(self._analysed, record.model_name, record.revision))
+        return self._analysed.write(record, record.revision)
 
     def refresh(self, model_name: str) -> Job[None] | None:
         """Asks the Hub in the background for a newer record, where that is due; never raises, never waits."""
         if not self._settings.dataset or not isinstance(model_name, str):
             return None
+        known = self._known(model_name)
         with self._lock:
-            if time.monotonic() < self._due.get(model_name, 0.0):
+            if time.monotonic() < known.due:
                 return self._refreshes.find(model_name)
-            self._due[model_name] = time.monotonic() + FRESH_SECONDS
+            known.due = time.monotonic() + FRESH_SECONDS
         return self._refreshes.start(model_name, lambda _: self._fetch(model_name))
 
-    @property
-    def _analysed(self) -> Path:
-        return self._settings.home / "analysed"
-
-    @property
-    def _kept(self) -> Path:
-        """Where copies of the dataset's records are kept; those of two datasets never mix."""
-        return self._settings.home / "published" / _safe(f"{self._settings.dataset}@{self._settings.revision}")
+    def _known(self, model_name: str) -> _Known:
+        with self._lock:
+            known = self._models.pop(model_name, None) or _Known()
+            self._models[model_name] = known
+            while len(self._models) > MAX_REMEMBERED:
+                self._models.popitem(last=False)
+            return known
 
     def _fetch(self, model_name: str) -> None:
-        known = self._last_published(model_name)
+        known, published = self._known(model_name), self._published(model_name)
+        here = published[0] if published else None
         try:
             record, commit = fetch_record(
-                model_name, self._settings.dataset, self._settings.revision, known.commit if known else ""
+                model_name, self._settings.dataset, self._settings.revision, here.commit if here else ""
             )
+            record = record or (here.record if here else None)
+            assert record is not None  # without a known commit there is no "unchanged"
+            self._check_arrived(record, time.time())
         except FileNotFoundError:
-            self._trouble.pop(model_name, None)
+            known.trouble = ""
             return
         except HeadRolesError as error:
-            self._trouble[model_name] = str(error)
-            self._due[model_name] = time.monotonic() + RETRY_SECONDS
+            known.trouble, known.due = str(error), time.monotonic() + RETRY_SECONDS
             return
-        record = record or (known.record if known else None)
-        assert record is not None  # without a known commit there is no "unchanged"
-        self._published[model_name] = _Published(record, commit, time.time(), is_fresh=True)
-        self._trouble.pop(model_name, None)
-        self._write_copy(record, commit)
+        # the one before stays at hand: whether this one fits, some models tell only once they are read
+        others = [other for other in published if other.commit != commit]
+        known.published = (_Published(record, commit, time.time(), is_fresh=True), *others[: KEPT - 1])
+        known.trouble = ""
+        self._copies.confirm(record, commit)
 
-    def _write_copy(self, record: HeadCategories, commit: str) -> None:
-        """For the next start. A disk that does not take it costs nothing now."""
-        path = _path(self._kept, record.model_name, commit)
-        try:
-            if path.is_file():
-                os.utime(path)  # its time says when the Hub last confirmed it
-                return
-            write_record(record, path)
-            for other in path.parent.glob(f"{_safe(record.model_name)}@*.json"):
-                if other != path:
-                    other.unlink(missing_ok=True)
-        except OSError:
-            return
+    def _check_arrived(self, record: HeadCategories, now: float) -> None:
+        """Raises InvalidRecordError for a record that cannot serve, as far as its model is known here.
 
-    def _last_published(self, model_name: str) -> _Published | None:
-        """What the Hub gave to this process, or else to an earlier one."""
-        if model_name not in self._published:
-            found = None
-            for file in _newest_first(self._kept, model_name) if self._settings.dataset else ():
-                record = _read_if_whole(file)
-                if record is not None and record.model_name == model_name:
-                    found = _Published(record, file.stem.rpartition("@")[2], file.stat().st_mtime, is_fresh=False)
-                    break
-            self._published.setdefault(model_name, found)
-        return self._published[model_name]
+        Args:
+            now: when it came, by this machine's clock; if that is wrong, it is not before the embedded record was made.
+        """
+        check_arrived(record, max(_day(now), datetime.date.fromisoformat(_embedded(EMBEDDED_MODEL).analysis_date)))
+        if record.model_name in EMBEDDED:
+            check_belongs(record, identity_of(_embedded(record.model_name)))
+        elif (identity := self._known(record.model_name).identity) is not None:
+            check_belongs(record, identity)
+
+    def _published(self, model_name: str) -> tuple[_Published, ...]:
+        """What the Hub gave to this process, or else to an earlier one, the newest first."""
+        known = self._known(model_name)
+        if known.published is None:
+            found = tuple(self._kept(model_name)) if self._settings.dataset else ()
+            known.published = known.published or found
+        return known.published
+
+    def _kept(self, model_name: str) -> Iterator[_Published]:
+        wrong = self._copies.what_is_wrong(model_name)
+        for record, commit, when in self._copies.newest(model_name):
+            try:
+                self._check_arrived(record, max(time.time(), when))
+            except InvalidRecordError as error:
+                wrong = wrong or error
+                continue
+            yield _Published(record, commit, when, is_fresh=False)
+        known = self._known(model_name)
+        known.trouble = known.trouble or str(wrong or "")  # what the Hub said meanwhile is newer
 
     def _candidates(self, model_name: str, revision: str | None) -> Iterator[tuple[HeadCategories, Source]]:
         """The records at hand, best first; without a revision, the last one that was analysed here."""
-        if (published := self._last_published(model_name)) is not None:
+        for published in self._published(model_name):
             record = published.record
             kind = "published" if published.is_fresh else "cached"
             origin = {"dataset": self._settings.dataset, "commit": published.commit, "confirmed": published.confirmed}
             yield record, Source(kind, record.analysis_date, record.revision, **origin)
         if model_name in EMBEDDED:
-            record = _read(EMBEDDED[model_name])
+            record = _embedded(model_name)
             yield record, Source("embedded", record.analysis_date, record.revision)
         if revision is None:
-            files = _newest_first(self._analysed, model_name)
+            analysed = (record for record, _, _ in self._analysed.newest(model_name))
         else:
-            files = [path] if (path := _path(self._analysed, model_name, revision)).is_file() else []
-        for file in files:
-            record = _read_if_whole(file)
-            if record is not None and record.model_name == model_name:
-                yield record, Source("analysed here", record.analysis_date, record.revision)
+            analysed = filter(None, [self._analysed.read(model_name, revision)])
+        for record in analysed:
+            yield record, Source("analysed here", record.analysis_date, record.revision)
 
     def _wait_if_empty(self, model_name: str, revision: str | None) -> None:
         job = self.refresh(model_name)
@@ -177,7 +203,7 @@ class RecordStore:
             job.wait(PATIENCE_SECONDS)
 
     def _no_record(self, model_name: str, refused: str = "") -> NoHeadCategoriesError:
-        trouble = " ".join(filter(None, (refused, self._trouble.get(model_name, ""))))
+        trouble = " ".join(filter(None, (refused, self._known(str(model_name)).trouble)))
         return NoHeadCategoriesError(
             f"There are no roles for {str(model_name)[:100]!r} yet, there are some for {', '.join(EMBEDDED)}; "
             f"have it analysed on the page, or by `headroles-analysis NAME --out DIR` (in a checkout `python -m analysis`)."
@@ -211,44 +237,16 @@ def fetch_record(model_name: str, dataset: str, revision: str, known: str = "") 
     return hub.fetch_record(model_name, dataset, revision, known)
 
 
-def _path(folder: Path, model_name: str, version: str) -> Path:
-    return folder / f"{_safe(model_name)}@{_safe(version)}.json"
-
-
-def _newest_first(folder: Path, model_name: str) -> list[Path]:
-    files = folder.glob(f"{_safe(str(model_name))}@*.json")
-    return sorted(files, key=lambda file: file.stat().st_mtime, reverse=True)
-
-
-def _safe(text: str) -> str:
-    """A part of a file name: no separator, no leading dot, bounded."""
-    return re.sub(r"[^\w.-]+", "_", text).lstrip(".")[:80] or "_"
-
-
-@lru_cache
-def _read(path: Path, changed: int = 0) -> HeadCategories:
-    """A record on this machine, read again only when its file changed."""
-    return read_record(path)
-
-
-def _read_if_whole(path: Path) -> HeadCategories | None:
-    """The record in a file on this machine; None for a file that is gone, half-written or no record: it is as good as none."""
+def _day(seconds: float) -> datetime.date:
+    """The day of a time; the first of all days for what is none, as a file may have it."""
     try:
-        return _read(path, path.stat().st_mtime_ns)
-    except (OSError, InvalidRecordError) as error:
-        logging.getLogger(__name__).warning("%s is left out: %s", path.name, error)
-        return None
+        return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).date()
+    except (ValueError, OverflowError, OSError):
+        return datetime.date.min
 
 
-def _what_is_wrong(path: Path) -> InvalidRecordError | None:
-    """Why the record in a file is none; None where there is no such file, or nothing wrong with it."""
-    try:
-        read_record(path)
-    except InvalidRecordError as error:
-        return error
-    except OSError:
-        return None
-    return None
+def _embedded(model_name: str) -> HeadCategories:
+    return read_once(EMBEDDED[model_name])
 
 
 @lru_cache

@@ -1,33 +1,30 @@
 """Starts the app: what holds for its whole process, settings from the environment, build, launch."""
 
-import os
 import sys
+from typing import Any
 
 import gradio as gr
+from gradio import http_server
+from starlette.middleware import Middleware
 
 from headroles.errors import InvalidInputError
 from headroles.explorer import Explorer
+from headroles.hub.copies import clear_up
 from headroles.hub.talk import bound_waits
 from headroles.models.pool import map_large_tensors
 from headroles.render.html import STYLES
+from headroles.server.addresses import check_address, gradios_name
 from headroles.server.door import guard
 from headroles.server.limits import events_at_once
 from headroles.server.page import THEME, build_app
-from headroles.settings import Settings
+from headroles.server.proxies import ProxyHeaders
+from headroles.settings import Settings, read_settings
 
 
 def main() -> None:
     """Serves the page until it is stopped; ends the process with one sentence when a setting is wrong."""
     settings = read_settings()
     serve(build(settings), settings)
-
-
-def read_settings() -> Settings:
-    """What the environment says; ends the process with one sentence when that is wrong."""
-    try:
-        return Settings.from_environment()
-    except InvalidInputError as error:
-        sys.exit(str(error))
 
 
 def prepare_process() -> None:
@@ -39,19 +36,36 @@ def prepare_process() -> None:
 def build(settings: Settings) -> gr.Blocks:
     """The app, in a process that is prepared for it."""
     prepare_process()
+    clear_up(settings.home)
     return build_app(Explorer(settings))
 
 
 def serve(app: gr.Blocks, settings: Settings) -> None:
-    app.launch(
-        server_name=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),
-        theme=THEME,
-        css_paths=[*STYLES],
-        footer_links=["api", "gradio", "settings"],
-        run_history=False,
-        show_error=False,
-        ssr_mode=False,
-        max_threads=events_at_once(settings),
-        mcp_server=settings.mcp,
-        app_kwargs=guard(app, settings),
-    )
+    """Serves until it is stopped; ends the process with one sentence when it cannot listen where it should."""
+    # gradio tries whether a port is free at what the environment says, and only knows how to for IPv4
+    http_server.LOCALHOST_NAME = "127.0.0.1"
+    try:
+        check_address(settings)
+        app.launch(
+            server_name=gradios_name(settings.host),
+            server_port=settings.port,
+            theme=THEME,
+            css_paths=[*STYLES],
+            footer_links=["api", "gradio", "settings"],
+            run_history=False,
+            show_error=False,
+            ssr_mode=False,
+            max_threads=events_at_once(settings),
+            mcp_server=settings.mcp,
+            app_kwargs=_app_kwargs(app, settings),
+        )
+    except InvalidInputError as error:
+        sys.exit(str(error))
+    except OSError:  # gradio's, when no port is left
+        sys.exit(f"There is no free port at {settings.host}; set GRADIO_SERVER_PORT to one that is.")
+
+
+def _app_kwargs(app: gr.Blocks, settings: Settings) -> dict[str, Any]:
+    """What stands before gradio: first the headers that only a proxy may send, then the door."""
+    kwargs = guard(app, settings)
+    return {**kwargs, "middleware": [Middleware(ProxyHeaders, trusted=settings.trust_proxy), *kwargs["middleware"]]}

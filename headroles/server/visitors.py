@@ -29,7 +29,7 @@ def visitor_of(request: gr.Request | HTTPConnection | None) -> str:
     # from the nearest to the farthest, for as long as they are our own proxies
     for text in (str(getattr(client, "host", "")), *reversed(str(forwarded).split(","))):
         try:
-            address = ipaddress.ip_address(text.strip())
+            address = _plain(ipaddress.ip_address(text.strip()))
         except ValueError:
             break
         if address.is_global:
@@ -37,6 +37,11 @@ def visitor_of(request: gr.Request | HTTPConnection | None) -> str:
     if isinstance(address, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((address, 64), strict=False))
     return str(address or "unknown")
+
+
+def _plain(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """A visitor's IPv4 address where a server that listens at `::` has it in IPv6: that form counts as private, as a proxy's."""
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 async def while_listened_to(work: Coroutine[Any, Any, R]) -> R:

@@ -1,7 +1,6 @@
 """The analysis on records that hold fewer roles than this version knows."""
 
 from analysis import dataset, push, runs, validate
-from headroles.core.record_files import write_record
 from headroles.models.probes import ProbeSizes
 from tests.analysis.test_dataset import make
 from tests.analysis.test_validate import record_of, scores_as_published
@@ -33,10 +32,8 @@ def test_what_is_published_of_a_role_that_the_record_does_not_score_is_left_open
     assert "that this record does not score." in report
 
 
-def test_a_record_that_lacks_a_role_is_not_finished(tiny, fresh_tiny, tmp_path):
+def test_a_record_that_lacks_a_role_is_not_finished(tiny, fresh_tiny):
     sizes = ProbeSizes(repeated_sequences=2, repeat_length=10, sentences=2)
     record = runs.analyze(fresh_tiny, sizes, 5, "cpu")
-    path = write_record(record, tmp_path / "record.json")
-    assert runs._finished(tiny, sizes, path) == record
-    write_record(without(record, "diffuse"), path)
-    assert runs._finished(tiny, sizes, path) is None
+    assert runs._is_finished(record, tiny, sizes)
+    assert not runs._is_finished(without(record, "diffuse"), tiny, sizes)

@@ -205,7 +205,7 @@ def test_a_second_model_joins_the_first(hub, pusher, repo):
 def test_what_is_unchanged_but_for_its_date_makes_no_commit(hub, pusher, repo):
     record = make()
     pusher.push(record, repo)
-    again = pusher.push(record.model_copy(update={"analysis_date": "2030-01-01"}), repo)
+    again = pusher.push(record.model_copy(update={"analysis_date": "2026-01-01"}), repo)
     assert again.status == "unchanged"
     assert len(hub.datasets[repo].log()) == 2
     assert check_whole(hub, repo)[record.model_name].analysis_date == record.analysis_date
@@ -331,11 +331,20 @@ def test_a_broken_record_is_replaced_by_a_push_of_its_model(hub, pusher, repo):
     assert check_whole(hub, repo) == {"org/m": make()}
 
 
-def test_two_models_whose_names_give_one_file_do_not_replace_each_other(hub, pusher, repo):
-    put(hub, repo, make("a/b"))
-    failed = pusher.push(make("a__b"), repo)
-    assert failed.said == f"head_categories/a__b.json in {repo} holds the roles of a/b; rename one of them."
-    assert list(check_whole(hub, repo)) == ["a/b"]
+def test_two_models_whose_names_are_alike_have_a_file_each(hub, pusher, repo):
+    names = ["a/b__c", "a__b/c", "a__b__c", "a_/b", "a"]
+    for name in names:
+        assert pusher.push(make(name), repo).status == "committed"
+    assert sorted(check_whole(hub, repo)) == sorted(names)
+
+
+def test_a_file_that_an_older_version_gave_to_two_names_is_not_taken_from_the_other(hub, pusher, repo):
+    repository = hub.create(repo)
+    content = {"head_categories/a__b__c.json": make("a__b/c").to_json().encode()}
+    repository.commit("refs/heads/main", repository.log()[0], content, "older")
+    failed = pusher.push(make("a/b__c"), repo)
+    assert failed.said == f"head_categories/a__b__c.json in {repo} holds the roles of a__b/c; rename one of them."
+    assert hub.content(repo, "head_categories/a__b__c.json") == content["head_categories/a__b__c.json"]
 
 
 @pytest.mark.parametrize("name", ["my model", "../../x", "a/b/c", "<b>", "", "x\ny"])

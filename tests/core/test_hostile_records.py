@@ -60,6 +60,13 @@ BROKEN: dict[str, Change] = {
     "a description of 10 MB": put("categories", "induction", "description", value="<script>" * 1_250_000),
     "an unknown field": put("__class__", value="os.system"),
     "a date that is none": put("analysis_date", value="2026-01-01<script>"),
+    "a day that no calendar has": put("analysis_date", value="9999-99-99"),
+    "the 30th of February": put("analysis_date", value="2026-02-30"),
+    "a date before there were such records": put("analysis_date", value="2019-12-31"),
+    "one head eight times": lambda record: record["categories"]["induction"].update(
+        top_heads=record["categories"]["induction"]["top_heads"][:1] * 8
+    ),
+    "top heads that are not sorted": lambda record: record["categories"]["previous_token"]["top_heads"].reverse(),
     "another schema": put("schema_version", value=3),
     "a recipe that is none": put("recipe", value=None),
 }

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headroles.core.heads import Head
-from headroles.core.record_files import MAX_RECORD_BYTES, parse_record, read_record, record_file_name
+from headroles.core.record_files import MAX_RECORD_BYTES, file_part, parse_record, read_record, record_file_name
 from headroles.core.record_making import build_record, select_top_heads
 from headroles.core.records import MAX_TOP_HEADS, HeadCategories
+from headroles.core.registry import MODELS
 from headroles.core.roles import ROLES, get_measured_role, get_role, measured_roles
 from headroles.errors import InvalidInputError, InvalidRecordError
 
@@ -142,6 +143,34 @@ def test_a_record_is_a_table_of_heads_and_roles_and_short_in_print(record):
 def test_a_file_is_named_after_organisation_and_model():
     assert record_file_name("EleutherAI/pythia-70m") == "EleutherAI__pythia-70m.json"
     assert record_file_name("gpt2") == "gpt2.json"
+    assert record_file_name("org/a__b.c-d") == "org__a__b.c-d.json"
+
+
+def test_every_registered_model_keeps_the_file_that_it_has_in_published_datasets():
+    assert all(record_file_name(name) == name.replace("/", "__") + ".json" for name in MODELS)
+
+
+ODD_NAMES = ["a/b__c", "a__b/c", "a__b__c", "a_/b", "a/_b", "a//b", "a/b/c", "a b", "a_b", "a\n", "..", "../a", "/", "", "\x00"]
+ODD_NAMES += ["x" * 400, "x" * 401, "a~b", "\u00e9", "e\u0301", "a:b", "a*b", "a/b__c.json", "nul\\a", ".a", "_a", "-a", "\ud800"]
+ODD_NAMES += ["\U0001f642" * 60]
+
+
+def test_no_two_names_share_a_file_and_each_is_one_that_disks_take(tmp_path):
+    names = [record_file_name(name) for name in ODD_NAMES]
+    assert len(set(names)) == len(names)
+    for name in names:
+        (tmp_path / name).write_text("")
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(names)
+
+
+@given(one=st.text(alphabet="ab_/.-~", max_size=8), other=st.text(alphabet="ab_/.-~", max_size=8))
+def test_names_that_differ_differ_as_files_and_as_parts_of_files(one, other):
+    assert (one == other) == (record_file_name(one) == record_file_name(other)) == (file_part(one) == file_part(other))
+
+
+@given(one=st.text(alphabet="aAbB/_", max_size=5), other=st.text(alphabet="aAbB/_", max_size=5))
+def test_parts_of_files_differ_where_capitals_are_small_letters_too(one, other):
+    assert (one == other) == (file_part(one).lower() == file_part(other).lower())
 
 
 def scores_of(**cells: float) -> dict[str, torch.Tensor]:

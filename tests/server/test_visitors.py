@@ -8,7 +8,7 @@ from gradio.context import LocalContext
 from gradio.queueing import Event, Queue
 
 from headroles.errors import JobCancelledError
-from headroles.server.visitors import is_heard, while_listened_to
+from headroles.server.visitors import is_heard, visitor_of, while_listened_to
 
 
 @pytest.fixture
@@ -28,6 +28,15 @@ def test_who_hung_up_is_not_heard_and_where_there_is_no_event_somebody_is(event)
     assert not is_heard()
     LocalContext.event_id.set("another")
     assert is_heard()
+
+
+def test_an_ipv4_visitor_of_a_server_that_listens_in_ipv6_is_no_proxy():
+    def asked(host: str, forwarded: str) -> str:
+        headers = {"x-forwarded-for": forwarded}
+        return visitor_of(SimpleNamespace(client=SimpleNamespace(host=host), headers=headers))  # type: ignore[arg-type]
+
+    assert asked("::ffff:8.8.8.8", "1.1.1.1") == "8.8.8.8"
+    assert asked("::ffff:10.0.0.1", "9.9.9.9, 1.1.1.1") == "1.1.1.1"
 
 
 def test_gradio_keeps_where_we_look_what_tells_who_is_there():
