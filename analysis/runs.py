@@ -20,7 +20,7 @@ from headroles.core.record_files import read_record, record_file_name, write_rec
 from headroles.core.records import HeadCategories
 from headroles.core.registry import MODELS
 from headroles.core.roles import Role, measured_roles
-from headroles.errors import HeadRolesError, InvalidInputError, InvalidRecordError, ModelLoadError
+from headroles.errors import HeadRolesError, InvalidInputError, InvalidRecordError, ModelLoadError, panics_as_errors
 from headroles.hub.repository import check_size, inspect
 from headroles.models.loading import LoadedModel, load_model
 from headroles.models.probes import ProbeSizes, make_probes
@@ -113,7 +113,8 @@ def run_here(name_or_folder: str, plan: Plan) -> Outcome:
     name, source = locate(name_or_folder)
     status, record, reason = "failed", None, ""
     try:
-        status, record = _make_or_keep(name, source, plan)
+        with panics_as_errors(name):
+            status, record = _make_or_keep(name, source, plan)
     except HeadRolesError as error:
         reason = str(error)
     except (MemoryError, torch.OutOfMemoryError):

@@ -5,6 +5,7 @@ import importlib.util
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -113,8 +114,13 @@ class Settings:
 def read_settings() -> Settings:
     """What the environment says; ends the process with one sentence when that is wrong.
 
-    To be called before gradio is imported, which reads some of it itself and has no sentences.
+    To be called before gradio is imported, which reads some of it itself and has no sentences, and which does not start where no
+    temporary folder takes a byte: a full disk is no reason not to serve what needs none.
     """
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        tempfile.tempdir = os.environ.get("TMPDIR", "/tmp")
     try:
         return Settings.from_environment()
     except InvalidInputError as error:

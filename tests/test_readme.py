@@ -26,13 +26,15 @@ from headroles.explorer import Explorer
 from headroles.hub import talk, weights
 from headroles.hub.download import DISK_RESERVE
 from headroles.hub.repository import MEGABYTE, STRANGERS_FILES
-from headroles.models import child, config_check, pool, strangers, tokenizer_file, tokenizing
+from headroles.models import child, config_check, memory, pool, strangers, tokenizer_file, tokenizing
 from headroles.models.building import MOST_BUFFER_BYTES
 from headroles.models.probes import ProbeSizes
 from headroles.models.tokenizer_parts import MAX_PARTS
+from headroles.server import door, sessions
 from headroles.server.endpoints import Endpoints
-from headroles.server.limits import MAX_VISITORS, Desk
+from headroles.server.limits import Desk
 from headroles.server.place import TABS, Place
+from headroles.server.shares import MAX_VISITORS
 from headroles.settings import GIGABYTE, Settings
 from tests.fixtures.api_server import serve_api
 from tests.fixtures.documents import BLOCKS, EXTRAS, LINKS, PAGES, PYPROJECT, ROOT
@@ -168,6 +170,11 @@ LIMITS = (
     f"{Settings().workers} requests work at once and {Settings().max_waiting} wait",
     f"one visitor may send {Settings().prompts_a_minute} prompts a minute",
     f"of {MAX_VISITORS:,} at most",
+    f"for {Settings().seconds_a_minute // (os.cpu_count() or 1)} seconds a minute for each core",
+    f"{door.MAX_BODY_BYTES:,} bytes, a session's name {door.MAX_NAME} characters",
+    f"{door.STREAMS_A_VISITOR} streams open, all together {door.MAX_STREAMS:,}",
+    f"collects go after {sessions.KEEP_SECONDS:.0f} seconds",
+    f"asked for in {memory.AGE_SECONDS:.0f} seconds goes",
 )
 
 

@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 import headroles
 from headroles.core.record_files import read_record
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
-from tests.browser.conftest import find_port
+from tests.fixtures.app_process import find_port
 from tests.fixtures.architectures import build
 
 pytestmark = pytest.mark.processes

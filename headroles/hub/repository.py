@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,7 +79,7 @@ def inspect(source: str | Path) -> RepositoryFacts:
     """
     # `os.path.isdir` is False for what is no path at all, where `Path.is_dir` raises
     if isinstance(source, str | Path) and os.path.isdir(source):
-        return _inspect_folder(Path(source), str(source), Path(source).resolve().name)
+        return _inspect_folder(Path(source), str(source), Path(os.path.abspath(source)).name)
     repository = str(source)
     try:
         validate_repo_id(repository if isinstance(source, str | Path) else "")
@@ -168,10 +169,16 @@ def _check_files(sizes: dict[str, int], repository: str) -> None:
 def _check_architecture(model_type: object, name: str) -> str:
     if model_type not in ARCHITECTURES:
         raise UnsupportedModelError(
-            f"{name} is of the architecture {str(model_type)[:50]}, which headroles cannot read, and code from a repository is "
+            f"{name} is of {_named(model_type)}, which headroles cannot read, and code from a repository is "
             f"never run; it reads {', '.join(ARCHITECTURES)}."
         )
     return str(model_type)
+
+
+def _named(model_type: object) -> str:
+    """An architecture that is none of ours: its name where it looks like one, and nothing else of what stands in the file."""
+    looks_like_one = isinstance(model_type, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,39}", model_type)
+    return f"the architecture {model_type}" if looks_like_one else "no known architecture"
 
 
 def _converted_revision(repository: str) -> str | None:

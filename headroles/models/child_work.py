@@ -9,6 +9,7 @@ import math
 import os
 import resource
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -36,6 +37,7 @@ def main() -> None:
     os.dup2(2, 1)
     os.nice(5)  # visitors of other models come first
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    tempfile.tempdir = os.devnull  # libraries ask where they could write, and look for a place that takes a byte
     close_in(int(sys.argv[1]))
     for line in sys.stdin.buffer:
         question = json.loads(line.decode("utf-8", "surrogatepass"))
@@ -95,7 +97,7 @@ def vocabulary() -> Mapping[str, int]:
 def try_model(name: str, folder: str, memory_bytes: int) -> dict[str, object]:
     """Builds a folder's model, tests its attention, and reads a text of the greatest length; gives what it takes in memory."""
     open_up()
-    from headroles.models.trial import try_folder  # with torch, which takes more room than a tokenizer, and looks where to write
+    from headroles.models.trial import try_folder  # with torch, which takes more room than a tokenizer
 
     close_in(memory_bytes)
     return {"memory_bytes": try_folder(name, Path(folder))}
@@ -113,9 +115,8 @@ def close_in(more_bytes: int) -> None:
 
 
 def open_up() -> None:
-    """Takes that back, for our own imports."""
-    for limit in (resource.RLIMIT_AS, resource.RLIMIT_FSIZE):
-        _limit(limit, resource.getrlimit(limit)[1])
+    """Takes the limit of memory back, for our own imports."""
+    _limit(resource.RLIMIT_AS, resource.getrlimit(resource.RLIMIT_AS)[1])
 
 
 def limit_time(seconds: int) -> None:

@@ -7,9 +7,12 @@ at once without importing everything twenty times.
 import io
 import json
 import os
+import queue
 import re
+import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -56,6 +59,7 @@ print("ready", flush=True)
 for line in sys.stdin:
     job = json.loads(line)
     if os.fork() == 0:
+        Path(job["answer"] + ".pid").write_text(str(os.getpid()))
         os.environ["HF_TOKEN"] = job["token"]
         bound_waits(job["stall"])
         try:
@@ -490,6 +494,31 @@ def test_trouble_that_passes_while_a_push_runs_only_takes_time(hub, pusher, repo
     assert time.monotonic() - started >= int(headers.get("Retry_After", 0))
     assert set(check_whole(hub, repo)) == {"gpt2", "org/m"}
     assert len(hub.datasets[repo].log()) == 3
+
+
+@pytest.mark.parametrize(
+    "requests", ["/tree/", "/resolve/", "preupload", "objects/batch", "PUT /store/", "validate-yaml", "/commit/"], ids=str
+)
+def test_a_push_that_is_killed_leaves_all_of_it_or_nothing_and_the_next_one_ends_it(hub, pusher, repo, requests):
+    """The Hub serves the request in whose middle its client dies."""
+    old, new = make(), make(seed=uuid.uuid4().int % 2**32)
+    put(hub, repo, old)
+    killed, pushes = threading.Event(), queue.Queue[Path]()
+
+    def kill() -> None:
+        os.kill(int(pushes.get().with_suffix(".pid").read_text()), signal.SIGKILL)
+        killed.set()
+
+    hub.fail(requests, kill, times=1)
+    push = pusher.start(new, repo)
+    pushes.put(push)
+    assert killed.wait(60)
+    hub.recover()
+    assert check_whole(hub, repo) in ({"org/m": old}, {"org/m": new})
+    assert not push.exists()  # it was dead before it could say how it went
+    assert pusher.push(new, repo).status in ("committed", "unchanged")
+    assert check_whole(hub, repo) == {"org/m": new}
+    hub.datasets[repo].check()
 
 
 def test_a_commit_whose_answer_is_lost_is_not_made_again(hub, pusher, repo):

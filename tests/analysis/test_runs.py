@@ -185,6 +185,30 @@ def test_what_nobody_expected_is_a_failed_row_with_its_traceback(folder, tmp_pat
     assert "Traceback" in capsys.readouterr().err
 
 
+class PanicError(BaseException):
+    """As what a library written in Rust raises: Python does not count it among errors."""
+
+
+def test_a_librarys_panic_is_a_failed_row(folder, tmp_path, monkeypatch):
+    def panic(*_: object) -> None:
+        raise PanicError("called `Option::unwrap()` on a `None` value")
+
+    monkeypatch.setattr(runs, "analyze", panic)
+    outcome = run_here(str(folder), Plan(tmp_path / "out", SMALL))
+    assert (outcome.status, outcome.record) == ("failed", None)
+    assert outcome.reason.startswith("small-gpt2 broke a library that reads it")
+
+
+@pytest.mark.parametrize("ending", [KeyboardInterrupt, SystemExit])
+def test_what_ends_a_program_is_no_panic(ending, folder, tmp_path, monkeypatch):
+    def end(*_: object) -> None:
+        raise ending
+
+    monkeypatch.setattr(runs, "analyze", end)
+    with pytest.raises(ending):
+        run_here(str(folder), Plan(tmp_path / "out", SMALL))
+
+
 @pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory")])
 def test_too_little_memory_is_one_sentence(error, folder, tmp_path, monkeypatch):
     def fail(*_: object) -> None:

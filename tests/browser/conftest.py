@@ -1,15 +1,8 @@
 """A running app and a real Chromium. Without a browser these tests are skipped with a line that says how to get one."""
 
-import contextlib
 import os
-import random
 import re
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +10,8 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Dialog, Frame, Page, Request, expect, sync_playwright
+
+from tests.fixtures.app_process import serve, stop
 
 expect.set_options(timeout=30_000)  # two busy cores take seconds for what a visitor's machine does at once
 ROOT = Path(__file__).parent.parent.parent
@@ -34,37 +29,6 @@ FLAGS = [
 
 def find_chromium() -> str | None:
     return next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
-
-
-def find_port() -> int:
-    """A free port below those that systems give out by themselves, so that it stays free while its server is away."""
-    for port in random.sample(range(20_000, 32_000), 100):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise AssertionError("no free port was found")
-
-
-def serve(port: int | None = None, **settings: str) -> tuple[subprocess.Popen, str]:
-    """`python app.py` on that port or a free one, ready to answer; `settings` are environment variables."""
-    port = port or find_port()
-    environment = {**os.environ, "GRADIO_SERVER_PORT": str(port), "GRADIO_ANALYTICS_ENABLED": "False", **settings}
-    process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}/"
-    for _ in range(240):
-        try:
-            urllib.request.urlopen(url, timeout=5).close()
-            return process, url
-        except OSError:
-            assert process.poll() is None, "the app ended before it answered"
-            time.sleep(0.5)
-    process.kill()
-    raise AssertionError("the app did not answer within two minutes")
-
-
-def stop(process: subprocess.Popen) -> None:
-    process.terminate()
-    process.wait(60)
 
 
 @pytest.fixture(scope="session")

@@ -16,9 +16,10 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from headroles.render.exports import DOWNLOADS
-from tests.browser.conftest import find_port, has_axe, open_page, serve, stop, violations, wait_until_settled
+from tests.browser.conftest import has_axe, open_page, serve, stop, violations, wait_until_settled
 from tests.browser.test_page import assert_in_step, card, cell, prompt_box, type_sentence
 from tests.conftest import REPEATING
+from tests.fixtures.app_process import find_port
 from tests.fixtures.known import known
 
 pytestmark = pytest.mark.browser

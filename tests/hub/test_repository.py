@@ -6,6 +6,7 @@ The Hub is a local double; the library's own code speaks with it over HTTP.
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -481,3 +482,30 @@ def test_a_fresh_process_downloads_from_the_hub_that_its_environment_names_and_t
             hub.stop()
             answer, _ = process.communicate("\n\n", timeout=60)
     assert json.loads(answer) == [commit_of(folder), False, [], tokens]
+
+
+KILLED = """
+import os, signal, sys
+from huggingface_hub import constants
+from headroles.hub.download import fetch
+from headroles.hub.repository import inspect
+constants.DOWNLOAD_CHUNK_SIZE = 2**14
+fetch(inspect("org/m"), lambda share: os.kill(os.getpid(), signal.SIGKILL) if share >= float(sys.argv[1]) else None)
+"""
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.95])
+def test_of_a_download_whose_process_is_killed_nothing_counts_and_the_next_one_ends_it(hub, folder, tmp_path, share):
+    hub.add("org/m", folder)
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGING", "TRANSFORMERS_"))}
+    environment |= {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
+    done = subprocess.run([sys.executable, "-c", KILLED, str(share)], env=environment, capture_output=True, timeout=120)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    hub.faults["."] = 503
+    with pytest.raises(ModelLoadError, match="is not on this machine"):  # not half of it
+        inspect("org/m")
+    hub.faults.clear()
+    loaded = load_model("m", "org/m")
+    assert loaded.revision == commit_of(folder)
+    assert torch.equal(predict(loaded), predict(load_model("m", folder)))
