@@ -11,7 +11,7 @@ from huggingface_hub.utils import HFValidationError, build_hf_headers, get_sessi
 
 from headroles.core.registry import ARCHITECTURES, MODELS
 from headroles.errors import ModelLoadError, ModelTooLargeError, UnknownModelError, UnsupportedModelError
-from headroles.hub.files import UnfitError, read_plain
+from headroles.hub.files import UnfitError, read_plain, short
 from headroles.hub.talk import ANSWER_SECONDS, HTTPError, gated, trouble
 from headroles.hub.weights import count_numbers, pick_weights, tensor_shapes, weight_bytes, weight_files
 from headroles.settings import GIGABYTE
@@ -168,7 +168,7 @@ def _check_files(sizes: dict[str, int], repository: str) -> None:
 def _check_architecture(model_type: object, name: str) -> str:
     if model_type not in ARCHITECTURES:
         raise UnsupportedModelError(
-            f"{name} is of the architecture {str(model_type)[:50]}, which headroles cannot read, and code from a repository is "
+            f"{name} is of the architecture {short(str(model_type))}, which headroles cannot read, and code from a repository is "
             f"never run; it reads {', '.join(ARCHITECTURES)}."
         )
     return str(model_type)

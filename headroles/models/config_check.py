@@ -107,16 +107,17 @@ def _build(kind: type[PreTrainedConfig], values: dict[str, Any]) -> PreTrainedCo
     try:
         return kind(**values)
     except Exception:  # the class checks in many ways, and its messages repeat what stands in the file
-        raise _wrong(next(_wrong_alone(kind, values), "")) from None
+        raise _wrong(next(_only_wrong(kind, values), "")) from None
 
 
-def _wrong_alone(kind: type[PreTrainedConfig], values: dict[str, Any]) -> Iterator[str]:
-    """The keys whose values the class refuses even by themselves."""
-    for key, value in values.items():
+def _only_wrong(kind: type[PreTrainedConfig], values: dict[str, Any]) -> Iterator[str]:
+    """The keys without which the class takes all others; by itself one may be refused that is right, a width its heads fit."""
+    for key in values:
         try:
-            kind(**{key: value})
+            kind(**{other: value for other, value in values.items() if other != key})
         except Exception:
-            yield key
+            continue
+        yield key
 
 
 def _check_heads(config: PreTrainedConfig) -> None:
