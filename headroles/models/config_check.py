@@ -9,6 +9,7 @@ from typing import Any
 from transformers import CONFIG_MAPPING, PreTrainedConfig
 
 from headroles.core.bounds import MAX_PROMPT_TOKENS
+from headroles.core.registry import ARCHITECTURES
 from headroles.hub.files import UnfitError
 from headroles.hub.weights import Shapes
 
@@ -43,12 +44,14 @@ def checked_config(given: Mapping[str, Any], shapes: Shapes) -> PreTrainedConfig
     """The config that a stranger's file describes, in milliseconds however large it says that the model is.
 
     Args:
-        given: the file; its `model_type` is one of ARCHITECTURES.
+        given: the file.
         shapes: of the tensors that are there.
 
     Raises:
         UnfitError: when a value is none that its key can have, or the tensors are not those of such a model.
     """
+    if given.get("model_type") not in ARCHITECTURES:  # though the Hub may have said otherwise of it
+        raise _wrong("model_type")
     if given.get("quantization_config"):
         raise UnfitError("its weights are quantised, which is not read from safetensors.")
     kind = CONFIG_MAPPING[given["model_type"]]

@@ -31,7 +31,7 @@ from tests.fixtures.strange_files import NAMES_A_FILE, SECRET, plant
 EMBEDDED = Path(str(get_model_info(EMBEDDED_MODEL).source))
 READ = ("config.json", "tokenizer.json", "tokenizer_config.json")
 PLACE = "{secret}"  # becomes the path of the planted secret
-EXAMPLES = settings(max_examples=120, suppress_health_check=list(HealthCheck))
+EXAMPLES = settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
 def nested(depth: int, inner: object = 1) -> object:
@@ -157,11 +157,9 @@ def test_a_config_of_random_changes_is_a_config_or_refused(place, data):
     write(place, "config.json", data.draw(changed(name)))
 
     def check() -> None:
-        given = read_config(place / "model")
-        if given.get("model_type") in ARCHITECTURES:  # `inspect` has refused the others
-            config = checked_config(given, shapes_of(name))
-            assert len(attention_windows(config)) == config.num_hidden_layers
-            assert context_of(config) > 0
+        config = checked_config(read_config(place / "model"), shapes_of(name))
+        assert len(attention_windows(config)) == config.num_hidden_layers
+        assert context_of(config) > 0
 
     with opened_under(place) as opened:
         assert SECRET not in told(check)
