@@ -26,11 +26,11 @@ def check_plain(folder: Path, name: str, stays_inside: bool = True) -> Path:
         resolved = path.resolve(strict=True)
         mode = resolved.stat().st_mode
     except (OSError, RuntimeError, ValueError):  # RuntimeError: a link to itself
-        raise UnfitError(f"it has no readable {_short(name)}.") from None
+        raise UnfitError(f"it has no readable {short(name)}.") from None
     if not stat.S_ISREG(mode):
-        raise UnfitError(f"its {_short(name)} is not a plain file.")
+        raise UnfitError(f"its {short(name)} is not a plain file.")
     if stays_inside and not resolved.is_relative_to(root_of(folder)):
-        raise UnfitError(f"its {_short(name)} is a link that leads out of its folder.")
+        raise UnfitError(f"its {short(name)} is a link that leads out of its folder.")
     return path
 
 
@@ -43,12 +43,12 @@ def read_plain(folder: Path, name: str, max_bytes: int, stays_inside: bool = Tru
             size = os.fstat(file.fileno()).st_size
             content = file.read(max_bytes + 1) if size <= max_bytes else b""
     except OSError:
-        raise UnfitError(f"its {_short(name)} cannot be read.") from None
+        raise UnfitError(f"its {short(name)} cannot be read.") from None
     if max(size, len(content)) > max_bytes:
-        raise UnfitError(f"its {_short(name)} has {max(size, len(content)):,} bytes; at most {max_bytes:,} are read.")
+        raise UnfitError(f"its {short(name)} has {max(size, len(content)):,} bytes; at most {max_bytes:,} are read.")
     return content
 
 
-def _short(name: str) -> str:
-    """A file's name as a sentence can hold it."""
+def short(name: str) -> str:
+    """What a stranger wrote, such as a file's name, as a sentence can hold it."""
     return name if len(name) <= 60 and name.isprintable() else ascii(name[:60])

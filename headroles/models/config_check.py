@@ -9,6 +9,7 @@ from typing import Any
 from transformers import CONFIG_MAPPING, PreTrainedConfig
 
 from headroles.core.bounds import MAX_PROMPT_TOKENS
+from headroles.core.registry import ARCHITECTURES
 from headroles.hub.files import UnfitError
 from headroles.hub.weights import Shapes
 
@@ -43,12 +44,14 @@ def checked_config(given: Mapping[str, Any], shapes: Shapes) -> PreTrainedConfig
     """The config that a stranger's file describes, in milliseconds however large it says that the model is.
 
     Args:
-        given: the file; its `model_type` is one of ARCHITECTURES.
+        given: the file.
         shapes: of the tensors that are there.
 
     Raises:
         UnfitError: when a value is none that its key can have, or the tensors are not those of such a model.
     """
+    if given.get("model_type") not in ARCHITECTURES:  # though the Hub may have said otherwise of it
+        raise _wrong("model_type")
     if given.get("quantization_config"):
         raise UnfitError("its weights are quantised, which is not read from safetensors.")
     kind = CONFIG_MAPPING[given["model_type"]]
@@ -107,16 +110,17 @@ def _build(kind: type[PreTrainedConfig], values: dict[str, Any]) -> PreTrainedCo
     try:
         return kind(**values)
     except Exception:  # the class checks in many ways, and its messages repeat what stands in the file
-        raise _wrong(next(_wrong_alone(kind, values), "")) from None
+        raise _wrong(next(_only_wrong(kind, values), "")) from None
 
 
-def _wrong_alone(kind: type[PreTrainedConfig], values: dict[str, Any]) -> Iterator[str]:
-    """The keys whose values the class refuses even by themselves."""
-    for key, value in values.items():
+def _only_wrong(kind: type[PreTrainedConfig], values: dict[str, Any]) -> Iterator[str]:
+    """The keys without which the class takes all others; by itself one may be refused that is right, a width its heads fit."""
+    for key in values:
         try:
-            kind(**{key: value})
+            kind(**{other: value for other, value in values.items() if other != key})
         except Exception:
-            yield key
+            continue
+        yield key
 
 
 def _check_heads(config: PreTrainedConfig) -> None:

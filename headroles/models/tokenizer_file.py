@@ -45,9 +45,12 @@ class _Model(Part):
     def vocabulary(self) -> Mapping[str, int]:
         raise NotImplementedError
 
-    def _check_unknown(self, unknown: str | None) -> None:
-        if unknown is not None and unknown not in self.vocabulary():
+    def _check_words(self, unknown: str | None) -> None:
+        words = self.vocabulary()
+        if unknown is not None and unknown not in words:
             raise ValueError("an unknown token that is not in the vocabulary")
+        if len(set(words.values())) < len(words):  # which of the two the library takes is chance
+            raise ValueError("two tokens with one id")
 
 
 class BPE(_Model):
@@ -66,8 +69,8 @@ class BPE(_Model):
         return self.vocab
 
     @model_validator(mode="after")
-    def _knows_the_unknown(self) -> "BPE":
-        self._check_unknown(self.unk_token)
+    def _has_sound_words(self) -> "BPE":
+        self._check_words(self.unk_token)
         return self
 
 
@@ -101,8 +104,8 @@ class WordPiece(_Model):
         return self.vocab
 
     @model_validator(mode="after")
-    def _knows_the_unknown(self) -> "WordPiece":
-        self._check_unknown(self.unk_token)
+    def _has_sound_words(self) -> "WordPiece":
+        self._check_words(self.unk_token)
         return self
 
 

@@ -46,22 +46,6 @@ def folder(saved, tmp_path) -> Path:
     return Path(shutil.copytree(saved, tmp_path / "model"))
 
 
-@pytest.fixture
-def hub(monkeypatch, tmp_path):
-    """A Hub, and this process told to use it, with an empty cache and no token."""
-    home = tmp_path / "home"
-    with FakeHub() as hub:
-        # the library reads these from the environment when it is imported, which other tests did
-        monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.endpoint + "/{repo_id}/resolve/{revision}/{filename}")
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
-        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        for token in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
-            monkeypatch.delenv(token, raising=False)
-        yield hub
-
-
 def change_config(folder: Path, **changes: object) -> None:
     config = json.loads((folder / "config.json").read_text("utf-8"))
     (folder / "config.json").write_text(json.dumps({**config, **changes}), "utf-8")

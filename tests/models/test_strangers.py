@@ -21,11 +21,13 @@ from tests.fixtures.strange_files import SECRET, VOCABULARY, honest
 from tests.fixtures.strangers import HONEST, STRANGERS, Stranger
 
 NAME = "org/stranger"
+FOLDER = "model"
+SAME_TO_JSON = ("the model twice", "a token twice")  # of which the last counts
 REFUSED_SECONDS = 1.0  # of this process' own processor time: whatever else the machine does counts for nothing
 STUCK_SECONDS = 60  # past it the whole run ends, with where it hangs
 MEGABYTE = 1024**2
-# beyond what the honest model takes, for reading what is refused: a tokenizer.json or a header at its limit, as Python objects
-MEMORY_BYTES = 100 * MEGABYTE
+# beyond what the honest model takes, for reading what is refused: twelve times a header at its limit of 16 MB, as it is parsed
+MEMORY_BYTES = 200 * MEGABYTE
 PLACES_OF_THE_SERVER = ("site-packages", sys.prefix, str(Path.home()) + "/", str(Path(__file__).parents[2]))
 
 ids = {"argvalues": STRANGERS, "ids": [stranger.name for stranger in STRANGERS]}
@@ -71,9 +73,19 @@ def usual_bytes(tmp_path_factory) -> int:
     return most_resident() - before
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory) -> dict[str, dict[str, object]]:
+    """What an honest folder of each architecture holds."""
+    return {kind: contents(honest(tmp_path_factory.mktemp("plain") / kind, kind)) for kind in {s.model_type for s in STRANGERS}}
+
+
 @pytest.mark.parametrize("stranger", **ids)
-def test_a_stranger_is_refused_by_name_or_does_no_harm(stranger: Stranger, tmp_path, caplog, capfd, usual_bytes):
-    folder = stranger.make(tmp_path / "model")
+def test_a_stranger_is_refused_by_name_or_does_no_harm(stranger: Stranger, tmp_path, caplog, capfd, usual_bytes, plain):
+    folder = stranger.make(tmp_path / FOLDER)
+    if stranger.on_hub and stranger.prompt == Stranger.prompt:  # pipes and devices are not read here
+        # otherwise a builder that missed its target would pass for a stranger that did no harm
+        is_honest = stranger in HONEST or stranger.name in SAME_TO_JSON
+        assert (contents(folder) == plain[stranger.model_type]) == is_honest
     caplog.set_level(logging.DEBUG)
     before, began = resident(), time.process_time()
     try:
@@ -93,26 +105,30 @@ def check_refusal(stranger: Stranger, error: HeadRolesError, place: Path) -> Non
     """It is one sentence in our words that names the model, and holds nothing of the server."""
     message = str(error)
     assert stranger.refusal is not None, f"it is harmless, but: {message}"
-    assert re.search(stranger.refusal, message) or re.search("^|", stranger.refusal) is None
+    assert re.search(stranger.refusal, message)
     assert len(message) < 500
     assert message.isprintable()
     if "Your text has" not in message:  # a prompt is the visitor's own
-        assert NAME in message
+        assert NAME in message or message.startswith(f"{FOLDER} ")  # whoever looks at a folder knows no other name for it
     assert not any(path in message for path in (str(place), "Traceback", "/dev/", *PLACES_OF_THE_SERVER))
     # whoever prints the error with all that led to it shows no file's contents either
     assert SECRET not in "".join(traceback.format_exception(error))
 
 
 def check_harmless(stranger: Stranger, attention: Attention) -> None:
-    assert stranger.refusal is None or "^$" in stranger.refusal, "it should have been refused"
+    assert stranger.refusal is None, "it should have been refused"
     assert max(attention.token_ids) < VOCABULARY
     assert torch.isfinite(attention.patterns).all()
     assert SECRET not in "".join(attention.tokens)
 
 
 def check_silence(caplog, capfd, place: Path) -> None:
-    """Nothing of a file stands in the log or on the terminal, and no path or traceback above debug level."""
-    printed = "".join(capfd.readouterr())
+    """Nothing of a file stands in the log or on the terminal, and no path or traceback above debug level.
+
+    But for the lines in which Rust says where its own code panicked: a stranger's tokenizer is in a process whose lines nobody
+    sees, which `test_child` holds.
+    """
+    printed = re.sub(r"^\n?thread '.*' .*panicked at /.*\n", "", "".join(capfd.readouterr()), flags=re.M)
     logged = [(record.levelno, caplog.handler.format(record)) for record in caplog.records]
     assert SECRET not in printed + "".join(text for _, text in logged)
     aloud = printed + "".join(text for level, text in logged if level > logging.DEBUG)
@@ -128,19 +144,6 @@ def test_an_honest_model_opens_after_all_of_them(tmp_path):
 def test_strangers_are_many_and_each_has_a_name_of_its_own():
     assert len(STRANGERS) >= 300
     assert len({stranger.name for stranger in STRANGERS}) == len(STRANGERS)
-
-
-def test_no_stranger_is_the_honest_model_by_mistake(tmp_path):
-    """Otherwise a builder that missed its target would pass for a stranger that did no harm."""
-    plain = {kind: contents(honest(tmp_path / "honest" / kind, kind)) for kind in {s.model_type for s in STRANGERS}}
-    same = []
-    for number, stranger in enumerate(STRANGERS):
-        if stranger not in HONEST and stranger.prompt == Stranger.prompt and not stranger.on_hub:
-            continue  # pipes and devices are not read here
-        (tmp_path / str(number)).mkdir()
-        if contents(stranger.make(tmp_path / str(number) / "model")) == plain[stranger.model_type]:
-            same.append(stranger)
-    assert {stranger.name for stranger in same if stranger.prompt == Stranger.prompt} == {s.name for s in HONEST}
 
 
 def contents(folder: Path) -> dict[str, object]:

@@ -138,6 +138,7 @@ BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "
         ),
         ({"model": {"type": "Unigram", "vocab": [["a", -1.0]], "unk_id": 1}}, "an unknown token that is not in the vocabulary"),
         ({"model": {"type": "WordLevel", "vocab": {"a": -1}, "unk_token": "a"}}, "a part that is not known at model.vocab"),
+        ({"model": {"type": "WordLevel", "vocab": {"a": 1, "b": 1}, "unk_token": "a"}}, "two tokens with one id"),
         ({"model": {"type": "WordLevel", "vocab": {"a" * 1025: 1}, "unk_token": "a"}}, "a part that is not known at model.vocab"),
         ({"model": {"type": "WordLevel", "vocab": "/etc/passwd", "unk_token": "a"}}, "a part that is not known at model.vocab"),
         ({"model": None}, "a part that is not known at model"),
