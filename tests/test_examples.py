@@ -60,7 +60,7 @@ def test_a_program_prints_what_its_page_states(example, request):
 
 
 def test_every_program_states_its_output_and_no_output_is_without_a_program():
-    assert {block.language for block in BLOCKS} == {"python", "js", "sh", "bash", "html"}
+    assert {block.language for block in BLOCKS} == {"python", "js", "sh", "bash", "html", "nginx"}
     assert all(block.output.strip("\n. ") for block in PROGRAMS)
     assert {block.page for block in PROGRAMS} >= {"README.md", "docs/package.md", "docs/programmers.md"}
 

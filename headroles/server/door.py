@@ -22,7 +22,7 @@ MAX_PASSED_BYTES = 32 * 1024**2  # of a body that is too large, read and let go 
 BODY_SECONDS = 20.0  # for a body to come
 STALL_SECONDS = 30.0  # for a client to read what it is sent
 MAX_NAME = 128  # characters of a session's or an event's name
-MAX_QUERY = 64 * 1024  # a link holds a text; of other addresses the query is short
+MAX_QUERY = 64 * 1024  # a link holds a text, and the page sends its own with each event; other queries are short
 MAX_SHORT_QUERY = 1024
 MAX_STREAMS = 2_000
 STREAMS_A_VISITOR = 128
@@ -121,7 +121,7 @@ class Door:
         path = scope["path"].removeprefix(root) if root else scope["path"]
         for route in self._routes:
             if scope["method"] in route.methods.split() and re.fullmatch(route.path, path):
-                if len(scope["query_string"]) > (MAX_QUERY if path == "/" else MAX_SHORT_QUERY):
+                if len(scope["query_string"]) > (MAX_QUERY if path == "/" or route.takes == "event" else MAX_SHORT_QUERY):
                     raise RefusedError(414, "The address is too long.")
                 return route
         raise RefusedError(404, "There is nothing at this address.")

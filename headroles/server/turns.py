@@ -1,5 +1,6 @@
 """Turns: keeps a page in step whose visitor is faster than the server."""
 
+import itertools
 import threading
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ MAX_SESSIONS = 10_000
 
 @dataclass(frozen=True)
 class Turn:
-    """One event of one page, numbered from 1; the next event of that page ends it."""
+    """One event of one page, with a number of its own; the next event of that page ends it."""
 
     session: str | None
     number: int
@@ -25,13 +26,13 @@ class Turns:
     def __init__(self) -> None:
         self._newest: LRUCache[str | None, Turn] = LRUCache(MAX_SESSIONS)
         self._shown: LRUCache[str | None, int] = LRUCache(MAX_SESSIONS)
+        self._numbers = itertools.count(1)
         self._lock = threading.Lock()
 
     def begin(self, session: str | None, analyses: bool = False) -> Turn:
         """The newest turn of a session, which ends the one before; `analyses` says that it scores a model."""
         with self._lock:
-            before = self._newest.get(session)
-            turn = Turn(session, before.number + 1 if before else 1, analyses)
+            turn = Turn(session, next(self._numbers), analyses)
             self._newest[session] = turn
             return turn
 
@@ -41,8 +42,8 @@ class Turns:
             return self._newest.get(session)
 
     def is_newest(self, turn: Turn) -> bool:
-        """Whether the turn may still draw."""
-        return self.newest(turn.session) == turn
+        """Whether the turn may still draw; also when so many pages came that nothing is known of its own any more."""
+        return self.newest(turn.session) in (turn, None)
 
     def shows(self, turn: Turn, place: str) -> None:
         """Says what the page shows from now on."""

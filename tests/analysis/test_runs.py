@@ -20,6 +20,7 @@ from headroles.errors import ModelLoadError
 from headroles.hub.store import EMBEDDED
 from headroles.models.loading import LoadedModel, load_model
 from headroles.models.probes import ProbeSizes
+from headroles.settings import Settings
 from tests.fixtures.architectures import build
 from tests.fixtures.known import known
 
@@ -306,7 +307,7 @@ def test_cuda_gives_the_scores_of_the_cpu_and_says_what_memory_it_took_there(tmp
 def test_a_model_that_is_too_large_for_the_machine_is_a_failed_row_before_its_weights_are_read(
     folder, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setenv("HEADROLES_MEMORY_GB", "0.0005")
+    monkeypatch.setattr(Settings, "from_environment", lambda: Settings(memory_bytes=500_000))
     monkeypatch.setattr("analysis.runs.load_model", lambda *_: pytest.fail("it was loaded"))
     assert main([str(folder), "--out", str(tmp_path / "out")]) == 1
     assert "GB of memory with 4 bytes each; at most 0.0 GB are allowed here" in capsys.readouterr().out

@@ -15,14 +15,14 @@ from tests.fixtures.app_process import analyze, serve, stop, take_offer
 from tests.fixtures.architectures import build
 
 pytestmark = pytest.mark.processes
-ANALYSES = "Loading "  # what the page says first of an analysis
+ANALYSES = "coring all heads of"
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HEADROLES_ANY_MODEL": "1"}
 
 
 @pytest.fixture
 def model(tiny: LoadedModel, tmp_path) -> str:
-    """A folder with a small random GPT-2, which no server knows the roles of."""
-    build("gpt2").save_pretrained(tmp_path / "model")
+    """A folder with a random GPT-2, which no server knows the roles of, and which takes some seconds to score."""
+    build("gpt2", n_layer=12, n_embd=256).save_pretrained(tmp_path / "model")
     tiny.tokenizer.save_pretrained(tmp_path / "model")  # pyright: ignore[reportAttributeAccessIssue]
     return str(tmp_path / "model")
 
