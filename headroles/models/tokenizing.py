@@ -7,6 +7,7 @@ from pathlib import Path
 from tokenizers import Tokenizer as RustTokenizer
 from transformers import PreTrainedTokenizerFast
 
+from headroles.errors import is_panic, keep_for_debugging
 from headroles.hub.files import UnfitError, read_plain
 from headroles.hub.repository import STRANGERS_FILES
 from headroles.models.tokenizer_file import parse_tokenizer
@@ -30,7 +31,10 @@ def open_tokenizer(folder: Path, vocabulary: int) -> PreTrainedTokenizerFast:
     options = _options(folder, file.tokens())
     try:
         inner = RustTokenizer.from_str(file.to_json())
-    except Exception:  # the library raises bare ones, whose texts repeat the file
+    except BaseException as error:  # the library raises bare ones, and panics; their texts repeat the file
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
+        keep_for_debugging(error)
         raise UnfitError("its tokenizer.json does not fit together.") from None
     return PreTrainedTokenizerFast(tokenizer_object=inner, **options)
 

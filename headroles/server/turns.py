@@ -1,6 +1,5 @@
 """Turns: keeps a page in step whose visitor is faster than the server."""
 
-import itertools
 import threading
 from dataclasses import dataclass
 
@@ -9,9 +8,9 @@ from cachetools import LRUCache
 MAX_SESSIONS = 10_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # two pages of one name, long after each other, may come to the same number
 class Turn:
-    """One event of one page, with a number of its own; the next event of that page ends it."""
+    """One event of one page, numbered from 1; the next event of that page ends it."""
 
     session: str | None
     number: int
@@ -26,13 +25,13 @@ class Turns:
     def __init__(self) -> None:
         self._newest: LRUCache[str | None, Turn] = LRUCache(MAX_SESSIONS)
         self._shown: LRUCache[str | None, int] = LRUCache(MAX_SESSIONS)
-        self._numbers = itertools.count(1)
         self._lock = threading.Lock()
 
     def begin(self, session: str | None, analyses: bool = False) -> Turn:
         """The newest turn of a session, which ends the one before; `analyses` says that it scores a model."""
         with self._lock:
-            turn = Turn(session, next(self._numbers), analyses)
+            before = self._newest.get(session)
+            turn = Turn(session, before.number + 1 if before else 1, analyses)
             self._newest[session] = turn
             return turn
 

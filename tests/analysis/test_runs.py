@@ -95,7 +95,11 @@ def test_ctrl_c_stops_all(folder, tmp_path, capsys, monkeypatch):
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(Connection, "recv", press)  # where the command waits for the child's answer
-    assert main([EMBEDDED_MODEL, str(folder), "--out", str(tmp_path / "out")]) == 130
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background has it ignored
+    try:
+        assert main([EMBEDDED_MODEL, str(folder), "--out", str(tmp_path / "out")]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert len(began) == 1
     printed = capsys.readouterr()
     assert "error: stopped after 0 of 2 models" in printed.err

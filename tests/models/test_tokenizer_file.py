@@ -2,12 +2,14 @@
 
 import json
 from itertools import product
+from types import SimpleNamespace
 
 import pytest
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
 from headroles.hub.files import UnfitError
+from headroles.models import tokenizing
 from headroles.models.tokenizer_file import MAX_GROWTH, parse_tokenizer
 
 VOCABULARY = {"<unk>": 0, "<s>": 1, "</s>": 2, "a": 3, "b": 4, "ab": 5, "##b": 6}
@@ -181,3 +183,18 @@ def test_nothing_of_the_file_stands_in_the_reason():
             parse_tokenizer(changed(**change))
         assert secret not in str(caught.value)
         assert caught.value.__cause__ is None
+
+
+class PanicError(BaseException):
+    """As what a library written in Rust raises."""
+
+
+@pytest.mark.parametrize("error", [PanicError("range end index out of range"), Exception("Token `s3cret` out of vocabulary")])
+def test_what_the_library_makes_of_a_file_that_passed_is_said_without_its_words(error, tmp_path, monkeypatch):
+    def fail(_: str) -> None:
+        raise error
+
+    (tmp_path / "tokenizer.json").write_text(plain().to_str(), "utf-8")
+    monkeypatch.setattr(tokenizing, "RustTokenizer", SimpleNamespace(from_str=fail))
+    with pytest.raises(UnfitError, match=r"^its tokenizer\.json does not fit together\.$"):
+        tokenizing.open_tokenizer(tmp_path, 100)

@@ -31,3 +31,13 @@ def test_nothing_is_kept_but_a_bounded_number_of_hashes():
         turns.shows(turns.begin(str(number)), "prompt=secret")
     assert len(turns._newest) == len(turns._shown) == MAX_SESSIONS
     assert "secret" not in repr(vars(turns))
+
+
+def test_a_page_that_so_many_others_pushed_out_keeps_its_turn_until_its_own_next_event():
+    turns = Turns()
+    at_work = turns.begin("a", analyses=True)
+    for number in range(MAX_SESSIONS + 50):
+        turns.begin(str(number))
+    assert turns.is_newest(at_work)
+    turns.begin("a", analyses=True)
+    assert not turns.is_newest(at_work)
