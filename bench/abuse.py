@@ -131,7 +131,14 @@ def batches(server: Server) -> str:
 
 def refusals(server: Server) -> str:
     """Far more than may wait, at once; then as many as a minute's share has left if refusals are free."""
-    answers = at_once(200, lambda n: call(server, "heatmap", [EMBEDDED_MODEL, long_text(n), 1, 2, "", "png"], ABUSER), 200)
+
+    def heatmap(number: int) -> str:
+        try:
+            return call(server, "heatmap", [EMBEDDED_MODEL, long_text(number), 1, 2, "", "png"], ABUSER)
+        except ConnectionError:
+            return "not taken"
+
+    answers = at_once(200, heatmap, 200)
     worked = sum(answer.startswith("complete") for answer in answers)
     after = at_once(
         239 - worked,

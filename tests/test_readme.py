@@ -32,7 +32,7 @@ from headroles.models.probes import ProbeSizes
 from headroles.models.tokenizer_parts import MAX_PARTS
 from headroles.server import door, sessions
 from headroles.server.endpoints import Endpoints
-from headroles.server.limits import Desk
+from headroles.server.limits import LARGE_PROMPTS, Desk
 from headroles.server.place import TABS, Place
 from headroles.server.shares import MAX_VISITORS
 from headroles.settings import GIGABYTE, Settings
@@ -173,6 +173,7 @@ LIMITS = (
     f"for {Settings().seconds_a_minute // (os.cpu_count() or 1)} seconds a minute for each core",
     f"{door.MAX_BODY_BYTES:,} bytes, a session's name {door.MAX_NAME} characters",
     f"{door.STREAMS_A_VISITOR} streams open, all together {door.MAX_STREAMS:,}",
+    f"Requests of {LARGE_PROMPTS} texts or more",
     f"collects go after {sessions.KEEP_SECONDS:.0f} seconds",
     f"asked for in {memory.AGE_SECONDS:.0f} seconds goes",
 )

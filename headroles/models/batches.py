@@ -6,7 +6,8 @@ from headroles.core.bounds import MAX_BATCH_PROMPTS
 from headroles.errors import InvalidInputError, PromptError
 from headroles.models.loading import LoadedModel
 
-MAX_BATCH_BYTES = 512 * 1024 * 1024  # of the patterns that one forward over several prompts gives, padding included
+# of the patterns that one forward over several prompts gives, padding included; who asks for one text waits for one such forward
+MAX_BATCH_BYTES = 128 * 1024 * 1024
 TokenIds = tuple[int, ...]
 
 

@@ -15,7 +15,7 @@ from headroles.models.batches import check_batch
 from headroles.render import plain, results
 from headroles.render.exports import KINDS, heatmap_file
 from headroles.server import api
-from headroles.server.limits import Desk
+from headroles.server.limits import LARGE_PROMPTS, Desk
 from headroles.server.visitors import visitor_of
 from headroles.server.waiting import follow
 
@@ -155,4 +155,4 @@ class Endpoints:
                     async with aclosing(follow(partial(self._explorer.prepare, model), self._desk, visitor, model)) as steps:
                         async for _ in steps:
                             pass
-            return await self._desk.run(visitor, function, *args, cost=0)
+            return await self._desk.run(visitor, function, *args, cost=0, is_large=cost >= LARGE_PROMPTS)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
@@ -21,17 +21,30 @@ from headroles.server.shares import MINUTE, Budget, in_seconds, share
 from headroles.settings import Settings
 
 WEIGHT_OF_LAST = 0.2  # in the running mean of how long requests take
+LARGE_PROMPTS = 8  # a request of so many texts or more leaves most workers to smaller ones
 LOADS_A_VISITOR = 2  # different models that load at once for one visitor; half of those that load at once at all
 
 R = TypeVar("R")
 
 
+class _Place(NamedTuple):
+    """A request that waits: the number of its arrival, what it waits for, and whether it is a large one."""
+
+    arrival: int
+    turn: asyncio.Future[None]
+    is_large: bool
+
+
 @dataclass
 class _Present:
-    """A visitor with requests under way: how many work, and those that wait, each with the number of its arrival."""
+    """A visitor with requests under way: how many work, and those that wait, in the order of their arrival."""
 
     working: int = 0
-    waiting: deque[tuple[int, asyncio.Future[None]]] = field(default_factory=deque)
+    waiting: deque[_Place] = field(default_factory=deque)
+
+    def next_place(self, takes_large: bool) -> _Place | None:
+        """Who comes next; a large request lets smaller ones pass while no worker takes one."""
+        return next((place for place in self.waiting if takes_large or not place.is_large), None)
 
 
 class Desk:
@@ -51,6 +64,7 @@ class Desk:
         self.settings = settings or Settings()
         self._clock, self._effort = clock, effort
         self._threads = CapacityLimiter(self.settings.workers)
+        self._large = 0  # of the requests that work
         self._present: dict[str, _Present] = {}
         self._arrivals = itertools.count()
         self._loading: dict[str, Counter[str]] = {}  # by visitor; who waits for a model takes no worker
@@ -68,7 +82,9 @@ class Desk:
         """How many requests wait for a model."""
         return sum(map(Counter.total, self._loading.values()))
 
-    async def run(self, visitor: str, function: Callable[..., R], *args: object, cost: int = 1, **kwargs: object) -> R:
+    async def run(
+        self, visitor: str, function: Callable[..., R], *args: object, cost: int = 1, is_large: bool = False, **kwargs: object
+    ) -> R:
         """What the function gives, called in a thread once a worker is free for this visitor.
 
         A free worker goes to whom the fewest work for, then to who computed least of late, then to who came first. A caller that
@@ -77,6 +93,7 @@ class Desk:
         Args:
             visitor: who asks.
             cost: how many prompts this is; 0 for what was charged before.
+            is_large: whether it holds others up, so that a quarter of the workers at most may have such ones.
 
         Raises:
             BusyError: when too many wait already or this visitor asked for too much; says for how long.
@@ -85,7 +102,7 @@ class Desk:
         """
         self._check_queue(visitor)
         with self.charged(visitor, cost):
-            await self._wait_for_a_worker(visitor)
+            await self._wait_for_a_worker(visitor, is_large)
         spent = [0.0]
         try:
             return await to_thread.run_sync(
@@ -93,8 +110,7 @@ class Desk:
             )
         finally:
             self._seconds.spend(visitor, spent[0])
-            self._present[visitor].working -= 1
-            self._hand_out()
+            self._leave(visitor, is_large)
 
     @contextmanager
     def charged(self, visitor: str, cost: int = 1) -> Iterator[None]:
@@ -158,10 +174,10 @@ class Desk:
         free = self.settings.workers - sum(present.working for present in self._present.values())
         return free > 0 and not mine.waiting and mine.working < self._share_of(visitor)
 
-    async def _wait_for_a_worker(self, visitor: str) -> None:
+    async def _wait_for_a_worker(self, visitor: str, is_large: bool) -> None:
         present = self._present.setdefault(visitor, _Present())
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        place = (next(self._arrivals), turn)
+        place = _Place(next(self._arrivals), turn, is_large)
         present.waiting.append(place)
         self._hand_out()
         try:
@@ -170,23 +186,31 @@ class Desk:
             if place in present.waiting:
                 present.waiting.remove(place)
             elif not turn.cancelled() and turn.exception() is None:  # it was given a worker and does not take it
-                present.working -= 1
+                self._leave(visitor, is_large)
             self._hand_out()
             raise
+
+    def _leave(self, visitor: str, is_large: bool) -> None:
+        """Gives a worker back."""
+        self._present[visitor].working -= 1
+        self._large -= is_large
+        self._hand_out()
 
     def _hand_out(self) -> None:
         """Gives free workers to those who wait, the fairest first; who has no time left to compute is told so."""
         free = self.settings.workers - sum(present.working for present in self._present.values())
         while free > 0:
+            takes_large = self._large < share(self.settings.workers, alone=False)
             candidates = [
-                (present.working, self._seconds.used(name), present.waiting[0][0], name)
+                (present.working, self._seconds.used(name), place.arrival, name, place)
                 for name, present in self._present.items()
-                if present.waiting and present.working < self._share_of(name)
+                if (place := present.next_place(takes_large)) and present.working < self._share_of(name)
             ]
             if not candidates:
                 break
-            visitor = min(candidates)[-1]
-            _, turn = self._present[visitor].waiting.popleft()
+            *_, visitor, place = min(candidates, key=lambda candidate: candidate[:3])
+            self._present[visitor].waiting.remove(place)
+            turn = place.turn
             if turn.done():  # whoever waited was cancelled just now
                 continue
             try:
@@ -196,6 +220,7 @@ class Desk:
                 continue
             turn.set_result(None)
             self._present[visitor].working += 1
+            self._large += place.is_large
             free -= 1
         self._present = {name: present for name, present in self._present.items() if present.working or present.waiting}
 

@@ -368,3 +368,20 @@ def test_without_a_limit_nothing_is_remembered():
     budget.spend("a", 10)
     budget.check("a")
     assert len(budget._buckets) == 0
+
+
+def test_large_requests_leave_most_workers_to_small_ones_and_let_them_pass():
+    async def scenario() -> None:
+        desk, large, small = make(workers=8), Work(), Work()
+        tasks = [asyncio.create_task(desk.run(str(number), large, number, is_large=True)) for number in range(10)]
+        await until(lambda: len(large.begun) == 2)
+        small.go_on.set()
+        assert await desk.run("0", small, "small") == "small"  # of one whose large request is at work as well
+        assert await desk.run("9", small, "small") == "small"  # or waits
+        assert len(large.begun) == 2
+        large.go_on.set()
+        assert await asyncio.gather(*tasks) == list(range(10))
+        assert large.at_once == 2
+        assert desk.waiting == 0
+
+    asyncio.run(scenario())
