@@ -286,18 +286,17 @@ def test_one_visitor_has_half_of_the_workers_alone_and_a_quarter_beside_others()
 
 def test_a_free_worker_goes_to_whom_the_fewest_work_for_though_another_came_first():
     async def scenario() -> None:
-        desk, first, work = make(workers=2), Work(), Work()
-        busy = [asyncio.create_task(desk.run(name, first, name)) for name in "ab"]
-        await until(lambda: len(first.begun) == 2)
-        waiting = [asyncio.create_task(desk.run(name, work, name)) for name in "aaab"]
-        waiting.append(asyncio.create_task(desk.run("c", work, "c")))
-        await until(lambda: desk.waiting == 5)
-        first.go_on.set()
-        await asyncio.gather(*busy)
-        await until(lambda: len(work.begun) == 2)
+        desk, of_a, of_b, work = make(workers=2), Work(), Work(), Work()
+        busy = [asyncio.create_task(desk.run(name, first, name)) for name, first in (("a", of_a), ("b", of_b))]
+        await until(lambda: bool(of_a.begun and of_b.begun))
+        waiting = [asyncio.create_task(desk.run(name, work, name)) for name in "aaac"]
+        await until(lambda: desk.waiting == 4)
+        of_b.go_on.set()
+        await until(lambda: bool(work.begun))
+        assert work.begun == ["c"]
+        of_a.go_on.set()
         work.go_on.set()
-        await asyncio.gather(*waiting)
-        assert work.begun.index("c") < 4, "the last to come does not wait for all of another's"
+        await asyncio.gather(*busy, *waiting)
 
     asyncio.run(scenario())
 
