@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 
+from bench.hostile_models import strangers
 from bench.siege import (
     JSON,
     MEGABYTE,
@@ -270,6 +271,7 @@ ATTACKS: dict[str, Callable[[Server], str]] = {
     "batches": batches,
     "refusals": refusals,
     "hanging-hub": hanging_hub,
+    "strangers": strangers,
     "files": files_to_handlers,
     "streams": open_streams,
     "connections": connections,
@@ -291,7 +293,8 @@ def main() -> None:
     for name in asked.names or attacks:
         with _listener() as (port, _):
             hub = {"HEADROLES_ANY_MODEL": "1", "HF_HUB_OFFLINE": "0", "HF_ENDPOINT": f"http://127.0.0.1:{port}"}
-            with besieged(**(hub if name == "hanging-hub" else {})) as server, watched(server, asked.rest) as report:
+            settings = {"hanging-hub": hub, "strangers": {"HEADROLES_ANY_MODEL": "1"}}.get(name, {})
+            with besieged(**settings) as server, watched(server, asked.rest) as report:
                 said = attacks[name](server)
         print(f"{name:18}{report.line()}\n{'':18}{said}", flush=True)
         for failure in sorted(set(report.failures))[:3]:

@@ -18,12 +18,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, value in (("GRADIO_SERVER_NAME", args.host), ("GRADIO_SERVER_PORT", args.port)):
         if value is not None:
             os.environ[name] = str(value)
-    read_settings()  # before gradio is imported, which reads some of it itself
+    settings = read_settings()  # before gradio is imported, which reads some of it itself
     try:
-        from headroles.server.launch import main as serve
+        from headroles.server.launch import build, serve
     except ModuleNotFoundError as error:
         sys.exit(f"error: {MissingPackageError.of('The page', 'app', error)}")
-    serve()
+    serve(build(settings), settings)
 
 
 if __name__ == "__main__":

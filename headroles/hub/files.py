@@ -1,19 +1,23 @@
 """Files that a stranger may have made: read only where they are plain files of their own folder, and not too large."""
 
-import os
 import stat
 from pathlib import Path
+
+from headroles.core.whole_files import read_ordinary
 
 
 class UnfitError(ValueError):
     """Raised when a model's files cannot be believed. The text is ours, names no path, and follows "could not be loaded: "."""
 
 
+def is_snapshot(folder: Path) -> bool:
+    """Whether the Hub's library made it: a commit of a repository, named after it."""
+    return folder.parent.name == "snapshots" and folder.parent.parent.name.startswith("models--")
+
+
 def root_of(folder: Path) -> Path:
     """What a folder's files must lie in, links resolved: the folder, or for a snapshot all that the Hub's library keeps of it."""
-    repository = folder.parent.parent
-    is_snapshot = folder.parent.name == "snapshots" and repository.name.startswith("models--")
-    return (repository if is_snapshot else folder).resolve()
+    return (folder.parent.parent if is_snapshot(folder) else folder).resolve()
 
 
 def check_plain(folder: Path, name: str, stays_inside: bool = True) -> Path:
@@ -38,15 +42,18 @@ def read_plain(folder: Path, name: str, max_bytes: int, stays_inside: bool = Tru
     """The content of a folder's file. Raises UnfitError as `check_plain` does, and when it has more than `max_bytes`."""
     path = check_plain(folder, name, stays_inside)
     try:
-        # a pipe that has taken the file's place since must not keep this waiting
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            content = file.read(max_bytes + 1) if size <= max_bytes else b""
+        check_file_size(name, path.stat().st_size, max_bytes)
+        content = read_ordinary(path, max_bytes + 1)
     except OSError:
         raise UnfitError(f"its {short(name)} cannot be read.") from None
-    if max(size, len(content)) > max_bytes:
-        raise UnfitError(f"its {short(name)} has {max(size, len(content)):,} bytes; at most {max_bytes:,} are read.")
+    check_file_size(name, len(content), max_bytes)  # it may grow meanwhile
     return content
+
+
+def check_file_size(name: str, size: int, max_bytes: int) -> None:
+    """Raises UnfitError for a file that is larger than what is read of it."""
+    if size > max_bytes:
+        raise UnfitError(f"its {short(name)} has {size:,} bytes; at most {max_bytes:,} are read.")
 
 
 def short(name: str) -> str:

@@ -12,7 +12,7 @@ from huggingface_hub.utils import HFValidationError, build_hf_headers, get_sessi
 
 from headroles.core.registry import ARCHITECTURES, MODELS
 from headroles.errors import ModelLoadError, ModelTooLargeError, UnknownModelError, UnsupportedModelError
-from headroles.hub.files import UnfitError, read_plain
+from headroles.hub.files import UnfitError, check_file_size, read_plain
 from headroles.hub.talk import ANSWER_SECONDS, HTTPError, gated, trouble
 from headroles.hub.weights import count_numbers, pick_weights, tensor_shapes, weight_bytes, weight_files
 from headroles.settings import GIGABYTE
@@ -122,7 +122,10 @@ def _inspect_repository(repository: str, revision: str) -> RepositoryFacts:
             raise _only_pickles(repository)
         return _inspect_repository(repository, converted)
     if not is_registered(repository):
-        _check_files(sizes, repository)
+        try:
+            _check_files(sizes)
+        except UnfitError as error:
+            raise ModelLoadError(f"{repository} could not be loaded: {error}") from None
     # without a count, as if in half precision: rather too large than too small
     parameters = info.safetensors.total if info.safetensors else sum(weights) // 2
     return RepositoryFacts(repository, model_type, parameters, sum(weights), revision, str(info.sha))
@@ -155,15 +158,12 @@ def read_config(folder: Path, trusted: bool = False) -> dict[str, object]:
     return config
 
 
-def _check_files(sizes: dict[str, int], repository: str) -> None:
-    """Raises ModelLoadError unless a stranger's repository has what is read of it, in a size that is read."""
+def _check_files(sizes: dict[str, int]) -> None:
+    """Raises UnfitError unless a stranger's repository has what is read of it, in a size that is read."""
     for name, limit in STRANGERS_FILES.items():
         if name not in sizes and name != "tokenizer_config.json":
-            raise ModelLoadError(f"{repository} could not be loaded: it has no {name}.")
-        if sizes.get(name, 0) > limit:
-            raise ModelLoadError(
-                f"{repository} could not be loaded: its {name} has {sizes[name]:,} bytes; at most {limit:,} are read."
-            )
+            raise UnfitError(f"it has no {name}.")
+        check_file_size(name, sizes.get(name, 0), limit)
 
 
 def _check_architecture(model_type: object, name: str) -> str:

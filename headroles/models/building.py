@@ -1,6 +1,5 @@
 """A model built from its config and its weight files, with nothing in it that is not in those."""
 
-import math
 from pathlib import Path
 from typing import cast
 
@@ -10,7 +9,7 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from headroles.hub.files import UnfitError
-from headroles.hub.weights import Shapes, weight_files
+from headroles.hub.weights import Shapes, count_numbers, weight_files
 from headroles.settings import GIGABYTE
 
 MOST_BUFFER_BYTES = GIGABYTE // 4  # of what is no weight, such as causal masks, beyond what the weights take
@@ -18,7 +17,7 @@ MOST_BUFFER_BYTES = GIGABYTE // 4  # of what is no weight, such as causal masks,
 
 def check_memory(config: PreTrainedConfig, shapes: Shapes) -> None:
     """Raises UnfitError for a config of a far larger model than the weights are: building it could take all the memory."""
-    numbers = sum(map(math.prod, shapes.values()))
+    numbers = count_numbers(shapes)
     if config.get_text_config().num_hidden_layers <= len(shapes):  # else even the skeleton could take for ever
         with torch.device("meta"):
             skeleton = AutoModelForCausalLM.from_config(config, trust_remote_code=False)

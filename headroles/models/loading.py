@@ -18,11 +18,11 @@ from headroles.core.bounds import MAX_PROMPT_CHARACTERS, MAX_PROMPT_TOKENS
 from headroles.core.record_fit import ModelIdentity
 from headroles.core.registry import ModelInfo, get_model_info
 from headroles.core.tokens import clean
-from headroles.errors import ModelLoadError, ModelTooLargeError, PromptError, is_panic, keep_for_debugging, panics_as_errors
+from headroles.errors import ModelLoadError, ModelTooLargeError, PromptError, keep_for_debugging, panics_as_errors
 from headroles.hub.download import fetch
-from headroles.hub.files import UnfitError
+from headroles.hub.files import UnfitError, is_snapshot
 from headroles.hub.repository import RepositoryFacts, inspect, read_config
-from headroles.hub.weights import tensor_shapes
+from headroles.hub.weights import tensor_shapes, weight_files
 from headroles.models.building import build_model, check_memory
 from headroles.models.config_check import checked_config
 from headroles.models.strangers import RemoteTokenizer
@@ -211,19 +211,18 @@ def _read_tokenizer(facts: RepositoryFacts, folder: Path, vocabulary: int) -> To
 def _in_our_words(name: str) -> Iterator[None]:
     """Around the libraries that read a model: their own texts may hold what stands in files, and where those lie."""
     try:
-        yield
+        with panics_as_errors():
+            yield
     except UnfitError as error:
         raise ModelLoadError(f"{name} could not be loaded: {error}") from None
-    except BaseException as error:
-        if not isinstance(error, Exception) and not is_panic(error):
-            raise
+    except Exception as error:
         keep_for_debugging(error)
         if isinstance(error, MemoryError):
             raise ModelTooLargeError(f"{name} does not fit into this machine's memory; pick a smaller model.") from None
         raise ModelLoadError(f"{name} could not be loaded: {_reason(error)}") from None
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: Exception) -> str:
     if isinstance(error, SafetensorError):
         return "its weights file is broken."
     if isinstance(error, OSError):
@@ -234,10 +233,10 @@ def _reason(error: BaseException) -> str:
 
 def _revision(folder: Path) -> str:
     """The commit that a downloaded snapshot is named after; for any other folder a hash of its weights."""
-    if folder.parent.name == "snapshots":
+    if is_snapshot(folder):
         return folder.name
     digest = hashlib.sha256()
-    for file in sorted(folder.glob("*.safetensors")):
+    for file in weight_files(folder):  # those that were checked: beside them a stranger's folder may hold a pipe without end
         with file.open("rb") as stream:
             while piece := stream.read(1 << 20):
                 digest.update(piece)

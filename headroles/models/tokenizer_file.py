@@ -122,9 +122,9 @@ def _kind_of_model(value: Any) -> str:
         return str(given.get("type"))
     if "merges" in given:
         return "BPE"
-    return (
-        "Unigram" if isinstance(given.get("vocab"), list) else "WordPiece" if "max_input_chars_per_word" in given else "WordLevel"
-    )
+    if isinstance(given.get("vocab"), list):
+        return "Unigram"
+    return "WordPiece" if "max_input_chars_per_word" in given else "WordLevel"
 
 
 class TokenizerFile(Part):

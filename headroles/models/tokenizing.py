@@ -7,7 +7,7 @@ from pathlib import Path
 from tokenizers import Tokenizer as RustTokenizer
 from transformers import PreTrainedTokenizerFast
 
-from headroles.errors import is_panic, keep_for_debugging
+from headroles.errors import keep_for_debugging, panics_as_errors
 from headroles.hub.files import UnfitError, read_plain
 from headroles.hub.repository import STRANGERS_FILES
 from headroles.models.tokenizer_file import parse_tokenizer
@@ -30,10 +30,9 @@ def open_tokenizer(folder: Path, vocabulary: int) -> PreTrainedTokenizerFast:
         raise UnfitError(f"its tokenizer numbers tokens up to {file.largest_id():,}, but its weights know {vocabulary:,} from 0.")
     options = _options(folder, file.tokens())
     try:
-        inner = RustTokenizer.from_str(file.to_json())
-    except BaseException as error:  # the library raises bare ones, and panics; their texts repeat the file
-        if not isinstance(error, Exception) and not is_panic(error):
-            raise
+        with panics_as_errors():
+            inner = RustTokenizer.from_str(file.to_json())
+    except Exception as error:  # the library raises bare ones, whose texts repeat the file
         keep_for_debugging(error)
         raise UnfitError("its tokenizer.json does not fit together.") from None
     return PreTrainedTokenizerFast(tokenizer_object=inner, **options)

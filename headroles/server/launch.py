@@ -18,13 +18,7 @@ from headroles.server.door import guard
 from headroles.server.limits import events_at_once
 from headroles.server.page import THEME, build_app
 from headroles.server.proxies import ProxyHeaders
-from headroles.settings import Settings, read_settings
-
-
-def main() -> None:
-    """Serves the page until it is stopped; ends the process with one sentence when a setting is wrong."""
-    settings = read_settings()
-    serve(build(settings), settings)
+from headroles.settings import Settings
 
 
 def prepare_process() -> None:

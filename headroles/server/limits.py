@@ -100,7 +100,7 @@ class Desk:
             InvalidInputError: when the cost alone is more than a minute's share.
             And what the function raises.
         """
-        self._check_queue(visitor)
+        self._check_queue(visitor, is_large)
         with self.charged(visitor, cost):
             await self._wait_for_a_worker(visitor, is_large)
         spent = [0.0]
@@ -153,11 +153,11 @@ class Desk:
             if not mine:
                 self._loading.pop(visitor, None)
 
-    def _check_queue(self, visitor: str) -> None:
+    def _check_queue(self, visitor: str, is_large: bool) -> None:
         """Raises BusyError when there is no place left to wait, in all or for this visitor, or no time left to compute."""
         limit, waiting = self.settings.max_waiting, self.waiting
         mine = self._present.get(visitor, _Present())
-        if self._takes_at_once(mine, visitor):
+        if self._takes_at_once(mine, visitor, is_large):
             self._seconds.check(visitor)
             return
         seconds = self._mean_seconds * waiting / self.settings.workers
@@ -169,10 +169,20 @@ class Desk:
             )
         self._seconds.check(visitor)
 
-    def _takes_at_once(self, mine: _Present, visitor: str) -> bool:
+    @property
+    def _free(self) -> int:
+        """How many workers have nothing to do."""
+        return self.settings.workers - sum(present.working for present in self._present.values())
+
+    @property
+    def _takes_large(self) -> bool:
+        """Whether a worker may have one more large request."""
+        return self._large < share(self.settings.workers, alone=False)
+
+    def _takes_at_once(self, mine: _Present, visitor: str, is_large: bool) -> bool:
         """Whether a request of this visitor would not wait at all."""
-        free = self.settings.workers - sum(present.working for present in self._present.values())
-        return free > 0 and not mine.waiting and mine.working < self._share_of(visitor)
+        has_room = self._free > 0 and (self._takes_large or not is_large)
+        return has_room and not mine.waiting and mine.working < self._share_of(visitor)
 
     async def _wait_for_a_worker(self, visitor: str, is_large: bool) -> None:
         present = self._present.setdefault(visitor, _Present())
@@ -198,13 +208,11 @@ class Desk:
 
     def _hand_out(self) -> None:
         """Gives free workers to those who wait, the fairest first; who has no time left to compute is told so."""
-        free = self.settings.workers - sum(present.working for present in self._present.values())
-        while free > 0:
-            takes_large = self._large < share(self.settings.workers, alone=False)
+        while self._free > 0:
             candidates = [
                 (present.working, self._seconds.used(name), place.arrival, name, place)
                 for name, present in self._present.items()
-                if (place := present.next_place(takes_large)) and present.working < self._share_of(name)
+                if (place := present.next_place(self._takes_large)) and present.working < self._share_of(name)
             ]
             if not candidates:
                 break
@@ -221,7 +229,6 @@ class Desk:
             turn.set_result(None)
             self._present[visitor].working += 1
             self._large += place.is_large
-            free -= 1
         self._present = {name: present for name, present in self._present.items() if present.working or present.waiting}
 
     def _share_of(self, visitor: str) -> int:

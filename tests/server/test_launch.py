@@ -5,14 +5,16 @@ import urllib.request
 import gradio as gr
 import pytest
 
+from headroles.__main__ import main
 from headroles.server import launch
 from headroles.server.limits import events_at_once
+from headroles.settings import read_settings
 
 
 def test_a_wrong_setting_ends_the_start_in_one_sentence(monkeypatch):
     monkeypatch.setenv("HEADROLES_QUEUE", "many")
     with pytest.raises(SystemExit) as caught:
-        launch.main()
+        main([])
     assert caught.value.code == "HEADROLES_QUEUE must be a whole number from 0 to 99999, but is 'many'."
 
 
@@ -30,5 +32,5 @@ def test_main_prepares_the_process_and_serves_the_page_as_its_settings_say(monke
         app.close()
 
     monkeypatch.setattr(gr.Blocks, "launch", serve_and_look)
-    launch.main()
-    assert steps == ["prepared", events_at_once(launch.read_settings()), True]
+    main([])
+    assert steps == ["prepared", events_at_once(read_settings()), True]

@@ -384,3 +384,17 @@ def test_large_requests_leave_most_workers_to_small_ones_and_let_them_pass():
         assert desk.waiting == 0
 
     asyncio.run(scenario())
+
+
+def test_large_requests_that_no_worker_takes_wait_within_the_limits_of_the_queue():
+    async def scenario() -> None:
+        desk, work = make(workers=8, max_waiting=4), Work()
+        tasks = [asyncio.create_task(desk.run(str(number), work, is_large=True)) for number in range(6)]
+        await until(lambda: len(work.begun) == 2 and desk.waiting == 4)
+        with pytest.raises(BusyError, match="4 requests are waiting here, which is the limit"):
+            await asyncio.wait_for(desk.run("another", work, is_large=True), 30)
+        work.go_on.set()
+        assert await desk.run("another", int, "7") == 7  # a small one is taken at once
+        await asyncio.gather(*tasks)
+
+    asyncio.run(scenario())

@@ -74,8 +74,8 @@ def launch_and_look(app, **options):
     with urllib.request.urlopen(url, timeout=60) as answer:
         print(url, b"headroles" in answer.read(), flush=True)
 gr.Blocks.launch = launch_and_look
-from headroles.server.launch import main
-main()
+from headroles.__main__ import main
+main([])
 from headroles import Explorer
 analysis = Explorer().analyze("headroles-tiny", "The king and the queen. The king and the")
 print(analysis.source.kind, analysis.source.note)
