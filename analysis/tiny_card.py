@@ -32,6 +32,15 @@ class Losses:
     next_probability: float
 
 
+@dataclass(frozen=True)
+class Run:
+    """How the training went: its seconds without what was measured on the way, and how often it was started to get to its end."""
+
+    seconds: float
+    stretches: int
+    points: int = 0
+
+
 def measure_tiny(folder: Path, train: Prose, held_out: Prose) -> tuple[HeadCategories, Losses]:
     """The shipped files, read back: the record of their heads and their losses."""
     loaded = load_model(EMBEDDED_MODEL, folder)
@@ -40,24 +49,39 @@ def measure_tiny(folder: Path, train: Prose, held_out: Prose) -> tuple[HeadCateg
 
 
 def measure_losses(loaded: LoadedModel, train: Prose, held_out: Prose) -> Losses:
-    repeats = token_losses(loaded, repeated_sequences(loaded, ProbeSizes()))
-    half = repeats.shape[1] // 2
-    windows = torch.from_numpy(np.stack(list(held_out.windows(WINDOW))))
-    rows = torch.cat([torch.tensor([loaded.bos] * len(windows)), windows], dim=1)
-    prose = torch.cat([token_losses(loaded, part).flatten() for part in rows.split(16)])
-    unigram, bigram = baselines(train, windows.numpy(), len(loaded.tokenizer))
+    first, second = repeat_losses(loaded)
+    unigram, bigram = baselines(train, _windows(held_out), len(loaded.tokenizer))
     with loaded.lock, torch.no_grad():
         logits = loaded.model(input_ids=torch.tensor([loaded.encode(CONTINUE)])).logits[0, -1]
     probability, token = logits.softmax(-1).max(-1)
     return Losses(
-        first_pass=repeats[:, :half].mean().item(),
-        second_pass=repeats[:, half:].mean().item(),
-        prose=prose.mean().item(),
+        first_pass=first,
+        second_pass=second,
+        prose=prose_loss(loaded, held_out),
         unigram=unigram,
         bigram=bigram,
         next_token=loaded.token_texts((int(token),))[0],
         next_probability=probability.item(),
     )
+
+
+def repeat_losses(loaded: LoadedModel) -> tuple[float, float]:
+    """The mean losses of the probes' random strings, the first time and the second."""
+    losses = token_losses(loaded, repeated_sequences(loaded, ProbeSizes()))
+    half = losses.shape[1] // 2
+    return losses[:, :half].mean().item(), losses[:, half:].mean().item()
+
+
+def prose_loss(loaded: LoadedModel, held_out: Prose, most_windows: int | None = None) -> float:
+    """The mean loss of prose, each window after a BOS; of that many windows evenly over the text, None for all."""
+    windows = torch.from_numpy(_windows(held_out))
+    chosen = windows[:: max(1, len(windows) // most_windows)][:most_windows] if most_windows else windows
+    rows = torch.cat([torch.tensor([loaded.bos] * len(chosen)), chosen], dim=1)
+    return torch.cat([token_losses(loaded, part).flatten() for part in rows.split(16)]).mean().item()
+
+
+def _windows(text: Prose) -> np.ndarray:
+    return np.stack(list(text.windows(WINDOW)))
 
 
 def token_losses(loaded: LoadedModel, ids: torch.Tensor) -> torch.Tensor:
@@ -79,7 +103,7 @@ def baselines(train: Prose, windows: np.ndarray, vocab_size: int) -> tuple[float
     return float(-np.log(unigram[windows]).mean()), float(min(losses))
 
 
-def write_card(folder: Path, record: HeadCategories, losses: Losses, titles: list[str], steps: int, seconds: float) -> None:
+def write_card(folder: Path, record: HeadCategories, losses: Losses, titles: list[str], steps: int, run: Run) -> None:
     """Writes the folder's README.md."""
     rows = []
     for role in measured_roles():
@@ -94,8 +118,12 @@ def write_card(folder: Path, record: HeadCategories, losses: Losses, titles: lis
             prompt=CONTINUE,
             books="\n".join(f"- {title}" for title in titles),
             steps=f"{steps:,}",
-            seconds=f"{seconds:,.0f}",
-            minutes=seconds / 60,
+            seconds=f"{run.seconds:,.0f}",
+            minutes=run.seconds / 60,
+            points=run.points,
+            stretches="in one go"
+            if run.stretches == 1
+            else f"in {run.stretches} stretches, each gone on from the last one's checkpoint",
             recipe=record.recipe,
             revision=record.revision,
             date=record.analysis_date,
@@ -146,11 +174,14 @@ Cross-entropy in nats a token, on text it never saw:
 ## How it was trained
 
 `python -m analysis.train_tiny --corpus DIR --out headroles/tiny`: {steps} steps in {seconds} seconds
-({minutes:.0f} minutes) on two CPU cores.
+({minutes:.0f} minutes) on two CPU cores, {stretches}, from step 0 on.
 First random tokens of which each that has come before is said twice, then random strings that repeat themselves, both of few
 tokens before all; then prose, with a third of the sequences still such repeats; at last prose and phrases of it that come
 again. `analysis/train_tiny.py` says the numbers and `analysis/tiny_text.py` how a batch is drawn. Without these lessons the
 heads of a model this small and this briefly trained stay nameless; with them, what each head does is still its own solution.
+
+`training.jsonl` holds what its heads did on the way: a record and losses after each of {points} steps, closer together
+where roles appear. Weights of those steps are not kept.
 
 The text is public-domain prose:
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerFast
 
 BOS = "<|endoftext|>"
 HELD_OUT = 0.03  # the last part of every book; neither the tokenizer nor the model sees it
@@ -80,6 +81,11 @@ def train_tokenizer(paragraphs: list[str], vocab_size: int) -> Tokenizer:
     tokenizer.train_from_iterator(paragraphs, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(single=f"{BOS} $A", special_tokens=[(BOS, 0)])
     return tokenizer
+
+
+def as_tokenizer(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
+    """The trained tokenizer as transformers opens it."""
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=BOS, eos_token=BOS)
 
 
 class Prose:

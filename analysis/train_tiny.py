@@ -7,7 +7,10 @@ what its heads do, they learnt. The run can be stopped and started again; a fini
 import argparse
 import math
 import os
+import shutil
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,12 +18,13 @@ from jaxtyping import Float, Int
 from tokenizers import Tokenizer
 from torch import Tensor
 from tqdm import tqdm
-from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
+from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from headroles.core.record_files import record_file_name, write_record
 
-from .tiny_card import measure_tiny, write_card
-from .tiny_text import BOS, Batches, Phase, Prose, read_books, split_books, train_tokenizer
+from .tiny_card import Run, measure_tiny, write_card
+from .tiny_history import History
+from .tiny_text import Batches, Phase, Prose, as_tokenizer, read_books, split_books, train_tokenizer
 
 VOCAB_SIZE, CONTEXT = 3072, 256
 FEW, ALL = 64, VOCAB_SIZE - 1  # the vocabulary but <|endoftext|>
@@ -91,8 +95,18 @@ def fast_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
-def train(batches: Batches, checkpoint: Path, seed: int, device: torch.device) -> tuple[GPTNeoXForCausalLM, float]:
-    """Trains to the end from the checkpoint, if there is one. Returns the model and the seconds that training took in all."""
+def train(
+    batches: Batches,
+    checkpoint: Path,
+    seed: int,
+    device: torch.device,
+    on_step: Callable[[GPTNeoXForCausalLM, int], None] = lambda model, done: None,
+) -> tuple[GPTNeoXForCausalLM, Run]:
+    """Trains to the end from the checkpoint, if there is one. Returns the model and how it went.
+
+    Args:
+        on_step: called with the model and the steps done, before each step and after the last; what it takes is not counted.
+    """
     torch.manual_seed(seed)
     model = build_model().train()
     model.to(device)  # type: ignore[arg-type]
@@ -100,15 +114,16 @@ def train(batches: Batches, checkpoint: Path, seed: int, device: torch.device) -
     kept = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": 0.1}, {"params": kept, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=PEAK_RATE, betas=(0.9, 0.98))
-    first, seconds = 0, 0.0
+    first, seconds, stretches = 0, 0.0, 1
     if checkpoint.exists():
         state = torch.load(checkpoint, map_location=device, weights_only=True)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-        first, seconds = state["step"], state["seconds"]
+        first, seconds, stretches = state["step"], state["seconds"], state["stretches"] + (state["step"] < STEPS)
     dtype = fast_dtype(device)
     bar = tqdm(range(first, STEPS), initial=first, total=STEPS, unit="step", mininterval=5)
     for step in bar:
+        on_step(model, step)
         started = time.monotonic()
         phase = phase_of(step)
         ids = torch.from_numpy(batches.draw(phase, step)).to(device)
@@ -123,12 +138,16 @@ def train(batches: Batches, checkpoint: Path, seed: int, device: torch.device) -
         bar.set_postfix(phase=phase.name, loss=f"{loss.item():.2f}")
         seconds += time.monotonic() - started
         if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == STEPS:
-            save_checkpoint(checkpoint, model, optimizer, step + 1, seconds)
-    return model.eval(), seconds
+            save_checkpoint(checkpoint, model, optimizer, step + 1, seconds, stretches)
+    on_step(model, STEPS)
+    return model.eval(), Run(seconds, stretches)
 
 
-def save_checkpoint(path: Path, model: GPTNeoXForCausalLM, optimizer: torch.optim.Optimizer, step: int, seconds: float) -> None:
-    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "seconds": seconds}
+def save_checkpoint(
+    path: Path, model: GPTNeoXForCausalLM, optimizer: torch.optim.Optimizer, step: int, seconds: float, stretches: int
+) -> None:
+    progress = {"step": step, "seconds": seconds, "stretches": stretches}
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), **progress}
     partial = path.with_suffix(".partial")
     torch.save(state, partial)
     os.replace(partial, path)  # a stop in the middle of writing leaves the old one whole
@@ -138,7 +157,7 @@ def save_model(model: GPTNeoXForCausalLM, tokenizer: Tokenizer, out: Path) -> No
     """Weights in fp16 as safetensors, with config and tokenizer, in one folder."""
     out.mkdir(parents=True, exist_ok=True)
     model.cpu().half().save_pretrained(out)
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=BOS, eos_token=BOS).save_pretrained(out)
+    as_tokenizer(tokenizer).save_pretrained(out)
 
 
 def main() -> None:
@@ -154,12 +173,16 @@ def main() -> None:
     train_text, held_out_text = split_books(books)
     tokenizer = train_tokenizer(train_text, VOCAB_SIZE)
     prose = Prose(train_text, tokenizer)
+    held_out = Prose(held_out_text, tokenizer)
     checkpoint = args.work / f"headroles-tiny-{args.seed}.pt"
-    model, seconds = train(Batches(prose, VOCAB_SIZE, args.seed), checkpoint, args.seed, torch.device(args.device))
+    history = History(checkpoint.with_suffix(".jsonl"), STEPS, tokenizer, held_out)
+    batches = Batches(prose, VOCAB_SIZE, args.seed)
+    model, run = train(batches, checkpoint, args.seed, torch.device(args.device), history.on_step)
     save_model(model, tokenizer, args.out)
-    record, losses = measure_tiny(args.out, prose, Prose(held_out_text, tokenizer))
+    shutil.copyfile(history.path, args.out / "training.jsonl")
+    record, losses = measure_tiny(args.out, prose, held_out)
     write_record(record, args.out / record_file_name(record.model_name))
-    write_card(args.out, record, losses, list(books), STEPS, seconds)
+    write_card(args.out, record, losses, list(books), STEPS, replace(run, points=history.points))
 
 
 if __name__ == "__main__":

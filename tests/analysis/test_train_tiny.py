@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from analysis import train_tiny
+from analysis import tiny_history, train_tiny
 from analysis.tiny_card import CONTINUE, token_losses
 from analysis.tiny_text import Batches, Phase, Prose, read_books, split_books, train_tokenizer
+from headroles.core.records import HeadCategories
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
 from headroles.core.roles import measured_roles
 from headroles.models.probes import ProbeSizes, repeated_sequences
@@ -135,3 +136,20 @@ def test_the_model_card_states_scores_losses_books_steps_and_seconds(record):
     assert re.search(r"\d,\d{3} steps in \d,\d{3} seconds", card)
     assert card.count("\n- ") == 28
     assert "Alice's Adventures in Wonderland" in card
+
+
+def test_a_history_has_a_record_and_losses_from_step_0_to_the_end_and_points_behind_a_stop_are_made_again(
+    prose, tiny, record, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tiny_history, "DENSE", 2)
+    monkeypatch.setattr(tiny_history, "analyze", lambda loaded, *_, **__: record.model_copy(update={"revision": loaded.revision}))
+    monkeypatch.setattr(tiny_history, "repeat_losses", lambda loaded: (2.0, 1.0))
+    history = tiny_history.History(tmp_path / "points.jsonl", 5, tiny.tokenizer.backend_tokenizer, prose)
+    before = {name: tensor.clone() for name, tensor in tiny.model.state_dict().items()}
+    for done in (*range(4), *range(2, 6)):  # stopped after 3, gone on from 2
+        history.on_step(tiny.model, done)
+    points = [json.loads(line) for line in history.path.read_text("utf-8").splitlines()]
+    assert [point["step"] for point in points] == [0, 2, 4, 5]
+    assert [HeadCategories.model_validate(point["record"]).revision for point in points] == ["step0", "step2", "step4", "step5"]
+    assert all(set(point["losses"]) == {"first_pass", "second_pass", "prose"} for point in points)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in tiny.model.state_dict().items())
