@@ -49,7 +49,7 @@ $(VENV)/.run-time: requirements.txt | $(BIN)/pip
 	$(BIN)/pip install -q -r requirements.txt
 	touch $@
 
-DEVELOPMENT := requirements.txt requirements-analysis.txt requirements-dev.txt
+DEVELOPMENT := requirements.txt requirements-analysis.txt requirements-gguf.txt requirements-dev.txt
 $(VENV)/.development: $(DEVELOPMENT) | $(BIN)/pip
 	$(BIN)/pip install -q $(addprefix -r ,$(DEVELOPMENT))
 	touch $@

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from headroles.core.registry import ARCHITECTURES, EMBEDDED_MODEL, MODELS, ModelInfo
+from headroles.core.registry import ARCHITECTURES, MODELS, ModelInfo
 
 ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", "docs/models.md")  # the one has the list of models in its front matter, the other the table
@@ -20,7 +20,7 @@ def table() -> str:
 
 def with_models(text: str) -> str:
     """A page's text with the models as they are now."""
-    sources = [str(info.source) for info in MODELS.values() if info.name != EMBEDDED_MODEL]
+    sources = [info.source for info in MODELS.values() if isinstance(info.source, str)]
     text = FRONT.sub(f"models: [{', '.join(sources)}]", text, count=1)
     return SECTION.sub(lambda found: found[1] + table() + found[2], text)
 

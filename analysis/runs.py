@@ -21,6 +21,7 @@ from headroles.core.records import HeadCategories
 from headroles.core.registry import MODELS
 from headroles.core.roles import Role, measured_roles
 from headroles.errors import HeadRolesError, InvalidInputError, InvalidRecordError, ModelLoadError, panics_as_errors
+from headroles.hub.packages import source_of
 from headroles.hub.repository import check_size, inspect
 from headroles.models.loading import LoadedModel, load_model
 from headroles.models.probes import ProbeSizes, make_probes
@@ -71,7 +72,7 @@ class Outcome:
 def locate(name_or_folder: str) -> tuple[str, str | Path]:
     """What a model is called in its record, and where it comes from: the registry, a folder (named after it), or the hub."""
     if name_or_folder in MODELS:
-        return name_or_folder, MODELS[name_or_folder].source
+        return name_or_folder, source_of(MODELS[name_or_folder], Settings.from_environment().home)
     folder = Path(name_or_folder)
     if folder.is_dir():
         return folder.resolve().name, folder.resolve()

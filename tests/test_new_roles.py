@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import re
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -14,7 +13,7 @@ from headroles.core.comparison import compare_models, compare_prompts
 from headroles.core.readings import Analysis
 from headroles.core.record_files import parse_record
 from headroles.core.records import HeadCategories
-from headroles.core.registry import EMBEDDED_MODEL, MODELS
+from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL
 from headroles.core.roles import ROLES, measured_roles
 from headroles.explorer import Explorer
 from headroles.models.capture import PatternReader
@@ -50,7 +49,7 @@ class House(NamedTuple):
 def house(tmp_path_factory):
     """The embedded model under another name, scored in all roles, and two texts on it."""
     home = tmp_path_factory.mktemp("home")
-    folder = Path(MODELS[EMBEDDED_MODEL].source)
+    folder = EMBEDDED_FOLDER
     with registered(*NEW):
         record = runs.analyze(load_model(str(folder), folder), SMALL, batch=5, device="cpu")
         explorer = Explorer(Settings(any_model=True, home=home))

@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 
 import headroles
 from headroles.core.record_files import read_record
-from headroles.core.registry import EMBEDDED_MODEL, MODELS
+from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL
 from tests.fixtures.app_process import find_port
 from tests.fixtures.architectures import build
 
@@ -249,4 +249,4 @@ def test_a_missing_distribution_is_no_empty_environment():
 
 
 def test_the_embedded_model_is_read_from_the_package_itself():
-    assert Path(MODELS[EMBEDDED_MODEL].source).is_relative_to(Path(headroles.__file__).parent)
+    assert EMBEDDED_FOLDER.is_relative_to(Path(headroles.__file__).parent)

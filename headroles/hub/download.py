@@ -27,8 +27,8 @@ def fetch(facts: RepositoryFacts, on_progress: Callable[[float], None] = lambda 
     Raises:
         ModelLoadError: when the disk is full, the repository is gated, or the connection breaks.
     """
-    if facts.folder is not None:
-        return facts.folder
+    if facts.path is not None:
+        return facts.path
     storage = storage_folder(facts.source)
     _check_disk(facts, storage)
     try:

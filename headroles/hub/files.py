@@ -1,6 +1,8 @@
 """Files that a stranger may have made: read only where they are plain files of their own folder, and not too large."""
 
+import hashlib
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 from headroles.core.whole_files import read_ordinary
@@ -48,6 +50,16 @@ def read_plain(folder: Path, name: str, max_bytes: int, stays_inside: bool = Tru
         raise UnfitError(f"its {short(name)} cannot be read.") from None
     check_file_size(name, len(content), max_bytes)  # it may grow meanwhile
     return content
+
+
+def sha256_of(files: Iterable[Path]) -> str:
+    """The hash of files, one after the other."""
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            while piece := stream.read(1 << 20):
+                digest.update(piece)
+    return digest.hexdigest()
 
 
 def check_file_size(name: str, size: int, max_bytes: int) -> None:

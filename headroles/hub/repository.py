@@ -13,6 +13,9 @@ from huggingface_hub.utils import HFValidationError, build_hf_headers, get_sessi
 from headroles.core.registry import ARCHITECTURES, MODELS
 from headroles.errors import ModelLoadError, ModelTooLargeError, UnknownModelError, UnsupportedModelError
 from headroles.hub.files import UnfitError, check_file_size, read_plain
+from headroles.hub.gguf import is_gguf, read_gguf
+from headroles.hub.gguf_config import gguf_config
+from headroles.hub.packages import is_packaged
 from headroles.hub.talk import ANSWER_SECONDS, HTTPError, gated, trouble
 from headroles.hub.weights import count_numbers, pick_weights, tensor_shapes, weight_bytes, weight_files
 from headroles.settings import GIGABYTE
@@ -37,7 +40,8 @@ class RepositoryFacts:
         weight_bytes: size of the weight files.
         revision: the branch or ref of the hub that was looked at; empty for a folder.
         commit: what the revision pointed to then, and what is downloaded; empty for a folder.
-        folder: where the files lie on this machine already; None when they have to be downloaded.
+        path: where the files lie on this machine already, a folder or one GGUF file; None when they have to be downloaded.
+        is_registered: whether the registry names it; all others are strangers', and nothing in them is believed unchecked.
     """
 
     source: str
@@ -46,7 +50,7 @@ class RepositoryFacts:
     weight_bytes: int
     revision: str = ""
     commit: str = ""
-    folder: Path | None = None
+    path: Path | None = None
 
     @property
     def memory_bytes(self) -> int:
@@ -55,7 +59,6 @@ class RepositoryFacts:
 
     @property
     def is_registered(self) -> bool:
-        """Whether the registry names it; all others are strangers', and nothing in them is believed unchecked."""
         return is_registered(self.source)
 
     @property
@@ -65,21 +68,28 @@ class RepositoryFacts:
 
 
 def is_registered(source: str | Path) -> bool:
-    """Whether a folder or hub id is where the registry says that one of its models comes from."""
-    return str(source) in {str(info.source) for info in MODELS.values()}
+    """Whether a folder or hub id is where the registry says that one of its models comes from, or a file is the one it means."""
+    return str(source) in {str(info.source) for info in MODELS.values()} or is_packaged(Path(source))
 
 
 def inspect(source: str | Path) -> RepositoryFacts:
-    """What a local folder or a repository on the hub holds. Downloads nothing; a hub that is silent for ANSWER_SECONDS is away.
+    """What a local folder, a GGUF file or a repository on the hub holds.
+
+    Downloads nothing; a hub that is silent for ANSWER_SECONDS is away.
 
     Raises:
-        UnknownModelError: when it is neither a folder nor a repository that can be seen.
+        UnknownModelError: when it is neither a folder, nor such a file, nor a repository that can be seen.
         UnsupportedModelError: when its architecture is not one of ARCHITECTURES, or its weights are pickles only.
         ModelLoadError: when the hub does not answer and the files are not on this machine, or they are broken.
+        MissingPackageError: for a GGUF file without the package that reads it.
     """
     # `os.path.isdir` is False for what is no path at all, where `Path.is_dir` raises
     if isinstance(source, str | Path) and os.path.isdir(source):
         return _inspect_folder(Path(source), str(source), Path(os.path.abspath(source)).name)
+    if isinstance(source, str | Path) and is_gguf(Path(source)):
+        if not os.path.exists(source):
+            raise UnknownModelError(f"There is no file {Path(source).name[:100]} at that place on this machine.")
+        return _inspect_folder(Path(source), str(source), Path(source).name)
     repository = str(source)
     try:
         validate_repo_id(repository if isinstance(source, str | Path) else "")
@@ -139,14 +149,17 @@ def _inspect_folder(folder: Path, source: str, name: str) -> RepositoryFacts:
         parameters = count_numbers(tensor_shapes(folder, is_registered(source)))
     except UnfitError as error:
         raise ModelLoadError(f"{name} could not be loaded: {error}") from None
-    return RepositoryFacts(source, model_type, parameters, weight_bytes(folder), folder=folder)
+    return RepositoryFacts(source, model_type, parameters, weight_bytes(folder), path=folder)
 
 
 def read_config(folder: Path, trusted: bool = False) -> dict[str, object]:
-    """What a folder's config.json says; `trusted` is a folder of the registry, whose files may be links to anywhere.
+    """What a folder's config.json or a GGUF file's header says; `trusted` is a folder of the registry, whose files may be links
+    to anywhere.
 
-    Raises UnfitError when it cannot be read as a JSON object.
+    Raises UnfitError when it cannot be read as a JSON object, or as such a header.
     """
+    if is_gguf(folder):
+        return gguf_config(read_gguf(folder))
     name = "config.json"
     content = read_plain(folder, name, STRANGERS_FILES[name], stays_inside=not trusted)
     try:

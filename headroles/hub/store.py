@@ -19,14 +19,17 @@ from headroles.core.readings import Source
 from headroles.core.record_files import record_file_name
 from headroles.core.record_fit import ModelIdentity, check_arrived, check_belongs, identity_of
 from headroles.core.records import HeadCategories
-from headroles.core.registry import EMBEDDED_MODEL, MODELS
+from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL, MODELS, PackageFile
 from headroles.errors import HeadRolesError, InvalidRecordError, MissingPackageError, NoHeadCategoriesError
 from headroles.hub.copies import KEPT, Folder, dataset_folder, read_once
 from headroles.jobs import Job, Jobs
 from headroles.settings import Settings
 
+_PACKAGE = Path(__file__).parent.parent / "records"
+# the records that ship with headroles: of the embedded model, and of those that a package brings
 EMBEDDED: Mapping[str, Path] = MappingProxyType(
-    {EMBEDDED_MODEL: Path(MODELS[EMBEDDED_MODEL].source) / record_file_name(EMBEDDED_MODEL)}
+    {EMBEDDED_MODEL: EMBEDDED_FOLDER / record_file_name(EMBEDDED_MODEL)}
+    | {name: _PACKAGE / record_file_name(name) for name, info in MODELS.items() if isinstance(info.source, PackageFile)}
 )
 FRESH_SECONDS = 600  # how long the Hub's answer counts as fresh
 RETRY_SECONDS = 60  # how soon the Hub is asked again after a failure

@@ -8,6 +8,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from headroles.hub.files import UnfitError, check_plain
+from headroles.hub.gguf import is_gguf, read_gguf
 
 WEIGHTS = re.compile(r"model(-(\d{5})-of-(\d{5}))?\.safetensors")  # not its variants, `model.fp16.safetensors`
 MAX_SHARDS = 512
@@ -18,7 +19,9 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files in a folder that hold a model's weights."""
+    """The files in a folder that hold a model's weights; a GGUF file is its own."""
+    if is_gguf(folder):
+        return [folder]
     return [folder / name for name in pick_weights(file.name for file in folder.glob("model*.safetensors"))]
 
 
@@ -34,13 +37,15 @@ def weight_bytes(folder: Path) -> int:
 
 
 def tensor_shapes(folder: Path, trusted: bool = False) -> Shapes:
-    """The shape of every tensor in a folder's weight files, by name.
+    """The shape of every tensor in a folder's weight files or in a GGUF file, by the names they have there.
 
     `trusted` is a folder of the registry, whose files may be links to anywhere.
 
     Raises:
         UnfitError: when a part is missing, is no plain file, or its header is broken or larger than any model needs.
     """
+    if is_gguf(folder):
+        return read_gguf(folder).shapes
     files = weight_files(folder)
     _check_complete([file.name for file in files])
     shapes: dict[str, tuple[int, ...]] = {}

@@ -9,7 +9,9 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from headroles.hub.files import UnfitError
+from headroles.hub.gguf import is_gguf
 from headroles.hub.weights import Shapes, count_numbers, weight_files
+from headroles.models.gguf import read_weights, turn_slower
 from headroles.settings import GIGABYTE
 
 MOST_BUFFER_BYTES = GIGABYTE // 4  # of what is no weight, such as causal masks, beyond what the weights take
@@ -25,19 +27,23 @@ def check_memory(config: PreTrainedConfig, shapes: Shapes) -> None:
         # weights that are used twice may be there once
         if skeleton.num_parameters() <= 2 * numbers and buffers <= 4 * numbers + MOST_BUFFER_BYTES:
             return
-    raise UnfitError("its config.json describes a larger model than its weights are.")
+    raise UnfitError("its config describes a larger model than its weights are.")
 
 
 def build_model(config: PreTrainedConfig, folder: Path, dtype: torch.dtype) -> PreTrainedModel:
-    """The model, on the CPU. Only safetensors are opened, and only those that carry a weight file's name.
+    """The model, on the CPU. Only safetensors are opened, and only those that carry a weight file's name, or one GGUF file.
 
     Raises:
         UnfitError: when the weights lack tensors, which would be random numbers.
         And what the libraries raise.
     """
     weights: dict[str, torch.Tensor] = {}
-    for file in weight_files(folder):
-        weights.update(load_file(file))
+    factors = None
+    if is_gguf(folder):
+        weights, factors = read_weights(folder, config)
+    else:
+        for file in weight_files(folder):
+            weights.update(load_file(file))
     kind = cast(type[PreTrainedModel], MODEL_FOR_CAUSAL_LM_MAPPING[type(config)])
     # not from the folder: there the library would look for an index, which can name any file, and for adapters
     model, report = kind.from_pretrained(  # type: ignore[misc]
@@ -47,4 +53,6 @@ def build_model(config: PreTrainedConfig, folder: Path, dtype: torch.dtype) -> P
         raise UnfitError(
             f"its weights lack {len(missing)} tensors, {missing[0][:100]} among them, which would be random numbers."
         )
+    if factors is not None:
+        turn_slower(model, factors)
     return model.eval()

@@ -86,7 +86,7 @@ def _is_plain(value: object, depth: int = 0) -> bool:
 def _check_size(key: str, values: Mapping[str, Any], most: int) -> None:
     value = values.get(key, 1)
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-        raise UnfitError(f"its config.json must have a whole number from 1 to {most:,} as {key}.")
+        raise UnfitError(f"its config must have a whole number from 1 to {most:,} as {key}.")
 
 
 def _check_lists(values: Mapping[str, Any]) -> None:
@@ -127,7 +127,7 @@ def _check_heads(config: PreTrainedConfig) -> None:
     heads, layers, width = config.num_attention_heads, config.num_hidden_layers, config.hidden_size
     if heads * layers > MAX_HEADS:
         raise UnfitError(
-            f"its config.json has {layers} layers of {heads} heads; at most {MAX_HEADS:,} heads are read, since each has a "
+            f"its config has {layers} layers of {heads} heads; at most {MAX_HEADS:,} heads are read, since each has a "
             f"pattern of {MAX_PROMPT_TOKENS} x {MAX_PROMPT_TOKENS} numbers."
         )
     if getattr(config, "head_dim", None) is None and width % heads:
@@ -137,23 +137,21 @@ def _check_heads(config: PreTrainedConfig) -> None:
         raise UnfitError(f"its number of attention heads, {heads}, is not divisible by that of its key-value heads, {groups}.")
     kinds = getattr(config, "layer_types", None)
     if kinds is not None and len(kinds) != layers:
-        raise UnfitError(f"its config.json names {len(kinds)} layer_types for {layers} layers.")
+        raise UnfitError(f"its config names {len(kinds)} layer_types for {layers} layers.")
 
 
 def _check_tensors(config: PreTrainedConfig, shapes: Shapes) -> None:
     """Whether the tensors can be those of such a model, by names and shapes; the rest is seen when they are put into it."""
     blocks = {int(match[1]) for name in shapes if (match := BLOCK.search(name))}
     if blocks != set(range(config.num_hidden_layers)):
-        raise UnfitError(f"its config.json describes {config.num_hidden_layers} layers, but its weights have {len(blocks)}.")
+        raise UnfitError(f"its config describes {config.num_hidden_layers} layers, but its weights have {len(blocks)}.")
     widths = {config.hidden_size, getattr(config, "word_embed_proj_dim", None)}
     if not any(len(shape) == 2 and shape[0] == config.vocab_size and shape[1] in widths for shape in shapes.values()):
         raise UnfitError(
-            f"its config.json describes {config.vocab_size:,} tokens of {config.hidden_size:,} numbers each, and none of its "
+            f"its config describes {config.vocab_size:,} tokens of {config.hidden_size:,} numbers each, and none of its "
             "tensors has that shape."
         )
 
 
 def _wrong(key: str) -> UnfitError:
-    return UnfitError(
-        f"its config.json has a value that cannot be at {key}." if key else "its config.json has values that cannot be."
-    )
+    return UnfitError(f"its config has a value that cannot be at {key}." if key else "its config has values that cannot be.")

@@ -16,17 +16,21 @@ from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from headroles.core.bounds import MAX_PROMPT_CHARACTERS, MAX_PROMPT_TOKENS
 from headroles.core.record_fit import ModelIdentity
+from headroles.core.records import WeightsFile
 from headroles.core.registry import ModelInfo, get_model_info
 from headroles.core.tokens import clean
 from headroles.errors import ModelLoadError, ModelTooLargeError, PromptError, keep_for_debugging, panics_as_errors
 from headroles.hub.download import fetch
-from headroles.hub.files import UnfitError, is_snapshot
+from headroles.hub.files import UnfitError, is_snapshot, sha256_of
+from headroles.hub.gguf import is_gguf, read_gguf
+from headroles.hub.packages import source_of
 from headroles.hub.repository import RepositoryFacts, inspect, read_config
 from headroles.hub.weights import tensor_shapes, weight_files
 from headroles.models.building import build_model, check_memory
 from headroles.models.config_check import checked_config
 from headroles.models.strangers import RemoteTokenizer
 from headroles.models.tokenizing import open_tokenizer
+from headroles.settings import Settings
 
 # `from_pretrained` patches torch and transformers for the whole process while it builds a model, so one at a time; it only
 # reads from the disk, downloads are done before
@@ -37,12 +41,18 @@ REMEMBERED_TOKENS = 10_000  # texts of tokens that a model keeps, some hundred b
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in memory with its tokenizer. Every forward pass of `model` must hold `lock`: hooks are not thread-safe."""
+    """A model in memory with its tokenizer. Every forward pass of `model` must hold `lock`: hooks are not thread-safe.
+
+    Attributes:
+        revision: the commit of its files on the Hub, or else a hash of its weights.
+        weights: the file that they came from, if it was one of dequantised weights.
+    """
 
     name: str
     model: PreTrainedModel
     tokenizer: Tokenizer
     revision: str
+    weights: WeightsFile | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @cached_property
@@ -179,12 +189,17 @@ def load_model(
         UnsupportedModelError: when the architecture cannot be read, or there are only pickled weights.
         ModelLoadError: when the files are missing, broken, gated or out of reach, or are not what they should be.
     """
-    source = get_model_info(name).source if source is None else source
+    source = source_of(get_model_info(name), Settings.from_environment().home) if source is None else source
     facts = source if isinstance(source, RepositoryFacts) else inspect(source)
     folder = fetch(facts)
     model = read_model(name, facts, folder, dtype)
     with _in_our_words(name):
         tokenizer = tokenizer or _read_tokenizer(facts, folder, model.config.get_text_config().vocab_size)
+    if is_gguf(folder):
+        weights = WeightsFile(
+            name=folder.name, sha256=sha256_of([folder]), quantization=read_gguf(folder).quantization, dequantized=True
+        )
+        return LoadedModel(name, model, tokenizer, _content_revision(weights.sha256), weights)
     return LoadedModel(name, model, tokenizer, _revision(folder))
 
 
@@ -192,7 +207,7 @@ def read_model(name: str, facts: RepositoryFacts, folder: Path, dtype: torch.dty
     """A model without its tokenizer, from a folder on this machine. Raises as `load_model` does."""
     with _in_our_words(name), _READING:
         shapes = tensor_shapes(folder, trusted=facts.is_registered)
-        if facts.is_registered:
+        if facts.is_registered and not is_gguf(folder):
             config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
             config._attn_implementation = "eager"
         else:
@@ -202,7 +217,7 @@ def read_model(name: str, facts: RepositoryFacts, folder: Path, dtype: torch.dty
 
 
 def _read_tokenizer(facts: RepositoryFacts, folder: Path, vocabulary: int) -> Tokenizer:
-    if facts.is_registered:
+    if facts.is_registered and not is_gguf(folder):
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)  # type: ignore[no-any-return]
     return open_tokenizer(folder, vocabulary)
 
@@ -235,9 +250,9 @@ def _revision(folder: Path) -> str:
     """The commit that a downloaded snapshot is named after; for any other folder a hash of its weights."""
     if is_snapshot(folder):
         return folder.name
-    digest = hashlib.sha256()
-    for file in weight_files(folder):  # those that were checked: beside them a stranger's folder may hold a pipe without end
-        with file.open("rb") as stream:
-            while piece := stream.read(1 << 20):
-                digest.update(piece)
-    return f"sha256:{digest.hexdigest()[:16]}"
+    # those that were checked: beside them a stranger's folder may hold a pipe without end
+    return _content_revision(sha256_of(weight_files(folder)))
+
+
+def _content_revision(sha256: str) -> str:
+    return f"sha256:{sha256[:16]}"

@@ -48,7 +48,7 @@ class _Entry:
 def fetch_files(name: str, facts: RepositoryFacts, job: Job) -> RepositoryFacts:
     """Downloads what is not on this machine yet, and tells the job how far it is."""
     note = f"downloading {name}"
-    return replace(facts, folder=fetch(facts, on_progress=lambda share: job.report(0.05 + 0.7 * share, note)))
+    return replace(facts, path=fetch(facts, on_progress=lambda share: job.report(0.05 + 0.7 * share, note)))
 
 
 def load_reader(name: str, facts: RepositoryFacts, job: Job) -> PatternReader:

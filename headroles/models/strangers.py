@@ -101,7 +101,7 @@ def try_out(name: str, facts: RepositoryFacts, while_waiting: Callable[[], objec
     Raises:
         ModelLoadError, UnsupportedModelError: when a file is not what it should be, or the trial fails or takes too much.
     """
-    folder = cast(Path, facts.folder)
+    folder = cast(Path, facts.path)
     try:  # first what takes milliseconds
         vocabulary = checked_config(read_config(folder), tensor_shapes(folder)).vocab_size
     except UnfitError as error:

@@ -103,7 +103,9 @@ def make_record(
 
 def make_recipe(loaded: LoadedModel, sizes: ProbeSizes, transformer_lens: str | None = None) -> Recipe:
     """What a record says of how it was made; two records with the same recipe and revision have the same scores."""
+    weights = {"weights": loaded.weights} if loaded.weights else {}  # no key for the others, whose records stay as they were
     return Recipe(
+        **weights,
         transformer_lens=transformer_lens,
         transformers=version("transformers"),
         torch=version("torch").split("+")[0],

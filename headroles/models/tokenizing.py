@@ -3,13 +3,16 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer as RustTokenizer
 from transformers import PreTrainedTokenizerFast
 
 from headroles.errors import keep_for_debugging, panics_as_errors
 from headroles.hub.files import UnfitError, read_plain
+from headroles.hub.gguf import is_gguf
 from headroles.hub.repository import STRANGERS_FILES
+from headroles.models.gguf import read_tokenizer
 from headroles.models.tokenizer_file import parse_tokenizer
 
 NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token")
@@ -17,7 +20,9 @@ SWITCHES = ("add_bos_token", "add_eos_token")
 
 
 def open_tokenizer(folder: Path, vocabulary: int) -> PreTrainedTokenizerFast:
-    """A stranger's tokenizer: its checked tokenizer.json, and the few plain values of tokenizer_config.json that concern a text.
+    """A stranger's tokenizer, from a folder or a GGUF file.
+
+    Of a folder its checked tokenizer.json, and the few plain values of tokenizer_config.json that concern a text.
 
     Args:
         vocabulary: how many tokens the model has an embedding for.
@@ -25,10 +30,11 @@ def open_tokenizer(folder: Path, vocabulary: int) -> PreTrainedTokenizerFast:
     Raises:
         UnfitError: when the files are not there, are not what they should be, or give tokens that the model does not have.
     """
-    file = parse_tokenizer(read_plain(folder, "tokenizer.json", STRANGERS_FILES["tokenizer.json"]))
+    content, config = read_tokenizer(folder) if is_gguf(folder) else _read_files(folder)
+    file = parse_tokenizer(content)
     if file.largest_id() >= vocabulary:
         raise UnfitError(f"its tokenizer numbers tokens up to {file.largest_id():,}, but its weights know {vocabulary:,} from 0.")
-    options = _options(folder, file.tokens())
+    options = _options(config, file.tokens())
     try:
         with panics_as_errors():
             inner = RustTokenizer.from_str(file.to_json())
@@ -38,17 +44,23 @@ def open_tokenizer(folder: Path, vocabulary: int) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=inner, **options)
 
 
-def _options(folder: Path, tokens: Mapping[str, int]) -> dict[str, str | bool]:
-    """The values of tokenizer_config.json that are passed on; a named token that is none of the tokens would become a new one."""
+def _read_files(folder: Path) -> tuple[bytes, Mapping[str, Any]]:
+    """tokenizer.json, and what tokenizer_config.json says."""
+    content = read_plain(folder, "tokenizer.json", STRANGERS_FILES["tokenizer.json"])
     name = "tokenizer_config.json"
     if not (folder / name).exists():
-        return {}
+        return content, {}
     try:
         config = json.loads(read_plain(folder, name, STRANGERS_FILES[name]))
     except (ValueError, RecursionError) as error:
         raise error if isinstance(error, UnfitError) else UnfitError(f"it has no readable {name}.") from None
     if not isinstance(config, dict):
         raise UnfitError(f"it has no readable {name}.")
+    return content, config
+
+
+def _options(config: Mapping[str, Any], tokens: Mapping[str, int]) -> dict[str, str | bool]:
+    """The values of tokenizer_config.json that are passed on; a named token that is none of the tokens would become a new one."""
     options: dict[str, str | bool] = {key: config[key] for key in SWITCHES if isinstance(config.get(key), bool)}
     for key in NAMED_TOKENS:
         value = config.get(key)

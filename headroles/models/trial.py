@@ -16,7 +16,7 @@ def try_folder(name: str, folder: Path) -> int:
 
     Raises ModelLoadError, ModelTooLargeError and UnsupportedModelError as loading it and reading from it do.
     """
-    model = read_model(name, RepositoryFacts(str(folder), "", 0, 0, folder=folder), folder)
+    model = read_model(name, RepositoryFacts(str(folder), "", 0, 0, path=folder), folder)
     loaded = LoadedModel(name, model, cast(Tokenizer, None), "")  # its tokenizer is tried in another process
     reader = PatternReader(loaded)
     vocabulary = model.config.get_text_config().vocab_size

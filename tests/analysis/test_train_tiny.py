@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from analysis import tiny_history, train_tiny
 from analysis.tiny_card import CONTINUE, token_losses
 from analysis.tiny_text import Batches, Phase, Prose, read_books, split_books, train_tokenizer
 from headroles.core.records import HeadCategories
-from headroles.core.registry import EMBEDDED_MODEL, MODELS
+from headroles.core.registry import EMBEDDED_FOLDER
 from headroles.core.roles import measured_roles
 from headroles.models.probes import ProbeSizes, repeated_sequences
 
@@ -124,7 +123,7 @@ def test_the_shipped_model_continues_the_king_with_the_queen(tiny):
 
 
 def test_the_model_card_states_scores_losses_books_steps_and_seconds(record):
-    card = Path(MODELS[EMBEDDED_MODEL].source, "README.md").read_text("utf-8")
+    card = (EMBEDDED_FOLDER / "README.md").read_text("utf-8")
     for role in measured_roles():
         assert f"| {role.name} | L" in card
         assert f"{max(max(row) for row in record.all_scores[role.name]):.3f}" in card

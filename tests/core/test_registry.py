@@ -11,7 +11,7 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from headroles.core.registry import EMBEDDED_MODEL, MODELS, ModelInfo, get_model_info
+from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL, MODELS, ModelInfo, get_model_info
 from headroles.errors import UnknownModelError
 from headroles.models.capture import PatternReader
 from headroles.models.loading import LoadedModel, attention_windows, registered_config
@@ -59,7 +59,7 @@ def test_transformer_lens_knows_the_embedded_models_architecture():
 
 def test_the_embedded_models_entry_is_what_its_files_say():
     info = MODELS[EMBEDDED_MODEL]
-    folder = Path(info.source)
+    folder = EMBEDDED_FOLDER
     config = json.loads((folder / "config.json").read_text("utf-8"))
     assert config["model_type"] == info.model_type
     assert {key: config[key] for key in info.shape} == info.shape
@@ -109,7 +109,7 @@ def test_each_model_says_in_one_line_of_its_own_why_to_pick_it():
 
 @pytest.mark.parametrize("name", ["gpt5", "", None, 7, ["gpt2"]])
 def test_an_unknown_model_is_refused_with_those_there_are(name):
-    with pytest.raises(UnknownModelError, match=f"here; there is {EMBEDDED_MODEL}, gpt2, ") as caught:
+    with pytest.raises(UnknownModelError, match=f"here; there is {EMBEDDED_MODEL}, SmolLM2-135M-Instruct-Q4_1, gpt2, ") as caught:
         get_model_info(name)
     assert all(known in str(caught.value) for known in MODELS)
 

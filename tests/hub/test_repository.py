@@ -81,8 +81,8 @@ def test_a_folder_and_a_repository_say_the_same_of_the_same_files(hub, folder):
     for facts in (here, there):
         assert (facts.model_type, facts.parameters, facts.weight_bytes) == ("gpt2", numbers, size)
         assert facts.memory_bytes == 4 * numbers
-    assert here == RepositoryFacts(str(folder), "gpt2", numbers, size, folder=folder)
-    assert (there.source, there.revision, there.commit, there.folder) == ("org/m", "main", commit_of(folder), None)
+    assert here == RepositoryFacts(str(folder), "gpt2", numbers, size, path=folder)
+    assert (there.source, there.revision, there.commit, there.path) == ("org/m", "main", commit_of(folder), None)
 
 
 def test_weights_in_half_precision_count_as_they_will_be_in_memory(hub, folder):
@@ -448,7 +448,7 @@ for _ in range(2):
     fetch(facts, shares.append)
     loaded = load_model("m", facts)
     ids = loaded.encode("The king")
-    print(json.dumps([loaded.revision, facts.folder is None, shares[-1:], len(loaded.token_texts(ids))]), flush=True)
+    print(json.dumps([loaded.revision, facts.path is None, shares[-1:], len(loaded.token_texts(ids))]), flush=True)
     input()
 """
 

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from headroles.core.registry import ARCHITECTURES, EMBEDDED_MODEL, MODELS, get_model_info
+from headroles.core.registry import ARCHITECTURES, EMBEDDED_FOLDER, MODELS, get_model_info
 from headroles.hub.files import UnfitError
 from headroles.hub.repository import RepositoryFacts, read_config
 from headroles.hub.weights import Shapes, tensor_shapes
@@ -28,7 +28,7 @@ from headroles.models.tokenizing import open_tokenizer
 from tests.fixtures.architectures import build
 from tests.fixtures.strange_files import NAMES_A_FILE, SECRET, plant
 
-EMBEDDED = Path(str(get_model_info(EMBEDDED_MODEL).source))
+EMBEDDED = EMBEDDED_FOLDER
 READ = ("config.json", "tokenizer.json", "tokenizer_config.json")
 PLACE = "{secret}"  # becomes the path of the planted secret
 EXAMPLES = settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
@@ -223,7 +223,7 @@ def test_what_was_saved_is_read_as_the_library_reads_it(architecture, tmp_path, 
     theirs = AutoConfig.from_pretrained(tmp_path)
     assert differences(config.to_dict(), theirs.to_dict()) == set()
     dtype = torch.float32 if architecture == "mixtral" else torch.float64  # torch's products of grouped matrices have no doubles
-    ours = read_model("m", RepositoryFacts(str(tmp_path), architecture, 0, 0, folder=tmp_path), tmp_path, dtype)
+    ours = read_model("m", RepositoryFacts(str(tmp_path), architecture, 0, 0, path=tmp_path), tmp_path, dtype)
     model = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=dtype, attn_implementation="eager").eval()
     token_ids = torch.arange(1, 41)[None]
     with torch.no_grad():

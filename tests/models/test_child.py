@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from headroles import Explorer
-from headroles.core.registry import EMBEDDED_MODEL, get_model_info
+from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL
 from headroles.errors import ModelLoadError, ModelTooLargeError, PromptError, UnsupportedModelError
 from headroles.hub.repository import inspect
 from headroles.jobs import Job
@@ -259,7 +259,7 @@ def test_other_models_are_served_while_a_trial_hangs_and_its_death_gives_the_pla
     assert explorer.analyze(EMBEDDED_MODEL, PLAIN).tokens
 
     pool = ModelPool(GIGABYTE)
-    name, embedded = str(folder), get_model_info(EMBEDDED_MODEL).source
+    name, embedded = str(folder), EMBEDDED_FOLDER
     ids = pool.use(name, folder, lambda reader: reader.loaded.encode(PLAIN[:20]))
     with pytest.raises(PromptError):
         pool.use(name, folder, lambda reader: reader.loaded.encode(BACKTRACKING))

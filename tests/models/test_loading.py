@@ -3,18 +3,17 @@
 import hashlib
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 import torch
 
-from headroles.core.registry import EMBEDDED_MODEL, MODELS, get_model_info
+from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL, MODELS, get_model_info
 from headroles.errors import ModelLoadError, PromptError, UnknownModelError, UnsupportedModelError
 from headroles.models.loading import MAX_PROMPT_CHARACTERS, attention_windows, load_model
 from headroles.server.page import EXAMPLES
 from tests.fixtures.architectures import build
 
-TINY = Path(MODELS[EMBEDDED_MODEL].source)
+TINY = EMBEDDED_FOLDER
 
 
 def test_an_unknown_model_is_refused_with_those_there_are():
@@ -69,13 +68,13 @@ def test_pickled_weights_are_never_read(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"num_hidden_layers": 5}, "its config.json describes 5 layers, but its weights have 4"),
+        ({"num_hidden_layers": 5}, "its config describes 5 layers, but its weights have 4"),
         ({"num_hidden_layers": 10**9}, "a whole number from 1 to 512 as num_hidden_layers"),
         ({"vocab_size": 10**9}, "a whole number from 1 to 4,194,304 as vocab_size"),
         ({"vocab_size": 10**6}, "describes 1,000,000 tokens of 256 numbers each, and none of its tensors has that shape"),
         ({"num_attention_heads": 7}, "a value that cannot be at num_attention_heads"),
         ({"num_attention_heads": 0}, "a whole number from 1 to 512 as num_attention_heads"),
-        ({"intermediate_size": 10**6}, "its config.json describes a larger model than its weights are"),
+        ({"intermediate_size": 10**6}, "its config describes a larger model than its weights are"),
         ({"intermediate_size": 1000}, "its config, tokenizer and weights do not fit together"),
         ({"hidden_size": "evil"}, "hidden_size"),
     ],

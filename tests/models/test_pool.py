@@ -92,7 +92,7 @@ class World:
         return self.gates[-1]
 
     def inspect(self, source: str | Path) -> RepositoryFacts:
-        return RepositoryFacts(str(source), "gpt2", self.sizes[str(source)] // 4, 0, folder=Path(source))
+        return RepositoryFacts(str(source), "gpt2", self.sizes[str(source)] // 4, 0, path=Path(source))
 
     def load(self, name: str, facts: RepositoryFacts, job: Job) -> FakeReader:
         self.loads.append(name)

@@ -1,0 +1,185 @@
+"""GGUF files, as Ollama, LM Studio and llama.cpp keep models: what their headers say, read with bounds. No weight is read here.
+
+The package `gguf` reads them. By itself it makes room for whatever a header counts, and an object for every string and number of
+a list; here each count is held against a limit first, and lists are skipped over, since only the tokenizer wants theirs.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from headroles.errors import MissingPackageError, keep_for_debugging
+from headroles.hub.files import UnfitError, check_plain, short
+
+if TYPE_CHECKING:
+    from gguf import GGUFReader
+
+SUFFIX = ".gguf"
+MAX_TENSORS = 100_000
+MAX_DIMENSIONS = 4  # ggml's own limit
+MAX_KEYS = 4096
+MAX_ITEMS = 1_100_000  # in one list; Gemma's vocabulary has 262,144 tokens and twice as many merges
+MAX_ALL_ITEMS = 3_000_000
+MAX_STRING = 1024**2  # bytes; the longest are chat templates of some ten thousand
+MAX_HEADER = 128 * 1024**2  # bytes before the first weight
+LITTLE_ENDIAN = "I"  # as the library calls the order of this machine; a file in the other order is none that people have
+
+
+@dataclass(frozen=True)
+class Gguf:
+    """What a GGUF file says of itself.
+
+    Attributes:
+        values: what its keys say, but for those that say a list.
+        lists: the keys that do.
+        shapes: of every tensor, as torch has it, by the file's own names.
+        quantization: how most of its numbers are stored, such as `Q4_1`.
+    """
+
+    path: Path
+    values: dict[str, Any]
+    lists: tuple[str, ...]
+    shapes: dict[str, tuple[int, ...]]
+    quantization: str
+
+    @property
+    def architecture(self) -> str:
+        """llama.cpp's name of it."""
+        return str(self.values.get("general.architecture", ""))
+
+
+def is_gguf(path: Path) -> bool:
+    """Whether a path is called as GGUF files are; those in a folder of their own are none of a folder's weights."""
+    return path.suffix.lower() == SUFFIX and not path.is_dir()
+
+
+def read_gguf(path: Path) -> Gguf:
+    """What the header of a file says.
+
+    Raises:
+        UnfitError: when the file is cut off, broken, one part of several, larger in its header than any model needs, or stored
+            in a way that cannot be read back.
+        MissingPackageError: without the package `gguf`.
+    """
+    reader = open_gguf(path)
+    values = {name: field.contents() for name, field in reader.fields.items() if len(field.types) == 1}
+    lists = tuple(name for name, field in reader.fields.items() if len(field.types) != 1)
+    if values.get("split.count", 1) != 1:
+        raise UnfitError("it is one part of several; join them first, with `llama-gguf-split --merge`.")
+    shapes = {tensor.name: tuple(int(size) for size in reversed(tensor.shape)) for tensor in reader.tensors}
+    stored: Counter[str] = Counter()
+    for tensor in reader.tensors:
+        stored[tensor.tensor_type.name] += tensor.n_elements
+    return Gguf(path, values, lists, shapes, stored.most_common(1)[0][0])
+
+
+def open_gguf(path: Path) -> "GGUFReader":
+    """The library's reader of a file, after every check. Raises as `read_gguf` does."""
+    check_plain(path.parent, path.name, stays_inside=False)
+    try:
+        reader = _bounded_reader()(path)
+        for kind in {tensor.tensor_type for tensor in reader.tensors}:
+            _check_can_be_read(kind)
+    except UnfitError:
+        raise
+    except MemoryError:
+        raise UnfitError("its header takes more memory than any model's does.") from None
+    except Exception as error:  # the library has no errors of its own: ValueError, KeyError, IndexError and numpy's
+        keep_for_debugging(error)
+        raise UnfitError("it is no whole GGUF file: it is cut off or broken.") from None
+    if not reader.tensors:
+        raise UnfitError("it holds no weights.")
+    return reader
+
+
+def _check_can_be_read(kind: Any) -> None:
+    """Raises UnfitError for a way to store numbers that the library cannot undo."""
+    from gguf import GGML_QUANT_SIZES, dequantize
+
+    _, block_bytes = GGML_QUANT_SIZES[kind]
+    plain = {"F32": np.float32, "F16": np.float16}.get(kind.name)
+    try:
+        dequantize(np.zeros((1, 1), plain) if plain else np.zeros((1, block_bytes), np.uint8), kind)
+    except NotImplementedError:
+        raise UnfitError(f"its weights are stored as {kind.name}, which cannot be read; take another quantisation.") from None
+
+
+def _bounded_reader() -> "type[GGUFReader]":
+    """The library's reader with limits; made here, since it is a package that not everybody has."""
+    try:
+        from gguf import GGMLQuantizationType, GGUFReader, GGUFValueType
+    except ModuleNotFoundError as error:
+        raise MissingPackageError.of("Reading GGUF files", "gguf", error) from error
+
+    class Reader(GGUFReader):
+        _items = 0
+
+        def _get(self, offset: int, dtype: Any, count: Any = 1, override_order: Any = None) -> Any:
+            end = int(offset) + np.dtype(dtype).itemsize * int(count)
+            if end > len(self.data):  # the library would go on with less
+                raise UnfitError("it is cut off: its header speaks of more than there is.")
+            return super()._get(int(offset), dtype, int(count), override_order)
+
+        def _get_str(self, offset: int) -> Any:
+            length = int(self._get(offset, np.uint64)[0])
+            if length > MAX_STRING or offset > MAX_HEADER:
+                raise UnfitError(f"its header has a text of {length:,} bytes; at most {MAX_STRING:,} are read.")
+            return super()._get_str(offset)
+
+        def _get_field_parts(self, orig_offs: int, raw_type: int) -> Any:
+            if raw_type != GGUFValueType.ARRAY:
+                return super()._get_field_parts(orig_offs, raw_type)
+            kind = GGUFValueType(self._get(orig_offs, np.uint32)[0])
+            count = int(self._get(orig_offs + 4, np.uint64)[0])
+            self._items += count
+            if count > MAX_ITEMS or self._items > MAX_ALL_ITEMS:
+                raise UnfitError(f"its header has a list of {count:,} items; at most {MAX_ITEMS:,} are read.")
+            size = 12 + self._size_of(kind, count, orig_offs + 12)
+            return size, [self._get(orig_offs, np.uint8, size)], [], [GGUFValueType.ARRAY, kind]
+
+        def _size_of(self, kind: Any, count: int, offset: int) -> int:
+            """How many bytes a list takes."""
+            if kind == GGUFValueType.ARRAY:
+                raise UnfitError("its header has a list of lists.")
+            if kind != GGUFValueType.STRING:
+                return count * np.dtype(self.gguf_scalar_to_np[kind]).itemsize
+            start, data, last = offset, memoryview(self.data), len(self.data)  # pyright: ignore[reportArgumentType]
+            for _ in range(count):
+                if offset + 8 > last:
+                    raise UnfitError("it is cut off: its header speaks of more than there is.")
+                length = int.from_bytes(data[offset : offset + 8], "little")
+                if length > MAX_STRING:
+                    raise UnfitError(f"its header has a text of {length:,} bytes; at most {MAX_STRING:,} are read.")
+                offset += 8 + length
+            return offset - start
+
+        def _build_fields(self, offs: int, count: int) -> int:
+            if self.byte_order != LITTLE_ENDIAN:
+                raise UnfitError("it is written for machines of another byte order.")
+            if count > MAX_KEYS:
+                raise UnfitError(f"its header has {count:,} keys; at most {MAX_KEYS:,} are read.")
+            return super()._build_fields(offs, count)
+
+        def _build_tensor_info(self, offs: int, count: int) -> Any:
+            if count > MAX_TENSORS:
+                raise UnfitError(f"its header counts {count:,} tensors; at most {MAX_TENSORS:,} are read.")
+            return super()._build_tensor_info(offs, count)
+
+        def _get_tensor_info_field(self, orig_offs: int) -> Any:
+            length = int(self._get(orig_offs, np.uint64)[0])
+            dimensions = int(self._get(orig_offs + 8 + min(length, MAX_STRING), np.uint32)[0])
+            if dimensions > MAX_DIMENSIONS:
+                raise UnfitError(f"one of its tensors has {dimensions:,} dimensions; at most {MAX_DIMENSIONS} are read.")
+            field = super()._get_tensor_info_field(orig_offs)
+            _, _, _, sizes, raw_kind, _ = field.parts
+            if raw_kind[0] not in set(GGMLQuantizationType):
+                raise UnfitError(f"its weights are stored in a way (number {raw_kind[0]}) that is not known here.")
+            if prod(map(int, sizes)) > 2**48:
+                raise UnfitError(f"its tensor {short(field.name)} is larger than any model's.")
+            return field
+
+    return Reader
