@@ -23,7 +23,7 @@ from headroles.models.probes import SENTENCES, ProbeSizes
 
 from . import COMMAND, runs, validate
 
-USAGE = f"""{COMMAND} NAME_OR_FOLDER ... --out DIR [options]
+USAGE = f"""{COMMAND} NAME_OR_PATH ... --out DIR [options]
        {COMMAND} --all --out DIR [options]
        {COMMAND} validate MODEL [--out DIR]"""
 EXIT_CODES = (
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
 def analyze_models(args: argparse.Namespace) -> int:
     """Analyses one model after the other; each failure is said at once, and a table at the end says how all went."""
     sizes = ProbeSizes(args.repeated_sequences, args.repeat_length, args.sentences, args.seed)
-    plan = runs.Plan(args.out, sizes, args.batch, args.device, getattr(torch, args.dtype), args.again)
+    plan = runs.Plan(args.out, sizes, args.batch, args.device, getattr(torch, args.dtype), args.again, args.name or "")
     outcomes, stopped = [], False
     clear_halves(args.out)  # of a run that was killed
     try:
@@ -99,8 +99,11 @@ def find_record(model: str, folder: Path | None) -> HeadCategories | None:
 def parse_analyze(arguments: list[str]) -> argparse.Namespace:
     default = ProbeSizes()
     parser = argparse.ArgumentParser(prog=COMMAND, usage=USAGE, description=__doc__, epilog=EXIT_CODES)
-    parser.add_argument("models", nargs="*", metavar="NAME_OR_FOLDER", help=f"{', '.join(MODELS)}, a folder or a hub id")
+    parser.add_argument(
+        "models", nargs="*", metavar="NAME_OR_PATH", help=f"{', '.join(MODELS)}, a folder, a GGUF file or a hub id"
+    )
     parser.add_argument("--all", action="store_true", help=f"all {len(MODELS)} models that have a name above")
+    parser.add_argument("--name", type=model_name, metavar="ORG/MODEL", help="what its record calls the one model")
     parser.add_argument("--out", type=folder, required=True, metavar="DIR", help="where the records go")
     parser.add_argument("--again", action="store_true", help="also make records again that are finished and up to date")
     parser.add_argument("--push", type=dataset, metavar="ORG/DATASET", help="dataset on the Hub to push every record to")
@@ -125,8 +128,10 @@ def parse_analyze(arguments: list[str]) -> argparse.Namespace:
     if (args.create_pr or args.dry_run) and not args.push:
         parser.error("--create-pr and --dry-run go with --push ORG/DATASET")
     args.models = list(MODELS) if args.all else args.models
+    if args.name and len(args.models) > 1:
+        parser.error("--name goes with one model")
     # some disks do not tell capitals from small letters
-    files = [record_file_name(runs.locate(model)[0]).lower() for model in args.models]
+    files = [record_file_name(args.name or runs.name_of(model)).lower() for model in args.models]
     if twice := next((file for file in files if files.count(file) > 1), None):
         parser.error(f"two of the models would be written to the same {twice}")
     return args
@@ -144,6 +149,15 @@ def folder(text: str) -> Path:
     if Path(text).exists() and not Path(text).is_dir():
         raise argparse.ArgumentTypeError(f"{text} is a file, not a folder")
     return Path(text)
+
+
+def model_name(text: str) -> str:
+    if text not in MODELS:
+        try:
+            validate_repo_id(text)
+        except HFValidationError:
+            raise argparse.ArgumentTypeError(f"{text[:100]!r} is no name that a model has on the Hub, as ORG/MODEL") from None
+    return text
 
 
 def dataset(text: str) -> str:

@@ -21,6 +21,7 @@ from headroles.core.records import HeadCategories
 from headroles.core.registry import MODELS
 from headroles.core.roles import Role, measured_roles
 from headroles.errors import HeadRolesError, InvalidInputError, InvalidRecordError, ModelLoadError, panics_as_errors
+from headroles.hub.gguf import is_gguf
 from headroles.hub.packages import source_of
 from headroles.hub.repository import check_size, inspect
 from headroles.models.loading import LoadedModel, load_model
@@ -41,6 +42,7 @@ class Plan:
         batch: texts in one forward.
         dtype: of the weights; scores are float32 whatever it is.
         again: whether finished records are made again.
+        name: what the one model is called in its record; empty for what `name_of` says.
     """
 
     out: Path
@@ -49,6 +51,7 @@ class Plan:
     device: str = "cpu"
     dtype: torch.dtype = torch.float32
     again: bool = False
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,14 +72,20 @@ class Outcome:
     reason: str = ""
 
 
-def locate(name_or_folder: str) -> tuple[str, str | Path]:
-    """What a model is called in its record, and where it comes from: the registry, a folder (named after it), or the hub."""
-    if name_or_folder in MODELS:
-        return name_or_folder, source_of(MODELS[name_or_folder], Settings.from_environment().home)
-    folder = Path(name_or_folder)
-    if folder.is_dir():
-        return folder.resolve().name, folder.resolve()
-    return name_or_folder, name_or_folder
+def name_of(name_or_path: str) -> str:
+    """What a model is called in its record, unless it is said: its name, or what its folder or its GGUF file is called."""
+    path = Path(name_or_path)
+    if name_or_path in MODELS or not (path.is_dir() or is_gguf(path)):
+        return name_or_path
+    return path.resolve().name if path.is_dir() else path.stem
+
+
+def locate(name_or_path: str) -> str | Path:
+    """Where a model comes from: the registry, a folder, a file, or the hub. Raises ModelLoadError for one not fetched yet."""
+    if name_or_path in MODELS:
+        return source_of(MODELS[name_or_path], Settings.from_environment().home)
+    path = Path(name_or_path)
+    return path.resolve() if path.is_dir() or is_gguf(path) else name_or_path
 
 
 def run_each(models: Sequence[str], plan: Plan) -> Iterator[Outcome]:
@@ -85,12 +94,12 @@ def run_each(models: Sequence[str], plan: Plan) -> Iterator[Outcome]:
     return (run(model, plan) for model in models)
 
 
-def run_apart(name_or_folder: str, plan: Plan) -> Outcome:
+def run_apart(name_or_path: str, plan: Plan) -> Outcome:
     """The outcome of `run_here` in a process of its own, whose end, however violent, is not that of this one."""
     started = time.monotonic()
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_run_and_send, args=(name_or_folder, plan, sender), daemon=True)
+    process = context.Process(target=_run_and_send, args=(name_or_path, plan, sender), daemon=True)
     try:
         process.start()
         sender.close()  # so that the child's end is the end of the pipe
@@ -99,7 +108,7 @@ def run_apart(name_or_folder: str, plan: Plan) -> Outcome:
         return outcome
     except EOFError:
         process.join()
-        name, seconds = locate(name_or_folder)[0], time.monotonic() - started
+        name, seconds = plan.name or name_of(name_or_path), time.monotonic() - started
         return Outcome(name, "failed", seconds, reason=f"The process of {name} {_how_it_died(process.exitcode)}")
     finally:
         if process.pid is not None:  # else Ctrl-C came before it began
@@ -108,14 +117,14 @@ def run_apart(name_or_folder: str, plan: Plan) -> Outcome:
         receiver.close()
 
 
-def run_here(name_or_folder: str, plan: Plan) -> Outcome:
+def run_here(name_or_path: str, plan: Plan) -> Outcome:
     """Makes one model's record, or keeps the finished one, and says how it went; only Ctrl-C gets through."""
     started = time.monotonic()
-    name, source = locate(name_or_folder)
+    name = plan.name or name_of(name_or_path)
     status, record, reason = "failed", None, ""
     try:
         with panics_as_errors(name):
-            status, record = _make_or_keep(name, source, plan)
+            status, record = _make_or_keep(name, locate(name_or_path), plan)
     except HeadRolesError as error:
         reason = str(error)
     except (MemoryError, torch.OutOfMemoryError):
@@ -163,9 +172,9 @@ def table(outcomes: Sequence[Outcome]) -> str:
     return "\n".join("  ".join(line).rstrip() for line in lines)
 
 
-def _run_and_send(name_or_folder: str, plan: Plan, sender: Connection) -> None:
+def _run_and_send(name_or_path: str, plan: Plan, sender: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both processes; the parent ends this one
-    sender.send(run_here(name_or_folder, plan))
+    sender.send(run_here(name_or_path, plan))
 
 
 def _make_or_keep(name: str, source: str | Path, plan: Plan) -> tuple[Literal["written", "skipped"], HeadCategories]:

@@ -48,6 +48,7 @@ class Settings:
         memory_bytes: for the weights of all loaded models together (`HEADROLES_MEMORY_GB`).
         any_model: whether visitors may name any hub id or folder (`HEADROLES_ANY_MODEL=1`).
         home: where records are kept that were analysed here or came from the dataset (`HEADROLES_HOME`).
+        records: a folder of records that `python -m analysis --out` made, served before all others (`HEADROLES_RECORDS`).
         dataset: the dataset repo on the Hub that the roles come from (`HEADROLES_DATASET`); empty for none.
         revision: its branch or commit (`HEADROLES_REVISION`).
         workers: how many requests compute at once (`HEADROLES_WORKERS`).
@@ -64,6 +65,7 @@ class Settings:
     memory_bytes: int = field(default_factory=default_budget)
     any_model: bool = False
     home: Path = DEFAULT_HOME
+    records: Path | None = None
     dataset: str = ""
     revision: str = "main"
     workers: int = 8
@@ -98,6 +100,7 @@ class Settings:
             memory_bytes=_memory(environment.get("HEADROLES_MEMORY_GB", "")),
             any_model=_switch(environment, "HEADROLES_ANY_MODEL"),
             home=_home(environment.get("HEADROLES_HOME", "")),
+            records=_records(environment.get("HEADROLES_RECORDS", "")),
             dataset=dataset,
             revision=revision,
             workers=_count(environment, "HEADROLES_WORKERS", default.workers, least=1),
@@ -149,6 +152,15 @@ def _home(value: str) -> Path:
         if not there.is_dir():
             raise InvalidInputError(f"HEADROLES_HOME must be a folder, but {str(there)[:200]} is none.")
     return home
+
+
+def _records(value: str) -> Path | None:
+    if not value:
+        return None
+    folder = Path(os.path.expanduser(value))
+    if not folder.is_dir():
+        raise InvalidInputError(f"HEADROLES_RECORDS must be a folder of records, but {value[:200]!r} is none.")
+    return folder
 
 
 def _port(value: str) -> int | None:

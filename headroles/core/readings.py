@@ -128,24 +128,32 @@ class HeadTable:
         return found
 
 
+Kind = Literal["embedded", "cached", "published", "local", "analysed here"]
+
+
 @dataclass(frozen=True)
 class Source:
     """Where the offline scores came from, when they were measured, and on which revision of the model.
 
     Attributes:
-        kind: `published` when the Hub confirmed them to this process, `cached` when it did to an earlier one.
+        kind: `published` when the Hub confirmed them to this process, `cached` when it did to an earlier one; `local` when the
+            operator's own folder has them.
         analysis_date, revision: of the record.
         dataset, commit: of the dataset repo; empty for records that come from none.
         confirmed: when the Hub last confirmed them, in seconds since 1970; 0 for records that come from no dataset.
+        reader: the library that the patterns were read with.
+        quantization: how the weights were stored, where they were not stored as numbers, such as `Q4_1`.
         note: what went wrong on the way to newer ones; empty when nothing did.
     """
 
-    kind: Literal["embedded", "cached", "published", "analysed here"]
+    kind: Kind
     analysis_date: str
     revision: str
     dataset: str = ""
     commit: str = ""
     confirmed: float = 0.0
+    reader: str = "TransformerLens"
+    quantization: str = ""
     note: str = ""
 
 

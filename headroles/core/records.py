@@ -44,7 +44,7 @@ class _Checked(BaseModel):
 
 
 class WeightsFile(_Checked):
-    """The one file that weights came from which were stored in fewer bits, and were made numbers again before anything was scored."""
+    """The file of weights that were stored in fewer bits, and made numbers again before anything was scored."""
 
     name: Text
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

@@ -14,6 +14,7 @@ from headroles.core.records import HeadCategories
 from headroles.core.whole_files import clear_halves, make_folder
 from headroles.errors import InvalidRecordError
 
+MAX_LOCAL = 1000  # records in one folder
 KEPT = 3  # copies of one model's record: the newest may turn out not to fit, once its model is read
 
 
@@ -80,6 +81,41 @@ class Folder:
         with suppress(OSError):
             return sorted({file for pattern in patterns for file in self._folder.glob(pattern)}, key=_time, reverse=True)
         return []
+
+
+class LocalRecords:
+    """The records in a folder that `python -m analysis --out` filled and the operator named; looked at again when it changes.
+
+    A model in a folder or a GGUF file has no name that everybody knows, so a record whose revision is the hash of its weights
+    serves it under whatever name.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._seen: tuple[int, tuple[HeadCategories, ...]] = (-1, ())
+
+    def of(self, model_name: str, revision: str | None) -> Iterator[HeadCategories]:
+        """The records of a model by its name, then those of the very weights that `revision` is the hash of."""
+        records = self._records()
+        yield from (record for record in records if record.model_name == model_name)
+        if revision and revision.startswith("sha256:"):
+            yield from (record for record in records if record.revision == revision and record.model_name != model_name)
+
+    def names(self) -> tuple[str, ...]:
+        """The models that have one."""
+        return tuple(record.model_name for record in self._records())
+
+    def _records(self) -> tuple[HeadCategories, ...]:
+        if self._folder is None:
+            return ()
+        try:
+            changed = self._folder.stat().st_mtime_ns  # a record is put in its place by a rename, which the folder notices
+        except OSError:
+            return ()
+        if self._seen[0] != changed:
+            files = sorted(self._folder.glob("*.json"))[:MAX_LOCAL]
+            self._seen = (changed, tuple(filter(None, map(read_if_whole, files))))
+        return self._seen[1]
 
 
 def dataset_folder(home: Path, dataset: str, revision: str) -> Folder:

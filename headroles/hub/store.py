@@ -5,6 +5,7 @@ check.
 """
 
 import datetime
+import shlex
 import threading
 import time
 from collections import OrderedDict
@@ -14,14 +15,15 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
-from headroles.core.readings import Source
+from headroles.core.readings import Kind, Source
 from headroles.core.record_files import record_file_name
 from headroles.core.record_fit import ModelIdentity, check_arrived, check_belongs, identity_of
 from headroles.core.records import HeadCategories
 from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL, MODELS, PackageFile
 from headroles.errors import HeadRolesError, InvalidRecordError, MissingPackageError, NoHeadCategoriesError
-from headroles.hub.copies import KEPT, Folder, dataset_folder, read_once
+from headroles.hub.copies import KEPT, Folder, LocalRecords, dataset_folder, read_once
 from headroles.jobs import Job, Jobs
 from headroles.settings import Settings
 
@@ -35,6 +37,7 @@ FRESH_SECONDS = 600  # how long the Hub's answer counts as fresh
 RETRY_SECONDS = 60  # how soon the Hub is asked again after a failure
 PATIENCE_SECONDS = 3  # how long a request that has nothing else waits for the Hub
 REFRESHES_AT_ONCE = 2
+MAX_NAMED = 12  # models, in a sentence
 MAX_REMEMBERED = 1000  # models; past it, the one not asked for longest is forgotten
 
 
@@ -75,9 +78,11 @@ class RecordStore:
         self._lock = threading.Lock()
         self._analysed = Folder(settings.home, "analysed")
         self._copies = dataset_folder(settings.home, settings.dataset, settings.revision)
+        self._local = LocalRecords(settings.records)
 
     def find(self, model: ModelIdentity) -> tuple[HeadCategories, Source]:
-        """The record that belongs to a loaded model and where it came from: published, else embedded, else analysed here.
+        """The record that belongs to a loaded model and where it came from: the operator's own folder, else published, else
+        embedded, else analysed here.
 
         A record that is broken, or was not made on this very model, stands in nobody's way: the next best one serves.
 
@@ -97,14 +102,14 @@ class RecordStore:
             notes = dict.fromkeys((str(refused or ""), self._known(model.name).trouble))
             return record, replace(source, note=" ".join(filter(None, notes)))
         refused = refused or self._analysed.what_is_wrong(model.name, model.revision)
-        raise self._no_record(model.name, str(refused or "")) from refused
+        raise self._no_record(model.name, True, str(refused or "")) from refused
 
     def load(self, model_name: str) -> HeadCategories:
         """The record of a model by name alone, of whatever revision. Raises NoHeadCategoriesError when there is none."""
         self._wait_if_empty(model_name, None)
         for record, _ in self._candidates(model_name, None):
             return record
-        raise self._no_record(model_name)
+        raise self._no_record(model_name, str(model_name) in MODELS or self._settings.any_model)
 
     def keep(self, record: HeadCategories) -> Path:
         """Keeps a record that was analysed here, under its revision. Raises OSError when the disk does not take it."""
@@ -185,33 +190,40 @@ class RecordStore:
 
     def _candidates(self, model_name: str, revision: str | None) -> Iterator[tuple[HeadCategories, Source]]:
         """The records at hand, best first; without a revision, the last one that was analysed here."""
+        for record in self._local.of(model_name, revision):
+            yield record, _source("local", record)
         for published in self._published(model_name):
             record = published.record
             kind = "published" if published.is_fresh else "cached"
             origin = {"dataset": self._settings.dataset, "commit": published.commit, "confirmed": published.confirmed}
-            yield record, Source(kind, record.analysis_date, record.revision, **origin)
+            yield record, _source(kind, record, **origin)
         if model_name in EMBEDDED:
             record = _embedded(model_name)
-            yield record, Source("embedded", record.analysis_date, record.revision)
+            yield record, _source("embedded", record)
         if revision is None:
             analysed = (record for record, _, _ in self._analysed.newest(model_name))
         else:
             analysed = filter(None, [self._analysed.read(model_name, revision)])
         for record in analysed:
-            yield record, Source("analysed here", record.analysis_date, record.revision)
+            yield record, _source("analysed here", record)
 
     def _wait_if_empty(self, model_name: str, revision: str | None) -> None:
         job = self.refresh(model_name)
         if job is not None and next(self._candidates(model_name, revision), None) is None:
             job.wait(PATIENCE_SECONDS)
 
-    def _no_record(self, model_name: str, refused: str = "") -> NoHeadCategoriesError:
+    def _no_record(self, model_name: str, can_be_picked: bool, refused: str = "") -> NoHeadCategoriesError:
+        """Says what is there, and what would help with this very model."""
+        name, settings = str(model_name)[:100], self._settings
         trouble = " ".join(filter(None, (refused, self._known(str(model_name)).trouble)))
-        return NoHeadCategoriesError(
-            f"There are no roles for {str(model_name)[:100]!r} yet, there are some for {', '.join(EMBEDDED)}; "
-            f"have it analysed on the page, or by `headroles-analysis NAME --out DIR` (in a checkout `python -m analysis`)."
-            f"{trouble and ' ' + trouble}"
-        )
+        elsewhere = f", neither here nor in {settings.dataset}" if settings.dataset and not trouble else ""
+        command = f"`headroles-analysis {shlex.quote(name)} --out DIR` (in a checkout `python -m analysis`)"
+        if can_be_picked:
+            help_ = f"have it analysed on the page, or by {command}; HEADROLES_RECORDS=DIR then serves what that made."
+        else:
+            some = ", ".join((*EMBEDDED, *self._local.names())[:MAX_NAMED])
+            help_ = f"there are some for {some}; {command} makes them for a model on the Hub, a folder or a GGUF file."
+        return NoHeadCategoriesError(f"There are no roles for {name!r} yet{elsewhere}; {help_}{trouble and ' ' + trouble}")
 
 
 def load_head_categories(model_name: str, settings: Settings | None = None) -> HeadCategories:
@@ -238,6 +250,14 @@ def fetch_record(model_name: str, dataset: str, revision: str, known: str = "") 
     from headroles.hub import dataset as hub
 
     return hub.fetch_record(model_name, dataset, revision, known)
+
+
+def _source(kind: Kind, record: HeadCategories, **origin: Any) -> Source:
+    recipe = record.recipe
+    how = {"reader": "TransformerLens" if recipe.transformer_lens else "PyVene"}
+    if recipe.weights is not None:
+        how["quantization"] = recipe.weights.quantization
+    return Source(kind, record.analysis_date, record.revision, **how, **origin)
 
 
 def _day(seconds: float) -> datetime.date:

@@ -51,13 +51,14 @@ def describe_source(analysis: Analysis) -> str:
     kind = {
         "embedded": "embedded record",
         "analysed here": "analysed here, not published",
+        "local": "from this server's own records",
         "published": f"published in {source.dataset}, commit {source.commit[:10]}",
         "cached": f"cached {_ago(time.time() - source.confirmed)} from {source.dataset}, commit {source.commit[:10]}",
     }[source.kind]
-    reader = "PyVene" if source.kind == "analysed here" else "TransformerLens"
+    weights = f", weights dequantised from {source.quantization}" if source.quantization else ""
     return (
-        f"Roles of {analysis.model}: {kind}, measured {source.analysis_date} with {reader} "
-        f"on revision {source.revision[:24]}; activations read from your text through PyVene."
+        f"Roles of {analysis.model}: {kind}, measured {source.analysis_date} with {source.reader} "
+        f"on revision {source.revision[:24]}{weights}; activations read from your text through PyVene."
         f"{source.note and ' ' + source.note}"
     )
 

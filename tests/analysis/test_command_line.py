@@ -10,7 +10,7 @@ from transformers import BioGptConfig, BioGptForCausalLM, RwkvConfig, RwkvForCau
 from analysis.__main__ import main
 from analysis.lens import open_bridge, score_model
 from headroles.core.record_files import read_record
-from headroles.core.registry import EMBEDDED_MODEL
+from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL
 from headroles.core.roles import measured_roles
 from headroles.errors import InvalidInputError, UnsupportedModelError
 from headroles.hub.store import EMBEDDED
@@ -128,6 +128,18 @@ def test_a_local_folder_is_analysed_under_its_name(random_model, tmp_path, capsy
     assert recipe.transformer_lens == version("transformer-lens")
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["model", "my-model"]
     assert list(out.iterdir()) == [out / "my-model.json"]
+
+
+def test_a_model_is_called_what_the_command_says(tiny, tmp_path, capsys):
+    quick = ["--repeated-sequences", "2", "--repeat-length", "8", "--sentences", "1"]
+    assert main([str(EMBEDDED_FOLDER), "--name", "org/model", "--out", str(tmp_path), *quick]) == 0
+    record = read_record(tmp_path / "org__model.json")
+    assert (record.model_name, record.revision) == ("org/model", tiny.revision)
+    for wrong in (["a", "b", "--name", "org/model"], ["a", "--name", "../x"], ["a", "--name", "a/b/c"]):
+        with pytest.raises(SystemExit) as caught:
+            main([*wrong, "--out", str(tmp_path)])
+        assert caught.value.code == 2
+    assert "--name goes with one model" in capsys.readouterr().err
 
 
 def rwkv(tiny) -> LoadedModel:

@@ -12,6 +12,7 @@ import re
 
 import pytest
 
+from headroles.core.record_files import write_record
 from headroles.core.record_fit import check_belongs
 from headroles.core.records import HeadCategories
 from headroles.core.registry import EMBEDDED_MODEL
@@ -32,11 +33,47 @@ def renamed(record, name: str, revision: str = "r"):
     return record.model_copy(update={"model_name": name, "revision": revision})
 
 
-def test_a_model_without_a_record_says_which_have_one_and_how_to_make_one(tmp_path):
-    with pytest.raises(
-        NoHeadCategoriesError, match=r"no roles for 'gpt2' yet, there are some for headroles-tiny; .*python -m analysis"
-    ):
+def test_a_model_without_a_record_says_what_would_help_in_its_very_case(tmp_path):
+    registered = (
+        r"no roles for 'gpt2' yet; have it analysed on the page, or by `headroles-analysis gpt2 --out DIR`.* HEADROLES_RECORDS"
+    )
+    with pytest.raises(NoHeadCategoriesError, match=registered):
         load_head_categories("gpt2", Settings(home=tmp_path))
+    unknown = r"no roles for 'a b' yet; there are some for headroles-tiny, .*`headroles-analysis 'a b' --out DIR`"
+    with pytest.raises(NoHeadCategoriesError, match=unknown):
+        load_head_categories("a b", Settings(home=tmp_path))
+
+
+def test_the_operators_own_records_come_first_and_say_that_they_are_local(tiny, record, tmp_path):
+    own = record.model_copy(update={"analysis_date": "2026-10-01"})
+    write_record(own, tmp_path / "records" / "anything.json")
+    store = RecordStore(Settings(home=tmp_path, records=tmp_path / "records"))
+    found, source = store.find(tiny.identity)
+    assert (found, source.kind, source.analysis_date) == (own, "local", "2026-10-01")
+    write_record(record, tmp_path / "records" / "anything.json")
+    assert store.find(tiny.identity)[0] == record  # as soon as it changes
+    (tmp_path / "records" / "anything.json").unlink()
+    assert store.find(tiny.identity)[1].kind == "embedded"
+
+
+def test_a_local_record_serves_the_very_weights_it_was_made_on_whatever_they_are_called(tiny, record, tmp_path):
+    write_record(renamed(record, "org/model", tiny.revision), tmp_path / "records" / "r.json")
+    store = RecordStore(Settings(home=tmp_path, records=tmp_path / "records"))
+    moved = dataclasses.replace(tiny.identity, name="/somewhere/else")
+    assert store.find(moved)[1].kind == "local"
+    for other in (dataclasses.replace(moved, revision="sha256:0"), dataclasses.replace(moved, tokenizer_sha256="0")):
+        with pytest.raises(NoHeadCategoriesError):
+            store.find(other)
+
+
+def test_a_local_record_that_is_spoilt_or_of_another_revision_stands_in_nobodys_way(tiny, record, tmp_path):
+    folder = tmp_path / "records"
+    write_record(renamed(record, EMBEDDED_MODEL, "another"), folder / "a.json")
+    (folder / "b.json").write_text("{", "utf-8")
+    os.mkfifo(folder / "c.json")
+    found, source = RecordStore(Settings(home=tmp_path, records=folder)).find(tiny.identity)
+    assert (found, source.kind) == (record, "embedded")
+    assert "were measured on its revision another" in source.note
 
 
 def test_the_embedded_record_is_found_as_embedded(tiny, record, store, tmp_path):
@@ -321,7 +358,7 @@ def test_whatever_lies_where_a_record_should_the_next_best_serves_and_the_model_
     clear_up(tmp_path)
     assert store.find(tiny.identity)[1].kind == "embedded"
     for call in (lambda: store.find(loaded.identity), lambda: store.load("org/m")):
-        with pytest.raises(NoHeadCategoriesError, match="have it analysed on the page"):
+        with pytest.raises(NoHeadCategoriesError, match="There are no roles for"):
             call()
     store.keep(renamed(record, "org/m", "r"))
     assert store.find(loaded.identity)[1].kind == "analysed here"

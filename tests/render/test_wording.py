@@ -122,7 +122,10 @@ def test_progress_in_words_guesses_the_rest_once_there_is_something_to_go_by(fra
     ("source", "words"),
     [
         (Source("embedded", "2026-01-01", "r"), "embedded record, measured 2026-01-01 with TransformerLens"),
-        (Source("analysed here", "2026-01-01", "r"), "analysed here, not published, measured 2026-01-01 with PyVene"),
+        (
+            Source("analysed here", "2026-01-01", "r", reader="PyVene"),
+            "analysed here, not published, measured 2026-01-01 with PyVene",
+        ),
         (
             Source("published", "2026-01-01", "r", "org/roles", "0123456789abc"),
             "published in org/roles, commit 0123456789,",
