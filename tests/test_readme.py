@@ -23,7 +23,7 @@ from headroles.core.records import MAX_TOP_HEADS, HeadCategories
 from headroles.core.registry import ARCHITECTURES, EMBEDDED_MODEL, MODELS
 from headroles.core.roles import ROLES, get_measured_role
 from headroles.explorer import Explorer
-from headroles.hub import talk, weights
+from headroles.hub import gguf, talk, weights
 from headroles.hub.download import DISK_RESERVE
 from headroles.hub.repository import MEGABYTE, STRANGERS_FILES
 from headroles.models import child, config_check, memory, pool, strangers, tokenizer_file, tokenizing
@@ -154,6 +154,8 @@ LIMITS = (
     f"{DISK_RESERVE // GIGABYTE} GB of disk stays free",
     f"up to the last {DISK_RESERVE // GIGABYTE} GB",
     f"{weights.MAX_SHARDS} parts, {weights.MAX_TENSORS:,} tensors, headers of {weights.MAX_HEADER_BYTES // MEGABYTE} MB",
+    f"{gguf.MAX_KEYS:,} keys, {gguf.MAX_TENSORS:,} tensors, lists of {gguf.MAX_ITEMS:,} items, "
+    f"texts of {gguf.MAX_STRING // MEGABYTE} MB, {gguf.MAX_HEADER // MEGABYTE} MB in all",
     f"plain values, {config_check.MAX_HEADS:,} heads",
     f"{MOST_BUFFER_BYTES / GIGABYTE} GB of buffers",
     f"{tokenizer_file.MAX_TOKENS:,} tokens, {MAX_PARTS} known parts, a text at most {tokenizer_file.MAX_GROWTH} times longer",

@@ -49,7 +49,7 @@ def describe_source(analysis: Analysis) -> str:
     """Where the roles of this analysis come from."""
     source = analysis.source
     kind = {
-        "embedded": "embedded record",
+        "embedded": "record that ships with headroles",
         "analysed here": "analysed here, not published",
         "local": "from this server's own records",
         "published": f"published in {source.dataset}, commit {source.commit[:10]}",

@@ -121,7 +121,7 @@ def test_progress_in_words_guesses_the_rest_once_there_is_something_to_go_by(fra
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        (Source("embedded", "2026-01-01", "r"), "embedded record, measured 2026-01-01 with TransformerLens"),
+        (Source("embedded", "2026-01-01", "r"), "record that ships with headroles, measured 2026-01-01 with TransformerLens"),
         (
             Source("analysed here", "2026-01-01", "r", reader="PyVene"),
             "analysed here, not published, measured 2026-01-01 with PyVene",
