@@ -18,7 +18,7 @@ from headroles.models.loading import LoadedModel, load_model
 from tests.fixtures.architectures import build
 from tests.fixtures.double import InDouble
 
-pytest_plugins = ["tests.plan"]
+pytest_plugins = ["tests.plan", "tests.fixtures.real"]
 # how long an example takes says nothing on a busy machine; what fails is printed so that it can be tried again
 hypothesis.settings.register_profile(
     "here", deadline=None, print_blob=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]

@@ -1,9 +1,8 @@
 """The whole way on a published model: a GGUF file of 4-bit weights, 30 layers of 9 heads, unlike the embedded one in most things.
 
-What is dear is shared: the weights are opened once, and one reader of them serves all.
+What is dear is shared: the weights are opened once, and one real_reader of them serves all.
 """
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,12 +18,11 @@ from headroles.core.registry import EMBEDDED_MODEL, MODELS
 from headroles.core.roles import RESTING_ROLE, measured_roles
 from headroles.errors import ModelLoadError, ModelTooLargeError
 from headroles.explorer import Explorer
-from headroles.hub.packages import is_here, kept_at, source_of
+from headroles.hub.packages import is_here, source_of
 from headroles.hub.repository import inspect
 from headroles.hub.store import EMBEDDED
 from headroles.models.capture import PatternReader
 from headroles.models.loading import load_model
-from headroles.models.pool import ModelPool, load_reader
 from headroles.models.sweep import analyze_here
 from headroles.render import exports
 from headroles.settings import GIGABYTE, Settings
@@ -44,32 +42,6 @@ def file() -> Path:
 
 
 @pytest.fixture(scope="module")
-def reader(file) -> PatternReader:
-    return PatternReader(load_model(REAL_MODEL, file))
-
-
-@pytest.fixture(scope="module")
-def home(file, tmp_path_factory) -> Path:
-    """A home to which the model was fetched."""
-    home = tmp_path_factory.mktemp("home")
-    there = kept_at(INFO.source, home)  # type: ignore[arg-type]
-    there.parent.mkdir()
-    os.link(file, there) if file.stat().st_dev == home.stat().st_dev else there.symlink_to(file)
-    return home
-
-
-@pytest.fixture(scope="module")
-def explorer(home, reader) -> Explorer:
-    """An explorer whose pool takes the model that is open already."""
-
-    def load(name, facts, job):
-        return reader if name == REAL_MODEL else load_reader(name, facts, job)
-
-    settings = Settings(home=home)
-    return Explorer(settings, pool=ModelPool(settings.memory_bytes, pinned=[EMBEDDED_MODEL], load=load))
-
-
-@pytest.fixture(scope="module")
 def shipped() -> HeadCategories:
     return read_record(EMBEDDED[REAL_MODEL])
 
@@ -81,11 +53,11 @@ def test_the_registry_says_what_the_file_says(file):
     assert facts.weight_bytes == file.stat().st_size == INFO.source.bytes  # type: ignore[union-attr]
 
 
-def test_it_is_in_the_list_once_it_was_fetched_and_before_that_the_page_says_how(home, explorer, tmp_path):
+def test_it_is_in_the_list_once_it_was_fetched_and_before_that_the_page_says_how(real_home, real_explorer, tmp_path):
     empty = Explorer(Settings(home=tmp_path))
     assert REAL_MODEL not in [info.name for info in empty.models()]
-    assert [info.name for info in explorer.models()][:2] == [EMBEDDED_MODEL, REAL_MODEL]
-    assert is_here(INFO, home)
+    assert [info.name for info in real_explorer.models()][:2] == [EMBEDDED_MODEL, REAL_MODEL]
+    assert is_here(INFO, real_home)
     assert not is_here(INFO, tmp_path)
     with pytest.raises(ModelLoadError, match=r"not on this machine yet; `headroles get smollm2` .*`make real`.* 93 MB"):
         source_of(INFO, tmp_path)
@@ -93,18 +65,18 @@ def test_it_is_in_the_list_once_it_was_fetched_and_before_that_the_page_says_how
         empty.analyze(REAL_MODEL, PLAIN)
 
 
-def test_the_shipped_record_says_which_file_and_how_its_weights_were_kept(reader, shipped):
+def test_the_shipped_record_says_which_file_and_how_its_weights_were_kept(real_reader, shipped):
     weights = shipped.recipe.weights
     assert weights is not None
     assert (weights.quantization, weights.dequantized) == ("Q4_1", True)
     assert weights.sha256 == INFO.source.sha256  # type: ignore[union-attr]
     assert weights.sha256.startswith(shipped.revision.removeprefix("sha256:"))
-    assert reader.loaded.weights == weights
-    assert reader.loaded.identity.revision == shipped.revision
+    assert real_reader.loaded.weights == weights
+    assert real_reader.loaded.identity.revision == shipped.revision
 
 
-def test_the_shipped_record_is_what_the_analysis_gives(reader, shipped):
-    made = analyze_here(reader)
+def test_the_shipped_record_is_what_the_analysis_gives(real_reader, shipped):
+    made = analyze_here(real_reader)
     assert (made.revision, made.recipe.tokenizer_sha256) == (shipped.revision, shipped.recipe.tokenizer_sha256)
     assert set(made.all_scores) == set(shipped.all_scores)
     for name, table in shipped.all_scores.items():
@@ -126,7 +98,7 @@ def test_its_best_heads_are_those_that_were_published(shipped):
 
 @pytest.fixture(scope="module")
 def in_double(file) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """Two texts, one padded on the right, and every reader's patterns [layer, head, query, key] of them in double precision."""
+    """Two texts, one padded on the right, and every library's patterns [layer, head, query, key] of them in double precision."""
     with InDouble():
         loaded = load_model("real in double", file)
         to_double(loaded.model)
@@ -151,38 +123,38 @@ def test_three_readers_agree_on_it(in_double, other):
     assert float((patterns["PyVene"] - patterns[other]).abs().max()) <= ROUNDING
 
 
-def test_what_the_page_reads_is_what_the_double_says(in_double, reader):
+def test_what_the_page_reads_is_what_the_double_says(in_double, real_reader):
     ids, patterns = in_double
-    ours = reader.read_batch(ids).transpose(0, 1)
+    ours = real_reader.read_batch(ids).transpose(0, 1)
     assert float((ours - patterns["output_attentions"]).abs().max()) < 1e-3  # float32, through 30 layers
 
 
-def test_every_head_is_read_on_a_text_and_all_exports_hold_it(explorer):
-    analysis = explorer.analyze(REAL_MODEL, REPEATING)
+def test_every_head_is_read_on_a_text_and_all_exports_hold_it(real_explorer):
+    analysis = real_explorer.analyze(REAL_MODEL, REPEATING)
     assert (analysis.num_layers, analysis.num_heads, analysis.source.quantization) == (30, 9, "Q4_1")
     assert len(analysis.to_frame()) >= sum(len(role.heads) for role in analysis.roles)
-    view = explorer.view_head(REAL_MODEL, REPEATING, "L18H6", "induction")
+    view = real_explorer.view_head(REAL_MODEL, REPEATING, "L18H6", "induction")
     assert view.pattern.shape == (len(analysis.tokens),) * 2
     assert exports.analysis_json(analysis)
 
 
-def test_readings_on_many_threads_are_the_serial_ones(explorer):
+def test_readings_on_many_threads_are_the_serial_ones(real_explorer):
     prompts = [f"{REPEATING} {word}" for word in ("queen", "king", "castle", "dog")] * 4
 
     def read(prompt: str) -> Analysis:
-        return explorer.analyze(REAL_MODEL, prompt)
+        return real_explorer.analyze(REAL_MODEL, prompt)
 
     serial = [read(prompt) for prompt in prompts[:4]] * 4
-    fresh = Explorer(explorer.settings, cache_bytes=0, pool=explorer._pool)
+    fresh = Explorer(real_explorer.settings, cache_bytes=0, pool=real_explorer._pool)
     with ThreadPoolExecutor(8) as threads:
         assert list(threads.map(lambda prompt: fresh.analyze(REAL_MODEL, prompt), prompts)) == serial
 
 
-def test_two_real_models_take_turns_in_a_budget_that_holds_one(file, home, tmp_path, reader):
+def test_two_real_models_take_turns_in_a_budget_that_holds_one(file, real_home, tmp_path, real_reader):
     other = tmp_path / "another.gguf"
     other.symlink_to(file)
-    small = Explorer(Settings(home=home, any_model=True, memory_bytes=GIGABYTE))
-    expected = reader.read(reader.loaded.encode(PLAIN)).patterns
+    small = Explorer(Settings(home=real_home, any_model=True, memory_bytes=GIGABYTE))
+    expected = real_reader.read(real_reader.loaded.encode(PLAIN)).patterns
     for name in (REAL_MODEL, str(other), REAL_MODEL):
         patterns = small._use(name, lambda read: read.read(read.loaded.encode(PLAIN)).patterns)
         assert torch.equal(patterns, expected)
@@ -190,10 +162,10 @@ def test_two_real_models_take_turns_in_a_budget_that_holds_one(file, home, tmp_p
         assert small._pool.loaded[-1] == name
 
 
-def test_a_model_that_exceeds_the_budget_is_refused_by_its_header_alone(file, home, monkeypatch):
+def test_a_model_that_exceeds_the_budget_is_refused_by_its_header_alone(file, real_home, monkeypatch):
     monkeypatch.setattr("headroles.models.gguf.open_gguf", lambda path: pytest.fail("its weights were read"))
     with pytest.raises(ModelTooLargeError, match=r"135 million parameters, which take 0.5 GB"):
-        Explorer(Settings(home=home, memory_bytes=GIGABYTE // 4)).prepare(REAL_MODEL).result()
+        Explorer(Settings(home=real_home, memory_bytes=GIGABYTE // 4)).prepare(REAL_MODEL).result()
 
 
 def test_all_takes_the_model_that_a_package_brings(monkeypatch, file):

@@ -43,7 +43,8 @@ class Role:
     Attributes:
         name: the key in records and in the API.
         display_name, icon, description, explanation: for people; `explanation` speaks to students.
-        try_this: an experiment for students; every one of them works on the embedded model, and a test carries it out.
+        try_this: an experiment for students; every one of them works on the embedded model and on a published one, and a
+            test carries it out on both.
         look_for: what a head's heatmap shows when it plays the role.
         shape: stands for it in pictures, beside the colour, for those who see colours otherwise: a polygon in a unit square,
             points (x, y) with y downwards.
@@ -145,19 +146,20 @@ _MEASURED = (
         description="Finds an earlier copy of the current token and looks at what came next.",
         explanation=(
             "When a token has occurred before, this head looks at the token that followed it then. So the model can "
-            "guess that the text goes on as it did the last time: after “the king and the queen … the king and the”, “queen”."
+            "guess that the text goes on as it did the last time, also where its meaning gives nothing away: nobody could know "
+            "that the thing in the sentence below is a window, but whoever has read it once can."
         ),
         try_this=(
-            "Run the prompt and open the head with the longest bar: in the last row, “the” looks most at “queen”. Change "
-            "“queen” to “bird”, and it looks at “bird”. Then delete the second “The king and the”: nothing repeats any more, "
-            "and the circle empties."
+            "Run the prompt and open the head with the longest bar: in the last row, “green” looks most at “window”. Change "
+            "“window” to “horse”, and it looks at “horse”. Then delete the second “My uncle hid a small green”: nothing repeats "
+            "any more, and the circle empties."
         ),
         look_for=(
             "When a passage comes twice, a line of strong cells parallel to the diagonal, from where the text begins to repeat. "
             "Rows of tokens that are new often show only a strong first cell: the head found nothing and rests."
         ),
         why_inactive="no word of your text comes back after others, so there is no earlier continuation to look up.",
-        suggested_prompt="The king and the queen lived in a castle. The king and the",
+        suggested_prompt="My uncle hid a small green window. My uncle hid a small green",
         measure=MassOnExpectedKeys(induction_keys, "what followed an earlier copy of the token", probes="repeats"),
         is_content=True,
         source="Olsson et al. 2022, In-context Learning and Induction Heads",
@@ -210,8 +212,8 @@ _MEASURED = (
             "first token. So a strong first-token score is often a rest state and not a job."
         ),
         try_this=(
-            "Run the prompt and open a head that also stands under Induction. Then write the sentence twice in a row: in the "
-            "second half the first column fades, because now the head has something to do."
+            "Run the prompt and open the best head under Induction. Then write the sentence twice in a row: in the second half "
+            "the first column fades, because now the head has something to do."
         ),
         look_for=(
             "A strong first column, from top to bottom. The first row is always 1, since the first token can see only itself, "
@@ -244,8 +246,8 @@ _MEASURED = (
             "empties."
         ),
         look_for=(
-            "Rows without a really strong cell, except for the first few, and fainter the further down they are: the same "
-            "attention is shared by more and more tokens."
+            "Rows without a really strong cell, except for the first few, and on the whole fainter the further down they are: "
+            "the same attention is shared by more and more tokens."
         ),
         why_inactive="your text is too short; it takes four tokens or more.",
         suggested_prompt="The sun rose over the hills, and the village was still asleep when the first boats came home.",
@@ -273,13 +275,13 @@ OTHER = Role(
         "at once. That is no fault of theirs: these five roles are only the best understood ones."
     ),
     try_this=(
-        "Take headroles-tiny, open L2H7 in the map of all heads and look at it on three different sentences. Say in one "
-        "sentence what it does, then test your sentence on a fourth text."
+        "Open a small grey mark in the map of all heads and look at it on three different sentences. Say in one sentence what "
+        "that head does, then test your sentence on a fourth text."
     ),
     look_for=(
-        "Whatever comes back on every text: lines at other distances, blocks, single strong columns. L2H7 of "
-        "headroles-tiny has a strong diagonal on ordinary sentences: each token looks at itself, a job that has no card "
-        "here."
+        "Whatever comes back on every text: lines at other distances, blocks, single strong columns. L2H7 of headroles-tiny "
+        "and L11H6 of SmolLM2-135M-Instruct-Q4_1 have a strong diagonal on ordinary sentences: each token looks at itself, a "
+        "job that has no card here."
     ),
 )
 
