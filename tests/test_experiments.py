@@ -147,9 +147,10 @@ def neox_values(loaded: LoadedModel) -> Callable[[int, int], tuple[str, slice, t
     width = config.hidden_size // config.num_attention_heads
 
     def of(layer: int, head: int) -> tuple[str, slice, torch.Tensor]:
-        written = loaded.model.gpt_neox.layers[layer].attention.dense.weight[:, head * width : (head + 1) * width]
+        attention = f"gpt_neox.layers.{layer}.attention"
+        written = loaded.model.get_parameter(f"{attention}.dense.weight")[:, head * width : (head + 1) * width]
         first = 3 * width * head + 2 * width
-        return f"gpt_neox.layers.{layer}.attention.query_key_value", slice(first, first + width), written
+        return f"{attention}.query_key_value", slice(first, first + width), written
 
     return of
 
@@ -159,8 +160,9 @@ def llama_values(loaded: LoadedModel) -> Callable[[int, int], tuple[str, slice, 
     width, shared = config.head_dim, config.num_attention_heads // config.num_key_value_heads
 
     def of(layer: int, head: int) -> tuple[str, slice, torch.Tensor]:
-        written = loaded.model.model.layers[layer].self_attn.o_proj.weight[:, head * width : (head + 1) * width]
-        return f"model.layers.{layer}.self_attn.v_proj", slice(width * (head // shared), width * (head // shared + 1)), written
+        attention = f"model.layers.{layer}.self_attn"
+        written = loaded.model.get_parameter(f"{attention}.o_proj.weight")[:, head * width : (head + 1) * width]
+        return f"{attention}.v_proj", slice(width * (head // shared), width * (head // shared + 1)), written
 
     return of
 
