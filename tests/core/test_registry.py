@@ -18,7 +18,8 @@ from headroles.models.loading import LoadedModel, attention_windows, registered_
 
 ROOT = Path(__file__).parent.parent.parent
 every_model = pytest.mark.parametrize("info", MODELS.values(), ids=MODELS)
-every_hub_model = pytest.mark.parametrize("info", list(MODELS.values())[1:], ids=list(MODELS)[1:])
+ON_HUB = [info for info in MODELS.values() if isinstance(info.source, str)]
+every_hub_model = pytest.mark.parametrize("info", ON_HUB, ids=lambda info: info.name)
 
 
 def without_weights(info: ModelInfo) -> PreTrainedModel:
