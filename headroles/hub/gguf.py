@@ -35,14 +35,14 @@ class Gguf:
 
     Attributes:
         values: what its keys say, but for those that say a list.
-        lists: the keys that do.
+        lists: of the keys that do, how many items.
         shapes: of every tensor, as torch has it, by the file's own names.
         quantization: how most of its numbers are stored, such as `Q4_1`.
     """
 
     path: Path
     values: dict[str, Any]
-    lists: tuple[str, ...]
+    lists: dict[str, int]
     shapes: dict[str, tuple[int, ...]]
     quantization: str
 
@@ -67,7 +67,7 @@ def read_gguf(path: Path) -> Gguf:
     """
     reader = open_gguf(path)
     values = {name: field.contents() for name, field in reader.fields.items() if len(field.types) == 1}
-    lists = tuple(name for name, field in reader.fields.items() if len(field.types) != 1)
+    lists = {name: _count(field.parts[-1]) for name, field in reader.fields.items() if len(field.types) != 1}
     if values.get("split.count", 1) != 1:
         raise UnfitError("it is one part of several; join them first, with `llama-gguf-split --merge`.")
     shapes = {tensor.name: tuple(int(size) for size in reversed(tensor.shape)) for tensor in reader.tensors}
@@ -75,6 +75,11 @@ def read_gguf(path: Path) -> Gguf:
     for tensor in reader.tensors:
         stored[tensor.tensor_type.name] += tensor.n_elements
     return Gguf(path, values, lists, shapes, stored.most_common(1)[0][0])
+
+
+def _count(part: "np.ndarray[Any, np.dtype[np.uint8]]") -> int:
+    """How many items a list has, as it is skipped over: four bytes say of which kind, eight how many."""
+    return int.from_bytes(part[4:12].tobytes(), "little")
 
 
 def open_gguf(path: Path) -> "GGUFReader":
