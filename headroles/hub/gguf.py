@@ -5,18 +5,21 @@ a list; here each count is held against a limit first, and lists are skipped ove
 """
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from headroles.core.whole_files import read_ordinary
 from headroles.errors import MissingPackageError, keep_for_debugging
 from headroles.hub.files import UnfitError, check_plain, short
 
 if TYPE_CHECKING:
-    from gguf import GGUFReader
+    from gguf import GGUFReader, ReaderField
 
 SUFFIX = ".gguf"
 MAX_TENSORS = 100_000
@@ -25,8 +28,12 @@ MAX_KEYS = 4096
 MAX_ITEMS = 1_100_000  # in one list; Gemma's vocabulary has 262,144 tokens and twice as many merges
 MAX_ALL_ITEMS = 3_000_000
 MAX_STRING = 1024**2  # bytes; the longest are chat templates of some ten thousand
+MAX_ITEM = 8192  # bytes of a string in a list: a merge of two tokens
 MAX_HEADER = 128 * 1024**2  # bytes before the first weight
-LITTLE_ENDIAN = "I"  # as the library calls the order of this machine; a file in the other order is none that people have
+MAX_NUMBERS = 2**48  # in a tensor
+CUT_OFF = "it is cut off: its header speaks of more than there is."
+NOT_TEXT = "its header has a text that is none."
+MAGIC, VERSIONS = b"GGUF", (2, 3)
 
 
 @dataclass(frozen=True)
@@ -58,17 +65,25 @@ def is_gguf(path: Path) -> bool:
 
 
 def read_gguf(path: Path) -> Gguf:
-    """What the header of a file says.
+    """What the header of a file says; of one that was just read, remembered.
 
     Raises:
         UnfitError: when the file is cut off, broken, one part of several, larger in its header than any model needs, or stored
             in a way that cannot be read back.
         MissingPackageError: without the package `gguf`.
     """
+    check_plain(path.parent, path.name, stays_inside=False)
+    found = path.stat()
+    return _read_once(path, found.st_mtime_ns, found.st_size, found.st_ino)
+
+
+@lru_cache(maxsize=2)
+def _read_once(path: Path, *_: int) -> Gguf:
+    """What follows the path tells one version of the file from the next."""
     reader = open_gguf(path)
-    values = {name: field.contents() for name, field in reader.fields.items() if len(field.types) == 1}
-    lists = {name: _count(field.parts[-1]) for name, field in reader.fields.items() if len(field.types) != 1}
-    if values.get("split.count", 1) != 1:
+    values = {name: _value(field) for name, field in reader.fields.items() if len(field.types) == 1}
+    lists = {name: _count(field) for name, field in reader.fields.items() if len(field.types) != 1}
+    if values.get("split.count", 1) not in (0, 1):
         raise UnfitError("it is one part of several; join them first, with `llama-gguf-split --merge`.")
     shapes = {tensor.name: tuple(int(size) for size in reversed(tensor.shape)) for tensor in reader.tensors}
     stored: Counter[str] = Counter()
@@ -77,16 +92,56 @@ def read_gguf(path: Path) -> Gguf:
     return Gguf(path, values, lists, shapes, stored.most_common(1)[0][0])
 
 
-def _count(part: "np.ndarray[Any, np.dtype[np.uint8]]") -> int:
+def read_lists(path: Path, names: Iterable[str]) -> dict[str, list[Any]]:
+    """Of a header's lists those that are asked for, as far as they are there. Raises as `read_gguf` does."""
+    from gguf import GGUFReader, GGUFValueType
+
+    fields = open_gguf(path).fields
+    found: dict[str, list[Any]] = {}
+    for name in names:
+        field = fields.get(name)
+        if field is None or len(field.types) == 1:
+            continue
+        content, kind = field.parts[-1].tobytes(), field.types[1]
+        if kind == GGUFValueType.STRING:
+            found[name] = list(_texts(content, _count(field)))
+        else:
+            found[name] = np.frombuffer(content, GGUFReader.gguf_scalar_to_np[kind], offset=12).tolist()
+    return found
+
+
+def _texts(content: bytes, count: int) -> Iterator[str]:
+    """A list's strings, each after its length in eight bytes."""
+    offset = 12
+    try:
+        for _ in range(count):
+            start = offset + 8
+            offset = start + int.from_bytes(content[offset:start], "little")
+            yield content[start:offset].decode()
+    except UnicodeDecodeError:
+        raise UnfitError(NOT_TEXT) from None
+
+
+def _value(field: "ReaderField") -> Any:
+    try:
+        return field.contents()
+    except UnicodeDecodeError:
+        raise UnfitError(NOT_TEXT) from None
+
+
+def _count(field: "ReaderField") -> int:
     """How many items a list has, as it is skipped over: four bytes say of which kind, eight how many."""
-    return int.from_bytes(part[4:12].tobytes(), "little")
+    return int.from_bytes(field.parts[-1][4:12].tobytes(), "little")
 
 
 def open_gguf(path: Path) -> "GGUFReader":
     """The library's reader of a file, after every check. Raises as `read_gguf` does."""
     check_plain(path.parent, path.name, stays_inside=False)
+    _check_beginning(path)
+    make = _bounded_reader()
     try:
-        reader = _bounded_reader()(path)
+        reader = make(path)
+        _check_places(reader)
         for kind in {tensor.tensor_type for tensor in reader.tensors}:
             _check_can_be_read(kind)
     except UnfitError:
@@ -99,6 +154,30 @@ def open_gguf(path: Path) -> "GGUFReader":
     if not reader.tensors:
         raise UnfitError("it holds no weights.")
     return reader
+
+
+def _check_beginning(path: Path) -> None:
+    """Raises UnfitError unless it is a GGUF file of a version, and a byte order, that the library reads."""
+    try:
+        beginning = read_ordinary(path, 8)
+    except OSError:
+        raise UnfitError("it cannot be read.") from None
+    if beginning[:4] != MAGIC or len(beginning) < 8:
+        raise UnfitError("it is no GGUF file, whatever its name says.")
+    version = int.from_bytes(beginning[4:], "little")
+    if int.from_bytes(beginning[4:], "big") in VERSIONS:
+        raise UnfitError("it is written for machines of another byte order.")
+    if version not in VERSIONS:
+        raise UnfitError(f"it is of version {version:,} of the format; 2 and 3 are read.")
+
+
+def _check_places(reader: "GGUFReader") -> None:
+    """Raises UnfitError where two tensors share bytes: a small file could say that it is a large model."""
+    end = 0
+    for tensor in sorted(reader.tensors, key=lambda tensor: tensor.data_offset):
+        if tensor.data_offset < end:
+            raise UnfitError(f"its tensor {short(tensor.name)} lies where another one does.")
+        end = tensor.data_offset + tensor.n_bytes
 
 
 def _check_can_be_read(kind: Any) -> None:
@@ -120,13 +199,15 @@ def _bounded_reader() -> "type[GGUFReader]":
     except ModuleNotFoundError as error:
         raise MissingPackageError.of("Reading GGUF files", "gguf", error) from error
 
+    kinds = {int(kind) for kind in GGMLQuantizationType}
+
     class Reader(GGUFReader):
         _items = 0
 
         def _get(self, offset: int, dtype: Any, count: Any = 1, override_order: Any = None) -> Any:
             end = int(offset) + np.dtype(dtype).itemsize * int(count)
             if end > len(self.data):  # the library would go on with less
-                raise UnfitError("it is cut off: its header speaks of more than there is.")
+                raise UnfitError(CUT_OFF)
             return super()._get(int(offset), dtype, int(count), override_order)
 
         def _get_str(self, offset: int) -> Any:
@@ -155,16 +236,14 @@ def _bounded_reader() -> "type[GGUFReader]":
             start, data, last = offset, memoryview(self.data), len(self.data)  # pyright: ignore[reportArgumentType]
             for _ in range(count):
                 if offset + 8 > last:
-                    raise UnfitError("it is cut off: its header speaks of more than there is.")
+                    raise UnfitError(CUT_OFF)
                 length = int.from_bytes(data[offset : offset + 8], "little")
-                if length > MAX_STRING:
-                    raise UnfitError(f"its header has a text of {length:,} bytes; at most {MAX_STRING:,} are read.")
+                if length > MAX_ITEM or offset > MAX_HEADER:
+                    raise UnfitError(f"its header has a list with a text of {length:,} bytes; at most {MAX_ITEM:,} are read.")
                 offset += 8 + length
             return offset - start
 
         def _build_fields(self, offs: int, count: int) -> int:
-            if self.byte_order != LITTLE_ENDIAN:
-                raise UnfitError("it is written for machines of another byte order.")
             if count > MAX_KEYS:
                 raise UnfitError(f"its header has {count:,} keys; at most {MAX_KEYS:,} are read.")
             return super()._build_fields(offs, count)
@@ -180,11 +259,13 @@ def _bounded_reader() -> "type[GGUFReader]":
             if dimensions > MAX_DIMENSIONS:
                 raise UnfitError(f"one of its tensors has {dimensions:,} dimensions; at most {MAX_DIMENSIONS} are read.")
             field = super()._get_tensor_info_field(orig_offs)
-            _, _, _, sizes, raw_kind, _ = field.parts
-            if raw_kind[0] not in set(GGMLQuantizationType):
+            _, _, _, sizes, raw_kind, place = field.parts
+            if raw_kind[0] not in kinds:
                 raise UnfitError(f"its weights are stored in a way (number {raw_kind[0]}) that is not known here.")
-            if prod(map(int, sizes)) > 2**48:
-                raise UnfitError(f"its tensor {short(field.name)} is larger than any model's.")
+            if not 0 < prod(map(int, sizes)) <= MAX_NUMBERS:
+                raise UnfitError(f"its tensor {short(field.name)} is larger than any model's, or empty.")
+            if place[0] > len(self.data):
+                raise UnfitError(CUT_OFF)
             return field
 
     return Reader

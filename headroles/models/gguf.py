@@ -1,30 +1,17 @@
-"""A GGUF file's weights and tokenizer, as transformers' classes want them; its header is read by `hub.gguf`."""
+"""A GGUF file's weights, as transformers' classes want them; its header is read by `hub.gguf`."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from tokenizers import Regex, pre_tokenizers
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
-from transformers.integrations.gguf.gguf_tokenizer_mapping import (
-    GGUF_PRE_TOKENIZER_SPLITS,
-    convert_gguf_tokenizer,
-    get_gguf_tokenizer,
-)
-from transformers.modeling_gguf_pytorch_utils import TENSOR_PROCESSORS, TensorProcessor, get_gguf_hf_weights_map
+from transformers.modeling_gguf_pytorch_utils import TENSOR_PROCESSORS, TensorProcessor
 
 from headroles.hub.files import UnfitError, short
 from headroles.hub.gguf import open_gguf, read_gguf
 
 Weights = dict[str, torch.Tensor]
 ROTARY_FACTORS = "rope_freqs.weight"  # Llama 3.1 and later: what the speed of each pair of dimensions is divided by
-# how texts are cut before the merges, by llama.cpp's names of it; transformers knows some, and takes GPT-2's for all others
-AS_GPT2 = {"default", "gpt-2", "mpt", "olmo", "jais", "phi-2", "trillion"}
-DIGITS_APART = {"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"}
-NO_PREFIX = {"gemma", "gemma2", "gemma3", "phi3"}  # whose tokenizers transformers knows
-OWN_SPLITS = {"bloom": " ?[^(\\s|.,!?…。,、।۔،)]+", "stablelm2": GGUF_PRE_TOKENIZER_SPLITS["qwen2"]}
 
 
 def read_weights(path: Path, config: PreTrainedConfig) -> tuple[Weights, torch.Tensor | None]:
@@ -38,11 +25,9 @@ def read_weights(path: Path, config: PreTrainedConfig) -> tuple[Weights, torch.T
 
     reader = open_gguf(path)
     architecture = read_gguf(path).architecture
-    with torch.device("meta"):
-        skeleton = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     # llama.cpp turns, joins and shifts some tensors; transformers' processors undo that
     processor = TENSOR_PROCESSORS.get(architecture, TensorProcessor)(config=_for_processor(config))
-    names = get_gguf_hf_weights_map(skeleton, processor)
+    names = _names(architecture, config)
     weights: Weights = {}
     factors = None
     for tensor in reader.tensors:
@@ -58,6 +43,27 @@ def read_weights(path: Path, config: PreTrainedConfig) -> tuple[Weights, torch.T
     return weights, factors
 
 
+def _names(architecture: str, config: PreTrainedConfig) -> dict[str, str]:
+    """transformers' name of each tensor that such a model has, by the file's.
+
+    After transformers' `get_gguf_hf_weights_map`, which makes the whole map anew for each part of the model: 480 times for 30 layers.
+    """
+    from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
+
+    with torch.device("meta"):
+        skeleton = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    kind = next(kind for kind, name in MODEL_ARCH_NAMES.items() if name == architecture)
+    known = get_tensor_name_map(kind, config.num_hidden_layers)
+    found: dict[str, str] = {}
+    for ours in skeleton.state_dict():
+        # some are known by their name within the model's body, "word_embeddings" without "transformer."
+        for name in (ours, ours.partition(".")[2]):
+            if theirs := known.get_name(name, try_suffixes=(".weight", ".bias")):
+                found.setdefault(theirs, ours)
+                break
+    return found
+
+
 def turn_slower(model: PreTrainedModel, factors: torch.Tensor) -> None:
     """Divides the speeds of the model's rotary angles, as `rope_freqs` says.
 
@@ -65,48 +71,14 @@ def turn_slower(model: PreTrainedModel, factors: torch.Tensor) -> None:
     """
     rotary = getattr(model.base_model, "rotary_emb", None)
     speeds = getattr(rotary, "inv_freq", None)
-    if rotary is None or speeds is None or speeds.shape != factors.shape or not (factors > 0).all():
+    if rotary is None or speeds is None or speeds.shape != factors.shape or not _are_plain(factors):
         raise UnfitError(f"its {ROTARY_FACTORS} does not fit its heads.")
     for name in ("inv_freq", "original_inv_freq"):
         getattr(rotary, name).div_(factors.to(speeds.dtype))
 
 
-def read_tokenizer(path: Path) -> tuple[bytes, Mapping[str, Any]]:
-    """What would stand in tokenizer.json and in tokenizer_config.json, neither of them checked.
-
-    It hands the file's words to a library that may panic over them, so of a stranger's file it is called in a process of its own.
-
-    Raises:
-        UnfitError: when the file does not say how texts are cut in a way that is known here.
-        And what the libraries raise.
-    """
-    read_gguf(path)  # checks all sizes
-    architecture, parts, options = get_gguf_tokenizer(str(path))
-    # a list that is no list of texts comes as its length
-    if not isinstance(parts.get("tokens"), list) or not isinstance(parts.get("merges", []), list):
-        raise UnfitError("its list of tokens is none.")
-    if not parts.get("add_prefix_space", True) and parts.get("tokenizer_type") == "llama" and architecture not in NO_PREFIX:
-        raise UnfitError("its tokenizer puts no space before a text, which is not known here of its kind.")
-    backend, _ = convert_gguf_tokenizer(architecture, parts)
-    if parts.get("tokenizer_type") == "gpt2":
-        way = parts.get("pre_tokenizer_type", "default")
-        if cut := _cut(way):
-            backend.pre_tokenizer = cut
-        elif way not in AS_GPT2 and way not in GGUF_PRE_TOKENIZER_SPLITS:
-            raise UnfitError(f"its tokenizer cuts texts in the way {short(str(way))}, which is not known here.")
-    return backend.to_str().encode(), options
-
-
-def _cut(way: str) -> pre_tokenizers.PreTokenizer | None:
-    """How a text is cut that transformers would cut as GPT-2 does."""
-    if way in DIGITS_APART:
-        first, last = pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)
-    elif way in OWN_SPLITS:
-        first = pre_tokenizers.Split(Regex(OWN_SPLITS[way]), behavior="isolated")
-        last = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    else:
-        return None
-    return pre_tokenizers.Sequence([first, last])  # pyright: ignore[reportArgumentType]
+def _are_plain(factors: torch.Tensor) -> bool:
+    return bool((torch.isfinite(factors) & (factors > 0)).all())
 
 
 def _for_processor(config: PreTrainedConfig) -> dict[str, int]:
