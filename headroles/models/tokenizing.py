@@ -31,6 +31,15 @@ def open_tokenizer(folder: Path, vocabulary: int) -> PreTrainedTokenizerFast:
         UnfitError: when the files are not there, are not what they should be, or give tokens that the model does not have.
     """
     content, config = read_tokenizer(folder) if is_gguf(folder) else _read_files(folder)
+    try:
+        return _open(content, config, vocabulary)
+    except UnfitError as error:
+        if is_gguf(folder):  # which has no file of that name
+            raise UnfitError(str(error).replace("its tokenizer.json", "its tokenizer")) from None
+        raise
+
+
+def _open(content: bytes, config: Mapping[str, Any], vocabulary: int) -> PreTrainedTokenizerFast:
     file = parse_tokenizer(content)
     if file.largest_id() >= vocabulary:
         raise UnfitError(f"its tokenizer numbers tokens up to {file.largest_id():,}, but its weights know {vocabulary:,} from 0.")
