@@ -46,7 +46,7 @@ def read_weights(path: Path, config: PreTrainedConfig) -> tuple[Weights, torch.T
 def _names(architecture: str, config: PreTrainedConfig) -> dict[str, str]:
     """transformers' name of each tensor that such a model has, by the file's.
 
-    After transformers' `get_gguf_hf_weights_map`, which makes the whole map anew for each part of the model: 480 times for 30 layers.
+    After transformers' `get_gguf_hf_weights_map`, which makes the whole map anew for each part of the model, some 480.
     """
     from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
 

@@ -331,8 +331,11 @@ def test_whoever_may_name_any_file_gets_its_heads_from_the_page_and_from_python(
     assert (record.num_layers, record.num_heads) == (3, 4)
     assert record.recipe.weights is not None
     assert (record.recipe.weights.quantization, record.recipe.weights.name) == ("F16", "m.gguf")
-    analysis = explorer.analyze(str(path), REPEATING)
-    assert analysis.tokens == load_model("m", path).token_texts(load_model("m", path).encode(REPEATING))
+    here = load_model("m", path)  # there its tokenizer stays in a process of its own
+    assert explorer.analyze(str(path), REPEATING).tokens == here.token_texts(here.encode(REPEATING))
+    assert record.recipe.tokenizer_sha256 == here.tokenizer_sha256
+    assert record.recipe.prepend_bos
+    assert record.revision == here.revision
 
 
 def test_the_path_of_a_file_may_be_anything(llama, tmp_path):
