@@ -202,7 +202,7 @@ REFUSED = {
 @pytest.mark.parametrize("what", REFUSED)
 def test_what_would_change_attention_and_is_not_honoured_is_refused_by_name(what, tmp_path, tokenizer):
     architecture, keys, message = REFUSED[what]
-    model = build({"gemma3": "gemma3_text"}.get(architecture, architecture))
+    model = build("gemma3_text" if architecture == "gemma3" else architecture)
     contents = contents_of(model).has(tokenizer).has({f"{architecture}.{key}": value for key, value in keys.items()})
     with pytest.raises(ModelLoadError, match=f"^m.gguf could not be loaded: .*{message}"):
         load_model("m", write(tmp_path / "m.gguf", contents))
@@ -210,7 +210,7 @@ def test_what_would_change_attention_and_is_not_honoured_is_refused_by_name(what
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_key_that_nobody_knows_is_refused_by_name_and_one_that_is_needed_is_missed(architecture, tmp_path, tokenizer):
-    model = build({"gemma3": "gemma3_text"}.get(architecture, architecture))
+    model = build("gemma3_text" if architecture == "gemma3" else architecture)
     contents = contents_of(model).has(tokenizer)
     with pytest.raises(ModelLoadError, match=rf"it says attention\.newest, which is not known here of {architecture}\."):
         load_model("m", write(tmp_path / "m.gguf", contents.says(attention__newest=1)))
@@ -280,7 +280,7 @@ PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
 @pytest.mark.parametrize("what", PUBLISHED)
 def test_a_published_file_is_not_refused_for_what_concerns_nothing_here(what, tmp_path, tokenizer):
     architecture, keys = PUBLISHED[what]
-    model = build({"gemma3": "gemma3_text"}.get(architecture, architecture))
+    model = build("gemma3_text" if architecture == "gemma3" else architecture)
     path = write(tmp_path / "m.gguf", contents_of(model).has({**tokenizer, **OF_ALL, **keys}))
     assert len(PatternReader(load_model("m", path)).read((1, 2, 3)).tokens) == 3
 
