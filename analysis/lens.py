@@ -1,6 +1,6 @@
 """TransformerLens reads a model's patterns layer by layer, headroles scores them at once; nothing is kept."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from jaxtyping import Float
@@ -21,19 +21,27 @@ def open_bridge(loaded: LoadedModel, device: str = "cpu") -> TransformerBridge:
     """The model under TransformerLens, raw. It swaps modules inside `loaded.model`, which is of no other use afterwards.
 
     Raises:
-        UnsupportedModelError: when TransformerLens does not know the architecture.
+        UnsupportedModelError: when TransformerLens does not know the architecture, or has no patterns of it to hook.
     """
     try:
         loaded.model.to(device)  # type: ignore[arg-type]
         # always with a tokenizer: without it, the bridge would look for one on the hub
         tokenizer = _as_the_bridge_wants(loaded)
-        return TransformerBridge.boot_transformers(loaded.name, hf_model=loaded.model, tokenizer=tokenizer, device=device)
+        bridge = TransformerBridge.boot_transformers(loaded.name, hf_model=loaded.model, tokenizer=tokenizer, device=device)
     except (ValueError, KeyError, NotImplementedError, AttributeError) as error:
         kind = loaded.model.config.model_type
         first_sentence = str(error).strip().split("\n")[0].split(". ")[0].rstrip(".")[:150]  # a list of all it knows follows
         raise UnsupportedModelError(
             f"TransformerLens cannot analyse {loaded.name} ({kind}): {first_sentence or type(error).__name__}."
         ) from error
+    if not {hook_name(layer) for layer in loaded.layers} <= set(bridge.hook_dict):
+        raise UnsupportedModelError(f"TransformerLens cannot analyse {loaded.name}: it has no attention patterns.")
+    return bridge
+
+
+def hook_name(layer: int) -> str:
+    """What TransformerLens calls the pattern of a layer."""
+    return f"blocks.{layer}.attn.hook_pattern"
 
 
 def score_model(
@@ -44,12 +52,12 @@ def score_model(
     One forward a probe; each layer's patterns are scored as they appear, and nothing after the last ones is computed.
 
     Raises:
-        UnsupportedModelError: when the model has no attention patterns to hook.
+        UnsupportedModelError: when TransformerLens knows the architecture, but not the way through this model.
     """
     sweep = Sweep(loaded)
     for probe in probes:
         with torch.no_grad():
-            _stream(bridge, probe, sweep)
+            _stream(bridge, probe, sweep, loaded.layers)
     return sweep.scores()
 
 
@@ -65,18 +73,18 @@ def _as_the_bridge_wants(loaded: LoadedModel) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer, name_or_path=loaded.name, **named, **switches)
 
 
-def head_weights(bridge: TransformerBridge) -> Iterator[HeadWeights]:
-    """What each layer's heads read and write with, in float32 on the CPU, as `score_weights` wants it."""
-    for layer in range(bridge.cfg.n_layers):
+def head_weights(bridge: TransformerBridge, layers: Sequence[int]) -> Iterator[HeadWeights]:
+    """What the heads of each of these layers read and write with, in float32 on the CPU, as `score_weights` wants it."""
+    for layer in layers:
         attention = bridge.blocks[layer].attn
         value, output = attention.W_V.detach().float().cpu(), attention.W_O.detach().float().cpu()
         # where heads share a value, it stands there once for all of them, in their order
         yield HeadWeights(value.repeat_interleave(len(output) // len(value), dim=0), output)
 
 
-def _stream(bridge: TransformerBridge, probe: Probe, sweep: Sweep) -> None:
-    """Adds the scores of one probe to the sweep."""
-    last = bridge.cfg.n_layers - 1
+def _stream(bridge: TransformerBridge, probe: Probe, sweep: Sweep, layers: Sequence[int]) -> None:
+    """Adds the scores of one probe to the sweep, of the layers that have patterns."""
+    last = layers[-1]
 
     def score_layer(pattern: Float[Tensor, "batch head query key"], layer: int) -> None:
         sweep.add(probe, layer, pattern)
@@ -84,14 +92,13 @@ def _stream(bridge: TransformerBridge, probe: Probe, sweep: Sweep) -> None:
             raise StopAtLayerException(pattern)  # TransformerLens' own way to end a forward
 
     hooks: list[tuple[str | Callable, Callable]] = [
-        (f"blocks.{layer}.attn.hook_pattern", lambda pattern, hook, layer=layer: score_layer(pattern, layer))
-        for layer in range(bridge.cfg.n_layers)
+        (hook_name(layer), lambda pattern, hook, layer=layer: score_layer(pattern, layer)) for layer in layers
     ]
     try:
         bridge.run_with_hooks(probe.token_ids.to(bridge.cfg.device), fwd_hooks=hooks, return_type=None)
-    except KeyError as error:
-        if "hook_pattern" not in str(error):
+    except RuntimeError as error:
+        if "set_original_component" not in str(error):  # a module that its adapter expects, and this model has not
             raise
         raise UnsupportedModelError(
-            f"TransformerLens cannot analyse {bridge.cfg.model_name}: it has no attention patterns."
+            f"TransformerLens cannot analyse {bridge.cfg.model_name}: it does not know all of its modules."
         ) from error

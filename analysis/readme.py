@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from headroles.core.registry import ARCHITECTURES, MODELS, ModelInfo
+from headroles.core.registry import ALIKE, MIXED, MODELS, WITH_SINK, ModelInfo
 
 ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", "docs/models.md")  # the one has the list of models in its front matter, the other the table
@@ -15,7 +15,16 @@ def table() -> str:
     """The registered models as a Markdown table, and the architectures that any other model may have."""
     head = "| model | layers x heads | parameters | licence | BOS | why |\n|---|---|---|---|---|---|\n"
     rows = "\n".join(_row(info) for info in MODELS.values())
-    return f"{head}{rows}\n\nArchitectures: {', '.join(ARCHITECTURES)}."
+    return f"{head}{rows}\n\n{architectures()}"
+
+
+def architectures() -> str:
+    """Those that any model may have, by what their layers are."""
+    return (
+        f"Architectures: {', '.join(ALIKE)}.\n\n"
+        f"Only some of their layers have attention patterns: {', '.join(MIXED)}.\n\n"
+        f"Their heads have a learned sink: {', '.join(WITH_SINK)}."
+    )
 
 
 def with_models(text: str) -> str:

@@ -20,13 +20,22 @@ from headroles.core.record_files import read_record, record_file_name, write_rec
 from headroles.core.records import HeadCategories
 from headroles.core.registry import MODELS
 from headroles.core.roles import Role, measured_roles
-from headroles.errors import HeadRolesError, InvalidInputError, InvalidRecordError, ModelLoadError, panics_as_errors
+from headroles.core.scoring import roles_of_patterns
+from headroles.errors import (
+    HeadRolesError,
+    InvalidInputError,
+    InvalidRecordError,
+    ModelLoadError,
+    UnsupportedModelError,
+    panics_as_errors,
+)
 from headroles.hub.gguf import is_gguf
 from headroles.hub.packages import source_of
 from headroles.hub.repository import check_size, inspect
+from headroles.models.capture import PatternReader
 from headroles.models.loading import LoadedModel, load_model
 from headroles.models.probes import ProbeSizes, make_probes
-from headroles.models.sweep import make_recipe, make_record, score_weights
+from headroles.models.sweep import make_recipe, make_record, score_here, score_weights
 from headroles.settings import Settings
 
 MEGABYTE = 1024**2
@@ -138,13 +147,31 @@ def run_here(name_or_path: str, plan: Plan) -> Outcome:
 
 
 def analyze(loaded: LoadedModel, sizes: ProbeSizes, batch: int, device: str) -> HeadCategories:
-    """A model's record, with a progress bar over the batches."""
+    """A model's record through TransformerLens, with a progress bar over the batches.
+
+    Raises UnsupportedModelError where TransformerLens cannot read the model, which is of no other use afterwards either way.
+    """
     from .lens import head_weights, open_bridge, score_model  # slow to import: not for the help, nor to hand out work
 
     probes = list(make_probes(loaded, sizes, batch))
     bridge = open_bridge(loaded, device)
-    scores = score_model(bridge, loaded, tqdm(probes, desc=loaded.name, unit="batch")) | score_weights(head_weights(bridge))
+    scores = score_model(bridge, loaded, tqdm(probes, desc=loaded.name, unit="batch")) | score_weights(
+        head_weights(bridge, loaded.layers)
+    )
     return make_record(loaded, scores, sizes, version("transformer-lens"))
+
+
+def analyze_without_lens(loaded: LoadedModel, sizes: ProbeSizes, batch: int, device: str) -> HeadCategories:
+    """The same through PyVene, as the page does it; what stands in weights is not scored."""
+    loaded.model.to(device)  # type: ignore[arg-type]
+    probes = list(make_probes(loaded, sizes, batch))
+    with tqdm(total=len(probes), desc=loaded.name, unit="batch") as bar:
+
+        def show(share: float) -> None:
+            bar.update(round(share * len(probes)) - bar.n)
+
+        scores = score_here(PatternReader(loaded), probes, show)
+    return make_record(loaded, scores, sizes)
 
 
 def check_registered(loaded: LoadedModel) -> None:
@@ -191,7 +218,11 @@ def _make_or_keep(name: str, source: str | Path, plan: Plan) -> tuple[Literal["w
         )
     if there and not plan.again and _is_finished(there, loaded, plan.sizes):
         return "skipped", there
-    record = analyze(loaded, plan.sizes, plan.batch, plan.device)
+    try:
+        record = analyze(loaded, plan.sizes, plan.batch, plan.device)
+    except UnsupportedModelError:
+        loaded = load_model(name, facts, plan.dtype)  # again, since TransformerLens has put modules of its own into the first
+        record = analyze_without_lens(loaded, plan.sizes, plan.batch, plan.device)
     write_record(record, path)
     return "written", record
 
@@ -205,10 +236,12 @@ def _there(path: Path) -> HeadCategories | None:
 
 
 def _is_finished(record: HeadCategories, loaded: LoadedModel, sizes: ProbeSizes) -> bool:
-    """Whether it scores every role of this very model by this very recipe."""
-    wanted = make_recipe(loaded, sizes, version("transformer-lens"))
+    """Whether it scores every role of this very model by this very recipe, or all but the weights' where PyVene read it."""
+    reader = record.recipe.transformer_lens and version("transformer-lens")
+    wanted = make_recipe(loaded, sizes, reader)
+    roles = measured_roles() if reader else roles_of_patterns()
     same = (record.model_name, record.revision, record.recipe) == (loaded.name, loaded.revision, wanted)
-    return same and record.scored_roles == measured_roles()
+    return same and record.scored_roles == roles
 
 
 def _peak_bytes(device: str) -> int:
@@ -233,6 +266,8 @@ def _row(outcome: Outcome) -> tuple[str, ...]:
     peak = "-" if outcome.peak_bytes is None else f"{outcome.peak_bytes / MEGABYTE:.0f}"
     best = (_best_head(outcome.record, role) for role in measured_roles())
     status = {"written": "written", "skipped": "skipped: up to date", "failed": f"failed: {outcome.reason}"}[outcome.status]
+    if outcome.record and outcome.record.recipe.transformer_lens is None:
+        status += ", read through PyVene, since TransformerLens cannot"
     return (outcome.model, f"{outcome.seconds:.1f}", peak, *best, status)
 
 

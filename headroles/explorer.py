@@ -115,7 +115,7 @@ class Explorer:
             encoded = encode_all(reader.loaded, prompts)
             found: dict[TokenIds, Analysis] = {}
             with self._batch_lock:
-                for texts in split_into_forwards(set(encoded), 4 * categories.num_layers * categories.num_heads):
+                for texts in split_into_forwards(set(encoded), 4 * len(categories.heads())):
                     for attention in reader.read_texts(texts):
                         self._patterns.keep(_key(reader, attention.token_ids), attention)
                         found[attention.token_ids] = self._measure(reader, "", attention, categories, source)
@@ -138,7 +138,7 @@ class Explorer:
 
         def work(reader: PatternReader) -> HeadView:
             categories, source = self._store.find(reader.loaded.identity)
-            which.check_inside(categories.num_layers, categories.num_heads)
+            which.check_inside(categories.num_layers, categories.num_heads, categories.layers)
             token_ids = reader.loaded.encode(prompt)
             heads = self._read(reader, prompt, token_ids, categories, source).heads
             attention = self._attention(reader, token_ids)
@@ -156,6 +156,8 @@ class Explorer:
                 pattern=attention.pattern(which),
                 expected=looked_for.expected_keys(torch.tensor(attention.token_ids), attention.window(which.layer)),
                 readings=read_head(heads, which),
+                other_layers=attention.other_layers,
+                has_sink=attention.has_sink,
             )
 
         return self._use(model, work)
@@ -232,6 +234,8 @@ def analysis_of(prompt: str, attention: Attention, categories: HeadCategories, s
         num_heads=attention.num_heads,
         roles=read_roles(heads, categories),
         heads=heads,
+        other_layers=attention.other_layers,
+        has_sink=attention.has_sink,
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from headroles.core.heads import Attention
+from headroles.core.records import HeadCategories
 from headroles.core.scoring import as_float_tensor, as_token_ids
 from headroles.core.verdicts import read_heads, read_roles
 from headroles.errors import InvalidInputError
@@ -15,8 +16,8 @@ def get_active_head_summary(activation_data: Attention | Mapping, model_name: st
     """What the top heads of each role do on a prompt, in plain Python types.
 
     Args:
-        activation_data: an Attention, or a mapping with `token_ids` [seq], `patterns` [layer, head, seq, seq] and, if you
-            like, `tokens` (texts).
+        activation_data: an Attention, or a mapping with `token_ids` [seq], `patterns` [layer, head, seq, seq] (of the layers that
+            have them, as transformers' `output_attentions` gives them) and, if you like, `tokens` (texts).
         model_name: whose record to read; the patterns must have its layers and heads.
 
     Returns:
@@ -26,7 +27,8 @@ def get_active_head_summary(activation_data: Attention | Mapping, model_name: st
         InvalidInputError: names what is wrong with the data.
         NoHeadCategoriesError, InvalidRecordError: when the model has no record, or the patterns do not fit it.
     """
-    attention, categories = _as_attention(activation_data, model_name), load_head_categories(model_name)
+    categories = load_head_categories(model_name)
+    attention = _as_attention(activation_data, categories)
     return {
         reading.role.name: [
             {
@@ -42,7 +44,7 @@ def get_active_head_summary(activation_data: Attention | Mapping, model_name: st
     }
 
 
-def _as_attention(activation_data: Attention | Mapping, model_name: str) -> Attention:
+def _as_attention(activation_data: Attention | Mapping, record: HeadCategories) -> Attention:
     if isinstance(activation_data, Attention):
         return activation_data
     if not isinstance(activation_data, Mapping) or not {"token_ids", "patterns"} <= set(activation_data):
@@ -50,4 +52,6 @@ def _as_attention(activation_data: Attention | Mapping, model_name: str) -> Atte
     ids = as_token_ids(activation_data["token_ids"])
     patterns = as_float_tensor(activation_data["patterns"], "patterns")
     tokens = activation_data.get("tokens") or [str(token_id) for token_id in ids.tolist()]
-    return Attention(model_name, tuple(ids.tolist()), tuple(tokens), patterns)
+    others = dict.fromkeys(record.other_layers, "no attention pattern") if len(patterns) == len(record.layers) else {}
+    has_sink = record.recipe.learned_sink
+    return Attention(record.model_name, tuple(ids.tolist()), tuple(tokens), patterns, other_layers=others, has_sink=has_sink)

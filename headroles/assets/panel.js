@@ -50,8 +50,9 @@ const dim = () => {
 };
 const STEPS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
 const stepInMap = (cell, [down, right]) => {
-  const [layer, head] = [Number(cell.dataset.layer) + down, Number(cell.dataset.head) + right];
-  const next = element.querySelector(`.hr-cell[data-layer="${layer}"][data-head="${head}"]`);
+  const column = [...element.querySelectorAll(`.hr-cell[data-head="${Number(cell.dataset.head) + right}"]`)];
+  // not by the layer's number: layers without a pattern have no cells
+  const next = right ? column.find((other) => other.dataset.layer === cell.dataset.layer) : column[column.indexOf(cell) + down];
   if (!next) return;
   cell.tabIndex = -1;
   next.tabIndex = 0;

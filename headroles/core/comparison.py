@@ -197,7 +197,7 @@ def _largest_change(a: Analysis, b: Analysis, head: Head) -> HeadChange | None:
 
 def _census(analysis: Analysis, role: Role) -> Census:
     heads = [head for head in analysis.heads.heads() if analysis.heads.primary_role(head) == role]
-    return Census(role, _count_by_depth(analysis, heads), len(heads) / (analysis.num_layers * analysis.num_heads))
+    return Census(role, _count_by_depth(analysis, heads), len(heads) / len(analysis.heads.heads()))
 
 
 def _count_by_depth(analysis: Analysis, heads: tuple[Head, ...] | list[Head]) -> tuple[int, ...]:

@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from headroles.core.words import layers_listed
 from headroles.errors import InvalidInputError
 
 # bfloat16 softmax rows miss 1 by up to 0.003; anything beyond is not an attention pattern
@@ -39,11 +40,19 @@ class Head:
             raise InvalidInputError(f"{label[:50]!r} is no head; a head is written L2H3, layer and head from 0.")
         return cls(int(found[1]), int(found[2]))
 
-    def check_inside(self, num_layers: int, num_heads: int) -> None:
-        """Raises InvalidInputError unless a model of that many layers and heads a layer has this head."""
+    def check_inside(self, num_layers: int, num_heads: int, layers: Sequence[int] | None = None) -> None:
+        """Raises InvalidInputError unless a model of that many layers and heads a layer has this head.
+
+        `layers` are those that have attention patterns; None for all.
+        """
         if self.layer >= num_layers or self.index >= num_heads:
             raise InvalidInputError(
                 f"{self.label} is outside the model: layer must be 0 to {num_layers - 1} and head 0 to {num_heads - 1}."
+            )
+        if layers is not None and self.layer not in layers:
+            have = "have" if len(layers) > 1 else "has"
+            raise InvalidInputError(
+                f"Layer {self.layer} has no attention pattern, so there is no {self.label}; {layers_listed(layers)} {have} one."
             )
 
 
@@ -72,8 +81,12 @@ class Attention:
         model: the model's name.
         token_ids: ids of the tokens, BOS included where the model's tokenizer adds one.
         tokens: their text, for people.
-        patterns: attention after softmax, float32 on the CPU; causal, each row sums to 1.
-        windows: how many keys back from the query each layer sees, its own included; None for all. Empty: all, everywhere.
+        patterns: attention after softmax, float32 on the CPU, of the layers that have one; causal. Each row sums to 1, or to
+            what a learned sink leaves of 1.
+        windows: how many keys back from the query each layer of the model sees, its own included; None for all. Empty: all,
+            everywhere.
+        other_layers: the layers without a pattern, by their number in the model, and what they are: "linear attention".
+        has_sink: whether each head has a learned sink, which takes attention and is no token.
     """
 
     model: str
@@ -81,6 +94,8 @@ class Attention:
     tokens: tuple[str, ...]
     patterns: Float[Tensor, "layer head query key"]
     windows: tuple[int | None, ...] = ()
+    other_layers: Mapping[int, str] = field(default_factory=dict)
+    has_sink: bool = False
 
     def __post_init__(self) -> None:
         if self.patterns.ndim != 4:
@@ -89,14 +104,24 @@ class Attention:
             raise InvalidInputError(f"{len(self.tokens)} tokens do not match {len(self.token_ids)} token ids.")
         if self.windows and len(self.windows) != self.num_layers:
             raise InvalidInputError(f"{len(self.windows)} windows do not match {self.num_layers} layers.")
-        check_patterns(self.patterns, len(self.token_ids), "patterns")
+        if not all(0 <= layer < self.num_layers for layer in self.other_layers):
+            raise InvalidInputError(
+                f"The model has {self.num_layers} layers, but {layers_listed(self.other_layers)} are said to have no pattern."
+            )
+        check_patterns(self.patterns, len(self.token_ids), "patterns", has_sink=self.has_sink)
 
     def __repr__(self) -> str:
         return f"Attention({self.model!r}, {len(self.tokens)} tokens, {self.num_layers} x {self.num_heads} heads)"
 
     @property
     def num_layers(self) -> int:
-        return self.patterns.shape[0]
+        """All layers of the model, with and without a pattern."""
+        return self.patterns.shape[0] + len(self.other_layers)
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The layers that `patterns` are of, by their number in the model."""
+        return tuple(layer for layer in range(self.num_layers) if layer not in self.other_layers)
 
     @property
     def num_heads(self) -> int:
@@ -108,15 +133,26 @@ class Attention:
         return None if window is None or window >= len(self.token_ids) else window
 
     def pattern(self, head: Head) -> Float[Tensor, "query key"]:
-        """One head's pattern. Raises InvalidInputError for a head outside the model."""
-        head.check_inside(self.num_layers, self.num_heads)
-        return self.patterns[head.layer, head.index]
+        """One head's pattern. Raises InvalidInputError for a head outside the model, or in a layer without a pattern."""
+        head.check_inside(self.num_layers, self.num_heads, self.layers)
+        return self.patterns[self.layers.index(head.layer), head.index]
 
 
-def check_patterns(patterns: Float[Tensor, "*heads query key"], num_tokens: int, name: str, window: int | None = None) -> None:
+def taken_by_sink(patterns: Float[Tensor, "*heads query key"]) -> Float[Tensor, "*heads query"]:
+    """The attention that each query gives to a learned sink: what its row leaves of 1."""
+    return (1 - patterns.sum(-1)).clamp(0, 1)
+
+
+def check_patterns(
+    patterns: Float[Tensor, "*heads query key"],
+    num_tokens: int,
+    name: str,
+    window: int | None = None,
+    has_sink: bool = False,
+) -> None:
     """Raises InvalidInputError, naming the argument, unless `patterns` are causal attention over `num_tokens` tokens.
 
-    With a window, no query may look at a key `window` or more places back.
+    With a window, no query may look at a key `window` or more places back. With a learned sink, rows may sum to less than 1.
     """
     if patterns.ndim < 2 or tuple(patterns.shape[-2:]) != (num_tokens, num_tokens):
         raise InvalidInputError(
@@ -124,12 +160,12 @@ def check_patterns(patterns: Float[Tensor, "*heads query key"], num_tokens: int,
         )
     if patterns.numel() == 0:
         raise InvalidInputError(f"{name} is empty: its shape is {tuple(patterns.shape)}.")
-    if not _is_plainly_attention(patterns, window):
-        _refuse_what_is_not(patterns, name, window)
+    if not _is_plainly_attention(patterns, window, has_sink):
+        _refuse_what_is_not(patterns, name, window, has_sink)
 
 
-def _is_plainly_attention(patterns: Float[Tensor, "*heads query key"], window: int | None) -> bool:
-    """Whether nothing is below 0, nothing at all is where no query may look, and every row sums to 1.
+def _is_plainly_attention(patterns: Float[Tensor, "*heads query key"], window: int | None, has_sink: bool) -> bool:
+    """Whether nothing is below 0, nothing at all is where no query may look, and every row sums to what it must.
 
     Then all that `_refuse_what_is_not` looks for is ruled out, at three passes and without a copy of what can be a hundred
     megabytes. NaN and infinity show in the sums.
@@ -141,15 +177,17 @@ def _is_plainly_attention(patterns: Float[Tensor, "*heads query key"], window: i
     return bool(
         patterns.min() >= 0
         and (patterns.flatten(-2) @ forbidden.flatten()).max() == 0  # of numbers none of which is below 0
-        and _worst_sum(patterns) <= ROW_SUM_TOLERANCE
+        and _worst_sum(patterns, has_sink) <= ROW_SUM_TOLERANCE
     )
 
 
-def _worst_sum(patterns: Float[Tensor, "*heads query key"]) -> Tensor:
-    return (patterns.sum(-1) - 1).abs().max()
+def _worst_sum(patterns: Float[Tensor, "*heads query key"], has_sink: bool) -> Tensor:
+    """How far a row's sum is from 1 at most; beside a sink, how far above 1."""
+    over = patterns.sum(-1) - 1
+    return over.max() if has_sink else over.abs().max()
 
 
-def _refuse_what_is_not(patterns: Float[Tensor, "*heads query key"], name: str, window: int | None) -> None:
+def _refuse_what_is_not(patterns: Float[Tensor, "*heads query key"], name: str, window: int | None, has_sink: bool) -> None:
     """The same with what rounding may leave allowed for; says which rule is broken."""
     if not torch.isfinite(patterns).all():
         raise InvalidInputError(f"{name} holds NaN or infinity; attention lies between 0 and 1.")
@@ -161,6 +199,10 @@ def _refuse_what_is_not(patterns: Float[Tensor, "*heads query key"], name: str, 
         raise InvalidInputError(f"{name} looks ahead: a query may attend only to itself and to keys before it.")
     if window is not None and torch.tril(patterns, diagonal=-window).abs().max() > 1e-6:
         raise InvalidInputError(f"{name} looks beyond its window of {window} tokens.")
-    worst = _worst_sum(patterns)
+    worst = _worst_sum(patterns, has_sink)
+    if worst > ROW_SUM_TOLERANCE and has_sink:
+        raise InvalidInputError(
+            f"{name} has a row whose sum is {worst:.3g} above 1; beside a learned sink, rows sum to 1 at most."
+        )
     if worst > ROW_SUM_TOLERANCE:
         raise InvalidInputError(f"{name} has a row whose sum is {worst:.3g} away from 1; attention rows sum to 1.")

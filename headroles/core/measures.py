@@ -4,7 +4,7 @@ A measure owns everything that differs by kind of role. Who uses roles never ask
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from headroles.core.evidence import Evidence, Measurement
+from headroles.core.heads import taken_by_sink
 from headroles.core.keys import reach, real_queries, visible_keys
 from headroles.core.sums import Cells, entropy_and_peak, mass_at
 from headroles.core.words import percent
@@ -54,6 +55,10 @@ class Measure(Protocol):
         """The number behind the role on a text, as a clause."""
         ...
 
+    def beside_sink(self) -> "Measure":
+        """The same measure for a model whose heads have a learned sink: one more place to look, which is no token."""
+        return self
+
     def expected_keys(self, token_ids: Int[Tensor, " query"], window: int | None = None) -> Bool[Tensor, "query key"]:
         """The cells of a pattern that the role expects to be strong, inside the window; none for a role without such cells."""
         return torch.zeros(len(token_ids), len(token_ids), dtype=torch.bool, device=token_ids.device)
@@ -85,12 +90,16 @@ class MassOnExpectedKeys(Measure):
         keys: the expected keys of every query.
         looks_at: those keys in words, as in "81% of its attention goes to ...".
         active_threshold: the activation, corrected for chance, from which on a head plays the role.
+        expects_sink: whether a learned sink, where there is one, is expected like the keys.
+        has_sink: whether there is one.
     """
 
     keys: ExpectedKeys
     looks_at: str
     probes: Probes = "sentences"
     active_threshold: float = 0.2
+    expects_sink: bool = False
+    has_sink: bool = False
     needs: ClassVar[Need] = "patterns"
     range: ClassVar[tuple[float, float]] = (0.0, 1.0)
     beats_uniform: ClassVar[bool] = True
@@ -106,9 +115,19 @@ class MassOnExpectedKeys(Measure):
         keys = torch.bincount(cells[0] * length + cells[1], minlength=batch * length).view(batch, length)
         eligible = keys > 0
         per_token = mass_at(patterns, cells)
-        chance = (keys / visible_keys(token_ids, evidence.window)).sum(-1).to(patterns.dtype)
+        places = visible_keys(token_ids, evidence.window) + int(self.has_sink)
+        if self.expects_sink and self.has_sink:
+            eligible = self.keys(token_ids).any(-1) & real_queries(token_ids, evidence.lengths)  # no window hides the sink
+            per_token += taken_by_sink(patterns) * at_heads(eligible, patterns)
+            keys = keys + eligible
+        chance = (keys / places).sum(-1).to(patterns.dtype)
         count = eligible.sum(-1)
         return Measurement(_mean(per_token.sum(-1), count), per_token, _mean(chance, count), eligible)
+
+    def beside_sink(self) -> Measure:
+        """What is expected may be the sink too; uniform attention gives the sink as much as each key."""
+        looks_at = f"{self.looks_at} or the learned sink" if self.expects_sink else self.looks_at
+        return replace(self, looks_at=looks_at, has_sink=True)
 
     def verdict(self, measured: Measurement, calibration: Calibration | None = None) -> Bool[Tensor, "batch *heads"]:
         threshold = _number(calibration, "active_threshold", self.active_threshold)
@@ -155,12 +174,14 @@ class EntropyOfRows(Measure):
         first_query: the first query that counts.
         active_threshold: the activation from which on a head plays the role.
         peak_ceiling: the mean largest attention of a row above which it does not, whatever its entropy.
+        has_sink: whether there is a learned sink, which is then one more place that attention can be spread over.
     """
 
     first_query: int
     probes: Probes = "sentences"
     active_threshold: float = 0.75
     peak_ceiling: float = 0.45
+    has_sink: bool = False
     needs: ClassVar[Need] = "patterns"
     range: ClassVar[tuple[float, float]] = (0.0, 1.0)
     beats_uniform: ClassVar[bool] = False
@@ -173,15 +194,21 @@ class EntropyOfRows(Measure):
         patterns, token_ids = evidence.text()
         eligible = real_queries(token_ids, evidence.lengths).clone()
         eligible[:, : self.first_query] = False
-        # a window of one key leaves no choice: entropy 0, not 0 / 0
-        visible = visible_keys(token_ids, evidence.window).clamp(min=2)
         entropy, peak = entropy_and_peak(patterns)
-        at_heads = eligible.view(len(eligible), *(1,) * (patterns.ndim - 3), -1)
-        per_token = entropy / visible.log() * at_heads
+        if self.has_sink:
+            sink = taken_by_sink(patterns)
+            entropy, peak = entropy + torch.special.entr(sink), peak.maximum(sink)
+        # a window of one key leaves no choice: entropy 0, not 0 / 0
+        places = (visible_keys(token_ids, evidence.window) + int(self.has_sink)).clamp(min=2)
+        counted = at_heads(eligible, patterns)
+        per_token = entropy / places.log() * counted
         count = eligible.sum(-1)
-        peaks = _mean((peak * at_heads).sum(-1), count)
+        peaks = _mean((peak * counted).sum(-1), count)
         chance = (count > 0).to(patterns.dtype)
         return Measurement(_mean(per_token.sum(-1), count), per_token, chance, eligible, {"peaks": peaks})
+
+    def beside_sink(self) -> Measure:
+        return replace(self, has_sink=True)
 
     def verdict(self, measured: Measurement, calibration: Calibration | None = None) -> Bool[Tensor, "batch *heads"]:
         threshold = _number(calibration, "active_threshold", self.active_threshold)
@@ -197,6 +224,13 @@ class EntropyOfRows(Measure):
 
     def chance_on_probes(self, prepend_bos: bool, repeat_length: int) -> float | None:
         return 1.0
+
+
+def at_heads(
+    eligible: Bool[Tensor, "batch query"], patterns: Float[Tensor, "batch *heads query key"]
+) -> Bool[Tensor, "batch *ones query"]:
+    """The queries that count, shaped so that they meet every head."""
+    return eligible.view(len(eligible), *(1,) * (patterns.ndim - 3), -1)
 
 
 def uniform_pattern(length: int) -> Float[Tensor, "query key"]:

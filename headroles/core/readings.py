@@ -1,14 +1,14 @@
 """What one prompt says of a model's heads: small frozen values that panel, page and API draw from and never compute."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from headroles.core.frames import to_frame
-from headroles.core.heads import Head, as_head
+from headroles.core.heads import Head, as_head, taken_by_sink
 from headroles.core.roles import MeasuredRole, Role, get_measured_role, get_role, measured_roles
 from headroles.errors import InvalidInputError
 
@@ -91,7 +91,17 @@ class HeadTable:
     primary: tuple[tuple[Role, ...], ...]
 
     def __repr__(self) -> str:
-        return f"HeadTable({len(self.primary)} x {len(self.primary[0])} heads, {', '.join(self.activations)})"
+        return f"HeadTable({len(self.primary)} x {self.num_heads} heads, {', '.join(self.activations)})"
+
+    @property
+    def num_heads(self) -> int:
+        """How many a layer has that has any."""
+        return max(map(len, self.primary))
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The layers that have heads: those with an attention pattern."""
+        return tuple(layer for layer, row in enumerate(self.primary) if row)
 
     def heads(self) -> tuple[Head, ...]:
         """All heads of the model, layer by layer."""
@@ -124,7 +134,7 @@ class HeadTable:
 
     def _inside(self, head: Head | str | tuple[int, int]) -> Head:
         found = as_head(head)
-        found.check_inside(len(self.primary), len(self.primary[0]))
+        found.check_inside(len(self.primary), self.num_heads, self.layers)
         return found
 
 
@@ -141,7 +151,7 @@ class Source:
         analysis_date, revision: of the record.
         dataset, commit: of the dataset repo; empty for records that come from none.
         confirmed: when the Hub last confirmed them, in seconds since 1970; 0 for records that come from no dataset.
-        reader: the library that the patterns were read with.
+        reader: the library that read the patterns that were scored.
         quantization: how the weights were stored, where they were not stored as numbers, such as `Q4_1`.
         note: what went wrong on the way to newer ones; empty when nothing did.
     """
@@ -152,14 +162,19 @@ class Source:
     dataset: str = ""
     commit: str = ""
     confirmed: float = 0.0
-    reader: str = "TransformerLens"
+    reader: Literal["TransformerLens", "PyVene"] = "TransformerLens"
     quantization: str = ""
     note: str = ""
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """Everything that panel, map, API and exports need of one prompt on one model; `roles` in the order of ROLES."""
+    """Everything that panel, map, API and exports need of one prompt on one model; `roles` in the order of ROLES.
+
+    Attributes:
+        other_layers: the layers without an attention pattern, and what they are: "linear attention".
+        has_sink: whether each head has a learned sink, which takes attention and is no token.
+    """
 
     model: str
     prompt: str
@@ -169,6 +184,8 @@ class Analysis:
     num_heads: int
     roles: tuple[RoleReading, ...]
     heads: HeadTable
+    other_layers: Mapping[int, str] = field(default_factory=dict)
+    has_sink: bool = False
 
     def __repr__(self) -> str:
         active = ", ".join(reading.role.display_name for reading in self.roles if reading.is_active) or "nothing"
@@ -211,7 +228,8 @@ class Analysis:
 class HeadView:
     """One head on one prompt: its pattern, the cells that `role` expects to be strong, and its readings in every measured role.
 
-    `primary` is what the head mainly does in this model, `role` the one it is looked at for.
+    `primary` is what the head mainly does in this model, `role` the one it is looked at for. `other_layers` are those without
+    heads; `has_sink` is whether the head has a learned sink, which takes what a row of the pattern leaves of 1.
     """
 
     model: str
@@ -225,6 +243,8 @@ class HeadView:
     pattern: Float[Tensor, "query key"]
     expected: Bool[Tensor, "query key"]
     readings: Mapping[str, HeadReading]
+    other_layers: Collection[int] = ()
+    has_sink: bool = False
 
     def __repr__(self) -> str:
         return f"HeadView({self.model!r}, {self.head.label}, mainly {self.primary.display_name}, {len(self.tokens)} tokens)"
@@ -254,6 +274,11 @@ class HeadView:
         )
 
     @property
+    def sink(self) -> tuple[float, ...]:
+        """The attention that each query gives to the learned sink; empty without one."""
+        return tuple(taken_by_sink(self.pattern).tolist()) if self.has_sink else ()
+
+    @property
     def previous(self) -> Head | None:
         """The head before this one, layer by layer."""
         return self._at(-1)
@@ -264,8 +289,14 @@ class HeadView:
         return self._at(1)
 
     def _at(self, step: int) -> Head | None:
-        place = self.head.layer * self.num_heads + self.head.index + step
-        return Head(*divmod(place, self.num_heads)) if 0 <= place < self.num_layers * self.num_heads else None
+        layers = [layer for layer in range(self.num_layers) if layer not in self.other_layers]
+        if self.head.layer not in layers:
+            return None
+        place = layers.index(self.head.layer) * self.num_heads + self.head.index + step
+        if not 0 <= place < len(layers) * self.num_heads:
+            return None
+        row, index = divmod(place, self.num_heads)
+        return Head(layers[row], index)
 
 
 def _cell(tables: Mapping[str, tuple[tuple, ...]], role: str, head: Head) -> float | None:

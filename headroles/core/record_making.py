@@ -1,6 +1,6 @@
 """A model's record from the scores of its heads, with the heads that stand for each role."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from jaxtyping import Float
 from torch import Tensor
@@ -10,12 +10,27 @@ from headroles.core.roles import OTHER, MeasuredRole, measured_roles
 
 
 def build_record(
-    scores: Mapping[str, Float[Tensor, "layer head"]], *, model_name: str, revision: str, date: str, recipe: Recipe
+    scores: Mapping[str, Float[Tensor, "layer head"]],
+    *,
+    model_name: str,
+    revision: str,
+    date: str,
+    recipe: Recipe,
+    other_layers: Collection[int] = (),
 ) -> HeadCategories:
-    """The record of a model from the scores of the roles that were measured."""
-    num_layers, num_heads = next(iter(scores.values())).shape
-    tables = {role.name: scores[role.name] for role in measured_roles() if role.name in scores}
-    rounded = {name: [[round(float(s), 6) for s in row] for row in table] for name, table in tables.items()}
+    """The record of a model from the scores of the roles that were measured.
+
+    Args:
+        scores: of the layers that have attention patterns.
+        other_layers: the layers that have none, by their number in the model.
+    """
+    num_scored, num_heads = next(iter(scores.values())).shape
+    num_layers = num_scored + len(other_layers)
+    tables = {role.name: scores[role.name].tolist() for role in measured_roles() if role.name in scores}
+    rounded: dict[str, list[list[float]]] = {}
+    for name, table in tables.items():
+        rows = iter([[round(score, 6) for score in row] for row in table])
+        rounded[name] = [[] if layer in other_layers else next(rows) for layer in range(num_layers)]
     categories = {
         role.name: Category(
             display_name=role.display_name,

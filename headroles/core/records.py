@@ -69,6 +69,7 @@ class Recipe(_Checked):
     repeat_length: Annotated[int, Field(ge=2)]
     sentences: Annotated[int, Field(ge=1)]
     weights: WeightsFile | None = None
+    learned_sink: bool = False  # whether the heads have one; First Token counts it then, and Diffuse spreads over it too
 
 
 class TopHead(_Checked):
@@ -111,10 +112,14 @@ class HeadCategories(_Checked):
     @model_validator(mode="after")
     def _belongs_together(self) -> "HeadCategories":
         for name, scores in self.all_scores.items():
-            if len(scores) != self.num_layers or any(len(row) != self.num_heads for row in scores):
+            if len(scores) != self.num_layers or any(len(row) not in (0, self.num_heads) for row in scores):
                 raise ValueError(f"all_scores of {name} are not {self.num_layers} layers x {self.num_heads} heads")
+            if [layer for layer, row in enumerate(scores) if not row] != list(self.other_layers):
+                raise ValueError(f"all_scores of {name} leave out other layers than those of other roles")
             if name not in self.categories:
                 raise ValueError(f"{name} has scores and no category")
+        if len(self.other_layers) == self.num_layers:
+            raise ValueError("no layer has scores")
         for role in self.scored_roles:
             low, high = role.measure.range
             if any(not low <= score <= high for row in self.all_scores[role.name] for score in row):
@@ -129,10 +134,22 @@ class HeadCategories(_Checked):
     def _check_top_head(self, name: str, top: TopHead) -> None:
         if top.layer >= self.num_layers or top.head >= self.num_heads:
             raise ValueError(f"top head L{top.layer}H{top.head} of {name} is outside the model")
+        if top.layer in self.other_layers:
+            raise ValueError(f"top head L{top.layer}H{top.head} of {name} lies in a layer without scores")
         if name not in self.all_scores:
             raise ValueError(f"{name} has no scores and so no top heads")
         if not math.isclose(top.score, self.all_scores[name][top.layer][top.head], abs_tol=1e-4):
             raise ValueError(f"top head L{top.layer}H{top.head} of {name} has another score in all_scores")
+
+    @cached_property
+    def other_layers(self) -> tuple[int, ...]:
+        """The layers without an attention pattern, and so without heads: an empty row in every table."""
+        return tuple(layer for layer, row in enumerate(next(iter(self.all_scores.values()), [])) if not row)
+
+    @cached_property
+    def layers(self) -> tuple[int, ...]:
+        """The layers that have heads."""
+        return tuple(layer for layer in range(self.num_layers) if layer not in self.other_layers)
 
     @cached_property
     def scored_roles(self) -> tuple[MeasuredRole, ...]:
@@ -148,19 +165,25 @@ class HeadCategories(_Checked):
     def primary_roles(self) -> tuple[tuple[Role, ...], ...]:
         """What each head mainly does, [layer][head]; see `primary_role`."""
         return tuple(
-            tuple(self._primary_role(layer, index) for index in range(self.num_heads)) for layer in range(self.num_layers)
+            tuple(self._primary_role(layer, index) for index in range(self.num_heads)) if layer in self.layers else ()
+            for layer in range(self.num_layers)
         )
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> "HeadCategories":
         """As pydantic's, without what was worked out of the fields that change."""
         copied = super().model_copy(update=update, deep=deep)
-        for name in ("scored_roles", "score_table", "primary_roles"):
+        for name in ("other_layers", "layers", "scored_roles", "score_table", "primary_roles"):
             vars(copied).pop(name, None)
         return copied
 
+    @property
+    def reader(self) -> Literal["TransformerLens", "PyVene"]:
+        """Who read the patterns that are scored."""
+        return "TransformerLens" if self.recipe.transformer_lens else "PyVene"
+
     def heads(self) -> tuple[Head, ...]:
         """All heads of the model, layer by layer."""
-        return tuple(Head(layer, index) for layer in range(self.num_layers) for index in range(self.num_heads))
+        return tuple(Head(layer, index) for layer in self.layers for index in range(self.num_heads))
 
     def score(self, role: Role | str, head: Head | str | tuple[int, int]) -> float:
         """The offline score of a head in a role. Raises InvalidInputError for one that is not scored here, or a head outside."""
@@ -227,7 +250,7 @@ class HeadCategories(_Checked):
 
     def _inside(self, head: Head | str | tuple[int, int]) -> Head:
         found = as_head(head)
-        found.check_inside(self.num_layers, self.num_heads)
+        found.check_inside(self.num_layers, self.num_heads, self.layers)
         return found
 
 

@@ -12,9 +12,9 @@ from headroles.errors import UnknownModelError
 
 EMBEDDED_MODEL = "headroles-tiny"
 EMBEDDED_FOLDER = Path(__file__).parent.parent / "tiny"
-# transformers' names of the architectures that the capture reads; the tests hold each against `output_attentions` and
-# TransformerLens on small random-weight models
-ARCHITECTURES = (
+# transformers' names of the architectures that the capture reads; the tests hold each against `output_attentions`, and against
+# TransformerLens where it knows them, on small random-weight models
+ALIKE = (  # every layer has attention patterns, whose rows sum to 1
     "gpt2",
     "qwen2",
     "qwen3",
@@ -41,7 +41,41 @@ ARCHITECTURES = (
     "openai-gpt",
     "cohere",
     "mixtral",
+    "gemma4_text",
+    "olmo3",
+    "cohere2",
+    "exaone4",
+    "glm",
+    "glm4",
+    "helium",
+    "seed_oss",
+    "arcee",
+    "nemotron",
+    "qwen2_moe",
+    "qwen3_moe",
+    "olmoe",
+    "granitemoe",
+    "ernie4_5",
+    "hunyuan_v1_dense",
+    "nanochat",
+    "falcon_h1",  # a state space beside the attention in every layer
 )
+MIXED = (  # some layers have attention patterns
+    "qwen3_5_text",
+    "qwen3_5_moe_text",
+    "qwen3_next",
+    "olmo_hybrid",
+    "lfm2",
+    "lfm3",
+    "jamba",
+    "bamba",
+    "zamba2",
+    "granitemoehybrid",
+    "nemotron_h",
+    "recurrent_gemma",
+)
+WITH_SINK = ("gpt_oss",)  # each head has a learned sink
+ARCHITECTURES = ALIKE + MIXED + WITH_SINK
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,10 @@ class MeasuredRole(Role):
     def expected_keys(self, token_ids: Int[Tensor, " query"], window: int | None = None) -> Bool[Tensor, "query key"]:
         return self.measure.expected_keys(token_ids, window)
 
+    def measure_in(self, has_sink: bool) -> Measure:
+        """Its measure in a model whose heads have a learned sink, or have none."""
+        return self.measure.beside_sink() if has_sink else self.measure
+
 
 def _circle(radius: float) -> Shape:
     angles = [math.tau * corner / 24 for corner in range(24)]
@@ -221,7 +225,7 @@ _MEASURED = (
         ),
         why_inactive="your text is too short; it takes three tokens or more.",
         suggested_prompt="She opened the door and saw a small garden behind the house.",
-        measure=MassOnExpectedKeys(first_keys, "the first token"),
+        measure=MassOnExpectedKeys(first_keys, "the first token", expects_sink=True),
         threshold=0.5,
         source="Xiao et al. 2023, Efficient Streaming Language Models with Attention Sinks",
         example=Example(

@@ -21,6 +21,7 @@ def measure_heads(
     lengths: Int[Tensor, " batch"] | None = None,
     roles: Sequence[MeasuredRole] | None = None,
     window: int | None = None,
+    has_sink: bool = False,
 ) -> dict[str, Measurement]:
     """Every role that needs patterns for every head, by role name, on the device of `patterns`.
 
@@ -30,12 +31,13 @@ def measure_heads(
         lengths: how many tokens of each row are real, where rows are padded on the right; None for all.
         roles: those to measure; None for all that need patterns.
         window: how many keys back from the query these heads see, the query's own included; None for all.
+        has_sink: whether each of these heads has a learned sink, which takes what its rows leave of 1.
 
     Raises:
         InvalidInputError: when the shapes do not belong together.
     """
     evidence = Evidence(patterns, token_ids, lengths, window)
-    return {role.name: role.measure(evidence) for role in (roles_of_patterns() if roles is None else roles)}
+    return {role.name: role.measure_in(has_sink)(evidence) for role in (roles_of_patterns() if roles is None else roles)}
 
 
 def roles_of_patterns() -> tuple[MeasuredRole, ...]:
@@ -44,10 +46,11 @@ def roles_of_patterns() -> tuple[MeasuredRole, ...]:
 
 
 def measure_windows(attention: Attention) -> dict[int | None, dict[str, Measurement]]:
-    """All layers measured under each window that the model has on this prompt: one, unless windows are shorter than it."""
-    windows = {attention.window(layer) for layer in range(attention.num_layers)}
+    """All patterns measured under each window that their layers have on this prompt: one, unless windows are shorter than it."""
+    windows = {attention.window(layer) for layer in attention.layers}
     token_ids = torch.tensor([attention.token_ids], device=attention.patterns.device)
-    return {window: measure_heads(attention.patterns[None], token_ids, window=window) for window in windows}
+    patterns, has_sink = attention.patterns[None], attention.has_sink
+    return {window: measure_heads(patterns, token_ids, window=window, has_sink=has_sink) for window in windows}
 
 
 def verify_head_activation(
@@ -56,6 +59,7 @@ def verify_head_activation(
     head_info: Head | Mapping | str | tuple[int, int],
     category: Role | str,
     window: int | None = None,
+    has_sink: bool = False,
 ) -> float:
     """How strongly one head plays a role on one text: the role's own measure, 0.0 to 1.0.
 
@@ -65,6 +69,7 @@ def verify_head_activation(
         head_info: a Head, a mapping with `layer` and `head`, `"L2H3"` or `(2, 3)`.
         category: a role, or its name; what no pattern shows gives 0.0, as does a text on which the role cannot show.
         window: the sliding window of the head's layer in tokens; None for none.
+        has_sink: whether the head has a learned sink, which takes what its rows leave of 1.
 
     Raises:
         InvalidInputError: names the argument, its shape or value, and what is allowed.
@@ -77,9 +82,9 @@ def verify_head_activation(
         raise InvalidInputError(
             f"attention_weights must be [seq, seq], but has shape {tuple(pattern.shape)}, with {len(token_ids)} tokens."
         )
-    check_patterns(pattern, len(token_ids), "attention_weights", window)
+    check_patterns(pattern, len(token_ids), "attention_weights", window, has_sink)
     asked = [shown for shown in roles_of_patterns() if shown == role]
-    measured = measure_heads(pattern[None], token_ids[None], roles=asked, window=window)
+    measured = measure_heads(pattern[None], token_ids[None], roles=asked, window=window, has_sink=has_sink)
     return float(measured[role.name].values) if asked else 0.0
 
 

@@ -20,15 +20,22 @@ def read_heads(attention: Attention, record: HeadCategories) -> HeadTable:
     Raises:
         InvalidRecordError: when the record belongs to a model of another shape.
     """
-    check_shape(record, attention.model, attention.num_layers, attention.num_heads)
+    shape = attention.num_layers, attention.num_heads
+    check_shape(record, attention.model, *shape, attention.other_layers, attention.has_sink)
     measured = measure_windows(attention)
-    windows = [attention.window(layer) for layer in range(attention.num_layers)]
+    windows = [attention.window(layer) for layer in attention.layers]
     roles = [role for role in measured_roles() if all(role.name in under for under in measured.values())]
 
     def cells(role: MeasuredRole, of: Callable[[Measurement], Tensor]) -> tuple[tuple, ...]:
-        """[layer][head], each layer from what was measured under its own window."""
+        """[layer][head], each layer from what was measured under its own window, empty where it has no pattern."""
         tables = {window: of(under[role.name])[0].tolist() for window, under in measured.items()}
-        return tuple(tuple(tables[window][layer]) for layer, window in enumerate(windows))
+        rows = {layer: tuple(tables[window][row]) for row, (layer, window) in enumerate(zip(attention.layers, windows))}
+        return tuple(rows.get(layer, ()) for layer in range(attention.num_layers))
+
+    def chances(role: MeasuredRole) -> tuple[float, ...]:
+        """Of each layer; 0 where it has no pattern."""
+        found = {layer: float(measured[window][role.name].chance[0]) for layer, window in zip(attention.layers, windows)}
+        return tuple(found.get(layer, 0.0) for layer in range(attention.num_layers))
 
     def verdict(role: MeasuredRole) -> Callable[[Measurement], Tensor]:
         return partial(role.measure.verdict, calibration=record.calibration_of(role))
@@ -36,7 +43,7 @@ def read_heads(attention: Attention, record: HeadCategories) -> HeadTable:
     return HeadTable(
         scores=record.score_table,
         activations={role.name: cells(role, lambda measurement: measurement.values) for role in roles},
-        chances={role.name: tuple(float(measured[window][role.name].chance[0]) for window in windows) for role in roles},
+        chances={role.name: chances(role) for role in roles},
         active={role.name: cells(role, verdict(role)) for role in roles},
         applicable={role.name: any(bool(under[role.name].count[0] > 0) for under in measured.values()) for role in roles},
         primary=record.primary_roles,
@@ -84,6 +91,6 @@ def _count(heads: int, name: str) -> str:
 
 
 def _left_over(record: HeadCategories) -> RoleReading:
-    total, rest = record.num_layers * record.num_heads, len(record.heads_without_role())
+    total, rest = len(record.heads()), len(record.heads_without_role())
     reason = f"{rest} of {total} heads reach no role's threshold; they do work that these roles do not name."
     return RoleReading(OTHER, "not a role", reason, (), applicable=True)

@@ -1,6 +1,6 @@
 """How numbers and names are put into words, the same on the page, in pictures and for programs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 ALL = 0.99995  # a share from which on `100%` is no exaggeration
 
@@ -17,6 +17,12 @@ def percent(share: float) -> str:
 def listed(names: Sequence[str]) -> str:
     """`A`, `A and B`, `A, B and C`."""
     return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
+
+
+def layers_listed(layers: Iterable[int]) -> str:
+    """`layer 3`, `layers 3, 7 and 11`."""
+    names = [str(layer) for layer in layers]
+    return f"layer{'s' if len(names) > 1 else ''} {listed(names)}"
 
 
 def article(noun: str) -> str:

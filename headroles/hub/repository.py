@@ -11,6 +11,7 @@ from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, Repo
 from huggingface_hub.utils import HFValidationError, build_hf_headers, get_session, hf_raise_for_status, validate_repo_id
 
 from headroles.core.registry import ARCHITECTURES, MODELS
+from headroles.core.words import listed
 from headroles.errors import ModelLoadError, ModelTooLargeError, UnknownModelError, UnsupportedModelError
 from headroles.hub.files import UnfitError, check_file_size, read_plain
 from headroles.hub.gguf import is_gguf, read_gguf
@@ -183,7 +184,8 @@ def _check_architecture(model_type: object, name: str) -> str:
     if model_type not in ARCHITECTURES:
         raise UnsupportedModelError(
             f"{name} is of {_named(model_type)}, which headroles cannot read, and code from a repository is "
-            f"never run; it reads {', '.join(ARCHITECTURES)}."
+            f"never run; it reads {len(ARCHITECTURES)} architectures, {listed(ARCHITECTURES[:6])} among them, and docs/models.md "
+            "names them all."
         )
     return str(model_type)
 

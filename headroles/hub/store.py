@@ -254,10 +254,8 @@ def fetch_record(model_name: str, dataset: str, revision: str, known: str = "") 
 
 def _source(kind: Kind, record: HeadCategories, **origin: Any) -> Source:
     recipe = record.recipe
-    how = {"reader": "TransformerLens" if recipe.transformer_lens else "PyVene"}
-    if recipe.weights is not None:
-        how["quantization"] = recipe.weights.quantization
-    return Source(kind, record.analysis_date, record.revision, **how, **origin)
+    quantization = recipe.weights.quantization if recipe.weights else ""
+    return Source(kind, record.analysis_date, record.revision, reader=record.reader, quantization=quantization, **origin)
 
 
 def _day(seconds: float) -> datetime.date:

@@ -1,5 +1,6 @@
 """A model built from its config and its weight files, with nothing in it that is not in those."""
 
+import logging
 from pathlib import Path
 from typing import cast
 
@@ -14,6 +15,8 @@ from headroles.hub.weights import Shapes, count_numbers, weight_files
 from headroles.models.gguf import read_weights, turn_slower
 from headroles.settings import GIGABYTE
 
+# transformers says in the log of each layer that has a faster kernel on some machines that it is not installed
+logging.getLogger("transformers.integrations.hub_kernels").addFilter(lambda record: "falling back" not in str(record.msg))
 MOST_BUFFER_BYTES = GIGABYTE // 4  # of what is no weight, such as causal masks, beyond what the weights take
 
 

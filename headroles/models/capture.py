@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
-from headroles.core.heads import Attention, check_patterns
+from headroles.core.heads import ROW_SUM_TOLERANCE, Attention, check_patterns, taken_by_sink
 from headroles.core.registry import MODELS
+from headroles.core.words import layers_listed
 from headroles.errors import HeadRolesError, InvalidInputError, UnsupportedModelError, keep_for_debugging
 from headroles.models.accelerator import lend_gpu, on_gpu
 from headroles.models.loading import LoadedModel
@@ -53,7 +54,7 @@ AttentionMaskInterface.register(PROBED, eager_mask)  # without its mask function
 
 
 class _Together:
-    """One forward's patterns of all layers in one float32 tensor [layer, batch, head, query, key]."""
+    """One forward's patterns of all layers that have one, in one float32 tensor [layer, batch, head, query, key]."""
 
     def __init__(self, layers: int) -> None:
         self._layers = layers
@@ -104,8 +105,8 @@ class PatternReader:
     """Reads a model's attention patterns; built once a model, safe to share between threads.
 
     Raises:
-        UnsupportedModelError: when building it, if the self-test finds no pattern a layer that is causal, keeps to the layer's
-            window, and sums to 1.
+        UnsupportedModelError: when building it, if no layer has a pattern, or the self-test finds one that is not causal, does
+            not keep to its layer's window, or does not sum to 1 (to less, where heads have a learned sink).
     """
 
     def __init__(self, loaded: LoadedModel) -> None:
@@ -116,12 +117,11 @@ class PatternReader:
             raise self._unsupported("it is an encoder-decoder, not a model that reads from left to right")
         with self._as_a_reason(), loaded.lock:
             paths = self._probe_attention_functions() or self._find_dropouts()
-            if not paths:
-                raise self._unsupported("no module of it puts out attention patterns")
-            self._together = _Together(len(paths))
+            by_layer = self._by_layer(paths)
+            self._together = _Together(len(by_layer))
             collect = [
-                {"component": f"{path}.output", "unit": "pos", "intervention": _CollectTogether(self._together, layer)}
-                for layer, path in enumerate(paths)
+                {"component": f"{path}.output", "unit": "pos", "intervention": _CollectTogether(self._together, row)}
+                for row, path in enumerate(by_layer.values())
             ]
             self._intervenable = _Collector(collect, self._body)
         _readers[id(self)] = self
@@ -131,8 +131,7 @@ class PatternReader:
     def read(self, token_ids: Sequence[int]) -> Attention:
         """Every head's pattern on one text, in float32 on the CPU."""
         patterns = self.read_batch(torch.tensor([list(token_ids)]))[0].cpu()
-        ids = tuple(token_ids)
-        return Attention(self.loaded.name, ids, self.loaded.token_texts(ids), patterns, self.loaded.windows)
+        return self._attention(tuple(token_ids), patterns)
 
     def read_texts(self, texts: Sequence[Sequence[int]]) -> Iterator[Attention]:
         """Every head's pattern on several texts, one text at a time, from one forward over all of them, padded on the right."""
@@ -143,8 +142,7 @@ class PatternReader:
         layers = self.read_layers(padded)
         for row, (text, length) in enumerate(zip(texts, lengths)):
             patterns = layers[:, row, :, :length, :length].cpu().clone(memory_format=torch.contiguous_format)
-            ids = tuple(text)
-            yield Attention(self.loaded.name, ids, self.loaded.token_texts(ids), patterns, self.loaded.windows)
+            yield self._attention(tuple(text), patterns)
 
     def read_batch(self, token_ids: Int[Tensor, "batch token"]) -> Float[Tensor, "batch layer head query key"]:
         """Every head's pattern on several texts, in float32 on the model's device.
@@ -173,6 +171,30 @@ class PatternReader:
             raise self._unsupported("its attention on this text is no number")
         # a GPU that was lent is gone when this returns
         return patterns.to(self._home), [pattern.shape for pattern in collected]
+
+    def _attention(self, ids: tuple[int, ...], patterns: Float[Tensor, "layer head query key"]) -> Attention:
+        loaded = self.loaded
+        texts = loaded.token_texts(ids)
+        return Attention(loaded.name, ids, texts, patterns, loaded.windows, loaded.other_layers, loaded.has_sink)
+
+    def _by_layer(self, paths: Sequence[str]) -> dict[int, str]:
+        """The paths by the number of their layer, which is the first in each, `layers[3].self_attn`, in the order of the layers.
+
+        Raises UnsupportedModelError unless they are one for each layer that has a pattern by the config.
+        """
+        expected = self.loaded.layers
+        if not paths or not expected:
+            raise self._unsupported("no module of it puts out attention patterns")
+        if len(set(paths)) < len(paths):
+            raise self._unsupported("some of its attention modules are used several times in one forward")
+        if len(paths) != len(expected):
+            raise self._unsupported(f"it gives {len(paths)} attention patterns for {len(expected)} layers")
+        numbers = [re.search(r"\[(\d+)\]", path) for path in paths]
+        by_layer = dict(sorted((int(number[1]), path) for number, path in zip(numbers, paths) if number))
+        if tuple(by_layer) != expected:
+            found = layers_listed(by_layer) if by_layer else "no numbered layer"
+            raise self._unsupported(f"its attention patterns come from {found}, but its config names {layers_listed(expected)}")
+        return by_layer
 
     def _probe_attention_functions(self) -> list[str]:
         """Puts a probe on every module that calls the attention function; their paths in the order of the calls, or none."""
@@ -220,20 +242,22 @@ class PatternReader:
         return torch.arange(1, count + 1)[None] % self.loaded.model.config.get_text_config().vocab_size
 
     def _self_test(self) -> None:
-        windows = [window for window in self.loaded.windows if window and window <= MAX_TESTED_WINDOW]
+        has_sink, of_layer = self.loaded.has_sink, {layer: self.loaded.windows[layer] for layer in self.loaded.layers}
+        windows = [window for window in of_layer.values() if window and window <= MAX_TESTED_WINDOW]
         token_ids = self._test_ids(max([SELF_TEST_TOKENS, *(window + 2 for window in windows)]))
         with self.loaded.lock:
             patterns, shapes = collect_patterns(id(self), token_ids)
-        layers = len(self.loaded.windows)
-        if len(shapes) != layers:
-            raise self._unsupported(f"it gives {len(shapes)} attention patterns for {layers} layers")
+        if len(shapes) != len(of_layer):
+            raise self._unsupported(f"it gives {len(shapes)} attention patterns for {len(of_layer)} layers")
         if len(set(shapes)) > 1:
             raise self._unsupported("its layers differ in their number of heads")
         try:
-            for layer, window in enumerate(self.loaded.windows):
-                check_patterns(patterns[layer], token_ids.shape[1], f"its layer {layer}", window)
+            for pattern, (layer, window) in zip(patterns, of_layer.items()):
+                check_patterns(pattern, token_ids.shape[1], f"its layer {layer}", window, has_sink)
         except InvalidInputError as error:
             raise self._unsupported(str(error).rstrip(".")) from error
+        if has_sink and taken_by_sink(patterns).max() <= ROW_SUM_TOLERANCE:
+            raise self._unsupported("its learned sinks do not show in its attention patterns")
 
     @contextlib.contextmanager
     def _as_a_reason(self) -> Iterator[None]:

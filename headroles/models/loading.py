@@ -28,6 +28,7 @@ from headroles.hub.repository import RepositoryFacts, inspect, read_config
 from headroles.hub.weights import tensor_shapes, weight_files
 from headroles.models.building import build_model, check_memory
 from headroles.models.config_check import checked_config
+from headroles.models.layers import other_layers
 from headroles.models.strangers import RemoteTokenizer
 from headroles.models.tokenizing import open_tokenizer
 from headroles.settings import Settings
@@ -82,6 +83,21 @@ class LoadedModel:
         """How many keys back from the query each layer sees, the query's own included; None for all."""
         return attention_windows(self.model.config)
 
+    @cached_property
+    def other_layers(self) -> dict[int, str]:
+        """The layers without an attention pattern, by number, and what they are in words."""
+        return other_layers(self.model.config)
+
+    @cached_property
+    def layers(self) -> tuple[int, ...]:
+        """The layers that have an attention pattern, by number."""
+        return tuple(layer for layer in range(len(self.windows)) if layer not in self.other_layers)
+
+    @cached_property
+    def has_sink(self) -> bool:
+        """Whether each head has a learned sink, which takes attention and is no token."""
+        return any(name.endswith(".sinks") for name, _ in self.model.named_parameters())
+
     @property
     def max_tokens(self) -> int:
         """How many tokens a prompt may have, a BOS included."""
@@ -97,7 +113,8 @@ class LoadedModel:
     def identity(self) -> ModelIdentity:
         """What a record of it must agree with."""
         heads = self.model.config.get_text_config().num_attention_heads
-        return ModelIdentity(self.name, self.revision, len(self.windows), heads, self.prepend_bos, self.tokenizer_sha256)
+        tokens = self.prepend_bos, self.tokenizer_sha256
+        return ModelIdentity(self.name, self.revision, len(self.windows), heads, *tokens, tuple(self.other_layers), self.has_sink)
 
     def close(self) -> None:
         """Ends the process of a tokenizer that has one; the model cannot read texts any more then."""

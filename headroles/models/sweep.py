@@ -25,23 +25,25 @@ class Sweep:
     """Sums of every measured role's score, layer by layer and probe by probe; float32 on the device of the patterns."""
 
     def __init__(self, loaded: LoadedModel) -> None:
-        self._windows = loaded.windows
+        self._windows, self._has_sink = loaded.windows, loaded.has_sink
+        self._layers = loaded.layers
         self._totals: dict[str, dict[int, Float[Tensor, " head"]]] = {role.name: {} for role in roles_of_patterns()}
         self._counts = dict.fromkeys(self._totals, 0)
 
     def add(self, probe: Probe, layer: int, patterns: Float[Tensor, "batch head query key"]) -> None:
-        """Adds one layer's patterns on a probe; every layer once a probe."""
+        """Adds one layer's patterns on a probe; every layer that has one, by its number in the model, once a probe."""
         token_ids, lengths = probe.token_ids.to(patterns.device), probe.lengths.to(patterns.device)
-        for name, measured in measure_heads(patterns, token_ids, lengths, probe.roles, self._windows[layer]).items():
+        window, has_sink = self._windows[layer], self._has_sink
+        for name, measured in measure_heads(patterns, token_ids, lengths, probe.roles, window, has_sink).items():
             total = measured.values.sum(0)
             self._totals[name][layer] = total + self._totals[name].get(layer, 0)
-            if layer == 0:
+            if layer == self._layers[0]:
                 self._counts[name] += len(token_ids)
 
     def scores(self) -> dict[str, Float[Tensor, "layer head"]]:
-        """Each role's mean over the texts that score it, on the CPU."""
+        """Each role's mean over the texts that score it, of the layers that have a pattern, on the CPU."""
         return {
-            name: torch.stack([by_layer[layer] for layer in range(len(by_layer))]).cpu() / self._counts[name]
+            name: torch.stack([by_layer[layer] for layer in self._layers]).cpu() / self._counts[name]
             for name, by_layer in self._totals.items()
         }
 
@@ -72,7 +74,7 @@ def score_here(
     sweep = Sweep(reader.loaded)
     for probe in probes:
         on_progress(done / texts)
-        for layer, patterns in enumerate(reader.read_layers(probe.token_ids)):
+        for layer, patterns in zip(reader.loaded.layers, reader.read_layers(probe.token_ids)):
             sweep.add(probe, layer, patterns)
         done += len(probe.token_ids)
     on_progress(1.0)
@@ -98,14 +100,13 @@ def make_record(
     """The JSON record of a scored model, dated today; `transformer_lens` is its version where it read the patterns."""
     today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
     how = make_recipe(loaded, sizes, transformer_lens)
-    return build_record(scores, model_name=loaded.name, revision=loaded.revision, date=today, recipe=how)
+    identity = {"model_name": loaded.name, "revision": loaded.revision}
+    return build_record(scores, **identity, date=today, recipe=how, other_layers=loaded.other_layers)
 
 
 def make_recipe(loaded: LoadedModel, sizes: ProbeSizes, transformer_lens: str | None = None) -> Recipe:
     """What a record says of how it was made; two records with the same recipe and revision have the same scores."""
-    weights = {"weights": loaded.weights} if loaded.weights else {}  # no key for the others, whose records stay as they were
-    return Recipe(
-        **weights,
+    recipe = Recipe(
         transformer_lens=transformer_lens,
         transformers=version("transformers"),
         torch=version("torch").split("+")[0],
@@ -117,11 +118,14 @@ def make_recipe(loaded: LoadedModel, sizes: ProbeSizes, transformer_lens: str | 
         repeat_length=fitting_repeat_length(loaded, sizes.repeat_length),
         sentences=sizes.sentences,
     )
+    # said only where there is something to say, so that the record of any other model is what it always was
+    special = {"learned_sink": loaded.has_sink, "weights": loaded.weights}
+    return recipe.model_copy(update={name: value for name, value in special.items() if value})
 
 
 def _fitting_batch(loaded: LoadedModel, sizes: ProbeSizes) -> int:
     """How many texts one forward takes, so that its patterns stay below PATTERN_BYTES; one text always."""
-    heads = loaded.identity.num_layers * loaded.identity.num_heads
+    heads = len(loaded.layers) * loaded.identity.num_heads
     repeated = len(loaded.bos) + 2 * fitting_repeat_length(loaded, sizes.repeat_length)
     tokens = max(repeated, *map(len, encoded_sentences(loaded, sizes)))
     return max(1, min(MAX_BATCH, PATTERN_BYTES // (heads * tokens * tokens * 4)))

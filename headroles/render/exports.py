@@ -20,7 +20,7 @@ from headroles.render.figure_text import one_line, shorten
 from headroles.render.heatmaps import attention_figure, map_figure, to_png, to_svg
 from headroles.render.html import ASSETS, STYLES, draw
 from headroles.render.plain import analysis_result
-from headroles.render.wording import describe_head
+from headroles.render.wording import describe_head, describe_layers
 
 Kind = Literal["png", "svg"]
 KINDS: tuple[Kind, ...] = ("png", "svg")
@@ -98,8 +98,8 @@ def map_file(analysis: Analysis, kind: Kind, selected: Head | None = None) -> Do
     title = shorten(one_line(f"{analysis.model}: {analysis.prompt}"), TITLE_COLUMNS)
     description = (
         f"{analysis.num_layers} layers down, {analysis.num_heads} heads across: "
-        "what each head mainly does, and how much of it on this text."
-    )
+        f"what each head mainly does, and how much of it on this text. {describe_layers(analysis)}"
+    ).rstrip()
     name = _file_name(analysis.model, "map")
     return _picture(name, kind, lambda: map_figure(title, heads.primary, fill, selected), title, description)
 

@@ -57,7 +57,8 @@ def attention_figure(view: HeadView) -> Figure:
     axes.set_yticks(ticks, labels, **text)
     outlined = f", outlined: {view.role.display_name}" if view.expected.any() else ""
     _set_title(figure, f"{view.model} {view.head.label}{outlined}")
-    axes.set_xlabel("key: the token that is looked at", fontsize=9)
+    sink = "\n(what a row leaves of 1 went to the head's learned sink)" if view.has_sink else ""
+    axes.set_xlabel(f"key: the token that is looked at{sink}", fontsize=9)
     axes.set_ylabel("query: the token that looks", fontsize=9)
     axes.tick_params(length=2)
     bar = figure.colorbar(image, ax=axes, shrink=0.6, aspect=30, pad=0.02)
@@ -75,23 +76,25 @@ def map_figure(
     """What every head mainly does: layers down, heads across, each the shape and colour of its role.
 
     Args:
-        primary: [layer][head].
+        primary: [layer][head]; empty for a layer without an attention pattern, which is left blank but for a line.
         fill: [layer][head], 0 to 1, how full of its colour each shape is; None for full.
         selected: the head to frame.
 
     Raises:
         InvalidInputError: when `primary` and `fill` have different shapes, or the selected head is outside.
     """
-    layers, heads = len(primary), len(primary[0])
+    layers, heads = len(primary), max(map(len, primary))
     if fill is not None and [len(row) for row in fill] != [len(row) for row in primary]:
         raise InvalidInputError(f"fill must be {layers} layers x {heads} heads, as primary is.")
     if selected is not None:
-        selected.check_inside(layers, heads)
+        selected.check_inside(layers, heads, [layer for layer, row in enumerate(primary) if row])
     cell = min(CELL_INCHES, LONGEST_SIDE_INCHES / max(layers, heads))
     size = max(heads * cell, 1) + LEGEND_INCHES + 0.4, max(layers * cell, 1.6) + 0.9
     figure = Figure(figsize=size, dpi=MAP_DOTS_PER_INCH, layout="constrained")
     axes = figure.add_subplot(aspect="equal", anchor="NW", xlim=(-0.5, heads - 0.5), ylim=(layers - 0.5, -0.5))
     axes.add_collection(_shapes(primary, fill, line_width=min(1.2, cell * 5)))
+    gaps = [layer for layer, row in enumerate(primary) if not row]
+    axes.hlines(gaps, -0.3, heads - 0.7, colors="#cccccc", linewidths=0.8, linestyles="dotted")
     if selected is not None:
         corner = selected.index - 0.5, selected.layer - 0.5
         axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="black", linewidth=1.5, clip_on=False))

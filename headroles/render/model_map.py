@@ -1,6 +1,8 @@
 """The whole model at a glance: a grid of layers by heads, each head its primary role's shape, filled by what it does here."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 from headroles.core.heads import Head
 from headroles.core.readings import Analysis, HeadReading
@@ -8,7 +10,7 @@ from headroles.core.roles import ROLES, Role
 from headroles.core.words import percent
 from headroles.render.bars import filling, score_figures
 from headroles.render.html import draw
-from headroles.render.wording import MARKS, ON_EVERY_TEXT, state_of, state_shown
+from headroles.render.wording import MARKS, ON_EVERY_TEXT, describe_layers, state_of, state_shown
 
 WIDE = 16  # heads a layer beyond which the map takes the page's whole width
 
@@ -27,6 +29,14 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Row:
+    """A layer with its cells, or one or more layers without an attention pattern, with what they are instead."""
+
+    name: str
+    cells: tuple[Cell, ...] = ()
+
+
+@dataclass(frozen=True)
 class Filter:
     """A button of the legend: a role, and what is told of its heads."""
 
@@ -40,15 +50,32 @@ def render_map(analysis: Analysis) -> str:
     The script marks the cell of the head that is open, moves the focus with the arrow keys and shows the name of the head
     under the pointer.
     """
-    layers, heads = range(analysis.num_layers), range(analysis.num_heads)
     return draw(
         "map",
         analysis=analysis,
         is_wide=analysis.num_heads > WIDE,
         roles=ROLES.values(),
         filters=[_filter(analysis, role) for role in ROLES.values()],
-        rows=[[_cell(analysis, Head(layer, index)) for index in heads] for layer in layers],
+        rows=_rows(analysis),
+        kind=describe_layers(analysis),
     )
+
+
+def _rows(analysis: Analysis) -> list[Row]:
+    rows = []
+    for gap, layers in groupby(range(analysis.num_layers), lambda layer: analysis.other_layers.get(layer, "")):
+        numbers = list(layers)
+        if gap:
+            first, last = numbers[0], numbers[-1]
+            named = f"layers {first} to {last}" if last > first else f"layer {first}"
+            rows.append(Row(f"{named}: {gap}, no pattern"))
+        else:
+            rows += [Row(str(layer), tuple(_cells(analysis, layer))) for layer in numbers]
+    return rows
+
+
+def _cells(analysis: Analysis, layer: int) -> Iterator[Cell]:
+    return (_cell(analysis, Head(layer, index)) for index in range(analysis.num_heads))
 
 
 def _filter(analysis: Analysis, role: Role) -> Filter:

@@ -8,6 +8,7 @@ from headroles.core.readings import HeadView
 from headroles.core.tokens import visible
 from headroles.render.labels import LABEL_COLUMNS, PAGE_LABELS, every_nth
 from headroles.render.pixels import outline_path, pattern_bytes, pattern_png
+from headroles.render.wording import describe_sink
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class PatternShown:
         outline: of the cells that the role expects, as an SVG path; empty for none.
         told: the picture in words.
         role: the name of the role whose cells are outlined.
+        sink: what a learned sink took, in words; empty without one.
     """
 
     count: int
@@ -36,6 +38,7 @@ class PatternShown:
     outline: str
     told: str
     role: str
+    sink: str
 
 
 def pattern_shown(view: HeadView, told: str) -> PatternShown:
@@ -53,4 +56,5 @@ def pattern_shown(view: HeadView, told: str) -> PatternShown:
         outline=outline_path(view.expected),
         told=told,
         role=view.role.display_name,
+        sink=describe_sink(view),
     )

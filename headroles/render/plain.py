@@ -31,7 +31,7 @@ def categories_result(record: HeadCategories) -> CategoriesResult:
         "analysis_date": record.analysis_date,
         "num_layers": record.num_layers,
         "num_heads": record.num_heads,
-        "recipe": record.recipe.model_dump(),
+        "recipe": record.recipe.model_dump(exclude_unset=True),
         "roles": [
             {
                 "key": role.name,
@@ -46,10 +46,7 @@ def categories_result(record: HeadCategories) -> CategoriesResult:
             }
             for role in ROLES.values()
         ],
-        "primary_roles": [
-            [record.primary_role(Head(layer, index)).name for index in range(record.num_heads)]
-            for layer in range(record.num_layers)
-        ],
+        "primary_roles": [[role.name for role in row] for row in record.primary_roles],
     }
 
 
@@ -65,6 +62,16 @@ def head_result(reading: HeadReading) -> HeadResult:
 
 
 def analysis_result(analysis: Analysis, all_heads: bool = False) -> AnalysisResult:
+    result = _usual_result(analysis, all_heads)
+    if analysis.other_layers:
+        result["other_layers"] = {str(layer): kind for layer, kind in analysis.other_layers.items()}
+    if analysis.has_sink:
+        result["learned_sink"] = True
+    return result
+
+
+def _usual_result(analysis: Analysis, all_heads: bool) -> AnalysisResult:
+    """What is said of every model."""
     return {
         "api_version": API_VERSION,
         "model": analysis.model,
@@ -157,7 +164,7 @@ def two_models_result(comparison: ModelComparison) -> ComparisonResult:
 
 
 def pattern_result(view: HeadView) -> PatternResult:
-    return {
+    result: PatternResult = {
         "api_version": API_VERSION,
         "model": view.model,
         "tokens": list(view.tokens),
@@ -168,6 +175,9 @@ def pattern_result(view: HeadView) -> PatternResult:
         "description": describe_head(view),
         "roles": {name: head_result(reading) for name, reading in view.readings.items()},
     }
+    if view.has_sink:
+        result["sink"] = list(view.sink)
+    return result
 
 
 def heatmap_result(view: HeadView, media_type: str, content: bytes) -> HeatmapResult:

@@ -35,8 +35,18 @@ class HeadRoles(TypedDict):
     roles: dict[str, HeadResult]
 
 
-class AnalysisResult(TypedDict):
-    """What every role's top heads do on the prompt; `heads` are all heads of the model if they were asked for, else none."""
+class OfSomeModels(TypedDict, total=False):
+    """What is said only of a model that has it: what its layers without an attention pattern are, by number; a learned sink."""
+
+    other_layers: dict[str, str]
+    learned_sink: bool
+
+
+class AnalysisResult(OfSomeModels):
+    """What every role's top heads do on the prompt; `heads` are all heads of the model if they were asked for, else none.
+
+    A learned sink takes what a row of a pattern leaves of 1, and First Token counts it.
+    """
 
     api_version: str
     model: str
@@ -103,7 +113,7 @@ class TopHeadResult(TypedDict):
 
 
 class CategoryResult(TypedDict):
-    """One role in one model; `top_heads` best first; `scores` [layer][head], empty where it is not scored."""
+    """One role in one model; `top_heads` best first; `scores` [layer][head], empty where it or the layer is not scored."""
 
     key: str
     display_name: str
@@ -185,7 +195,13 @@ class HeatmapResult(TypedDict):
     description: str
 
 
-class PatternResult(TypedDict):
+class SinkResult(TypedDict, total=False):
+    """What the learned sink of a head takes, where it has one: `[query]`."""
+
+    sink: list[float]
+
+
+class PatternResult(SinkResult):
     """One head's attention; `pattern` [query][key]; `roles` by role key."""
 
     api_version: str

@@ -59,8 +59,32 @@ def describe_source(analysis: Analysis) -> str:
     return (
         f"Roles of {analysis.model}: {kind}, measured {source.analysis_date} with {source.reader} "
         f"on revision {source.revision[:24]}{weights}; activations read from your text through PyVene."
-        f"{source.note and ' ' + source.note}"
-    )
+        f"{source.note and ' ' + source.note} {describe_layers(analysis)}"
+    ).rstrip()
+
+
+def describe_layers(analysis: Analysis) -> str:
+    """Which layers have no pattern, and that the heads have a learned sink; empty where all is as usual."""
+    said = []
+    if analysis.other_layers:
+        kinds = listed(sorted(set(analysis.other_layers.values())))
+        count = len(analysis.heads.layers)
+        have = "have" if count > 1 else "has"
+        said.append(f"{count} of {analysis.num_layers} layers {have} attention patterns; the others ({kinds}) have none.")
+    if analysis.has_sink:
+        said.append(
+            "Each head has a learned sink beside the tokens: rows of a pattern sum to less than 1, and the rest went there. "
+            f"{RESTING_ROLE.display_name} counts it."
+        )
+    return " ".join(said)
+
+
+def describe_sink(view: HeadView) -> str:
+    """What a head's learned sink took on this text; empty without one."""
+    if not view.has_sink:
+        return ""
+    share = percent(sum(view.sink) / len(view.sink))
+    return f"Rows sum to less than 1: on average {share} of the attention went to the head's learned sink, which is no token."
 
 
 def describe_model(info: ModelInfo) -> str:
@@ -131,7 +155,7 @@ def _nature(view: HeadView) -> str:
     if view.main is None:
         return f"{label} reaches no role's threshold in this model."
     rests = primary.is_content and (first.score or 0.0) >= RESTING
-    rest = f"; it rests on {RESTING_PLACE} when it has nothing to do" if rests else ""
+    rest = f"; it rests on {_resting_place(view)} when it has nothing to do" if rests else ""
     return f"{label} is mainly {article(primary.display_name.lower())} head (score {view.main.score:.2f}){rest}."
 
 
@@ -146,7 +170,7 @@ def _here(view: HeadView) -> str:
         doing = max(content, key=lambda role: view.readings[role.name].shown)
         return f"On this text it plays {doing.display_name.lower()}: {_measure(doing, view)}."
     if first >= RESTING:
-        return f"On this text it rests: {percent(first)} of its attention lies on the first token."
+        return f"On this text it rests: {percent(first)} of its attention lies on {_resting_place(view)}."
     if active:
         return f"On this text {_measure(active[0], view)}."
     if role.name not in view.readings:
@@ -157,10 +181,14 @@ def _here(view: HeadView) -> str:
     return f"On this text {refusal}: {_measure(role, view)}."
 
 
+def _resting_place(view: HeadView) -> str:
+    return f"{RESTING_PLACE} or the learned sink" if view.has_sink else RESTING_PLACE
+
+
 def _measure(role: Role, view: HeadView) -> str:
     """The number behind a role, as a clause."""
     reading = view.readings[role.name]
-    return get_measured_role(role).measure.phrase(reading.score, reading.activation, reading.chance)
+    return get_measured_role(role).measure_in(view.has_sink).phrase(reading.score, reading.activation, reading.chance)
 
 
 def _largest_change(comparison: PromptComparison, change: HeadChange) -> str:

@@ -14,7 +14,8 @@ from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL
 from headroles.core.roles import measured_roles
 from headroles.errors import InvalidInputError, UnsupportedModelError
 from headroles.hub.store import EMBEDDED
-from headroles.models.loading import LoadedModel
+from headroles.models.capture import PatternReader
+from headroles.models.loading import LoadedModel, load_model
 from headroles.models.probes import (
     SENTENCES,
     Probe,
@@ -24,7 +25,7 @@ from headroles.models.probes import (
     make_probes,
     repeated_sequences,
 )
-from headroles.models.sweep import make_record
+from headroles.models.sweep import analyze_here, make_record
 from tests.fixtures.double import ROUNDING, to_double
 
 SMALL = ProbeSizes(repeated_sequences=7, repeat_length=20, sentences=5)
@@ -196,3 +197,17 @@ def assert_refused(model: str, tmp_path, capsys, message: str) -> None:
     assert len(errors) == 1
     assert message in errors[0]
     assert not out.exists()
+
+
+def test_what_transformer_lens_cannot_read_is_analysed_through_pyvene_and_said_so(random_model, tmp_path, capsys):
+    folder = save(random_model("nemotron_h"), tmp_path / "mixed")
+    command = [folder, "--out", str(tmp_path / "out"), "--repeated-sequences", "2", "--repeat-length", "8", "--sentences", "2"]
+    assert main(command) == 0
+    assert "written, read through PyVene, since TransformerLens cannot" in capsys.readouterr().out
+    record = read_record(tmp_path / "out" / "mixed.json")
+    assert (record.recipe.transformer_lens, record.layers, record.num_layers) == (None, (1, 4), 5)
+    again = load_model("mixed", folder)
+    theirs = analyze_here(PatternReader(again), ProbeSizes(2, 8, 2))
+    assert record.all_scores == theirs.all_scores
+    assert main(command) == 0  # and such a record is finished
+    assert "skipped: up to date, read through PyVene" in capsys.readouterr().out

@@ -140,7 +140,9 @@ def test_an_architecture_that_cannot_be_read_is_refused_with_those_that_can(hub,
             UnsupportedModelError, match=f"^{name} is of the architecture mamba, which headroles cannot read"
         ) as error:
             load_model("m", source)
-        assert all(architecture in str(error.value) for architecture in ARCHITECTURES)
+        assert f"it reads {len(ARCHITECTURES)} architectures, gpt2, qwen2, " in str(
+            error.value
+        )  # the page of models has them all
     assert hub.count("resolve") == 0
 
 

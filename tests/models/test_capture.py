@@ -1,11 +1,14 @@
 """PyVene's patterns against transformers' own, in batches, under threads, and what is refused."""
 
+import logging
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from torch import nn
 
+from headroles.core.heads import taken_by_sink
 from headroles.errors import UnsupportedModelError
 from headroles.models.capture import PatternReader
 from headroles.models.loading import LoadedModel
@@ -90,22 +93,17 @@ def test_reading_again_and_again_leaves_no_hook_behind(fresh_tiny):
 UNREADABLE = {
     "falcon": ({"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}, "no module of it puts out"),
     "mamba": ({"hidden_size": 16, "num_hidden_layers": 2, "state_size": 4}, "no module of it puts out"),
-    "jamba": (
-        {
-            "hidden_size": 48,
-            "intermediate_size": 64,
-            "num_hidden_layers": 8,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "num_experts": 2,
-            "mamba_d_state": 4,
-            "use_mamba_kernels": False,
-        },
-        "it gives 1 attention patterns for 8 layers",
+    "bamba": (
+        {"attn_layer_indices": []},
+        "no module of it puts out attention patterns",
     ),
-    "recurrent_gemma": (
-        {"num_hidden_layers": 3, "hidden_size": 48, "intermediate_size": 96, "num_attention_heads": 4, "lru_width": 48},
-        "it gives 1 attention patterns for 3 layers",
+    "diffllama": (
+        {"hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2},
+        "some of its attention modules are used several times in one forward",
+    ),
+    "granite_swa": (
+        {"hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "pad_token_id": 0},
+        "its learned sinks do not show in its attention patterns",
     ),
     "bert": (
         {"hidden_size": 48, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4},
@@ -124,6 +122,45 @@ def test_a_model_without_causal_patterns_in_every_layer_is_refused_by_name(tiny,
         UnsupportedModelError, match=rf"little-{architecture} \({architecture}\) cannot be read by headroles: .*({reason})"
     ):
         PatternReader(loaded)
+
+
+def test_patterns_from_other_layers_than_the_config_says_are_refused(random_model):
+    loaded = random_model("lfm2")
+    vars(loaded)["other_layers"] = {1: "convolution", 2: "convolution"}
+    with pytest.raises(UnsupportedModelError, match="its attention patterns come from layer 1, but its config names layer 0"):
+        PatternReader(loaded)
+
+
+def test_a_row_above_1_is_refused_beside_a_sink_too(random_model, monkeypatch):
+    loaded = random_model("gpt_oss")
+    file = sys.modules[type(loaded.model).__module__]
+    eager = file.eager_attention_forward
+
+    def doubled(*args, **kwargs):
+        output, weights = eager(*args, **kwargs)
+        return output, weights * 2
+
+    monkeypatch.setattr(file, "eager_attention_forward", doubled)
+    with pytest.raises(UnsupportedModelError, match=r"its layer 0 (holds values from|has a row whose sum is .* above 1)"):
+        PatternReader(loaded)
+
+
+def test_the_sink_takes_what_the_models_own_softmax_gives_it(in_double, random_model):
+    """Told by the sinks alone: far below every score they take nothing, and rows sum to 1."""
+    loaded = random_model("gpt_oss")
+    to_double(loaded.model)
+    reader, ids = PatternReader(loaded), torch.arange(1, 21)[None]
+    assert float(taken_by_sink(reader.read_layers(ids)).max()) > 0.1
+    for layer in loaded.model.model.layers:
+        layer.self_attn.sinks.data.fill_(-1e4)
+    torch.testing.assert_close(reader.read_layers(ids).sum(-1), torch.ones(3, 1, 4, 20).double(), atol=ROUNDING, rtol=0)
+
+
+def test_nothing_is_logged_of_kernels_that_are_not_there(random_model, caplog, capfd):
+    for architecture in ("qwen3_5_text", "jamba", "bamba", "lfm2", "recurrent_gemma"):
+        PatternReader(random_model(architecture)).read((0, 1, 2, 3))
+    assert not [record for record in caplog.records if record.levelno > logging.DEBUG]
+    assert "falling back" not in "".join(capfd.readouterr())
 
 
 def test_an_encoder_decoder_is_refused_by_name(tiny):

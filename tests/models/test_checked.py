@@ -17,15 +17,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from headroles.core.registry import ARCHITECTURES, EMBEDDED_FOLDER, MODELS, get_model_info
+from headroles.core.registry import ALIKE, ARCHITECTURES, EMBEDDED_FOLDER, MIXED, MODELS, WITH_SINK, get_model_info
 from headroles.hub.files import UnfitError
 from headroles.hub.repository import RepositoryFacts, read_config
 from headroles.hub.weights import Shapes, tensor_shapes
+from headroles.models import config_check
 from headroles.models.config_check import checked_config
+from headroles.models.layers import other_layers
 from headroles.models.loading import attention_windows, context_of, read_model, registered_config
 from headroles.models.tokenizer_file import parse_tokenizer
 from headroles.models.tokenizing import open_tokenizer
-from tests.fixtures.architectures import build
+from tests.fixtures.architectures import SHAPES, VOCABULARY, build
 from tests.fixtures.strange_files import NAMES_A_FILE, SECRET, plant
 
 EMBEDDED = EMBEDDED_FOLDER
@@ -60,7 +62,12 @@ NEW_KEYS = (
 @st.composite
 def changed(draw: st.DrawFn, honest: Path | str) -> Any:
     """What a JSON file or a registered model's config says, with up to three values replaced, taken away, or put beside them."""
-    document = json.loads(honest.read_text("utf-8") if isinstance(honest, Path) else text_of(honest))
+    return draw(changed_document(json.loads(honest.read_text("utf-8") if isinstance(honest, Path) else text_of(honest))))
+
+
+@st.composite
+def changed_document(draw: st.DrawFn, document: Any) -> Any:
+    """The same of what was read."""
     for _ in range(draw(st.integers(1, 3))):
         place = document
         while True:
@@ -147,6 +154,16 @@ def text_of(name: str) -> str:
     return json.dumps(json.loads(registered_config(get_model_info(name)).to_json_string(use_diff=False)))
 
 
+@lru_cache
+def small_of(architecture: str) -> tuple[str, Shapes]:
+    """The config of the tests' small model of an architecture, and the shapes of its tensors."""
+    config = AutoConfig.for_model(architecture, vocab_size=VOCABULARY, **SHAPES[architecture])
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    shapes = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+    return json.dumps(json.loads(config.to_json_string(use_diff=False))), shapes
+
+
 OF_EACH_KIND = tuple({info.model_type: name for name, info in reversed(list(MODELS.items()))}.values())
 
 
@@ -164,6 +181,37 @@ def test_a_config_of_random_changes_is_a_config_or_refused(place, data):
     with opened_under(place) as opened:
         assert SECRET not in told(check)
     assert opened == {"model/config.json"}
+
+
+NEWER = (*ALIKE[ALIKE.index("gemma4_text") :], *MIXED, *WITH_SINK)
+
+
+@EXAMPLES
+@given(data=st.data())
+def test_a_config_of_a_newer_architecture_of_random_changes_is_a_config_or_refused(place, data):
+    text, shapes = small_of(data.draw(st.sampled_from(NEWER)))
+    write(place, "config.json", data.draw(changed_document(json.loads(text))))
+
+    def check() -> None:
+        config = checked_config(read_config(place / "model"), shapes)
+        others = other_layers(config)
+        assert len(attention_windows(config)) == config.num_hidden_layers > len(others)
+        assert set(others) < set(range(config.num_hidden_layers))
+
+    with opened_under(place) as opened:
+        assert SECRET not in told(check)
+    assert opened == {"model/config.json"}
+
+
+@pytest.mark.parametrize("architecture", NEWER)
+def test_a_size_of_a_million_is_refused_wherever_it_stands(architecture):
+    """As a number of layers, chunks, states, experts or heads it would take all the memory."""
+    text, shapes = small_of(architecture)
+    sizes = {key for key, value in json.loads(text).items() if key in config_check.SIZES and isinstance(value, int) and value}
+    allowed = {key for key in sizes if config_check.SIZES[key] >= 10**6}
+    for key in sorted(sizes - allowed):
+        with pytest.raises(UnfitError, match=f"must have a whole number from [01] to [0-9,]+ as {key}|cannot be at"):
+            checked_config({**json.loads(text), key: 10**6}, shapes)
 
 
 @EXAMPLES
@@ -222,7 +270,9 @@ def test_what_was_saved_is_read_as_the_library_reads_it(architecture, tmp_path, 
     config = checked_config(read_config(tmp_path), tensor_shapes(tmp_path))
     theirs = AutoConfig.from_pretrained(tmp_path)
     assert differences(config.to_dict(), theirs.to_dict()) == set()
-    dtype = torch.float32 if architecture == "mixtral" else torch.float64  # torch's products of grouped matrices have no doubles
+    dtype = (
+        torch.float32 if "expert" in json.dumps(SHAPES[architecture]) else torch.float64
+    )  # torch's products of grouped matrices have no doubles
     ours = read_model("m", RepositoryFacts(str(tmp_path), architecture, 0, 0, path=tmp_path), tmp_path, dtype)
     model = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=dtype, attn_implementation="eager").eval()
     token_ids = torch.arange(1, 41)[None]

@@ -131,7 +131,9 @@ def test_progress_in_words_guesses_the_rest_once_there_is_something_to_go_by(fra
             "published in org/roles, commit 0123456789,",
         ),
         (
-            Source("cached", "2026-01-01", "r", "org/roles", "abc", time.time() - 3 * 86_400 - 60, "The Hub does not answer."),
+            Source(
+                "cached", "2026-01-01", "r", "org/roles", "abc", time.time() - 3 * 86_400 - 60, note="The Hub does not answer."
+            ),
             "cached 3 days ago from org/roles, commit abc, measured",
         ),
     ],

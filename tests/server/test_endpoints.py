@@ -253,7 +253,7 @@ def test_categories_are_the_record_with_every_heads_primary_role(client, record)
     for role in result["roles"]:
         assert role["scores"] == record.all_scores.get(role["key"], [])
         assert role["top_heads"] == [top.model_dump(exclude_unset=True) for top in record.categories[role["key"]].top_heads]
-    assert result["recipe"] == record.recipe.model_dump()
+    assert result["recipe"] == record.recipe.model_dump(exclude_unset=True)
 
 
 def test_an_analysis_comes_in_plain_types(client, explorer):
