@@ -22,7 +22,7 @@ WALLS = {
     "summary": {"errors", "core", "hub"},
     "explorer": {"errors", "settings", "jobs", "core", "hub", "models"},
     "server": {"errors", "settings", "jobs", "core", "hub", "models", "render", "explorer"},
-    "__main__": {"errors", "settings", "server"},
+    "__main__": {"errors", "settings", "hub", "server"},
 }
 FORBIDDEN = {
     "errors": {"torch"},

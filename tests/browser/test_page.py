@@ -68,7 +68,7 @@ def test_typing_a_repeat_turns_induction_from_open_to_filled_and_a_click_opens_i
 
 def test_clicking_through_map_neighbours_roles_and_legend_keeps_everything_in_step(page: Page, check_axe):
     cell(page, 1, 2).hover()
-    expect(page.locator("#map .hr-name")).to_contain_text("L1H2: Duplicate Token (score 0.78), here 61%, active")
+    expect(page.locator("#map .hr-name")).to_contain_text("L1H2: Duplicate Token (score 0.78), here 79%, active")
     cell(page, 1, 2).click()
     assert_in_step(page, "L1H2")
     expect(page.locator("#twin blockquote")).to_contain_text("The old man told the boy")
@@ -98,12 +98,12 @@ def test_pointing_at_a_token_turns_its_row_or_column_into_bars(page: Page):
     box = known(page.locator("#view .hr-square").bounding_box())
     row = box["height"] / 15
     page.mouse.move(known(queries.bounding_box())["x"] + 5, box["y"] + 14.5 * row)
-    expect(page.locator("#view .hr-said")).to_contain_text(re.compile(r"^“·the” \(15\) looks most at “·queen” \(6\) \d+%"))
+    expect(page.locator("#view .hr-said")).to_contain_text(re.compile(r"^“·green” \(15\) looks most at “·window” \(8\) \d+%"))
     assert known(page.locator("#view .hr-key-bars path").get_attribute("d")).count("M") == 15
-    page.mouse.move(box["x"] + 5.5 * row, known(keys.bounding_box())["y"] + 5)
-    expect(page.locator("#view .hr-said")).to_contain_text("“·queen” (6) is looked at most by “·the” (15)")
+    page.mouse.move(box["x"] + 7.5 * row, known(keys.bounding_box())["y"] + 5)
+    expect(page.locator("#view .hr-said")).to_contain_text("“·window” (8) is looked at most by “·green” (15)")
     page.mouse.move(box["x"] + 14.5 * row, box["y"] + 0.5 * row)
-    expect(page.locator("#view .hr-said")).to_contain_text("“<|endoftext|>” (1) cannot look ahead to “·the” (15)")
+    expect(page.locator("#view .hr-said")).to_contain_text("“<|endoftext|>” (1) cannot look ahead to “·green” (15)")
 
 
 def test_the_offer_of_a_grey_card_runs_with_one_click(page: Page):
