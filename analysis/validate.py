@@ -131,8 +131,8 @@ def _statistic(record: HeadCategories, claim: Claim) -> Verdict:
         share = statistics.fmean(score >= RESTING for row in scores for score in row)
         (value,) = claim.values
         return Verdict(claim, "share at rest", value, share, None, None, _near(share, value))
-    correlation = _correlation([statistics.fmean(row) for row in scores], claim.values)
-    return Verdict(claim, "layers correlate", None, correlation, None, None, correlation >= MIN_CORRELATION)
+    followed = correlation([statistics.fmean(row) for row in scores], claim.values)
+    return Verdict(claim, "layers correlate", None, followed, None, None, followed >= MIN_CORRELATION)
 
 
 def _scored_role(record: HeadCategories, claim: Claim) -> MeasuredRole | None:
@@ -145,7 +145,7 @@ def _near(ours: float, published: float) -> bool:
     return round(abs(ours - published), 6) <= TOLERANCE  # 0.65 - 0.5 is a little more than 0.15 to a computer
 
 
-def _correlation(ours: Sequence[float], published: Sequence[float]) -> float:
+def correlation(ours: Sequence[float], published: Sequence[float]) -> float:
     """Pearson's; 0 where either side is the same in every layer and so follows nothing."""
     try:
         return statistics.correlation(ours, published)

@@ -27,7 +27,7 @@ from huggingface_hub import snapshot_download
 from analysis import __main__ as command
 from analysis import dataset, runs
 from analysis.push import difference
-from headroles.core.record_files import parse_record, record_file_name, write_record
+from headroles.core.record_files import parse_record, read_record, record_file_name, write_record
 from headroles.core.records import HeadCategories
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles import ROLES
@@ -37,6 +37,7 @@ from tests.analysis.test_dataset import make
 from tests.fixtures.dataset_hub import DatasetHub
 from tests.fixtures.hub import MEMBERS_TOKEN, STRANGERS_TOKEN
 from tests.fixtures.known import known
+from tests.fixtures.real import REAL_MODEL
 
 pytestmark = pytest.mark.processes
 
@@ -554,21 +555,30 @@ from datasets import load_dataset
 rows = load_dataset(sys.argv[1], split="train")
 print(len(rows), len(set(rows["model"])), rows.features["score"].dtype, rows.features["layer"].dtype, rows[0]["is_top_head"])
 """
+PULL = """
+import sys
+from headroles.hub.dataset import fetch_record
+print(fetch_record(sys.argv[1], sys.argv[2], "main")[0].to_json())
+"""
 
 
 @pytest.mark.slow
-def test_load_dataset_gives_the_rows_of_the_folder_and_of_the_hub(hub, pusher, repo, tmp_path):
-    records = [make("gpt2"), make("org/m", layers=2, heads=3)]
+def test_load_dataset_gives_the_rows_of_the_folder_and_of_the_hub_and_a_pull_the_record(hub, pusher, repo, tmp_path):
+    records = [make("gpt2"), make("org/m", layers=2, heads=3), read_record(EMBEDDED[REAL_MODEL])]  # the last is the first by name
     for record in records:
         pusher.push(record, repo)
+    assert check_whole(hub, repo)[REAL_MODEL] == records[-1]
     folder = snapshot_download(
         repo, repo_type="dataset", local_dir=tmp_path / "here", endpoint=hub.endpoint, cache_dir=tmp_path, token=MEMBERS_TOKEN
     )
-    expected = f"{(12 + 6) * 5} 2 float64 int32 {dataset.rows(records[0])['is_top_head'][0]}\n"
+    expected = f"{(12 + 6 + 270) * 5} 3 float64 int32 {dataset.rows(records[-1])['is_top_head'][0]}\n"
     for source in (folder, repo):
         told = environment(hub.endpoint, tmp_path)
         read = subprocess.run([sys.executable, "-c", READ, source], capture_output=True, text=True, env=told)
         assert read.stdout == expected, read.stderr
+    pull = [sys.executable, "-c", PULL, REAL_MODEL, repo]  # as a Space does
+    pulled = subprocess.run(pull, capture_output=True, text=True, env=environment(hub.endpoint, tmp_path))
+    assert pulled.stdout == records[-1].to_json() + "\n", pulled.stderr
 
 
 # the command line
@@ -623,7 +633,7 @@ def test_a_wrong_push_on_the_command_line_is_refused_at_once(arguments, capsys, 
 def test_the_command_pushes_and_when_the_hub_is_gone_keeps_the_record_and_fails(hub, repo, tmp_path):
     """With a small analysis of the embedded model, as anyone would run it."""
     arguments = [EMBEDDED_MODEL, "--out", str(tmp_path / "out"), "--push", repo]
-    arguments += ["--repeated-sequences", "2", "--repeat-length", "8", "--sentences", "2"]
+    arguments += ["--quick", "--repeated-sequences", "2", "--repeat-length", "8", "--sentences", "2"]
 
     def run(endpoint: str) -> subprocess.CompletedProcess[str]:
         told = environment(endpoint, tmp_path, MEMBERS_TOKEN)

@@ -33,8 +33,9 @@ from tests.fixtures.architectures import build
 MB = 1024**2
 SOON = 20  # seconds for what takes milliseconds; only a test that fails waits this long
 # For what is no weight: 51 to 81 MB were seen, 23 of them the pages of the file that is being read, the rest its tensors before
-# they are converted, activations, and gaps in the heap. Where glibc keeps what is freed, it is 170 to 245 MB.
-SLACK = 105 * MB
+# they are converted, activations, and gaps in the heap; 129 in a process that other tests had left at 1.8 GB, beside a busy
+# machine. Where glibc keeps what is freed, it is 170 to 245 MB.
+SLACK = 145 * MB
 GROWTH = 25 * MB  # -2 to 7 were seen, and 40 to 44 with a leak of 0.6 MB a load, over the 70 loads between
 
 
