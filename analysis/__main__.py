@@ -21,11 +21,13 @@ from headroles.hub.talk import bound_waits
 from headroles.models.pool import map_large_tensors
 from headroles.models.probes import SENTENCES, ProbeSizes
 
-from . import COMMAND, runs, validate
+from . import COMMAND, agreement, calibrate, runs, validate
 
 USAGE = f"""{COMMAND} NAME_OR_PATH ... --out DIR [options]
        {COMMAND} --all --out DIR [options]
-       {COMMAND} validate MODEL [--out DIR]"""
+       {COMMAND} validate MODEL [--out DIR]
+       {COMMAND} compare RECORD RECORD
+       {COMMAND} calibrate MODEL [--out DIR] [--untrained]"""
 EXIT_CODES = (
     "Exit code: 0 when every model has its record, and the dataset too where it was to be pushed; 1 when one failed, "
     "2 for a wrong command line, 130 after Ctrl-C."
@@ -34,18 +36,23 @@ STOPPED = 130  # as shells report a program that Ctrl-C ended
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command line and returns its exit code; see EXIT_CODES, and `validate.run` for those of `validate`."""
+    """Runs the command line and returns its exit code; see EXIT_CODES, `validate.run` and `compare_records`."""
     arguments = sys.argv[1:] if arguments is None else arguments
     bound_waits()
     map_large_tensors()
     if arguments[:1] == ["validate"]:
         return validate_record(parse_validate(arguments[1:]))
+    if arguments[:1] == ["compare"]:
+        return compare_records(parse_compare(arguments[1:]))
+    if arguments[:1] == ["calibrate"]:
+        return try_verdicts(parse_calibrate(arguments[1:]))
     return analyze_models(parse_analyze(arguments))
 
 
 def analyze_models(args: argparse.Namespace) -> int:
     """Analyses one model after the other; each failure is said at once, and a table at the end says how all went."""
-    sizes = ProbeSizes(args.repeated_sequences, args.repeat_length, args.sentences, args.seed)
+    calibration = 0 if args.quick else args.calibration
+    sizes = ProbeSizes(args.repeated_sequences, args.repeat_length, args.sentences, args.seed, calibration)
     plan = runs.Plan(args.out, sizes, args.batch, args.device, getattr(torch, args.dtype), args.again, args.name or "")
     outcomes, stopped = [], False
     clear_halves(args.out)  # of a run that was killed
@@ -88,6 +95,36 @@ def validate_record(args: argparse.Namespace) -> int:
     return exit_code
 
 
+def compare_records(args: argparse.Namespace) -> int:
+    """Prints how far two records agree; 0, or 1 when they cannot be compared."""
+    try:
+        print(agreement.report(named_record(args.a), named_record(args.b)))
+    except HeadRolesError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def try_verdicts(args: argparse.Namespace) -> int:
+    """Prints how a record's verdicts do on texts that it was not calibrated on; 0, 1 when an aim is missed, or 2."""
+    try:
+        text, exit_code = calibrate.run(args.model, find_record(args.model, args.out), args.texts, args.untrained)
+    except HeadRolesError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(text)
+    return exit_code
+
+
+def named_record(name: str) -> HeadCategories:
+    """The record in a file, or that of a model that ships with headroles or was analysed on the page.
+
+    Raises:
+        HeadRolesError: where there is none, or it is not valid.
+    """
+    return read_record(Path(name)) if Path(name).is_file() else load_head_categories(name)
+
+
 def find_record(model: str, folder: Path | None) -> HeadCategories | None:
     """The record in the folder, or without one the embedded record or that of a model analysed on the page; None for none."""
     try:
@@ -113,12 +150,14 @@ def parse_analyze(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--dtype", choices=["float32", "bfloat16"], default="float32", help="of the weights; scores are always float32"
     )
+    parser.add_argument("--quick", action="store_true", help="scores alone, without what verdicts on a text are calibrated by")
     parser.add_argument("--batch", type=whole(1), default=10, metavar="N", help="texts in one forward (default: %(default)s)")
     for name, kind, unit, text in (
         ("repeated_sequences", whole(1), "N", "random strings that repeat once"),
         ("repeat_length", whole(2), "TOKENS", "length of such a string; shorter where a model reads less"),
         ("sentences", whole(1, len(SENTENCES)), "N", f"sentences, 1 to {len(SENTENCES)}"),
         ("seed", whole(0, 2**63 - 1), "N", "what the random strings are drawn with"),
+        ("calibration", whole(1), "N", "texts of each length and kind that verdicts are calibrated on"),
     ):
         flag, usual = f"--{name.replace('_', '-')}", getattr(default, name)
         parser.add_argument(flag, type=kind, default=usual, metavar=unit, help=f"{text} (default: %(default)s)")
@@ -142,6 +181,26 @@ def parse_validate(arguments: list[str]) -> argparse.Namespace:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("model", metavar="MODEL", help="the name in the record, for instance gpt2")
     parser.add_argument("--out", type=folder, metavar="DIR", help="where its record is (default: embedded, or analysed here)")
+    return parser.parse_args(arguments)
+
+
+def parse_compare(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog=f"{COMMAND} compare", description=agreement.__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    for name in ("a", "b"):
+        parser.add_argument(name, metavar="RECORD", help="a file, or the name of a model whose record is here")
+    return parser.parse_args(arguments)
+
+
+def parse_calibrate(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog=f"{COMMAND} calibrate", description=calibrate.__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("model", metavar="MODEL", help="a model whose record is here, or in the folder")
+    parser.add_argument("--out", type=folder, metavar="DIR", help="folder of records to look in, instead of the usual places")
+    parser.add_argument("--untrained", action="store_true", help="its architecture with fresh random weights, analysed first")
+    parser.add_argument(
+        "--texts", type=whole(1), default=16, metavar="N", help="texts of each length and kind (default: %(default)s)"
+    )
     return parser.parse_args(arguments)
 
 

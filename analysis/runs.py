@@ -6,12 +6,14 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from tqdm import tqdm
@@ -35,7 +37,7 @@ from headroles.hub.repository import check_size, inspect
 from headroles.models.capture import PatternReader
 from headroles.models.loading import LoadedModel, load_model
 from headroles.models.probes import ProbeSizes, make_probes
-from headroles.models.sweep import make_recipe, make_record, score_here, score_weights
+from headroles.models.sweep import calibrated, make_recipe, make_record, score_here, score_weights
 from headroles.settings import Settings
 
 MEGABYTE = 1024**2
@@ -161,17 +163,31 @@ def analyze(loaded: LoadedModel, sizes: ProbeSizes, batch: int, device: str) -> 
     return make_record(loaded, scores, sizes, version("transformer-lens"))
 
 
-def analyze_without_lens(loaded: LoadedModel, sizes: ProbeSizes, batch: int, device: str) -> HeadCategories:
-    """The same through PyVene, as the page does it; what stands in weights is not scored."""
+def open_reader(loaded: LoadedModel, device: str) -> PatternReader:
+    """PyVene on a model that was moved to the device."""
     loaded.model.to(device)  # type: ignore[arg-type]
-    probes = list(make_probes(loaded, sizes, batch))
-    with tqdm(total=len(probes), desc=loaded.name, unit="batch") as bar:
+    return PatternReader(loaded)
 
-        def show(share: float) -> None:
-            bar.update(round(share * len(probes)) - bar.n)
 
-        scores = score_here(PatternReader(loaded), probes, show)
-    return make_record(loaded, scores, sizes)
+def analyze_without_lens(reader: PatternReader, sizes: ProbeSizes, batch: int) -> HeadCategories:
+    """The same through PyVene, as the page does it; what stands in weights is not scored."""
+    probes = list(make_probes(reader.loaded, sizes, batch))
+    with shown_progress(reader.loaded.name, len(probes), "batch") as show:
+        scores = score_here(reader, probes, show)
+    return make_record(reader.loaded, scores, sizes)
+
+
+def calibrate(reader: PatternReader, record: HeadCategories, sizes: ProbeSizes) -> HeadCategories:
+    """The record with its calibration, through PyVene, as the page reads texts."""
+    with shown_progress(f"{reader.loaded.name}, verdicts", 100, "%") as show:
+        return calibrated(reader, record, sizes, show)
+
+
+@contextmanager
+def shown_progress(name: str, steps: int, unit: str) -> Iterator[Callable[[float], None]]:
+    """A bar, and what to call with the share that is done."""
+    with tqdm(total=steps, desc=name, unit=unit) as bar:
+        yield lambda share: cast(None, bar.update(round(share * steps) - bar.n))
 
 
 def check_registered(loaded: LoadedModel) -> None:
@@ -218,13 +234,25 @@ def _make_or_keep(name: str, source: str | Path, plan: Plan) -> tuple[Literal["w
         )
     if there and not plan.again and _is_finished(there, loaded, plan.sizes):
         return "skipped", there
+    record = _made(loaded, partial(load_model, name, facts, plan.dtype), plan)
+    write_record(record, path)
+    return "written", record
+
+
+def _made(loaded: LoadedModel, load_again: Callable[[], LoadedModel], plan: Plan) -> HeadCategories:
+    """The record through TransformerLens where it can, calibrated through PyVene.
+
+    It is loaded again for PyVene, since TransformerLens puts modules of its own into a model.
+    """
     try:
         record = analyze(loaded, plan.sizes, plan.batch, plan.device)
     except UnsupportedModelError:
-        loaded = load_model(name, facts, plan.dtype)  # again, since TransformerLens has put modules of its own into the first
-        record = analyze_without_lens(loaded, plan.sizes, plan.batch, plan.device)
-    write_record(record, path)
-    return "written", record
+        record = None
+    if record and not plan.sizes.calibration:
+        return record
+    del loaded
+    reader = open_reader(load_again(), plan.device)
+    return calibrate(reader, record or analyze_without_lens(reader, plan.sizes, plan.batch), plan.sizes)
 
 
 def _there(path: Path) -> HeadCategories | None:

@@ -12,7 +12,7 @@ from headroles.core.roles import measured_roles
 from headroles.models.loading import LoadedModel, load_model
 from headroles.models.probes import ProbeSizes, repeated_sequences
 
-from .runs import analyze
+from .runs import analyze, calibrate, open_reader
 from .tiny_text import Prose
 
 WINDOW = 255  # tokens of held-out prose read at once, after the BOS
@@ -45,7 +45,8 @@ def measure_tiny(folder: Path, train: Prose, held_out: Prose) -> tuple[HeadCateg
     """The shipped files, read back: the record of their heads and their losses."""
     loaded = load_model(EMBEDDED_MODEL, folder)
     losses = measure_losses(loaded, train, held_out)
-    return analyze(loaded, ProbeSizes(), batch=10, device="cpu"), losses
+    record = analyze(loaded, ProbeSizes(), batch=10, device="cpu")  # which swaps the model's modules
+    return calibrate(open_reader(load_model(EMBEDDED_MODEL, folder), "cpu"), record, ProbeSizes()), losses
 
 
 def measure_losses(loaded: LoadedModel, train: Prose, held_out: Prose) -> Losses:

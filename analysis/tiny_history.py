@@ -47,7 +47,7 @@ class History:
         loaded = LoadedModel(EMBEDDED_MODEL, shipped, self._tokenizer, f"step{done}")
         first, second = repeat_losses(loaded)
         losses = {"first_pass": first, "second_pass": second, "prose": prose_loss(loaded, self._held_out, PROSE_WINDOWS)}
-        record = analyze(loaded, ProbeSizes(), batch=10, device="cpu")  # last: it swaps the model's modules
+        record = analyze(loaded, ProbeSizes(calibration=0), batch=10, device="cpu")  # last: it swaps the model's modules
         rounded = {name: round(loss, 4) for name, loss in losses.items()}
         return json.dumps({"step": done, "losses": rounded, "record": json.loads(record.to_json())}, separators=(",", ":"))
 

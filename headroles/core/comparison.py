@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from headroles.core.frames import to_frame
+from headroles.core.head_readings import HeadReading, RoleReading
 from headroles.core.heads import Head
-from headroles.core.readings import Analysis, HeadReading, RoleReading
-from headroles.core.roles import ROLES, Role, measured_roles
+from headroles.core.readings import Analysis
+from headroles.core.roles import RESTING_ROLE, ROLES, Role, measured_roles
 from headroles.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 DEPTH_BINS = 8  # slices of relative depth, first layers to last
 MAX_CHANGES = 12  # heads listed at most
-MIN_CHANGE = 0.05  # of activation; what changes less is not listed
+MIN_CHANGE = 0.05  # of evidence; what changes less is not listed
 
 Change = Literal["turns on", "turns off", "stays on", "stays off"]
 
@@ -46,7 +47,19 @@ class HeadChange:
     @property
     def difference(self) -> float:
         """Activation on B minus that on A, -1 to 1."""
-        return self.b.shown - self.a.shown
+        return (self.b.activation or 0.0) - (self.a.activation or 0.0)
+
+    @property
+    def evidence(self) -> float:
+        """What the verdict goes by, on B minus on A: the excess at the strongest token, or the activation of an always-on role.
+
+        0 where neither text shows anything: the head is seen on none, or as usual on both.
+        """
+        if self.a.is_triggered:
+            return self.b.excess - self.a.excess if self.a.is_active or self.b.is_active else 0.0
+        if self.a.usual is None and self.b.usual is None:
+            return 0.0 if self.role == RESTING_ROLE else self.difference
+        return self.difference if self.a.is_unusual or self.b.is_unusual else 0.0
 
 
 @dataclass(frozen=True)
@@ -55,8 +68,8 @@ class PromptComparison:
 
     Attributes:
         roles: the measured roles, in the order of ROLES.
-        heads: those that changed most, largest difference first, each head in the role in which it changed most; at most
-            MAX_CHANGES, and none that changed by less than MIN_CHANGE.
+        heads: those whose evidence changed most, largest first, each head in the role in which it did; at most MAX_CHANGES, and
+            none that changed by less than MIN_CHANGE.
     """
 
     a: Analysis
@@ -69,7 +82,7 @@ class PromptComparison:
         return f"PromptComparison({self.a.model!r}, {turned or 'no role turns'}, {len(self.heads)} heads changed)"
 
     def to_frame(self) -> "DataFrame":
-        """One row a head that changed, largest difference first. Raises MissingPackageError without pandas."""
+        """One row a head that changed, largest evidence first. Raises MissingPackageError without pandas."""
         return to_frame(
             {
                 "layer": change.a.head.layer,
@@ -78,6 +91,7 @@ class PromptComparison:
                 "activation_a": change.a.activation,
                 "activation_b": change.b.activation,
                 "difference": change.difference,
+                "evidence": change.evidence,
                 "is_active_a": change.a.is_active,
                 "is_active_b": change.b.is_active,
             }
@@ -153,7 +167,7 @@ def compare_prompts(a: Analysis, b: Analysis) -> PromptComparison:
         )
     roles = tuple(RoleChange(role, a.role(role.name), b.role(role.name)) for role in measured_roles())
     largest = [change for head in a.heads.heads() if (change := _largest_change(a, b, head)) is not None]
-    largest.sort(key=lambda change: -abs(change.difference))
+    largest.sort(key=lambda change: -abs(change.evidence))
     return PromptComparison(a, b, roles, tuple(largest[:MAX_CHANGES]))
 
 
@@ -191,8 +205,8 @@ def _largest_change(a: Analysis, b: Analysis, head: Head) -> HeadChange | None:
         for role in measured_roles()
         if a.heads.applicable.get(role.name) or b.heads.applicable.get(role.name)  # none for a role that no text changes
     ]
-    largest = max(changes, key=lambda change: abs(change.difference), default=None)
-    return largest if largest is not None and abs(largest.difference) >= MIN_CHANGE else None
+    largest = max(changes, key=lambda change: abs(change.evidence), default=None)
+    return largest if largest is not None and abs(largest.evidence) >= MIN_CHANGE else None
 
 
 def _census(analysis: Analysis, role: Role) -> Census:

@@ -14,8 +14,10 @@ from torch import Tensor
 from headroles.core.evidence import Evidence, Measurement
 from headroles.core.heads import taken_by_sink
 from headroles.core.keys import reach, real_queries, visible_keys
+from headroles.core.nulls import Excess, excess_of
 from headroles.core.sums import Cells, entropy_and_peak, mass_at
 from headroles.core.words import percent
+from headroles.errors import InvalidInputError
 
 Need = Literal["patterns", "outputs", "weights"]
 Probes = Literal["repeats", "sentences", "none"]
@@ -54,6 +56,17 @@ class Measure(Protocol):
     def phrase(self, score: float | None, activation: float | None, chance: float | None) -> str:
         """The number behind the role on a text, as a clause."""
         ...
+
+    @property
+    def is_triggered(self) -> bool:
+        """Whether a text calls for the role at some tokens, where the head is compared with itself at others."""
+        return False
+
+    def excess(
+        self, patterns: Float[Tensor, "*heads query key"], token_ids: Int[Tensor, " query"], window: int | None = None
+    ) -> Excess:
+        """What heads do at each token that calls for the role, beyond what they do when nothing does; only where triggered."""
+        raise InvalidInputError("No text triggers this role, so there is no excess.")
 
     def beside_sink(self) -> "Measure":
         """The same measure for a model whose heads have a learned sink: one more place to look, which is no token."""
@@ -123,6 +136,15 @@ class MassOnExpectedKeys(Measure):
         chance = (keys / places).sum(-1).to(patterns.dtype)
         count = eligible.sum(-1)
         return Measurement(_mean(per_token.sum(-1), count), per_token, _mean(chance, count), eligible)
+
+    @property
+    def is_triggered(self) -> bool:
+        return self.probes == "repeats"
+
+    def excess(
+        self, patterns: Float[Tensor, "*heads query key"], token_ids: Int[Tensor, " query"], window: int | None = None
+    ) -> Excess:
+        return excess_of(patterns, self.expected_keys(token_ids, window), window)
 
     def beside_sink(self) -> Measure:
         """What is expected may be the sink too; uniform attention gives the sink as much as each key."""

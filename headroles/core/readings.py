@@ -8,135 +8,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from headroles.core.frames import to_frame
-from headroles.core.heads import Head, as_head, taken_by_sink
-from headroles.core.roles import MeasuredRole, Role, get_measured_role, get_role, measured_roles
+from headroles.core.head_readings import HeadReading, HeadTable, RoleReading
+from headroles.core.heads import Head, taken_by_sink
+from headroles.core.roles import MeasuredRole, Role, get_role, measured_roles
 from headroles.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-
-State = Literal["active", "not active", "not applicable", "in the weights", "not scored", "not a role"]
-
-
-@dataclass(frozen=True)
-class HeadReading:
-    """One head in one measured role.
-
-    Attributes:
-        score: offline, within the measure's range; None where the record does not score the role.
-        activation: on the prompt, 0 to 1; None for a role that no text changes.
-        chance: a uniform head's activation; None where there is none.
-        is_active: whether the head plays the role on the prompt.
-    """
-
-    head: Head
-    score: float | None
-    activation: float | None
-    chance: float | None
-    is_active: bool
-
-    @property
-    def shown(self) -> float:
-        """What the head's bar and number say: the activation, or the score of a role that no text changes."""
-        return (self.score or 0.0) if self.activation is None else self.activation
-
-
-@dataclass(frozen=True)
-class RoleReading:
-    """One role on one prompt.
-
-    Attributes:
-        role: the role.
-        state: what the role does here; "in the weights" for one that no text changes.
-        reason: one sentence that says why the role is not active, or how many of its heads are.
-        heads: the model's top heads of this role, best first; empty when the model has none.
-    """
-
-    role: Role
-    state: State
-    reason: str
-    heads: tuple[HeadReading, ...]
-    applicable: bool  # whether the prompt has a query at which the role can show
-
-    @property
-    def is_active(self) -> bool:
-        return self.state == "active"
-
-    @property
-    def strongest(self) -> HeadReading | None:
-        """The head that plays the role most clearly here; None when the model has none."""
-        return max(self.heads, key=lambda head: (head.is_active, head.shown), default=None)
-
-
-Cells = tuple[tuple[float, ...], ...]  # [layer][head]
-
-
-@dataclass(frozen=True)
-class HeadTable:
-    """Every head of a model on one prompt, each table by role name.
-
-    Attributes:
-        scores: of the roles that the record scores, within each measure's range.
-        activations, active: of the roles that a text can show; 0 to 1, and whether the head plays the role here.
-        chances: of each layer, since a sliding window changes what a uniform head would get.
-        applicable: whether the prompt has a query at which the role can show.
-        primary: what each head mainly does in this model, [layer][head].
-    """
-
-    scores: Mapping[str, Cells]
-    activations: Mapping[str, Cells]
-    chances: Mapping[str, tuple[float, ...]]
-    active: Mapping[str, tuple[tuple[bool, ...], ...]]
-    applicable: Mapping[str, bool]
-    primary: tuple[tuple[Role, ...], ...]
-
-    def __repr__(self) -> str:
-        return f"HeadTable({len(self.primary)} x {self.num_heads} heads, {', '.join(self.activations)})"
-
-    @property
-    def num_heads(self) -> int:
-        """How many a layer has that has any."""
-        return max(map(len, self.primary))
-
-    @property
-    def layers(self) -> tuple[int, ...]:
-        """The layers that have heads: those with an attention pattern."""
-        return tuple(layer for layer, row in enumerate(self.primary) if row)
-
-    def heads(self) -> tuple[Head, ...]:
-        """All heads of the model, layer by layer."""
-        return tuple(Head(layer, index) for layer, row in enumerate(self.primary) for index in range(len(row)))
-
-    def primary_role(self, head: Head | str | tuple[int, int]) -> Role:
-        """What a head mainly does in this model. Raises InvalidInputError for a head outside the model."""
-        head = self._inside(head)
-        return self.primary[head.layer][head.index]
-
-    def reading(self, role: Role | str, head: Head | str | tuple[int, int]) -> HeadReading:
-        """One head in one measured role. Raises InvalidInputError for a head outside the model, or what is no such role."""
-        name, head = get_measured_role(role).name, self._inside(head)
-        return HeadReading(
-            head=head,
-            score=_cell(self.scores, name, head),
-            activation=_cell(self.activations, name, head),
-            chance=self.chances[name][head.layer] if name in self.chances else None,
-            is_active=bool(_cell(self.active, name, head)),
-        )
-
-    def main_reading(self, head: Head) -> HeadReading | None:
-        """A head in what it mainly does; None where that is no measured role."""
-        primary = self.primary_role(head)
-        return self.reading(primary, head) if primary.name in self.scores else None
-
-    def counts(self, role: Role) -> int:
-        """How many heads are mainly that."""
-        return sum(row.count(role) for row in self.primary)
-
-    def _inside(self, head: Head | str | tuple[int, int]) -> Head:
-        found = as_head(head)
-        found.check_inside(len(self.primary), self.num_heads, self.layers)
-        return found
-
 
 Kind = Literal["embedded", "cached", "published", "local", "analysed here"]
 
@@ -217,6 +95,9 @@ class Analysis:
                     "activation": reading.activation,
                     "chance": reading.chance,
                     "is_active": reading.is_active,
+                    "excess": reading.excess if reading.is_triggered else None,
+                    "percentile": reading.percentile,
+                    "is_unusual": reading.is_unusual,
                 }
 
     def to_frame(self) -> "DataFrame":
@@ -228,8 +109,9 @@ class Analysis:
 class HeadView:
     """One head on one prompt: its pattern, the cells that `role` expects to be strong, and its readings in every measured role.
 
-    `primary` is what the head mainly does in this model, `role` the one it is looked at for. `other_layers` are those without
-    heads; `has_sink` is whether the head has a learned sink, which takes what a row of the pattern leaves of 1.
+    `primary` is what the head mainly does in this model, `role` the one it is looked at for. `called` says at how many tokens
+    each triggered role could show, with something to compare with. `other_layers` are those without heads; `has_sink` is whether
+    the head has a learned sink, which takes what a row of the pattern leaves of 1.
     """
 
     model: str
@@ -243,6 +125,7 @@ class HeadView:
     pattern: Float[Tensor, "query key"]
     expected: Bool[Tensor, "query key"]
     readings: Mapping[str, HeadReading]
+    called: Mapping[str, int] = field(default_factory=dict)
     other_layers: Collection[int] = ()
     has_sink: bool = False
 
@@ -297,7 +180,3 @@ class HeadView:
             return None
         row, index = divmod(place, self.num_heads)
         return Head(layers[row], index)
-
-
-def _cell(tables: Mapping[str, tuple[tuple, ...]], role: str, head: Head) -> float | None:
-    return tables[role][head.layer][head.index] if role in tables else None

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from jaxtyping import Float
 from torch import Tensor
 
+from headroles.core.calibration import AlwaysOn, Triggered
 from headroles.core.records import MAX_TOP_HEADS, SCHEMA_VERSION, Category, HeadCategories, Recipe, TopHead
 from headroles.core.roles import OTHER, MeasuredRole, measured_roles
 
@@ -56,6 +57,12 @@ def build_record(
         categories={**categories, OTHER.name: left_over},
         all_scores=rounded,
     )
+
+
+def with_calibration(record: HeadCategories, found: Mapping[str, Triggered | AlwaysOn]) -> HeadCategories:
+    """The record with the calibration of some of its roles, checked as one that is read from a file."""
+    entries = {**(record.calibration or {}), **{name: made.model_dump() for name, made in found.items()}}
+    return HeadCategories.model_validate({**record.model_dump(exclude_unset=True), "calibration": entries})
 
 
 def select_top_heads(scores: list[list[float]], role: MeasuredRole) -> list[TopHead]:

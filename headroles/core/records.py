@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
+from headroles.core.calibration import AlwaysOn, Triggered, parse_calibration
 from headroles.core.frames import to_frame
 from headroles.core.heads import Head, as_head
 from headroles.core.measures import Calibration
@@ -69,6 +70,7 @@ class Recipe(_Checked):
     repeat_length: Annotated[int, Field(ge=2)]
     sentences: Annotated[int, Field(ge=1)]
     weights: WeightsFile | None = None
+    calibration_texts: Annotated[int, Field(ge=1)] | None = None  # pairs of each length and kind; None where there is none
     learned_sink: bool = False  # whether the heads have one; First Token counts it then, and Diffuse spreads over it too
 
 
@@ -129,6 +131,9 @@ class HeadCategories(_Checked):
                 self._check_top_head(name, top)
             _check_order(name, category.top_heads)
         json.dumps(self.calibration, allow_nan=False)  # raises ValueError for a number that JSON cannot hold
+        for name, found in self.calibrations.items():
+            if found.shape != (len(self.layers), self.num_heads):
+                raise ValueError(f"the calibration of {name} is not of {len(self.layers)} layers x {self.num_heads} heads")
         return self
 
     def _check_top_head(self, name: str, top: TopHead) -> None:
@@ -162,6 +167,12 @@ class HeadCategories(_Checked):
         return {role.name: tuple(map(tuple, self.all_scores[role.name])) for role in self.scored_roles}
 
     @cached_property
+    def calibrations(self) -> Mapping[str, Triggered | AlwaysOn]:
+        """What the record knows of the scored roles on null and ordinary texts, by role name; none of one without."""
+        entries = ((role.name, self.calibration_of(role)) for role in self.scored_roles)
+        return {name: found for name, entry in entries if (found := parse_calibration(entry)) is not None}
+
+    @cached_property
     def primary_roles(self) -> tuple[tuple[Role, ...], ...]:
         """What each head mainly does, [layer][head]; see `primary_role`."""
         return tuple(
@@ -172,7 +183,7 @@ class HeadCategories(_Checked):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> "HeadCategories":
         """As pydantic's, without what was worked out of the fields that change."""
         copied = super().model_copy(update=update, deep=deep)
-        for name in ("other_layers", "layers", "scored_roles", "score_table", "primary_roles"):
+        for name in ("other_layers", "layers", "scored_roles", "score_table", "calibrations", "primary_roles"):
             vars(copied).pop(name, None)
         return copied
 

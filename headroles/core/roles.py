@@ -162,7 +162,7 @@ _MEASURED = (
             "When a passage comes twice, a line of strong cells parallel to the diagonal, from where the text begins to repeat. "
             "Rows of tokens that are new often show only a strong first cell: the head found nothing and rests."
         ),
-        why_inactive="no word of your text comes back after others, so there is no earlier continuation to look up.",
+        why_inactive="no token of your text comes back after others, so there is no earlier continuation to look up.",
         suggested_prompt="My uncle hid a small green window. My uncle hid a small green",
         measure=MassOnExpectedKeys(induction_keys, "what followed an earlier copy of the token", probes="repeats"),
         is_content=True,
@@ -192,7 +192,7 @@ _MEASURED = (
             "Strong cells left of the diagonal, wherever the token of the row is also the token of the column. When a whole "
             "passage comes twice they form a line, one step left of the line of an induction head."
         ),
-        why_inactive="no word of your text comes twice.",
+        why_inactive="no token of your text comes twice.",
         suggested_prompt="The old man told the boy a story, and the boy told the old man another story.",
         measure=MassOnExpectedKeys(duplicate_keys, "earlier copies of the token", probes="repeats"),
         threshold=0.3,

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from headroles.core.evidence import Evidence, Measurement
 from headroles.core.heads import Attention, Head, as_head, check_patterns
+from headroles.core.nulls import Excess
 from headroles.core.roles import MeasuredRole, Role, get_role, measured_roles
 from headroles.errors import InvalidInputError
 
@@ -51,6 +52,37 @@ def measure_windows(attention: Attention) -> dict[int | None, dict[str, Measurem
     token_ids = torch.tensor([attention.token_ids], device=attention.patterns.device)
     patterns, has_sink = attention.patterns[None], attention.has_sink
     return {window: measure_heads(patterns, token_ids, window=window, has_sink=has_sink) for window in windows}
+
+
+def excess_by_window(
+    role: MeasuredRole,
+    patterns: Float[Tensor, "layer head query key"],
+    token_ids: Int[Tensor, " query"],
+    windows: Sequence[int | None],
+    first_query: int = 0,
+) -> Excess:
+    """A triggered role's excess on one text, each layer under its own window; 0 at a query whose keys a window hides.
+
+    Args:
+        windows: of each layer of `patterns`; None for one that sees all.
+        first_query: queries before it do not count.
+    """
+    length = len(token_ids)
+    shortened = [None if window is None or window >= length else window for window in windows]
+    found = {window: role.measure.excess(patterns[_at(shortened, window)], token_ids, window) for window in set(shortened)}
+    queries = torch.cat([excess.queries for excess in found.values()]).unique()
+    queries = queries[queries >= first_query]
+    mass, elsewhere, shifted = (patterns.new_zeros(*patterns.shape[:2], length) for _ in range(3))
+    for window, excess in found.items():
+        rows = torch.tensor(_at(shortened, window), device=patterns.device)[:, None, None]
+        heads = torch.arange(patterns.shape[1], device=patterns.device)[None, :, None]
+        for table, values in ((mass, excess.mass), (elsewhere, excess.elsewhere), (shifted, excess.shifted)):
+            table[rows, heads, excess.queries] = values
+    return Excess(queries, mass[..., queries], elsewhere[..., queries], shifted[..., queries])
+
+
+def _at(windows: Sequence[int | None], wanted: int | None) -> list[int]:
+    return [row for row, window in enumerate(windows) if window == wanted]
 
 
 def verify_head_activation(

@@ -1,17 +1,24 @@
 """What the scores say of one text: which heads play which role here, and why a role is not seen."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
+import torch
 from torch import Tensor
 
 from headroles.core.evidence import Measurement
+from headroles.core.head_readings import HeadReading, HeadTable, RoleReading, State
 from headroles.core.heads import Attention, Head
-from headroles.core.readings import HeadReading, HeadTable, RoleReading, State
 from headroles.core.record_fit import check_shape
 from headroles.core.records import HeadCategories
-from headroles.core.roles import OTHER, MeasuredRole, measured_roles
+from headroles.core.repeats import comes_again_differently
+from headroles.core.roles import OTHER, RESTING, RESTING_ROLE, MeasuredRole, get_measured_role, measured_roles
 from headroles.core.scoring import measure_windows
+from headroles.core.seen import see, usual
+from headroles.core.words import percent
+
+Table = tuple[tuple, ...]
 
 
 def read_heads(attention: Attention, record: HeadCategories) -> HeadTable:
@@ -26,33 +33,56 @@ def read_heads(attention: Attention, record: HeadCategories) -> HeadTable:
     windows = [attention.window(layer) for layer in attention.layers]
     roles = [role for role in measured_roles() if all(role.name in under for under in measured.values())]
 
-    def cells(role: MeasuredRole, of: Callable[[Measurement], Tensor]) -> tuple[tuple, ...]:
-        """[layer][head], each layer from what was measured under its own window, empty where it has no pattern."""
-        tables = {window: of(under[role.name])[0].tolist() for window, under in measured.items()}
-        rows = {layer: tuple(tables[window][row]) for row, (layer, window) in enumerate(zip(attention.layers, windows))}
-        return tuple(rows.get(layer, ()) for layer in range(attention.num_layers))
+    def cells(role: MeasuredRole, of: Callable[[Measurement], Tensor]) -> Tensor:
+        """[layer][head], each layer from what was measured under its own window."""
+        tables = {window: of(under[role.name])[0] for window, under in measured.items()}
+        return torch.stack([tables[window][row] for row, window in enumerate(windows)])
 
     def chances(role: MeasuredRole) -> tuple[float, ...]:
         """Of each layer; 0 where it has no pattern."""
         found = {layer: float(measured[window][role.name].chance[0]) for layer, window in zip(attention.layers, windows)}
         return tuple(found.get(layer, 0.0) for layer in range(attention.num_layers))
 
-    def verdict(role: MeasuredRole) -> Callable[[Measurement], Tensor]:
-        return partial(role.measure.verdict, calibration=record.calibration_of(role))
+    def whole(table: Tensor | Sequence) -> Table:
+        """[layer][head] of all layers, empty where one has no pattern."""
+        rows = dict(zip(attention.layers, table.tolist() if isinstance(table, Tensor) else table))
+        return tuple(tuple(rows.get(layer, ())) for layer in range(attention.num_layers))
 
+    activations = {role.name: cells(role, lambda measurement: measurement.values) for role in roles}
+    seen = {role.name: see(role, attention, record) for role in roles if role.measure.is_triggered}
+    always = {
+        role.name: cells(role, partial(role.measure.verdict, calibration=record.calibration_of(role)))
+        for role in roles
+        if role.name not in seen
+    }
+    length = len(attention.token_ids)
+    always_on = (role for role in roles if role.name in always)
+    found_usual = {role.name: usual(role, activations[role.name], length, record) for role in always_on}
+    ranges = {name: found for name, found in found_usual.items() if found is not None}
     return HeadTable(
         scores=record.score_table,
-        activations={role.name: cells(role, lambda measurement: measurement.values) for role in roles},
+        activations={name: whole(table) for name, table in activations.items()},
         chances={role.name: chances(role) for role in roles},
-        active={role.name: cells(role, verdict(role)) for role in roles},
+        active={role.name: whole(seen[role.name].heads if role.name in seen else always[role.name]) for role in roles},
         applicable={role.name: any(bool(under[role.name].count[0] > 0) for under in measured.values()) for role in roles},
         primary=record.primary_roles,
+        places={name: whole(found.places) for name, found in seen.items()},
+        seen_at={name: whole(found.seen_at) for name, found in seen.items()},
+        tokens={name: found.tokens for name, found in seen.items()},
+        is_seen={name: found.role for name, found in seen.items()},
+        usual={name: whole(found.ranges) for name, found in ranges.items()},
+        percentiles={name: whole(found.percentiles) for name, found in ranges.items()},
+        unusual={name: whole(found.heads) for name, found in ranges.items()},
     )
 
 
-def read_roles(heads: HeadTable, record: HeadCategories) -> tuple[RoleReading, ...]:
-    """What each role's top heads do on one prompt, in the order of ROLES."""
-    return (*(_read_role(role, heads, record) for role in measured_roles()), _left_over(record))
+def read_roles(heads: HeadTable, record: HeadCategories, tokens: Sequence[str] = ()) -> tuple[RoleReading, ...]:
+    """What each role's top heads do on one prompt, in the order of ROLES.
+
+    Args:
+        tokens: their texts, for the sentence that says where a role is seen; where there are none it gives their positions.
+    """
+    return (*(_read_role(role, heads, record, tokens) for role in measured_roles()), _left_over(heads, record))
 
 
 def read_head(heads: HeadTable, head: Head) -> dict[str, HeadReading]:
@@ -60,37 +90,126 @@ def read_head(heads: HeadTable, head: Head) -> dict[str, HeadReading]:
     return {role.name: heads.reading(role, head) for role in measured_roles()}
 
 
-def _read_role(role: MeasuredRole, heads: HeadTable, record: HeadCategories) -> RoleReading:
+def _read_role(role: MeasuredRole, heads: HeadTable, record: HeadCategories, tokens: Sequence[str]) -> RoleReading:
     top = tuple(heads.reading(role, head) for head in record.top_heads(role))
-    applicable = heads.applicable.get(role.name, False)
-    state, reason = _judge(role, top, applicable, is_scored=role in record.scored_roles, is_on_text=role.name in heads.active)
-    return RoleReading(role, state, reason, top, applicable)
+    here = RoleReading(
+        role=role,
+        state="not seen",
+        reason="",
+        heads=top,
+        applicable=heads.applicable.get(role.name, False),
+        others=_others(role, heads, record),
+        tokens=heads.tokens.get(role.name, 0),
+    )
+    state, reason = _judge(here, heads, role in record.scored_roles, tokens)
+    return replace(here, state=state, reason=reason)
 
 
-def _judge(
-    role: MeasuredRole, top: tuple[HeadReading, ...], applicable: bool, is_scored: bool, is_on_text: bool
-) -> tuple[State, str]:
+def _others(role: MeasuredRole, heads: HeadTable, record: HeadCategories) -> tuple[HeadReading, ...]:
+    """The heads that are seen in a triggered role without being known for it, strongest first."""
+    if role.name not in heads.places:
+        return ()
+    known = set(record.top_heads(role))
+    active = heads.active[role.name]
+    found = [heads.reading(role, head) for head in heads.heads() if active[head.layer][head.index] and head not in known]
+    return tuple(sorted(found, key=lambda reading: -reading.excess))
+
+
+def _judge(here: RoleReading, heads: HeadTable, is_scored: bool, tokens: Sequence[str]) -> tuple[State, str]:
+    role = get_measured_role(here.role)
     name = role.display_name.lower()
     if not is_scored:
         return "not scored", f"Not scored in this record: analyse the model again to see its {name} heads."
-    silent: State = "not active" if applicable else "not applicable"
-    if not is_on_text:
-        return "in the weights", f"Read from the weights, so it is the same on every text: {_count(len(top), name)}."
-    if not top:
-        return silent, f"No head of this model reaches the {name} threshold of {role.threshold:.1f}."
-    if not applicable:
-        return silent, f"Not visible here: {role.why_inactive}"
-    count = sum(head.is_active for head in top)
-    if not count:
-        return silent, f"Your text could show it, but none of the {name} heads does it here."
-    return "active", f"{count} of {len(top)} {name} heads {'is' if count == 1 else 'are'} doing it on this text."
+    if role.name not in heads.active:
+        return "in the weights", f"Read from the weights, so it is the same on every text: {_count(len(here.heads), name)}."
+    missing = _missing(here, heads)
+    if not here.heads:
+        reason = f"No head of this model reaches the {name} threshold of {role.threshold:.1f}."
+        also = f" {len(here.others)} of its heads {_are(here.others)} seen in it here all the same." if here.others else ""
+        return "not applicable" if missing else "not seen", reason + also
+    if missing:
+        again = comes_again_differently(tokens) if role.name in heads.places else ""
+        return "not applicable", f"Not visible here: {missing} {again}".rstrip()
+    if role.name in heads.places:
+        return _of_triggered(here, heads, tokens)
+    return _of_always_on(here, heads)
+
+
+def _missing(here: RoleReading, heads: HeadTable) -> str:
+    """Why no token of the text can show the role; empty where one can."""
+    role = get_measured_role(here.role)
+    if not here.applicable:
+        return role.why_inactive
+    if role.name in heads.places and not here.tokens:
+        return "no token that calls for it has others to be compared with; write a little more around it."
+    return ""
+
+
+def _of_triggered(here: RoleReading, heads: HeadTable, tokens: Sequence[str]) -> tuple[State, str]:
+    name = here.role.display_name.lower()
+    seen = [head for head in here.heads if head.is_active]
+    if not heads.is_seen[here.role.name]:
+        called = "1 token calls" if here.tokens == 1 else f"{here.tokens} tokens call"
+        closest = max(here.heads, key=lambda head: head.excess)
+        most = f" The most is {closest.head.label} at {closest.places[0].told(tokens)}." if closest.excess > 0 else ""
+        usually = "more than such heads do on texts that repeat nothing"
+        return "not seen", f"{called} for it, but no {name} head looks there {usually}.{most}"
+    best = max(seen, key=lambda head: head.excess)
+    count = f"{len(seen)} of {len(here.heads)} {name} heads {_are(seen)} seen doing it"
+    return "seen", f"{count}, most clearly {best.head.label} {best.where(here.tokens, tokens)}."
+
+
+def _of_always_on(here: RoleReading, heads: HeadTable) -> tuple[State, str]:
+    name = here.role.display_name.lower()
+    total = len(here.heads)
+    if here.role.name not in heads.usual:
+        count = sum(head.is_active for head in here.heads)
+        said = f"{count} of {total} {name} heads {'is' if count == 1 else 'are'} doing it on this text"
+        return "seen" if count else "not seen", f"{said}; what is usual for them on such a text, the record does not tell."
+    unusual = [head for head in here.heads if head.is_unusual]
+    if not unusual:
+        where = "All are where they usually are" if total > 1 else "It is where it usually is"
+        return "as usual", f"{_count(total, name).capitalize()}. {where} on ordinary texts."
+    farthest = max(unusual, key=lambda head: head.distance)
+    low, high = (percent(share) for share in farthest.usual or (0.0, 1.0))
+    most = (
+        f"{farthest.head.label} most: {percent(farthest.activation or 0.0)} here, {low} to {high} on nine of ten ordinary texts"
+    )
+    return "unusual here", f"{len(unusual)} of {total} {name} heads {_are(unusual)} far from usual, {most}."
+
+
+def _are(heads: Sequence[HeadReading]) -> str:
+    return "is" if len(heads) == 1 else "are"
 
 
 def _count(heads: int, name: str) -> str:
     return f"{heads or 'no'} {name} head{'' if heads == 1 else 's'}"
 
 
-def _left_over(record: HeadCategories) -> RoleReading:
+def _left_over(heads: HeadTable, record: HeadCategories) -> RoleReading:
+    """What no role names: the heads without one, and those that are away from where they rest for no reason that is known."""
     total, rest = len(record.heads()), len(record.heads_without_role())
     reason = f"{rest} of {total} heads reach no role's threshold; they do work that these roles do not name."
-    return RoleReading(OTHER, "not a role", reason, (), applicable=True)
+    away = _away(heads)
+    if away:
+        farthest, low = away[0], percent((away[0].usual or (0.0, 1.0))[0])
+        who = "1 head of the model usually rests" if len(away) == 1 else f"{len(away)} heads of the model usually rest"
+        here = f"{farthest.head.label} {percent(farthest.activation or 0.0)}, usually {low} or more"
+        reason += f" {who} on the first token, and not here, where no role says why ({here})."
+    return RoleReading(OTHER, "not a role", reason, (), applicable=True, others=away)
+
+
+def _away(heads: HeadTable) -> tuple[HeadReading, ...]:
+    """The heads that rest less than ever and are seen in no role, farthest first."""
+    if RESTING_ROLE.name not in heads.unusual:
+        return ()
+    unusual = heads.unusual[RESTING_ROLE.name]
+    away = [heads.reading(RESTING_ROLE, head) for head in heads.heads() if unusual[head.layer][head.index]]
+    seen = [heads.active[name] for name in heads.places]
+    found = [
+        reading
+        for reading in away
+        if (reading.usual or (0.0, 1.0))[0] >= RESTING > (reading.activation or 0.0)
+        and not any(table[reading.head.layer][reading.head.index] for table in seen)
+    ]
+    return tuple(sorted(found, key=lambda reading: -reading.distance))

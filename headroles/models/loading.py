@@ -139,6 +139,13 @@ class LoadedModel:
             raise PromptError(f"Your text has {len(ids):,} tokens; {self.name} reads at most {self.max_tokens} here. Shorten it.")
         return ids
 
+    def reads(self, prompt: str) -> bool:
+        """Whether it is short enough to be read, and not blank."""
+        try:
+            return bool(self.encode(prompt))
+        except PromptError:
+            return False
+
     def token_texts(self, token_ids: tuple[int, ...]) -> tuple[str, ...]:
         """Each token's own text; a piece of a character that is split over tokens shows as its bytes, `<E2 80>`."""
         return tuple(map(self._text_of, token_ids))

@@ -11,41 +11,22 @@ from headroles.core.measures import Probes
 from headroles.core.roles import MeasuredRole, measured_roles
 from headroles.errors import InvalidInputError
 from headroles.models.loading import LoadedModel
+from headroles.models.sentences import SENTENCES
 
 MIN_REPEAT_LENGTH = 8  # below it, chance is a large part of every score
-
-SENTENCES = (
-    "The old lighthouse keeper climbed the narrow stairs every evening to light the lamp before the ships came in.",
-    "Have you ever wondered why the sky turns red when the sun goes down behind the mountains?",
-    "Water boils at a lower temperature on a high mountain, because the air there presses less upon it.",
-    "My sister bought three apples, two pears and a loaf of brown bread at the market this morning.",
-    "“I shall not go,” said the boy quietly, “until somebody tells me what happened to my dog.”",
-    "In the spring of that year the river rose higher than anybody in the village could remember.",
-    "If the train leaves at seven, we must be at the station a quarter of an hour earlier.",
-    "A good teacher listens first, asks a question next, and only then begins to explain.",
-    "def area(width, height): return width * height  # both in metres",
-    "Nobody knew who had painted the door green, but everyone agreed that it looked much better.",
-    "The committee voted on Tuesday to lower the tax, although several members had spoken against it.",
-    "Far below them, in the dark valley, one small window was still shining like a fallen star.",
-    "She wrote him a long letter, put it into a drawer, and never sent it.",
-    "Bees can see colours that people cannot, and many flowers carry marks which only they notice.",
-    "When winter came the children made a house of snow with real windows made from ice.",
-    "Please turn left after the church, cross the bridge, and you will find us on your right.",
-    "He had been a soldier, a cook, a sailor, and for one unhappy summer a dancing master.",
-    "Most of what we call courage is only the habit of doing what has to be done.",
-    "The price rose from 12 to 15 pounds in May, then fell again by a third within weeks.",
-    "There was no sound in the library except a clock, some rain, and the slow turning of pages.",
-)
 
 
 @dataclass(frozen=True)
 class ProbeSizes:
-    """How many probes of each kind, how long the repeated string is, and the seed they are drawn with."""
+    """How many probes of each kind, how long the repeated string is, the seed they are drawn with, and how many texts of each
+    length and kind verdicts are calibrated on; 0 for no calibration.
+    """
 
     repeated_sequences: int = 50
     repeat_length: int = 50
     sentences: int = len(SENTENCES)
     seed: int = 0
+    calibration: int = 20
 
 
 @dataclass(frozen=True)
@@ -90,10 +71,10 @@ def fitting_repeat_length(loaded: LoadedModel, wanted: int) -> int:
         InvalidInputError: when less than MIN_REPEAT_LENGTH fits.
     """
     room = (loaded.context - 1 - len(loaded.bos)) // 2
-    fitting = min(wanted, room, len(_ordinary_ids(loaded)))
+    fitting = min(wanted, room, len(ordinary_ids(loaded)))
     if fitting < min(wanted, MIN_REPEAT_LENGTH):
         raise InvalidInputError(
-            f"{loaded.name} reads {loaded.context} tokens with {len(_ordinary_ids(loaded))} ordinary ones in its vocabulary; "
+            f"{loaded.name} reads {loaded.context} tokens with {len(ordinary_ids(loaded))} ordinary ones in its vocabulary; "
             f"too little for a random string of {MIN_REPEAT_LENGTH} tokens twice."
         )
     return fitting
@@ -102,7 +83,7 @@ def fitting_repeat_length(loaded: LoadedModel, wanted: int) -> int:
 def repeated_sequences(loaded: LoadedModel, sizes: ProbeSizes) -> Int[Tensor, "sequence token"]:
     """Rows `[BOS?] + r + r`, each r drawn without replacement from the tokens that are not special."""
     length = fitting_repeat_length(loaded, sizes.repeat_length)
-    ordinary = _ordinary_ids(loaded)
+    ordinary = ordinary_ids(loaded)
     generator = torch.Generator().manual_seed(sizes.seed)
     rows = []
     for _ in range(sizes.repeated_sequences):
@@ -119,7 +100,8 @@ def encoded_sentences(loaded: LoadedModel, sizes: ProbeSizes) -> list[tuple[int,
     return [tuple(loaded.tokenizer.encode(sentence)[: loaded.context - 1]) for sentence in SENTENCES[: sizes.sentences]]
 
 
-def _ordinary_ids(loaded: LoadedModel) -> Int[Tensor, " id"]:
+def ordinary_ids(loaded: LoadedModel) -> Int[Tensor, " id"]:
+    """The tokens of a model's vocabulary that are not special."""
     special = set(loaded.tokenizer.all_special_ids)
     size = min(len(loaded.tokenizer), loaded.model.config.get_text_config().vocab_size)
     return torch.tensor([token_id for token_id in range(size) if token_id not in special])

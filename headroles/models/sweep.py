@@ -9,16 +9,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from headroles.core.evidence import Evidence, HeadWeights
-from headroles.core.record_making import build_record
+from headroles.core.record_making import build_record, with_calibration
 from headroles.core.records import HeadCategories, Recipe
 from headroles.core.roles import measured_roles
 from headroles.core.scoring import measure_heads, roles_of_patterns
+from headroles.models.calibrating import calibrate
 from headroles.models.capture import PatternReader
 from headroles.models.loading import LoadedModel
 from headroles.models.probes import Probe, ProbeSizes, encoded_sentences, fitting_repeat_length, make_probes
 
 PATTERN_BYTES = 256 * 1024 * 1024  # of one forward's patterns, when a model is analysed here
 MAX_BATCH = 10
+SCORING = 0.4  # of the time that an analysis takes; calibrating takes the rest
 
 
 class Sweep:
@@ -61,7 +63,21 @@ def analyze_here(
     """
     sizes, loaded = sizes or ProbeSizes(), reader.loaded
     probes = list(make_probes(loaded, sizes, _fitting_batch(loaded, sizes)))
-    return make_record(loaded, score_here(reader, probes, on_progress), sizes)
+    scoring = SCORING if sizes.calibration else 1.0
+    record = make_record(loaded, score_here(reader, probes, lambda share: on_progress(scoring * share)), sizes)
+    return calibrated(reader, record, sizes, lambda share: on_progress(scoring + (1 - scoring) * share))
+
+
+def calibrated(
+    reader: PatternReader,
+    record: HeadCategories,
+    sizes: ProbeSizes,
+    on_progress: Callable[[float], None] = lambda _: None,
+) -> HeadCategories:
+    """The record with the calibration of its roles, where the sizes ask for one; `on_progress` as in `calibrate`."""
+    if not sizes.calibration:
+        return record
+    return with_calibration(record, calibrate(reader, record, sizes.calibration, on_progress, seed=sizes.seed))
 
 
 def score_here(
@@ -119,7 +135,7 @@ def make_recipe(loaded: LoadedModel, sizes: ProbeSizes, transformer_lens: str | 
         sentences=sizes.sentences,
     )
     # said only where there is something to say, so that the record of any other model is what it always was
-    special = {"learned_sink": loaded.has_sink, "weights": loaded.weights}
+    special = {"learned_sink": loaded.has_sink, "weights": loaded.weights, "calibration_texts": sizes.calibration or None}
     return recipe.model_copy(update={name: value for name, value in special.items() if value})
 
 

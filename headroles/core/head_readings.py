@@ -1,0 +1,236 @@
+"""What one prompt says of heads in roles: small frozen values that page and API draw from and never compute."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from headroles.core.heads import Head, as_head
+from headroles.core.roles import Role, get_measured_role
+from headroles.core.tokens import visible
+from headroles.core.words import percent
+
+# of a role on a text: the first three of one that a text triggers, the next two of one that is always on
+State = Literal["seen", "not seen", "not applicable", "as usual", "unusual here", "in the weights", "not scored", "not a role"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a head does at one token that calls for a role.
+
+    Attributes:
+        query: the token's position.
+        key: of the expected keys, the one that it looks at most.
+        attention: on all expected keys, 0 to 1.
+        control: the larger of what other tokens give these keys, and what the head gives keys as far back from other tokens.
+    """
+
+    query: int
+    key: int
+    attention: float
+    control: float
+
+    @property
+    def excess(self) -> float:
+        return self.attention - self.control
+
+    def told(self, tokens: Sequence[str]) -> str:
+        """`·that → ·inflation, 30% (2% otherwise)`: token and key, the attention, and the control that it is held against."""
+        query, key = (visible(tokens[at]) if at < len(tokens) else f"token {at}" for at in (self.query, self.key))
+        return f"{query} → {key}, {percent(self.attention)} ({percent(self.control)} otherwise)"
+
+
+@dataclass(frozen=True)
+class HeadReading:
+    """One head in one measured role.
+
+    Attributes:
+        score: offline, within the measure's range; None where the record does not score the role.
+        activation: on the prompt, 0 to 1; None for a role that no text changes.
+        chance: a uniform head's activation; None where there is none.
+        is_active: whether the head is seen in the role on the prompt; in one that is always on, whether it plays it at all.
+        is_triggered: whether a text calls for the role at some tokens, or it is always on.
+        places: of a triggered role, the tokens at which the head does most of it, strongest first; none where none calls for it.
+        seen_at: at how many tokens it is seen.
+        usual: between what its activation lies on nine of ten ordinary texts; None in a role that a text triggers, or where the
+            record does not tell.
+        percentile: on which share of ordinary texts its activation is smaller; None likewise.
+        is_unusual: whether the activation is far outside the head's usual range.
+    """
+
+    head: Head
+    score: float | None
+    activation: float | None
+    chance: float | None
+    is_active: bool
+    is_triggered: bool = False
+    places: tuple[Place, ...] = ()
+    seen_at: int = 0
+    usual: tuple[float, float] | None = None
+    percentile: float | None = None
+    is_unusual: bool = False
+
+    @property
+    def excess(self) -> float:
+        """At its strongest token; 0 where no token calls for the role."""
+        return self.places[0].excess if self.places else 0.0
+
+    def where(self, called: int, tokens: Sequence[str]) -> str:
+        """`at 1 of 3 tokens that call for it, first ...`, of a head that is seen; `called` is how many do."""
+        if called == 1:
+            return f"at the only token that calls for it: {self.places[0].told(tokens)}"
+        return f"at {self.seen_at} of {called} tokens that call for it, first {self.places[0].told(tokens)}"
+
+    @property
+    def distance(self) -> float:
+        """How far its activation is from its usual range, 0 to 1."""
+        low, high = self.usual or (0.0, 1.0)
+        return max(low - (self.activation or 0.0), (self.activation or 0.0) - high, 0.0)
+
+    @property
+    def shown(self) -> float:
+        """What the head's bar and number say, 0 to 1.
+
+        The attention at its strongest token, or the activation of an always-on role, or the score of one that no text changes.
+        """
+        if self.activation is None:
+            return self.score or 0.0
+        if self.is_triggered:
+            return self.places[0].attention if self.places else 0.0
+        return self.activation
+
+    @property
+    def compared(self) -> float | None:
+        """What that number is held against: the control at that token, else chance; None where there is nothing."""
+        if self.is_triggered:
+            return self.places[0].control if self.places else None
+        return self.chance
+
+
+@dataclass(frozen=True)
+class RoleReading:
+    """One role on one prompt.
+
+    Attributes:
+        role: the role.
+        state: what the role does here; "in the weights" for one that no text changes.
+        reason: one sentence that says why the role is not seen, or how many of its heads are.
+        heads: the model's top heads of this role, best first; empty when the model has none.
+        applicable: whether the prompt has a query at which the role can show.
+        others: the heads that are seen in it here without being known for it, strongest first.
+        tokens: at how many tokens of the prompt it could show, with something to compare with; 0 where it is always on.
+    """
+
+    role: Role
+    state: State
+    reason: str
+    heads: tuple[HeadReading, ...]
+    applicable: bool
+    others: tuple[HeadReading, ...] = ()
+    tokens: int = 0
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it is seen; for a role that is always on, whether any of its heads plays it here at all."""
+        if self.state in ("as usual", "unusual here"):
+            return any(head.is_active for head in self.heads)
+        return self.state == "seen"
+
+    @property
+    def is_unusual(self) -> bool:
+        return self.state == "unusual here"
+
+    @property
+    def strongest(self) -> HeadReading | None:
+        """The head that plays the role most clearly here; None when the model has none."""
+        return max(self.heads, key=lambda head: (head.is_active, head.excess, head.shown), default=None)
+
+
+Cells = tuple[tuple[float, ...], ...]  # [layer][head]
+
+
+@dataclass(frozen=True)
+class HeadTable:
+    """Every head of a model on one prompt, each table by role name.
+
+    Attributes:
+        scores: of the roles that the record scores, within each measure's range.
+        activations, active: of the roles that a text can show; 0 to 1, and whether the head plays the role here.
+        chances: of each layer, since a sliding window changes what a uniform head would get.
+        applicable: whether the prompt has a query at which the role can show.
+        primary: what each head mainly does in this model, [layer][head].
+        places, seen_at: of the roles that a text triggers: each head's strongest tokens, and at how many it is seen.
+        tokens: of the same: at how many tokens of the prompt it could show, with something to compare with.
+        is_seen: of the same: whether the role is.
+        usual, percentiles, unusual: of the roles that are always on, as far as the record tells.
+    """
+
+    scores: Mapping[str, Cells]
+    activations: Mapping[str, Cells]
+    chances: Mapping[str, tuple[float, ...]]
+    active: Mapping[str, tuple[tuple[bool, ...], ...]]
+    applicable: Mapping[str, bool]
+    primary: tuple[tuple[Role, ...], ...]
+    places: Mapping[str, tuple[tuple[tuple[Place, ...], ...], ...]] = field(default_factory=dict)
+    seen_at: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
+    tokens: Mapping[str, int] = field(default_factory=dict)
+    is_seen: Mapping[str, bool] = field(default_factory=dict)
+    usual: Mapping[str, tuple[tuple[tuple[float, float], ...], ...]] = field(default_factory=dict)
+    percentiles: Mapping[str, Cells] = field(default_factory=dict)
+    unusual: Mapping[str, tuple[tuple[bool, ...], ...]] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"HeadTable({len(self.primary)} x {self.num_heads} heads, {', '.join(self.activations)})"
+
+    @property
+    def num_heads(self) -> int:
+        """How many a layer has that has any."""
+        return max(map(len, self.primary))
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The layers that have heads: those with an attention pattern."""
+        return tuple(layer for layer, row in enumerate(self.primary) if row)
+
+    def heads(self) -> tuple[Head, ...]:
+        """All heads of the model, layer by layer."""
+        return tuple(Head(layer, index) for layer, row in enumerate(self.primary) for index in range(len(row)))
+
+    def primary_role(self, head: Head | str | tuple[int, int]) -> Role:
+        """What a head mainly does in this model. Raises InvalidInputError for a head outside the model."""
+        head = self._inside(head)
+        return self.primary[head.layer][head.index]
+
+    def reading(self, role: Role | str, head: Head | str | tuple[int, int]) -> HeadReading:
+        """One head in one measured role. Raises InvalidInputError for a head outside the model, or what is no such role."""
+        name, head = get_measured_role(role).name, self._inside(head)
+        return HeadReading(
+            head=head,
+            score=_cell(self.scores, name, head),
+            activation=_cell(self.activations, name, head),
+            chance=self.chances[name][head.layer] if name in self.chances else None,
+            is_active=bool(_cell(self.active, name, head)),
+            is_triggered=name in self.places,
+            places=_cell(self.places, name, head) or (),
+            seen_at=_cell(self.seen_at, name, head) or 0,
+            usual=_cell(self.usual, name, head),
+            percentile=_cell(self.percentiles, name, head),
+            is_unusual=bool(_cell(self.unusual, name, head)),
+        )
+
+    def main_reading(self, head: Head) -> HeadReading | None:
+        """A head in what it mainly does; None where that is no measured role."""
+        primary = self.primary_role(head)
+        return self.reading(primary, head) if primary.name in self.scores else None
+
+    def counts(self, role: Role) -> int:
+        """How many heads are mainly that."""
+        return sum(row.count(role) for row in self.primary)
+
+    def _inside(self, head: Head | str | tuple[int, int]) -> Head:
+        found = as_head(head)
+        found.check_inside(len(self.primary), self.num_heads, self.layers)
+        return found
+
+
+def _cell(tables: Mapping[str, tuple[tuple, ...]], role: str, head: Head) -> Any:
+    return tables[role][head.layer][head.index] if role in tables else None

@@ -1,0 +1,179 @@
+"""How a model's heads behave when nothing calls for a role, and when something does: the calibration that a record carries.
+
+Everything is read through PyVene, as a visitor's text is.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from headroles.core.calibration import (
+    KNOWN_LEVEL,
+    OTHERS,
+    ROLE_LEVEL,
+    TAIL,
+    USUAL,
+    AlwaysOn,
+    Triggered,
+    chance_of,
+    far_from,
+)
+from headroles.core.records import HeadCategories
+from headroles.core.roles import MeasuredRole
+from headroles.core.scoring import excess_by_window, measure_windows
+from headroles.core.seen import judge, known_heads
+from headroles.models.batches import TokenIds, split_into_forwards
+from headroles.models.calibration_texts import LENGTHS, Pair, make_pairs, ordinary_texts
+from headroles.models.capture import PatternReader
+from headroles.models.sentences import FOR_CALIBRATION
+
+ENOUGH = 64  # tokens, from which on longer null texts show no more
+
+
+@dataclass
+class Shown:
+    """What a role's cells show on one text of that kind and length: each head's excess at the tokens of the second passage."""
+
+    kind: str
+    length: int
+    positive: Float[Tensor, "layer head place"]
+    null: Float[Tensor, "layer head place"]
+
+    @property
+    def tokens(self) -> int:
+        return self.null.shape[-1]
+
+
+def calibrate(
+    reader: PatternReader,
+    record: HeadCategories,
+    texts: int,
+    on_progress: Callable[[float], None] = lambda _: None,
+    sentences: Sequence[str] = FOR_CALIBRATION,
+    seed: int = 0,
+) -> dict[str, Triggered | AlwaysOn]:
+    """The calibration of every role that the record scores and a text can show, by role name.
+
+    A model whose context is too short for a passage said twice has none of the roles that a text calls for.
+
+    Args:
+        texts: pairs of each length and kind; there are five lengths, and prose and random tokens.
+        on_progress: called with the share of texts done, 0 to 1; what it raises ends the calibration.
+    """
+    pairs = list(make_pairs(reader.loaded, texts, sentences, seed))
+    ordinary = ordinary_texts(reader.loaded, texts, sentences, seed)
+    total, done = len(pairs) + len(ordinary), 0
+    roles = [role for role in record.scored_roles if role.measure.needs == "patterns"]
+    triggered = [role for role in roles if role.measure.is_triggered]
+    shown: dict[str, list[Shown]] = {role.name: [] for role in triggered}
+    usual: dict[str, list[Float[Tensor, "layer head"]]] = {role.name: [] for role in roles if role not in triggered}
+    for _, on_pair in show_pairs(reader, pairs, triggered):
+        for name, of_role in shown.items():
+            of_role.append(on_pair[name])
+        on_progress((done := done + 1) / total)
+    for on_text in activations(reader, ordinary):
+        for name, values in usual.items():
+            values.append(on_text[name])
+        on_progress((done := done + 1) / total)
+    seen = {
+        role.name: triggered_from(shown[role.name], known_heads(record, role))
+        for role in triggered
+        if any(one.tokens for one in shown[role.name])
+    }
+    return {**seen, **{name: always_on_from(values) for name, values in usual.items()}}
+
+
+def show_pairs(
+    reader: PatternReader, pairs: Sequence[Pair], roles: Sequence[MeasuredRole]
+) -> Iterator[tuple[Pair, dict[str, Shown]]]:
+    """What the cells of each role show, pair by pair."""
+    loaded = reader.loaded
+    windows = [loaded.windows[layer] for layer in loaded.layers]
+    for pair in pairs:
+        layers = reader.read_layers(torch.tensor([pair.positive, pair.null])).cpu()
+        tokens, heads = torch.tensor(pair.positive), layers.shape[2]
+        by_role = {}
+        for role in roles:
+            both = excess_by_window(role, layers.flatten(1, 2), tokens, windows, pair.second).values
+            by_role[role.name] = Shown(pair.kind, _nearest_length(len(tokens)), both[:, :heads], both[:, heads:])
+        yield pair, by_role
+
+
+def activations(reader: PatternReader, texts: Sequence[TokenIds]) -> Iterator[dict[str, Float[Tensor, "layer head"]]]:
+    """Every head's activation in each role that needs patterns, text by text."""
+    heads = len(reader.loaded.layers) * reader.loaded.identity.num_heads
+    for group in split_into_forwards(set(texts), 4 * heads):
+        for attention in reader.read_texts(group):
+            measured = measure_windows(attention)
+            windows = [attention.window(layer) for layer in attention.layers]
+            yield {
+                name: torch.stack([measured[window][name].values[0, row] for row, window in enumerate(windows)])
+                for name in next(iter(measured.values()))
+            }
+
+
+def triggered_from(shown: Sequence[Shown], known: Bool[Tensor, "layer head"]) -> Triggered:
+    """Tails and levels from what null texts show, and how often the role is seen by them where it should be."""
+    shown = [one for one in shown if one.tokens]
+    pool = torch.cat([one.null for one in shown], dim=-1)
+    tails = torch.quantile(pool, 1 - torch.tensor(TAIL), dim=-1).permute(1, 2, 0)
+    table = torch.tensor(_rounded(tails))
+    nulls = torch.stack([chance_of(one.null, table) for one in shown])
+    unknown = nulls[:, ~known].flatten().sort().values
+    role_tail, role_level = _joint([one.null[known] for one in shown], shown) if known.any() else (None, 0.0)
+    any_tail, any_level = _joint([one.null.flatten(0, 1) for one in shown], shown)
+    made = Triggered(
+        null_texts=len(shown),
+        null_tokens=pool.shape[-1],
+        tails=_rounded(tails),
+        role_tail=role_tail,
+        any_tail=any_tail,
+        role_level=role_level,
+        any_level=any_level,
+        other_level=min(KNOWN_LEVEL, float(unknown[int(OTHERS * len(shown))])) if len(unknown) else 0.0,
+        positive_texts=len(shown),
+        recall=0.0,
+        head_recall=0.0,
+    )
+    judged = [judge(one.positive, known, made) for one in shown]
+    recall = sum(is_role for _, is_role in judged) / len(shown)
+    heads = sum(float(heads[known].float().mean()) for heads, _ in judged) / len(shown) if known.any() else 0.0
+    return made.model_copy(update={"recall": round(recall, 4), "head_recall": round(heads, 4)})
+
+
+def _joint(excess: Sequence[Float[Tensor, "head _"]], shown: Sequence[Shown]) -> tuple[list[float], float]:
+    """The tail of the largest excess at a token among some heads, and the level that it reaches on too many null texts.
+
+    That is the lowest of what is right for texts of each length and kind: false alarms are to be as rare on short ones as on
+    long, and in random tokens as in prose.
+    """
+    largest = [table.amax(0) for table in excess]
+    tail = _rounded(torch.quantile(torch.cat(largest), 1 - torch.tensor(TAIL))[None, None])[0][0]
+    chances: dict[tuple[str, int], list[float]] = {}
+    for one, values in zip(shown, largest):
+        chances.setdefault((one.kind, min(one.length, ENOUGH)), []).append(float(chance_of(values, torch.tensor(tail))))
+    return tail, min(sorted(found)[int(ROLE_LEVEL * len(found))] for found in chances.values())
+
+
+def _nearest_length(tokens: int) -> int:
+    return min(LENGTHS, key=lambda length: abs(length - tokens))
+
+
+def always_on_from(values: Sequence[Float[Tensor, "layer head"]]) -> AlwaysOn:
+    """Each head's range on ordinary texts, and how far outside it is far."""
+    table = torch.stack(list(values))
+    usual = torch.quantile(table, torch.tensor(USUAL), dim=0).permute(1, 2, 0).clamp(0, 1)
+    far = far_from(table, usual.expand(len(table), *usual.shape)).abs().flatten().sort(descending=True).values
+    return AlwaysOn(
+        texts=len(table),
+        usual=_rounded(usual),
+        margin=round(float(far[min(len(table) // 2, len(far) - 1)].clamp(0.25, 1000)), 4),
+    )
+
+
+def _rounded(table: Float[Tensor, "layer head share"]) -> list[list[list[float]]]:
+    """To four places, each row rising."""
+    return [[sorted(round(value, 4) for value in values) for values in row] for row in table.tolist()]
