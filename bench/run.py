@@ -17,7 +17,7 @@ from bench.subjects import random_model
 from headroles.core.heads import Attention
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
 from headroles.core.roles import measured_roles
-from headroles.core.scoring import measure_heads
+from headroles.core.scoring import measure_heads, roles_of_patterns
 from headroles.models.capture import PatternReader
 from headroles.models.loading import LoadedModel, load_model, registered_config
 from headroles.models.probes import Probe, ProbeSizes, make_probes
@@ -130,7 +130,7 @@ def _analysis_row(title: str, config: PreTrainedConfig, recipe: ProbeSizes, roun
 def bench_prompt(rounds: int = 15) -> None:
     """Reading and scoring a prompt, against a plain forward of the model as a user would run it (SDPA, with the unembedding)."""
     print("\nFrom a prompt to all scores, as multiples of a plain forward (SDPA, with the unembedding) over the same tokens")
-    print(f"  {'model':24}{'tokens':>8}{'plain':>12}{'capture':>11}{'scoring':>11}{'whole':>11}")
+    print(f"  {'model':24}{'tokens':>8}{'plain':>12}{'capture':>11}{'scoring':>11}{'evidence':>11}{'whole':>11}")
     _prompt_rows(EMBEDDED_MODEL, load_model(EMBEDDED_MODEL), load_model(EMBEDDED_MODEL), rounds)
     for name in ("gpt2", "HuggingFaceTB/SmolLM2-135M"):
         loaded, plain = (random_model(side, registered_config(MODELS[name])) for side in ("probed", "plain"))
@@ -152,16 +152,25 @@ def _prompt_rows(title: str, loaded: LoadedModel, plain: LoadedModel, rounds: in
             "plain": forward,
             "capture": lambda prompt=prompt: reader.read(loaded.encode(prompt)),
             "scoring": lambda attention=attention: score_prompt(attention),
-            "whole": lambda prompt=prompt: score_prompt(reader.read(loaded.encode(prompt))),
+            "evidence": lambda attention=attention: weigh_prompt(attention),
+            "whole": lambda prompt=prompt: weigh_prompt(score_prompt(reader.read(loaded.encode(prompt)))),
         }
         seconds = compare(contenders, rounds)
         ratios = "".join(f"{seconds[name] / seconds['plain']:9.2f} x" for name in list(contenders)[1:])
         print(f"  {title:24}{length:8}{seconds['plain'] * 1000:9.1f} ms{ratios}", flush=True)
 
 
-def score_prompt(attention: Attention) -> object:
+def score_prompt(attention: Attention) -> Attention:
     """All that a prompt is scored on, every head in every measured role."""
-    return measure_heads(attention.patterns[None], torch.tensor([attention.token_ids]))
+    measure_heads(attention.patterns[None], torch.tensor([attention.token_ids]))
+    return attention
+
+
+def weigh_prompt(attention: Attention) -> None:
+    """The excess of every head at every token, in every role that a text calls for."""
+    for role in roles_of_patterns():
+        if role.measure.is_triggered:
+            role.measure.excess(attention.patterns, torch.tensor(attention.token_ids))
 
 
 def main() -> None:

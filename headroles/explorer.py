@@ -8,11 +8,13 @@ from typing import TypeVar
 
 import torch
 
+from headroles.core.edits import Edit, edits_of
 from headroles.core.heads import Attention, Head, as_head
 from headroles.core.readings import Analysis, HeadView, Source
 from headroles.core.records import HeadCategories
 from headroles.core.registry import EMBEDDED_MODEL, MODELS, ModelInfo, get_model_info
-from headroles.core.roles import Role, get_role
+from headroles.core.roles import MeasuredRole, Role, get_measured_role, get_role
+from headroles.core.seen import is_seen
 from headroles.core.tokens import clean
 from headroles.core.verdicts import read_head, read_heads, read_roles
 from headroles.errors import ModelLoadError, NoHeadCategoriesError, UnknownModelError
@@ -23,11 +25,15 @@ from headroles.models.batches import TokenIds, check_batch, encode_all, split_in
 from headroles.models.capture import PatternReader
 from headroles.models.memory import Memory
 from headroles.models.pool import ModelPool
+from headroles.models.probes import ProbeSizes
 from headroles.models.sweep import analyze_here
 from headroles.settings import Settings
 
 READINGS_SHARE = 8  # one byte for readings to so many for patterns: of a text of 40 tokens or more they take less than that
+BYTES_A_PLACE = 256  # of one token that is told of a head
 BYTES_A_READING = 128  # of one head in one role, at most: its numbers as Python objects, and the places that hold them
+EDITS_AT_ONCE = 4  # in one forward: mostly the first of them does it
+HERE = ProbeSizes(calibration=4)  # somebody waits: a fifth of the texts that the offline analysis calibrates on
 T = TypeVar("T")
 
 
@@ -123,6 +129,48 @@ class Explorer:
 
         return self._use(model, work)
 
+    def find_edits(self, model: str, prompt: str) -> dict[MeasuredRole, tuple[Edit, Analysis] | None]:
+        """For each triggered role of the model that is not seen on the prompt: the smallest of the tried changes of the prompt on
+        which it is, with the analysis of that text; None where none does it.
+
+        A few are looked at in one padded forward, the smallest first, and the one that is offered once more alone. Raises as
+        `analyze` does.
+        """
+        wanted = [
+            get_measured_role(reading.role)
+            for reading in self.analyze(model, prompt).roles
+            if reading.heads and reading.state in ("not seen", "not applicable") and reading.role.requires_repetition
+        ]
+        edits = edits_of(clean(prompt)) if wanted else ()
+        found: dict[MeasuredRole, tuple[Edit, Analysis] | None] = dict.fromkeys(wanted)
+        for first in range(0, len(edits), EDITS_AT_ONCE):
+            missing = [role for role in wanted if found[role] is None]
+            if not missing:
+                break
+            for edit, roles in self._try_edits(model, edits[first : first + EDITS_AT_ONCE], missing):
+                for role in roles:
+                    # padded forwards differ in the last bits
+                    if found[role] is None and (alone := self.analyze(model, edit.text)).role(role).is_active:
+                        found[role] = edit, alone
+        return found
+
+    def _try_edits(
+        self, model: str, edits: Sequence[Edit], roles: Sequence[MeasuredRole]
+    ) -> list[tuple[Edit, list[MeasuredRole]]]:
+        """Which of the roles are seen on each edit that is short enough to be read."""
+
+        def work(reader: PatternReader) -> list[tuple[Edit, list[MeasuredRole]]]:
+            record, _ = self._store.find(reader.loaded.identity)
+            encoded = {edit: reader.loaded.encode(edit.text) for edit in edits if reader.loaded.reads(edit.text)}
+            seen: dict[TokenIds, list[MeasuredRole]] = {}
+            with self._batch_lock:
+                for texts in split_into_forwards(set(encoded.values()), 4 * len(record.heads())):
+                    for attention in reader.read_texts(texts):
+                        seen[attention.token_ids] = [role for role in roles if is_seen(role, attention, record)]
+            return [(edit, seen[token_ids]) for edit, token_ids in encoded.items()]
+
+        return self._use(model, work)
+
     def view_head(self, model: str, prompt: str, head: Head | str | tuple[int, int], role: Role | str | None = None) -> HeadView:
         """One head on a prompt, looked at for `role`, by default its primary one.
 
@@ -156,6 +204,7 @@ class Explorer:
                 pattern=attention.pattern(which),
                 expected=looked_for.expected_keys(torch.tensor(attention.token_ids), attention.window(which.layer)),
                 readings=read_head(heads, which),
+                called=heads.tokens,
                 other_layers=attention.other_layers,
                 has_sink=attention.has_sink,
             )
@@ -178,7 +227,7 @@ class Explorer:
 
     def _analyze(self, reader: PatternReader, job: Job[HeadCategories]) -> HeadCategories:
         note = f"scoring all heads of {reader.loaded.name}"
-        record = analyze_here(reader, on_progress=lambda share: job.report(share, note))
+        record = analyze_here(reader, HERE, on_progress=lambda share: job.report(share, note))
         try:
             self._store.keep(record)
         except OSError as error:
@@ -232,7 +281,7 @@ def analysis_of(prompt: str, attention: Attention, categories: HeadCategories, s
         source=source,
         num_layers=attention.num_layers,
         num_heads=attention.num_heads,
-        roles=read_roles(heads, categories),
+        roles=read_roles(heads, categories, attention.tokens),
         heads=heads,
         other_layers=attention.other_layers,
         has_sink=attention.has_sink,
@@ -245,4 +294,6 @@ def _key(reader: PatternReader, token_ids: TokenIds) -> tuple[str, str, TokenIds
 
 def _bytes(analysis: Analysis) -> int:
     """About what an analysis takes, each token's text counted as one reading."""
-    return BYTES_A_READING * (analysis.num_layers * analysis.num_heads * len(analysis.roles) + len(analysis.tokens))
+    heads = analysis.num_layers * analysis.num_heads
+    places = sum(len(places) for table in analysis.heads.places.values() for row in table for places in row)
+    return BYTES_A_READING * (heads * len(analysis.roles) + len(analysis.tokens)) + BYTES_A_PLACE * places

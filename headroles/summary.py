@@ -21,7 +21,8 @@ def get_active_head_summary(activation_data: Attention | Mapping, model_name: st
         model_name: whose record to read; the patterns must have its layers and heads.
 
     Returns:
-        `{category: [{layer, head, score, activation_score, is_active}, ...]}`, every category, best head first.
+        `{category: [{layer, head, score, activation_score, is_active, excess, unusual}, ...]}`, every category, best head first;
+        `is_active` means seen, of a role that a text calls for; `excess` is what its strongest token shows beyond the controls.
 
     Raises:
         InvalidInputError: names what is wrong with the data.
@@ -37,10 +38,12 @@ def get_active_head_summary(activation_data: Attention | Mapping, model_name: st
                 "score": head.score,
                 "activation_score": head.activation,
                 "is_active": head.is_active,
+                "excess": head.excess if head.is_triggered else None,
+                "unusual": head.is_unusual,
             }
             for head in reading.heads
         ]
-        for reading in read_roles(read_heads(attention, categories), categories)
+        for reading in read_roles(read_heads(attention, categories), categories, attention.tokens)
     }
 
 

@@ -15,6 +15,7 @@ from headroles.core.registry import EMBEDDED_MODEL
 from headroles.explorer import Explorer
 from headroles.hub.store import load_head_categories
 from headroles.models.loading import LoadedModel, load_model
+from headroles.models.probes import ProbeSizes
 from tests.fixtures.architectures import build
 from tests.fixtures.double import InDouble
 
@@ -95,6 +96,14 @@ def measured(monkeypatch) -> list[tuple[str, tuple[int, ...]]]:
 
     monkeypatch.setattr("headroles.explorer.read_heads", counted)
     return texts
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_calibration() -> Iterator[None]:
+    """What is analysed here is calibrated on as few texts as can be; `test_calibrating` tries the real thing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("headroles.explorer.HERE", ProbeSizes(calibration=1))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.__main__ import main, parse_analyze, parse_validate
+from analysis.__main__ import main, parse_analyze, parse_compare, parse_validate
 from headroles.explorer import Explorer
 from tests.fixtures.api_server import serve_api
 from tests.fixtures.documents import BLOCKS, COMMANDS, EXAMPLE_URL, EXTRAS, LINES, PAGES, PROGRAMS, ROOT, prints
@@ -161,5 +161,7 @@ def check_analysis(arguments: list[str]) -> None:
             parse_analyze(arguments)
     elif arguments[0] == "validate":
         parse_validate(arguments[1:])
+    elif arguments[0] == "compare":
+        parse_compare(arguments[1:])
     else:
         parse_analyze(arguments)

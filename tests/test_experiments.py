@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from headroles.core.head_readings import HeadReading, RoleReading
 from headroles.core.heads import Head
-from headroles.core.readings import HeadReading, RoleReading
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles import ROLES, measured_roles
 from headroles.explorer import Explorer

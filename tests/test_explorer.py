@@ -424,8 +424,11 @@ def test_the_summary_holds_every_category_in_plain_types_and_agrees_with_analyze
                 "score": reading.score,
                 "activation_score": reading.activation,
                 "is_active": reading.is_active,
+                "excess": reading.excess if reading.is_triggered else None,
+                "unusual": reading.is_unusual,
             }
-            assert [type(value) for value in entry.values()] == [int, int, float, float, bool]
+            assert [type(value) for value in entry.values()][:5] == [int, int, float, float, bool]
+            assert type(entry["excess"]) is (float if reading.is_triggered else type(None))
     mapping = {"token_ids": list(ids), "patterns": attention.patterns.tolist()}
     assert get_active_head_summary(mapping, EMBEDDED_MODEL)["induction"][0]["layer"] == summary["induction"][0]["layer"]
 

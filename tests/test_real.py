@@ -11,6 +11,7 @@ import torch
 
 from analysis import runs
 from analysis.lens import open_bridge
+from headroles.core.calibration import AlwaysOn
 from headroles.core.readings import Analysis
 from headroles.core.record_files import read_record
 from headroles.core.records import HeadCategories
@@ -21,13 +22,16 @@ from headroles.explorer import Explorer
 from headroles.hub.packages import is_here, source_of
 from headroles.hub.repository import inspect
 from headroles.hub.store import EMBEDDED
+from headroles.models.calibrating import calibrate
 from headroles.models.capture import PatternReader
 from headroles.models.loading import load_model
+from headroles.models.probes import ProbeSizes
 from headroles.models.sweep import analyze_here
 from headroles.render import exports
 from headroles.settings import GIGABYTE, Settings
 from tests.conftest import PLAIN, REPEATING
 from tests.fixtures.double import ROUNDING, InDouble, to_double
+from tests.fixtures.known import known
 from tests.fixtures.real import REAL_MODEL, real_file
 
 INFO = MODELS[REAL_MODEL]
@@ -76,11 +80,26 @@ def test_the_shipped_record_says_which_file_and_how_its_weights_were_kept(real_r
 
 
 def test_the_shipped_record_is_what_the_analysis_gives(real_reader, shipped):
-    made = analyze_here(real_reader)
+    made = analyze_here(real_reader, ProbeSizes(calibration=0))
     assert (made.revision, made.recipe.tokenizer_sha256) == (shipped.revision, shipped.recipe.tokenizer_sha256)
     assert set(made.all_scores) == set(shipped.all_scores)
     for name, table in shipped.all_scores.items():
         torch.testing.assert_close(torch.tensor(made.all_scores[name]), torch.tensor(table), atol=1e-4, rtol=0)
+
+
+def test_its_shipped_calibration_is_what_a_shorter_one_gives(real_reader, shipped):
+    """To within what so few texts can tell: most of its numbers are the tails of thousands of tokens."""
+    made = calibrate(real_reader, shipped, texts=1, seed=5)
+    assert set(made) == set(shipped.calibrations)
+    for name, found in made.items():
+        there = shipped.calibrations[name]
+        assert type(found) is type(there)
+        if isinstance(found, AlwaysOn):
+            middle, usual = found.table[..., 3], known(there).table
+            assert ((usual[..., 0] <= middle) & (middle <= usual[..., -1])).float().mean() > 0.98
+        else:
+            assert (found.table[..., 0] - known(there).table[..., 0]).abs().max() < 0.2
+            assert there.recall == 1.0
 
 
 def test_its_best_heads_are_those_that_were_published(shipped):

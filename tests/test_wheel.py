@@ -226,7 +226,7 @@ def test_the_installed_analysis_scores_models_in_processes_of_their_own(install,
     for name in ("one", "two"):
         build("gpt2").save_pretrained(tmp_path / name)
         tiny.tokenizer.save_pretrained(tmp_path / name)
-    sizes = ["--repeated-sequences", "2", "--repeat-length", "8", "--sentences", "2"]
+    sizes = ["--quick", "--repeated-sequences", "2", "--repeat-length", "8", "--sentences", "2"]
     printed = run([install("analysis") / "headroles-analysis", "one", "two", "--out", "records", *sizes], tmp_path)
     assert [line.split()[0] for line in printed.splitlines()] == ["model", "one", "two"]
     for name in ("one", "two"):

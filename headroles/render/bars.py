@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from headroles.core.readings import HeadReading
+from headroles.core.head_readings import HeadReading
 from headroles.core.roles import Role, get_measured_role
 from headroles.core.words import percent
 
@@ -12,7 +12,7 @@ class Bar:
     """How full a bar is, and where its thin mark stands; both in percent of its length.
 
     Attributes:
-        chance: what chance would give; None for a bar without that mark.
+        chance: what the number is held against; None for a bar without that mark.
         chance_words: the same for people.
     """
 
@@ -23,21 +23,26 @@ class Bar:
 
 def bar_of(role: Role, reading: HeadReading, with_chance: bool = True) -> Bar:
     """The bar of a head in a measured role, within what its measure can be."""
-    measure, chance = get_measured_role(role).measure, reading.chance
+    measure, chance = get_measured_role(role).measure, reading.compared
     fill = measure.fill(reading.shown) * 100
     if chance is None or not with_chance:
         return Bar(fill)
-    return Bar(fill, measure.fill(chance) * 100, percent(chance))
+    words = f"otherwise {percent(chance)}" if reading.is_triggered else f"by chance {percent(chance)}"
+    return Bar(fill, measure.fill(chance) * 100, words)
 
 
 def filling(role: Role, reading: HeadReading | None) -> float:
-    """How much of what a head mainly is its shape shows, 0 to 1; what has no measure is full."""
-    return 1.0 if reading is None else get_measured_role(role).measure.fill(reading.shown)
+    """The evidence for what a head mainly is, as its shape shows it, 0 to 1: of a triggered role the excess; full without one."""
+    if reading is None:
+        return 1.0
+    return max(reading.excess, 0.0) if reading.is_triggered else get_measured_role(role).measure.fill(reading.shown)
 
 
 def figures(reading: HeadReading) -> str:
     """The head's number: a share of what there is to attend to, or the score of a role that no text changes."""
-    return percent(reading.shown) if reading.activation is not None else score_figures(reading)
+    if reading.activation is None:
+        return score_figures(reading)
+    return "–" if reading.is_triggered and not reading.places else percent(reading.shown)
 
 
 def score_figures(reading: HeadReading) -> str:

@@ -4,16 +4,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from headroles.core.head_readings import HeadReading, RoleReading, State
 from headroles.core.heads import Head
 from headroles.core.literature import credit, known_from
-from headroles.core.readings import Analysis, HeadReading, RoleReading, State
-from headroles.core.roles import Role, measured_roles
+from headroles.core.readings import Analysis
+from headroles.core.roles import OTHER, Role, measured_roles
 from headroles.core.words import listed
-from headroles.render.bars import Bar, bar_of, score_figures
+from headroles.render.bars import Bar, bar_of, figures, score_figures
 from headroles.render.html import draw
-from headroles.render.wording import ON_EVERY_TEXT, describe_source, state_of, state_shown
+from headroles.render.wording import ON_EVERY_TEXT, describe_source, state_of
 
-CARD_KINDS: Mapping[State, str] = MappingProxyType({"active": "is-active", "not active": "is-grey"})
+CARD_KINDS: Mapping[State, str] = MappingProxyType(
+    {"seen": "is-active", "unusual here": "is-active", "not seen": "is-grey", "not applicable": "is-grey"}
+)
+MAX_OTHERS = 8  # heads that are not known for a role, as buttons
 
 
 @dataclass(frozen=True)
@@ -30,13 +34,19 @@ class HeadLine:
 
 @dataclass(frozen=True)
 class Card:
-    """A role's card; `kind` is the class that greys or frames it."""
+    """A role's card; `kind` is the class that greys or frames it, `count` says how many heads are not in the list.
+
+    `others` are heads to open beside the role's own, and `also` the words before them.
+    """
 
     role: Role
     kind: str
     state: State
     reason: str
     heads: tuple[HeadLine, ...]
+    count: str
+    also: str
+    others: tuple[Head, ...]
     offers_prompt: bool
 
 
@@ -44,24 +54,53 @@ def render_panel(analysis: Analysis) -> str:
     """One card a role with its heads, why some are grey, and where the roles come from."""
     return draw(
         "cards",
-        cards=[_card(reading, analysis.model) for reading in analysis.roles],
+        cards=[_card(reading, analysis) for reading in analysis.roles],
         repeats=listed([role.display_name for role in measured_roles() if role.requires_repetition]),
         weighed=listed([reading.role.display_name for reading in analysis.roles if reading.state == "in the weights"]),
         source=describe_source(analysis),
     )
 
 
-def _card(reading: RoleReading, model: str) -> Card:
-    state = state_shown(reading)
-    kind = CARD_KINDS.get(state, "is-neutral")
+def _card(reading: RoleReading, analysis: Analysis) -> Card:
+    kind = CARD_KINDS.get(reading.state, "is-neutral")
     return Card(
         role=reading.role,
         kind=kind,
-        state=state,
+        state=reading.state,
         reason=reading.reason,
-        heads=tuple(_line(reading.role, head, model) for head in reading.heads),
-        offers_prompt=kind == "is-grey" and bool(reading.heads),
+        heads=tuple(_line(reading.role, head, analysis.model) for head in reading.heads),
+        count=_count(reading, analysis.heads.counts(reading.role)),
+        also=_also(reading),
+        others=tuple(other.head for other in reading.others[:MAX_OTHERS]),
+        offers_prompt=_offers_prompt(reading, analysis.prompt),
     )
+
+
+def _offers_prompt(reading: RoleReading, prompt: str) -> bool:
+    """Whether the role's own prompt is offered: only for a role that is not seen, and never where it stands already."""
+    is_silent = reading.state in ("not seen", "not applicable")
+    return is_silent and bool(reading.heads) and reading.role.suggested_prompt != prompt
+
+
+def _count(reading: RoleReading, mainly: int) -> str:
+    """Why the list and the map's legend count differently; empty where they do not."""
+    shown = len(reading.heads)
+    if not shown or mainly == shown:
+        return ""
+    if mainly > shown:
+        return f"The {shown} strongest of {mainly} heads that are mainly this."
+    return f"{mainly} of these {shown} {'is' if mainly == 1 else 'are'} mainly this; the others do more of something else."
+
+
+def _also(reading: RoleReading) -> str:
+    if not reading.others:
+        return ""
+    count = len(reading.others)
+    shown = f", the {MAX_OTHERS} strongest" if count > MAX_OTHERS else ""
+    if reading.role == OTHER:
+        return f"Away from where they rest ({count}{shown}):" if count > 1 else "Away from where it rests:"
+    known = "heads that are not known for it" if count > 1 else "head that is not known for it"
+    return f"Also seen here, {count} {known}{shown}:"
 
 
 def _line(role: Role, reading: HeadReading, model: str) -> HeadLine:
@@ -69,7 +108,7 @@ def _line(role: Role, reading: HeadReading, model: str) -> HeadLine:
         head=reading.head,
         state=state_of(reading),
         bar=bar_of(role, reading),
-        number=f"{reading.shown:.2f}",
+        number=figures(reading),
         said=_said(reading),
         known=credit(known_from(model, reading.head, role)),
     )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from headroles.core.comparison import DEPTH_BINS, Census, ModelComparison, RoleCensus, heads_by_depth
-from headroles.core.readings import RoleReading
+from headroles.core.head_readings import RoleReading
 from headroles.core.roles import Role
 from headroles.core.words import percent
 from headroles.render.html import draw

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 
 from headroles.core.comparison import MIN_CHANGE, HeadChange, PromptComparison, RoleChange
+from headroles.core.head_readings import HeadReading, RoleReading
 from headroles.core.heads import Head
-from headroles.core.readings import HeadReading, RoleReading
 from headroles.core.roles import Role, get_measured_role
-from headroles.core.words import percent
 from headroles.render.bars import Bar, bar_of, figures
 from headroles.render.html import draw
 from headroles.render.wording import change_shown, describe_prompt_comparison
@@ -71,7 +70,11 @@ def render_prompt_comparison(comparison: PromptComparison) -> str:
 
 def _change_row(role: RoleChange) -> ChangeRow:
     sign, change = change_shown(role)
-    return ChangeRow(role.role, role.change.startswith("turns"), _state_cell(role.a), _state_cell(role.b), sign, change)
+    return ChangeRow(role.role, _turned(role), _state_cell(role.a), _state_cell(role.b), sign, change)
+
+
+def _turned(role: RoleChange) -> bool:
+    return role.a.state != role.b.state and {role.a.state, role.b.state} != {"not seen", "not applicable"}
 
 
 def _state_cell(reading: RoleReading) -> StateCell:
@@ -88,8 +91,8 @@ def _changed_head(change: HeadChange, comparison: PromptComparison) -> ChangedHe
     return ChangedHead(
         role=change.role,
         head=change.a.head,
-        sign="▲ +" if change.difference > 0 else "▼ −",
-        points=abs(change.difference) * 100,
+        sign="▲ +" if change.evidence > 0 else "▼ −",
+        points=abs(change.evidence) * 100,
         sides=(
             _side_bar("a", change.role, change.a, comparison.a.heads.applicable[name]),
             _side_bar("b", change.role, change.b, comparison.b.heads.applicable[name]),
@@ -99,6 +102,7 @@ def _changed_head(change: HeadChange, comparison: PromptComparison) -> ChangedHe
 
 def _side_bar(side: str, role: Role, reading: HeadReading, applicable: bool) -> SideBar:
     # where uniform attention is what a role is, there is no chance to compare with
-    by_chance = applicable and reading.chance is not None and get_measured_role(role).measure.beats_uniform
-    said = f", by chance {percent(reading.chance or 0.0)}" if by_chance else "" if applicable else " not applicable"
-    return SideBar(side, reading.head, bar_of(role, reading, by_chance), figures(reading) if applicable else "–", said)
+    by_chance = applicable and reading.compared is not None and get_measured_role(role).measure.beats_uniform
+    bar = bar_of(role, reading, by_chance)
+    said = f", {bar.chance_words}" if by_chance else "" if applicable else " not applicable"
+    return SideBar(side, reading.head, bar, figures(reading) if applicable else "–", said)

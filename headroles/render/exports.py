@@ -35,7 +35,10 @@ DOWNLOADS: Mapping[str, str] = MappingProxyType(
         "page.html": "This page (HTML)",
     }
 )
-COLUMNS = ("model", "layer", "head", "role", "primary_role", "score", "activation", "chance", "is_active")
+COLUMNS = (
+    *("model", "layer", "head", "role", "primary_role", "score", "activation", "chance", "is_active"),
+    *("excess", "percentile", "is_unusual"),
+)
 FORMULA_STARTS = ("'", "=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 TITLE_COLUMNS = 120
 MAX_NAME_CHARACTERS = 80  # of a model or a title within a file's name
@@ -62,7 +65,7 @@ def scores_csv(analysis: Analysis) -> Download:
     writer = csv.writer(table, quoting=csv.QUOTE_NONNUMERIC)
     writer.writerow(COLUMNS)
     for row in analysis.rows():
-        cells: dict[str, object] = {**row, "is_active": "true" if row["is_active"] else "false"}
+        cells: dict[str, object] = {**row, **{name: "true" if row[name] else "false" for name in ("is_active", "is_unusual")}}
         cells = {name: _no_formula(cell) if isinstance(cell, str) else cell for name, cell in cells.items()}
         writer.writerow([cells[column] for column in COLUMNS])
     return Download(

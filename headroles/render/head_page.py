@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
+from headroles.core.head_readings import HeadReading
 from headroles.core.literature import credit, known_from
-from headroles.core.readings import HeadReading, HeadView
+from headroles.core.readings import HeadView
 from headroles.core.roles import RESTING, RESTING_ROLE, MeasuredRole, measured_roles
 from headroles.core.words import percent
-from headroles.render.bars import score_figures
+from headroles.render.bars import figures, score_figures
 from headroles.render.html import draw
 from headroles.render.pattern import pattern_shown
 from headroles.render.wording import MARKS, describe_head, state_of
@@ -18,9 +19,9 @@ class Row:
 
     role: MeasuredRole
     here: str
-    chance: str
+    compared: str
     score: str
-    active: str
+    verdict: str
 
 
 def render_head(view: HeadView) -> str:
@@ -47,16 +48,26 @@ def render_twin(view: HeadView, is_same: bool) -> str:
 
 
 def _row(role: MeasuredRole, reading: HeadReading) -> Row:
-    return Row(role, _share(reading.activation), _share(reading.chance), score_figures(reading), _active(role, reading))
+    return Row(role, _here(reading), _compared(reading), score_figures(reading), _verdict(role, reading))
 
 
-def _share(value: float | None) -> str:
-    return "–" if value is None else percent(value)
+def _here(reading: HeadReading) -> str:
+    return "–" if reading.activation is None else figures(reading)
 
 
-def _active(role: MeasuredRole, reading: HeadReading) -> str:
-    """A mark and a word; a role that no text changes, a head plays always or never."""
+def _compared(reading: HeadReading) -> str:
+    """What the number is held against, and which of the three things it is."""
+    if reading.usual is not None:
+        low, high = (percent(share) for share in reading.usual)
+        return f"usually {low} to {high}"
+    if reading.compared is None or reading.activation is None:
+        return "–"
+    return f"{'otherwise' if reading.is_triggered else 'chance'} {percent(reading.compared)}"
+
+
+def _verdict(role: MeasuredRole, reading: HeadReading) -> str:
+    """A mark and words; a role that no text changes, a head plays always or never."""
     if reading.activation is None:
         plays = reading.score is not None and reading.score >= role.threshold
-        return f"{MARKS['in the weights']} always" if plays else f"{MARKS['not active']} no"
-    return f"{MARKS[state_of(reading)]} {'yes' if reading.is_active else 'no'}"
+        return f"{MARKS['in the weights']} always" if plays else f"{MARKS['not seen']} no"
+    return f"{MARKS[state_of(reading)]} {state_of(reading)}"

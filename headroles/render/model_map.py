@@ -4,20 +4,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
+from headroles.core.head_readings import HeadReading
 from headroles.core.heads import Head
-from headroles.core.readings import Analysis, HeadReading
-from headroles.core.roles import ROLES, Role
-from headroles.core.words import percent
-from headroles.render.bars import filling, score_figures
+from headroles.core.readings import Analysis
+from headroles.core.roles import RESTING_ROLE, ROLES, Role
+from headroles.render.bars import figures, filling, score_figures
 from headroles.render.html import draw
-from headroles.render.wording import MARKS, ON_EVERY_TEXT, describe_layers, state_of, state_shown
+from headroles.render.wording import MARKS, ON_EVERY_TEXT, describe_layers, state_of
 
 WIDE = 16  # heads a layer beyond which the map takes the page's whole width
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A head's cell: its place and name, the role it mainly plays, what is told of it, and how full its shape is, 0 to 1."""
+    """A head's cell: its place and name, the role it mainly plays, what is told of it, and how full its shape is, 0 to 1.
+
+    `rests` for one that is mainly at rest, as usual.
+    """
 
     layer: int
     index: int
@@ -26,6 +29,7 @@ class Cell:
     color: str
     told: str
     here: float
+    rests: bool
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ def _cells(analysis: Analysis, layer: int) -> Iterator[Cell]:
 
 
 def _filter(analysis: Analysis, role: Role) -> Filter:
-    count, state = analysis.heads.counts(role), state_shown(analysis.role(role))
+    count, state = analysis.heads.counts(role), analysis.role(role).state
     heads = f"{count} head{'' if count == 1 else 's'}"
     return Filter(role, heads if state == "not a role" else f"{heads}, {MARKS[state]} {state}")
 
@@ -89,10 +93,11 @@ def _cell(analysis: Analysis, head: Head) -> Cell:
     told = role.display_name
     if reading is not None:
         told = f"{told} (score {score_figures(reading)}), {_here(reading)}"
-    return Cell(head.layer, head.index, head.label, role.name, role.color, told, filling(role, reading))
+    rests = role == RESTING_ROLE and reading is not None and not reading.is_unusual
+    return Cell(head.layer, head.index, head.label, role.name, role.color, told, filling(role, reading), rests)
 
 
 def _here(reading: HeadReading) -> str:
     if reading.activation is None:
         return ON_EVERY_TEXT
-    return f"here {percent(reading.activation)}, {state_of(reading)}"
+    return f"here {figures(reading)}, {state_of(reading)}"

@@ -4,8 +4,9 @@ import base64
 from collections.abc import Sequence
 
 from headroles.core.comparison import ModelComparison, PromptComparison
+from headroles.core.head_readings import HeadReading
 from headroles.core.heads import Head
-from headroles.core.readings import Analysis, HeadReading, HeadView
+from headroles.core.readings import Analysis, HeadView
 from headroles.core.records import HeadCategories
 from headroles.core.roles import ROLES, measured_roles
 from headroles.render.results import (
@@ -18,7 +19,7 @@ from headroles.render.results import (
     HeatmapResult,
     PatternResult,
 )
-from headroles.render.wording import describe_head
+from headroles.render.wording import describe_head, state_of
 
 API_VERSION = "1"  # changes when a field goes or changes its meaning, not when one is added
 
@@ -58,6 +59,16 @@ def head_result(reading: HeadReading) -> HeadResult:
         "activation_score": reading.activation,
         "chance": reading.chance,
         "is_active": reading.is_active,
+        "verdict": state_of(reading),
+        "excess": reading.excess if reading.is_triggered else None,
+        "seen_at": reading.seen_at,
+        "places": [
+            {"query": place.query, "key": place.key, "attention": place.attention, "control": place.control}
+            for place in reading.places
+        ],
+        "percentile": reading.percentile,
+        "usual": None if reading.usual is None else list(reading.usual),
+        "unusual": reading.is_unusual,
     }
 
 
@@ -92,8 +103,12 @@ def _usual_result(analysis: Analysis, all_heads: bool) -> AnalysisResult:
                 "description": reading.role.description,
                 "applicable": reading.applicable,
                 "active": reading.is_active,
+                "verdict": reading.state,
+                "unusual": reading.is_unusual,
+                "tokens": reading.tokens,
                 "reason": reading.reason,
                 "heads": [head_result(head) for head in reading.heads],
+                "also_seen": [head_result(head) for head in reading.others],
             }
             for reading in analysis.roles
         ],
@@ -130,6 +145,7 @@ def prompts_result(comparison: PromptComparison) -> ComparisonResult:
                 "activation_a": head.a.activation,
                 "activation_b": head.b.activation,
                 "difference": head.difference,
+                "evidence": head.evidence,
                 "is_active_a": head.a.is_active,
                 "is_active_b": head.b.is_active,
             }

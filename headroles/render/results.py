@@ -3,8 +3,26 @@
 from typing import TypedDict
 
 
+class PlaceResult(TypedDict):
+    """What a head does at one token that calls for a role: positions of the token and of the expected key it looks at most.
+
+    `attention` on all expected keys; `control`, the larger of what other tokens give them, and what the head gives keys as far
+    back.
+    """
+
+    query: int
+    key: int
+    attention: float
+    control: float
+
+
 class HeadResult(TypedDict):
-    """One head in one role; null: a score that the record does not hold, an activation or a chance that no text gives."""
+    """One head in one role; null: a score that the record does not hold, an activation or a chance that no text gives.
+
+    `verdict` is "seen" or "not seen" of a role that a text calls for, with the strongest `places`, the `excess` at the first of
+    them, and at how many tokens it is seen; of an always-on role "as usual" or "unusual here", with the head's `percentile` among
+    ordinary texts and the range of nine in ten of them in `usual`; null where it is of the other kind, or the record has none.
+    """
 
     layer: int
     head: int
@@ -12,18 +30,33 @@ class HeadResult(TypedDict):
     activation_score: float | None
     chance: float | None
     is_active: bool
+    verdict: str
+    excess: float | None
+    seen_at: int
+    places: list[PlaceResult]
+    percentile: float | None
+    usual: list[float] | None
+    unusual: bool
 
 
 class RoleResult(TypedDict):
-    """One role on the prompt; `heads` are the model's top heads of this role, best first."""
+    """One role on the prompt; `heads` are the model's top heads of this role, best first.
+
+    `verdict` in words, `tokens` how many call for it and can be compared, `also_seen` the heads that are seen in it without being
+    known for it; of "other", those that are away from where they rest, and no role says why.
+    """
 
     key: str
     display_name: str
     description: str
     applicable: bool
     active: bool
+    verdict: str
+    unusual: bool
+    tokens: int
     reason: str
     heads: list[HeadResult]
+    also_seen: list[HeadResult]
 
 
 class HeadRoles(TypedDict):
@@ -148,7 +181,10 @@ class RoleChangeResult(TypedDict):
 
 
 class HeadChangeResult(TypedDict):
-    """One head on two texts, in the role in which it changes most; `difference` is B minus A."""
+    """One head on two texts, in the role in which it changes most; `difference` is the activation on B minus that on A.
+
+    `evidence` is what the verdicts go by, B minus A: the excess, or the activation of an always-on role where it is unusual.
+    """
 
     layer: int
     head: int
@@ -156,6 +192,7 @@ class HeadChangeResult(TypedDict):
     activation_a: float | None
     activation_b: float | None
     difference: float
+    evidence: float
     is_active_a: bool
     is_active_b: bool
 

@@ -5,44 +5,69 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from headroles.core.comparison import MIN_CHANGE, Change, HeadChange, ModelComparison, PromptComparison, RoleChange
-from headroles.core.readings import Analysis, HeadReading, HeadView, RoleReading, State
+from headroles.core.head_readings import HeadReading, State
+from headroles.core.readings import Analysis, HeadView
 from headroles.core.registry import ModelInfo
-from headroles.core.roles import OTHER, RESTING, RESTING_PLACE, RESTING_ROLE, Role, get_measured_role
+from headroles.core.roles import (
+    OTHER,
+    RESTING,
+    RESTING_PLACE,
+    RESTING_ROLE,
+    MeasuredRole,
+    Role,
+    get_measured_role,
+    measured_roles,
+)
 from headroles.core.words import article, listed, percent
 from headroles.jobs import Progress
+from headroles.render.bars import figures
 
 MARKS: Mapping[State, str] = MappingProxyType(
-    {"active": "●", "not active": "○", "not applicable": "–", "in the weights": "◆", "not scored": "–", "not a role": "–"}
+    {
+        "seen": "●",
+        "not seen": "○",
+        "not applicable": "–",
+        "as usual": "≈",
+        "unusual here": "≠",
+        "in the weights": "◆",
+        "not scored": "–",
+        "not a role": "–",
+    }
 )
 CHANGE_MARKS: Mapping[Change, str] = MappingProxyType(
-    {"turns on": "▲", "turns off": "▼", "stays on": MARKS["active"], "stays off": MARKS["not active"]}
+    {"turns on": "▲", "turns off": "▼", "stays on": MARKS["seen"], "stays off": MARKS["not seen"]}
 )
 ON_EVERY_TEXT = "the same on every text"
+A_LITTLE = 0.5  # of a role's threshold: from there on a head is said to do a little of it
+TOLD: frozenset[State] = frozenset({"seen", "not seen", "not applicable"})  # of roles that turn on and off
 
 
 def state_of(reading: HeadReading) -> State:
-    """What a head does in a role, on a text that could show it."""
+    """What a head does in a role on a text."""
     if reading.activation is None:
         return "in the weights"
-    return "active" if reading.is_active else "not active"
-
-
-def state_shown(reading: RoleReading) -> State:
-    """What a role does on a text, where its reason stands beside it and says whether the text could show it at all."""
-    return "not active" if reading.state == "not applicable" else reading.state
+    if reading.is_triggered and not reading.places:
+        return "not applicable"
+    if reading.usual is not None:
+        return "unusual here" if reading.is_unusual else "as usual"
+    return "seen" if reading.is_active else "not seen"
 
 
 def change_shown(role: RoleChange) -> tuple[str, str]:
     """A mark and words for what a role does from text A to text B."""
-    state = role.a.state
-    if state == "in the weights":
-        return MARKS[state], ON_EVERY_TEXT
-    return (MARKS[state], state) if state == "not scored" else (CHANGE_MARKS[role.change], role.change)
+    a, b = role.a.state, role.b.state
+    if a == "in the weights":
+        return MARKS[a], ON_EVERY_TEXT
+    if a == "not scored":
+        return MARKS[a], a
+    if "unusual here" in (a, b) or "as usual" in (a, b):
+        return (MARKS[a], f"{a} on both") if a == b else (MARKS["unusual here"], f"{a}, then {b}")
+    return CHANGE_MARKS[role.change], role.change
 
 
 def describe_head(view: HeadView) -> str:
     """What this head mainly does in the model, and what it does on this text."""
-    return f"{_nature(view)} {_here(view)}"
+    return f"{describe_nature(view)} {_here(view)}"
 
 
 def describe_source(analysis: Analysis) -> str:
@@ -109,8 +134,9 @@ def describe_prompt_comparison(comparison: PromptComparison) -> str:
     """Which roles turn on or off from text A to text B of one model, and which head changes most."""
     if comparison.a.prompt == comparison.b.prompt:
         return "A and B are the same text, so nothing changes."
+    told = [role for role in comparison.roles if {role.a.state, role.b.state} <= TOLD]
     roles = {
-        change: [role.role.display_name for role in comparison.roles if role.change == change]
+        change: [role.role.display_name for role in told if role.change == change]
         for change in ("turns on", "turns off", "stays on")
     }
     turns = [_do(roles[change], change) for change in ("turns on", "turns off") if roles[change]]
@@ -118,10 +144,14 @@ def describe_prompt_comparison(comparison: PromptComparison) -> str:
     if roles["stays on"]:
         clauses.append(_do(roles["stays on"], "stays on"))
     elif not turns:
-        clauses.append("none is active on either text")
+        clauses.append("none is seen on either text")
+    for reading, where in ((lambda role: role.a, "A"), (lambda role: role.b, "B")):
+        unusual = [role.role.display_name for role in comparison.roles if reading(role).is_unusual]
+        if unusual:
+            clauses.append(f"{_do(unusual, 'is unusual')} in {where}")
     if not comparison.heads:
-        return f"From A to B, {'; '.join(clauses)}. No head's activation changes by {MIN_CHANGE * 100:.0f} points or more."
-    return f"From A to B, {'; '.join(clauses)}. {_largest_change(comparison, comparison.heads[0])}"
+        return f"From A to B, {'; '.join(clauses)}. No head's evidence changes by {MIN_CHANGE * 100:.0f} points or more."
+    return f"From A to B, {'; '.join(clauses)}. {_largest_change(comparison.heads[0])}"
 
 
 def describe_model_comparison(comparison: ModelComparison) -> str:
@@ -130,15 +160,16 @@ def describe_model_comparison(comparison: ModelComparison) -> str:
     heads_a = sum(role.a.total for role in comparison.roles)
     heads_b = sum(role.b.total for role in comparison.roles)
     named_a, named_b = sum(role.a.total for role in measured), sum(role.b.total for role in measured)
-    both = [role.role.display_name for role in measured if role.active_a and role.active_b]
-    only_a = [role.role.display_name for role in measured if role.active_a and not role.active_b]
-    only_b = [role.role.display_name for role in measured if role.active_b and not role.active_a]
+    told = [role for role in measured if comparison.a.role(role.role).state in TOLD]
+    both = [role.role.display_name for role in told if role.active_a and role.active_b]
+    only_a = [role.role.display_name for role in told if role.active_a and not role.active_b]
+    only_b = [role.role.display_name for role in told if role.active_b and not role.active_a]
     groups = [(both, "in both"), (only_a, "in A alone"), (only_b, "in B alone")]
-    here = [f"{_do(names, 'is active')} {where}" for names, where in groups if names]
+    here = [f"{_do(names, 'is seen')} {where}" for names, where in groups if names]
     return (
         f"{named_a} of A's {heads_a} heads ({percent(named_a / heads_a)}) and {named_b} of B's {heads_b} "
         f"({percent(named_b / heads_b)}) have a named role. "
-        f"On this text {'; '.join(here) or 'no role is active in either'}."
+        f"On this text {'; '.join(here) or 'no role that a text calls for is seen in either'}."
     )
 
 
@@ -150,35 +181,65 @@ def _ago(seconds: float) -> str:
     return "a moment ago"
 
 
-def _nature(view: HeadView) -> str:
-    label, primary, first = view.head.label, view.primary, view.readings[RESTING_ROLE.name]
+def describe_nature(view: HeadView) -> str:
+    """What a head is in this model, whatever the text: its roles and where it rests, from its scores alone."""
+    label, primary = view.head.label, view.primary
+    scored = {name: reading.score for name, reading in view.readings.items() if reading.score is not None}
     if view.main is None:
-        return f"{label} reaches no role's threshold in this model."
-    rests = primary.is_content and (first.score or 0.0) >= RESTING
-    rest = f"; it rests on {_resting_place(view)} when it has nothing to do" if rests else ""
-    return f"{label} is mainly {article(primary.display_name.lower())} head (score {view.main.score:.2f}){rest}."
+        said = [f"{label} reaches no role's threshold in this model"]
+    else:
+        said = [f"{label} is mainly {article(primary.display_name.lower())} head ({scored[primary.name]:.2f})"]
+    if primary != RESTING_ROLE and (rest := scored.get(RESTING_ROLE.name, 0.0)) >= RESTING:
+        when = "when nothing repeats" if primary.requires_repetition else "when it has nothing to do"
+        said.append(f"rests on {_resting_place(view)} {when} ({rest:.2f})")
+    for role in measured_roles():
+        score = scored.get(role.name, 0.0)
+        if not role.is_content or role == primary or score < role.threshold * A_LITTLE:
+            continue
+        how = "also" if score >= role.threshold else "also a little"
+        said.append(f"{how} {article(role.display_name.lower()) if how == 'also' else role.display_name.lower()} ({score:.2f})")
+    return f"{'; '.join(said)}."
 
 
 def _here(view: HeadView) -> str:
-    active = view.played()
-    content = [role for role in active if role.is_content]
-    first = view.readings[RESTING_ROLE.name].activation or 0.0
-    role = view.role if view.main is None else view.primary
-    if view.primary in active:
-        return f"On this text it is doing that: {_measure(view.primary, view)}."
-    if content:
-        doing = max(content, key=lambda role: view.readings[role.name].shown)
-        return f"On this text it plays {doing.display_name.lower()}: {_measure(doing, view)}."
-    if first >= RESTING:
-        return f"On this text it rests: {percent(first)} of its attention lies on {_resting_place(view)}."
-    if active:
-        return f"On this text {_measure(active[0], view)}."
-    if role.name not in view.readings:
-        return "On this text it plays none of the named roles either."
-    if view.readings[role.name].activation is None:
+    seen = [role for role in measured_roles() if view.readings[role.name].places and view.readings[role.name].is_active]
+    said = [_seen(role, view) for role in seen]
+    looked_for = view.role if view.role.name in view.readings else None
+    if looked_for is not None and looked_for not in seen:
+        said.append(_not_seen(get_measured_role(looked_for), view))
+    rest = view.readings[RESTING_ROLE.name]
+    if looked_for != RESTING_ROLE and not seen and (rest.activation or 0.0) >= RESTING:
+        said.append(f"On this text it rests: {percent(rest.activation or 0.0)} of its attention lies on {_resting_place(view)}.")
+    if not said:
+        said.append("On this text it is seen in none of the roles that a text calls for.")
+    return " ".join(said)
+
+
+def _seen(role: MeasuredRole, view: HeadView) -> str:
+    reading, name = view.readings[role.name], role.display_name.lower()
+    where = reading.where(view.called.get(role.name, 0), view.tokens)
+    if reading.score is not None and reading.score < role.threshold * A_LITTLE:
+        return (
+            f"On this text its strong cells coincide with those of {name}, {where}; offline it scores {reading.score:.2f} there."
+        )
+    weak = " One token alone is little to go by." if view.called.get(role.name) == 1 else ""
+    return f"On this text it is seen doing {name}, {where}.{weak}"
+
+
+def _not_seen(role: MeasuredRole, view: HeadView) -> str:
+    reading, name = view.readings[role.name], role.display_name.lower()
+    if reading.activation is None:
         return f"That stands in its weights, whatever the text: {_measure(role, view)}."
-    refusal = "it is not doing that" if role == view.primary else f"it does not play {role.display_name.lower()}"
-    return f"On this text {refusal}: {_measure(role, view)}."
+    if reading.usual is not None:
+        low, high = (percent(share) for share in reading.usual)
+        what = "far from usual" if reading.is_unusual else "as usual"
+        return f"On this text {_measure(role, view)}: {what} ({low} to {high} on nine of ten ordinary texts)."
+    if not role.measure.is_triggered:
+        return f"On this text {_measure(role, view)}."
+    if not reading.places:
+        return f"Nothing on this text calls for {name}: {role.why_inactive}"
+    at = reading.places[0].told(view.tokens)
+    return f"On this text it is not seen doing {name}: the most it shows is {at}."
 
 
 def _resting_place(view: HeadView) -> str:
@@ -191,10 +252,8 @@ def _measure(role: Role, view: HeadView) -> str:
     return get_measured_role(role).measure_in(view.has_sink).phrase(reading.score, reading.activation, reading.chance)
 
 
-def _largest_change(comparison: PromptComparison, change: HeadChange) -> str:
-    name = change.role.name
-    in_a = percent(change.a.shown) if comparison.a.heads.applicable[name] else "not applicable"
-    in_b = percent(change.b.shown) if comparison.b.heads.applicable[name] else "not applicable"
+def _largest_change(change: HeadChange) -> str:
+    in_a, in_b = (figures(reading) for reading in (change.a, change.b))
     return f"{change.a.head.label} changes most: {change.role.display_name}, {in_a} in A and {in_b} in B."
 
 

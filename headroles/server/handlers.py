@@ -107,7 +107,7 @@ class Handlers:
             self._turns.shows(turn, here.contents)
             yield arrive(here, parts, last, turn)
         if any(PARTS[name].comes_later for name in parts):
-            late = await self._desk.run(visitor, draw_later, self._explorer, here, cost=0)
+            late = await self._desk.run(visitor, draw_later, self._explorer, here, tuple(parts), cost=0)
             if self._turns.is_newest(turn):
                 yield late
 

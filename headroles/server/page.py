@@ -118,6 +118,7 @@ def _lay_out_tabs(parts: Mapping[str, str], any_model: bool) -> Elements:
             with gr.Column(scale=6, min_width=320):
                 part("view")
         part("panel")
+        part("edits")
     with tab("prompts"):
         with gr.Row(equal_height=True):
             made["other_prompt"] = _sentence(OTHER_PROMPT, "Compare your sentence (A) with this one (B)", "other-prompt")

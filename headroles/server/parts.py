@@ -1,6 +1,6 @@
 """The page's parts: one table that says what each is drawn from and when, and the page, its updates and its files by it."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -11,6 +11,7 @@ from headroles.explorer import Explorer
 from headroles.render.cards import render_panel
 from headroles.render.compare_models import render_model_comparison
 from headroles.render.compare_texts import render_prompt_comparison
+from headroles.render.edits import render_edits
 from headroles.render.exports import (
     DOWNLOADS,
     Download,
@@ -60,6 +61,7 @@ PARTS: Mapping[str, Part] = MappingProxyType(
             Part("view", "view", HEAD, render_head),
             Part("twin", "twin", HEAD, lambda twin: render_twin(*twin), comes_later=True, is_saved=False),
             Part("panel", "analysis", TEXT, render_panel),
+            Part("edits", "edits", TEXT, render_edits, comes_later=True, is_saved=False),
             Part("by_prompt", "prompts", TEXT | {"other_prompt"}, render_prompt_comparison),
             Part("by_model", "models", TEXT | {"other_model"}, render_model_comparison),
         )
@@ -84,9 +86,9 @@ def visit(explorer: Explorer, place: Place, last: Place | None = None) -> tuple[
     return scene.place, draw(scene, parts)
 
 
-def draw_later(explorer: Explorer, place: Place) -> Mapping[str, str]:
-    """The parts that come later, by name. Raises as `ask` does."""
-    parts = [part for part in PARTS.values() if part.comes_later]
+def draw_later(explorer: Explorer, place: Place, names: Collection[str] = PARTS) -> Mapping[str, str]:
+    """Those of the named parts that come later, by name. Raises as `ask` does."""
+    parts = [part for part in PARTS.values() if part.comes_later and part.name in names]
     return draw(ask(explorer, place, {part.subject for part in parts}), parts)
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from headroles.core.comparison import ModelComparison, PromptComparison, compare_models, compare_prompts
 from headroles.core.readings import Analysis, HeadView
 from headroles.explorer import Explorer
+from headroles.render.edits import Found
 from headroles.server.place import Place
 
 
@@ -26,6 +27,7 @@ class Scene:
         analysis: of its text.
         view: of the head that is open.
         twin: that head where its role can show; None for a role without a suggested prompt.
+        edits: for the roles that are not seen, the smallest change of the text that turns that.
         prompts, models: its comparisons.
     """
 
@@ -33,11 +35,12 @@ class Scene:
     analysis: Analysis | None = None
     view: HeadView | None = None
     twin: Twin | None = None
+    edits: Found | None = None
     prompts: PromptComparison | None = None
     models: ModelComparison | None = None
 
 
-EVERYTHING = frozenset({"analysis", "view", "twin", "prompts", "models"})
+EVERYTHING = frozenset({"analysis", "view", "twin", "edits", "prompts", "models"})
 
 
 def ask(explorer: Explorer, place: Place, wanted: Collection[str] = EVERYTHING) -> Scene:
@@ -56,6 +59,7 @@ def ask(explorer: Explorer, place: Place, wanted: Collection[str] = EVERYTHING) 
         analysis,
         view,
         _twin(explorer, view) if view and "twin" in wanted else None,
+        explorer.find_edits(place.model, place.prompt) if "edits" in wanted else None,
         _compare_prompts(explorer, place, analysis) if analysis and "prompts" in wanted else None,
         _compare_models(explorer, place, analysis) if analysis and "models" in wanted else None,
     )

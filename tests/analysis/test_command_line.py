@@ -28,7 +28,7 @@ from headroles.models.probes import (
 from headroles.models.sweep import analyze_here, make_record
 from tests.fixtures.double import ROUNDING, to_double
 
-SMALL = ProbeSizes(repeated_sequences=7, repeat_length=20, sentences=5)
+SMALL = ProbeSizes(repeated_sequences=7, repeat_length=20, sentences=5, calibration=0)
 
 
 @pytest.mark.slow
@@ -119,7 +119,7 @@ def test_sentences_are_encoded_as_prompts_are(tiny):
 def test_a_local_folder_is_analysed_under_its_name(random_model, tmp_path, capsys):
     folder = save(random_model("gpt2"), tmp_path / "my-model")
     out = tmp_path / "out"
-    options = ["--repeated-sequences", "3", "--repeat-length", "12", "--sentences", "2", "--seed", "5", "--batch", "2"]
+    options = ["--quick", "--repeated-sequences", "3", "--repeat-length", "12", "--sentences", "2", "--seed", "5", "--batch", "2"]
     assert main([folder, "--out", str(out), *options]) == 0
     record = read_record(out / "my-model.json")
     assert (record.model_name, record.num_layers, record.num_heads) == ("my-model", 3, 4)
@@ -132,7 +132,7 @@ def test_a_local_folder_is_analysed_under_its_name(random_model, tmp_path, capsy
 
 
 def test_a_model_is_called_what_the_command_says(tiny, tmp_path, capsys):
-    quick = ["--repeated-sequences", "2", "--repeat-length", "8", "--sentences", "1"]
+    quick = ["--quick", "--repeated-sequences", "2", "--repeat-length", "8", "--sentences", "1"]
     assert main([str(EMBEDDED_FOLDER), "--name", "org/model", "--out", str(tmp_path), *quick]) == 0
     record = read_record(tmp_path / "org__model.json")
     assert (record.model_name, record.revision) == ("org/model", tiny.revision)
@@ -201,13 +201,24 @@ def assert_refused(model: str, tmp_path, capsys, message: str) -> None:
 
 def test_what_transformer_lens_cannot_read_is_analysed_through_pyvene_and_said_so(random_model, tmp_path, capsys):
     folder = save(random_model("nemotron_h"), tmp_path / "mixed")
-    command = [folder, "--out", str(tmp_path / "out"), "--repeated-sequences", "2", "--repeat-length", "8", "--sentences", "2"]
+    command = [
+        folder,
+        "--out",
+        str(tmp_path / "out"),
+        "--quick",
+        "--repeated-sequences",
+        "2",
+        "--repeat-length",
+        "8",
+        "--sentences",
+        "2",
+    ]
     assert main(command) == 0
     assert "written, read through PyVene, since TransformerLens cannot" in capsys.readouterr().out
     record = read_record(tmp_path / "out" / "mixed.json")
     assert (record.recipe.transformer_lens, record.layers, record.num_layers) == (None, (1, 4), 5)
     again = load_model("mixed", folder)
-    theirs = analyze_here(PatternReader(again), ProbeSizes(2, 8, 2))
+    theirs = analyze_here(PatternReader(again), ProbeSizes(2, 8, 2, calibration=0))
     assert record.all_scores == theirs.all_scores
     assert main(command) == 0  # and such a record is finished
     assert "skipped: up to date, read through PyVene" in capsys.readouterr().out

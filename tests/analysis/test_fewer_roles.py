@@ -33,7 +33,7 @@ def test_what_is_published_of_a_role_that_the_record_does_not_score_is_left_open
 
 
 def test_a_record_that_lacks_a_role_is_not_finished(tiny, fresh_tiny):
-    sizes = ProbeSizes(repeated_sequences=2, repeat_length=10, sentences=2)
+    sizes = ProbeSizes(repeated_sequences=2, repeat_length=10, sentences=2, calibration=0)
     record = runs.analyze(fresh_tiny, sizes, 5, "cpu")
     assert runs._is_finished(record, tiny, sizes)
     assert not runs._is_finished(without(record, "diffuse"), tiny, sizes)

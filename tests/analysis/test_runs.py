@@ -24,8 +24,8 @@ from headroles.settings import Settings
 from tests.fixtures.architectures import build
 from tests.fixtures.known import known
 
-SMALL = ProbeSizes(repeated_sequences=3, repeat_length=12, sentences=2)
-SMALL_OPTIONS = ["--repeated-sequences", "3", "--repeat-length", "12", "--sentences", "2"]
+SMALL = ProbeSizes(repeated_sequences=3, repeat_length=12, sentences=2, calibration=0)
+SMALL_OPTIONS = ["--quick", "--repeated-sequences", "3", "--repeat-length", "12", "--sentences", "2"]
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -324,7 +324,7 @@ def test_help_has_a_line_for_every_option_and_the_exit_codes(capsys, monkeypatch
     assert caught.value.code == 0
     text = capsys.readouterr().out
     options = [line.split(maxsplit=1)[0] for line in text.splitlines() if line.startswith("  --")]
-    assert len(options) == 14
+    assert len(options) == 16
     assert EXIT_CODES in text
     assert "validate MODEL" in text
 
@@ -347,7 +347,7 @@ def gpt2_like(record, score: float):
     scores = {name: [[score] * 12] * 12 for name in record.all_scores}
     none = {name: category.model_copy(update={"top_heads": []}) for name, category in record.categories.items()}
     shape = {"model_name": "gpt2", "num_layers": 12, "num_heads": 12}
-    return record.model_copy(update={**shape, "all_scores": scores, "categories": none})
+    return record.model_copy(update={**shape, "all_scores": scores, "categories": none, "calibration": None})
 
 
 def test_validate_reads_the_record_of_the_folder(record, tmp_path, capsys):

@@ -298,7 +298,7 @@ def test_a_server_that_goes_and_comes_back_loses_nothing_on_the_page(browser: Br
         assert_in_step(page, "L1H2")  # on the text that the page shows, not on the one that is only typed
         expect(page.locator("#view .hr-heatmap")).to_have_attribute("alt", re.compile("over 8 tokens"))
         type_sentence(page, REPEATING)
-        expect(card(page, "induction")).to_contain_text("● active")
+        expect(card(page, "induction")).to_contain_text("● seen")
     finally:
         page.close()
         stop(process)

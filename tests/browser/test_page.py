@@ -42,22 +42,22 @@ def assert_in_step(page: Page, label: str) -> None:
 
 def test_a_first_visit_shows_a_full_result_at_once(page: Page, check_axe):
     expect(page.locator("#panel .hr-card")).to_have_count(6)
-    expect(card(page, "induction")).to_contain_text("● active")
+    expect(card(page, "induction")).to_contain_text("● seen")
     expect(page.locator("#view img.hr-heatmap")).to_be_visible()
     expect(page.locator("#view .hr-sentence")).to_contain_text("On this text")
     expect(page.locator("#map .hr-cell")).to_have_count(32)
     assert "?" not in page.url
-    page.get_by_text("Why are some greyed out?").click()
-    expect(page.get_by_text("The text gives no occasion.")).to_be_visible()
+    page.get_by_text("What do the words and marks mean?").click()
+    expect(page.get_by_text("the text could show it, and no head of the role shows enough")).to_be_visible()
     check_axe(page)
 
 
 def test_typing_a_repeat_turns_induction_from_open_to_filled_and_a_click_opens_its_head(page: Page):
     type_sentence(page, PLAIN)
-    expect(card(page, "induction")).to_contain_text("○ not active")
-    expect(card(page, "induction")).to_contain_text("Not visible here: no word of your text comes back")
+    expect(card(page, "induction")).to_contain_text("– not applicable")
+    expect(card(page, "induction")).to_contain_text("Not visible here: no token of your text comes back")
     type_sentence(page, "The white cat saw the old dog. The white cat saw the")
-    expect(card(page, "induction")).to_contain_text("● active")
+    expect(card(page, "induction")).to_contain_text("● seen")
     head = card(page, "induction").locator(".hr-head").first
     label = head.locator(".hr-label").inner_text()
     head.click()
@@ -68,7 +68,7 @@ def test_typing_a_repeat_turns_induction_from_open_to_filled_and_a_click_opens_i
 
 def test_clicking_through_map_neighbours_roles_and_legend_keeps_everything_in_step(page: Page, check_axe):
     cell(page, 1, 2).hover()
-    expect(page.locator("#map .hr-name")).to_contain_text("L1H2: Duplicate Token (score 0.78), here 79%, active")
+    expect(page.locator("#map .hr-name")).to_contain_text("L1H2: Duplicate Token (score 0.78), here 88%, seen")
     cell(page, 1, 2).click()
     assert_in_step(page, "L1H2")
     expect(page.locator("#twin blockquote")).to_contain_text("The old man told the boy")
@@ -109,14 +109,14 @@ def test_pointing_at_a_token_turns_its_row_or_column_into_bars(page: Page):
 def test_the_offer_of_a_grey_card_runs_with_one_click(page: Page):
     type_sentence(page, PLAIN)
     card(page, "induction").locator(".hr-try").click()
-    expect(card(page, "induction")).to_contain_text("● active")
+    expect(card(page, "induction")).to_contain_text("● seen")
     expect(prompt_box(page)).to_have_value(re.compile("^My uncle hid a small"))
 
 
 def test_one_click_on_an_example_runs_it(page: Page):
     page.get_by_role("button", name="red green blue black white red").click()
     expect(page.locator("#text .hr-tokens li")).to_have_count(11)
-    expect(card(page, "induction")).to_contain_text("● active")
+    expect(card(page, "induction")).to_contain_text("● seen")
     expect(prompt_box(page)).to_have_value(re.compile("^red green"))
 
 
@@ -149,7 +149,7 @@ def test_keyboard_alone_types_explores_walks_the_map_and_reads_the_heatmap(page:
 
 def test_two_texts_side_by_side_say_what_turns_on_and_open_their_heads(page: Page, check_axe):
     type_sentence(page, PLAIN)
-    expect(card(page, "induction")).to_contain_text("○ not active")
+    expect(card(page, "induction")).to_contain_text("– not applicable")
     page.get_by_role("tab", name="Two texts").click()
     page.locator("#other-prompt textarea, #other-prompt input").first.fill(REPEATING)
     page.get_by_role("button", name="Compare texts").click()
@@ -157,7 +157,7 @@ def test_two_texts_side_by_side_say_what_turns_on_and_open_their_heads(page: Pag
     check_axe(page)
     page.locator('#by_prompt .hr-open[data-side="b"]').first.click()
     expect(prompt_box(page)).to_have_value(REPEATING)
-    expect(card(page, "induction")).to_contain_text("● active")
+    expect(card(page, "induction")).to_contain_text("● seen")
     expect(page.get_by_role("tab", name="Explore")).to_have_attribute("aria-selected", "true")
 
 

@@ -41,7 +41,7 @@ def test_it_says_what_it_is_and_shows_every_head(real_page: Page, check_axe):
     expect(real_page.locator("#about")).to_contain_text("licence apache-2.0")
     expect(real_page.locator("#panel .hr-source")).to_contain_text("weights dequantised from Q4_1")
     expect(prompt_box(real_page)).to_have_value(INDUCTION)
-    expect(card(real_page, "induction")).to_contain_text("● active")
+    expect(card(real_page, "induction")).to_contain_text("● seen")
     expect(real_page.locator("#map .hr-cell")).to_have_count(30 * 9)
     check_axe(real_page)
 

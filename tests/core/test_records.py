@@ -105,7 +105,6 @@ def test_a_role_that_only_the_record_knows_is_ignored_and_kept_when_it_is_writte
 
 def test_interval_and_calibration_are_optional_and_kept(record):
     data = json.loads(record.to_json())
-    assert "calibration" not in data
     data["categories"]["induction"]["top_heads"][0]["interval"] = [0.88, 0.91]
     data["calibration"] = {"induction": {"active_threshold": 0.3, "texts": 40, "null": [0.1, 0.2]}}
     more = parse_record(json.dumps(data), "it")

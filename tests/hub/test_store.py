@@ -207,6 +207,7 @@ def reshaped(record):
     content["num_layers"] += 1
     for table in content["all_scores"].values():
         table.append([0.0] * record.num_heads)
+    del content["calibration"]
     return HeadCategories.model_validate(content)
 
 

@@ -23,7 +23,7 @@ from tests.fixtures.architectures import SHAPES, WITHOUT_LENS, build
 from tests.fixtures.double import to_double
 
 # the repeat distance of 20 and all sentences exceed the windows of 12 that some of the architectures have
-SMALL = ProbeSizes(repeated_sequences=5, repeat_length=20, sentences=4)
+SMALL = ProbeSizes(repeated_sequences=5, repeat_length=20, sentences=4, calibration=0)
 ROUNDED = 1.001e-6  # a record holds six decimals: two that are rounded from nearly the same differ by one at most
 WINDOWED = ("gemma2", "gemma3_text", "mistral", "phi3", "gpt_neo", "gemma4_text", "olmo3", "cohere2", "exaone4")
 WINDOWED += ("recurrent_gemma", "gpt_oss")
@@ -153,7 +153,7 @@ def test_patterns_of_one_forward_stay_below_the_bound_and_scores_stay_the_same(r
 
 def test_long_sentences_count_for_the_bound_too(random_model, monkeypatch):
     """With short repeats, the sentences are the longest texts."""
-    heads, recipe = 3 * 4, ProbeSizes(repeated_sequences=2, repeat_length=8, sentences=20)
+    heads, recipe = 3 * 4, ProbeSizes(repeated_sequences=2, repeat_length=8, sentences=20, calibration=0)
     longest = max(length for _, length in batches(random_model("gpt2"), recipe))
     assert longest > 17
     bound = heads * longest**2 * 4 * 2
@@ -162,11 +162,11 @@ def test_long_sentences_count_for_the_bound_too(random_model, monkeypatch):
 
 
 def test_a_longer_repeat_than_the_context_takes_does_not_make_batches_smaller(random_model):
-    assert batches(random_model("gpt2"), ProbeSizes(6, 10_000, 2))[0] == (6, 127)
+    assert batches(random_model("gpt2"), ProbeSizes(6, 10_000, 2, calibration=0))[0] == (6, 127)
 
 
 def test_never_more_than_ten_texts_in_a_forward(random_model):
-    assert [texts for texts, _ in batches(random_model("gpt2"), ProbeSizes(23, 10, 2))] == [10, 10, 3, 2]
+    assert [texts for texts, _ in batches(random_model("gpt2"), ProbeSizes(23, 10, 2, calibration=0))] == [10, 10, 3, 2]
 
 
 def test_bfloat16_patterns_are_summed_in_float32(random_model):
@@ -222,7 +222,7 @@ def test_uniform_bfloat16_heads_stay_within_0_to_1():
 
 
 def test_the_recipe_says_what_was_done(tiny):
-    recipe = make_recipe(tiny, ProbeSizes(3, 10_000, 2, seed=4))
+    recipe = make_recipe(tiny, ProbeSizes(3, 10_000, 2, seed=4, calibration=0))
     assert (recipe.transformer_lens, recipe.transformers) == (None, version("transformers"))
     assert (recipe.repeated_sequences, recipe.sentences, recipe.seed) == (3, 2, 4)
     assert recipe.repeat_length == (tiny.context - 2) // 2  # what fitted

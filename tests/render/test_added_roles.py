@@ -86,7 +86,7 @@ def full(added, record) -> HeadCategories:
 def test_a_card_for_each_with_its_mark_and_its_heads(full):
     drawn = render_panel(read(full))
     two_back, weighed, silent = (card(drawn, name) for name in (TWO_BACK.name, KEEPS.name, "induction"))
-    assert f"{MARKS['not active']} not active" in two_back
+    assert f"{MARKS['not seen']} not seen" in two_back
     assert f'data-try="{TWO_BACK.name}"' in two_back
     assert f"{MARKS['in the weights']} in the weights" in weighed
     assert weighed.count(f'<span class="hr-dot" aria-hidden="true">{MARKS["in the weights"]}</span>') == 2
@@ -129,7 +129,7 @@ def test_a_heads_page_has_a_row_for_each_and_a_dash_where_there_is_no_number(ful
     rows = table(render_head(view(full, BEST)))
     assert rows["Keeps Directions"] == ["–", "–", "0.70", f"{MARKS['in the weights']} always"]
     assert rows["Induction"][2] == "–"
-    assert table(render_head(view(full, WORST)))["Keeps Directions"] == ["–", "–", "-0.80", f"{MARKS['not active']} no"]
+    assert table(render_head(view(full, WORST)))["Keeps Directions"] == ["–", "–", "-0.80", f"{MARKS['not seen']} no"]
     assert "Outlined: the cells that <b>Two Back</b>" in render_head(view(full, Head(0, 0)))
 
 
@@ -148,7 +148,7 @@ def test_two_models_count_the_heads_of_both(full):
     said = plain(drawn)
     assert f"A1 17%{MARKS['in the weights']} in the weights" in said
     assert f"A0 0%{MARKS['not scored']} not scored" in said
-    assert f"{MARKS['not active']} not, {MARKS['in the weights']} in the weights." in said
+    assert f"{MARKS['unusual here']} unusual here, {MARKS['in the weights']} in the weights." in said
 
 
 def test_each_has_a_lesson_with_a_picture_where_it_has_one(added):

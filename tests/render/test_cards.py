@@ -1,11 +1,13 @@
 """The cards: what is active is filled, what is grey says why."""
 
 import dataclasses
+import html
 import re
 
 from headroles.core.heads import Head
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles import ROLES
+from headroles.render.bars import figures
 from headroles.render.cards import render_panel
 from headroles.render.wording import MARKS
 from tests.conftest import REPEATING
@@ -20,11 +22,11 @@ def test_a_card_is_filled_on_a_repeat_and_grey_with_a_reason_and_an_offer_withou
     active = card(render_panel(explorer.analyze(EMBEDDED_MODEL, REPEATING)), "induction")
     grey = card(render_panel(explorer.analyze(EMBEDDED_MODEL, "She opened a door and saw my small garden.")), "induction")
     assert "is-active" in active
-    assert f"{MARKS['active']} active" in active
+    assert f"{MARKS['seen']} seen" in active
     assert "data-try" not in active
     assert "is-grey" in grey
-    assert f"{MARKS['not active']} not active" in grey
-    assert "Not visible here: no word of your text comes back" in grey
+    assert f"{MARKS['not applicable']} not applicable" in grey
+    assert "Not visible here: no token of your text comes back" in grey
     assert 'data-try="induction"' in grey
 
 
@@ -33,12 +35,12 @@ def test_every_role_has_a_card_and_every_top_head_a_button_with_its_numbers(expl
     panel = render_panel(analysis)
     for role in ROLES.values():
         shown = card(panel, role.name)
-        assert shown.count("<button") - shown.count("data-try") == len(record.top_heads(role))
+        assert shown.count('class="hr-head"') == len(record.top_heads(role))
         for reading in analysis.role(role.name).heads:
             assert f'data-layer="{reading.head.layer}" data-head="{reading.head.index}"' in shown
-            assert f">{reading.activation:.2f}</span>" in shown
+            assert f">{html.escape(figures(reading))}</span>" in shown
     assert "is-neutral" in card(panel, "other")
-    assert "Why are some greyed out?" in panel
+    assert "What do the words and marks mean?" in panel
 
 
 def test_a_head_that_the_literature_names_says_so_in_its_card(explorer):

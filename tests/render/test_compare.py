@@ -84,9 +84,9 @@ def test_every_change_of_a_role_is_said_in_words_and_by_a_mark(plain, repeating)
     rows = {row[0].strip(): row[1:] for row in page.rows[1:]}
     assert list(rows) == [role.display_name for role in measured_roles()]
     assert rows["Induction"][0].startswith(f"{MARKS['not applicable']} not applicable")
-    assert re.match(rf"{MARKS['active']} active L\dH\d \d+%", rows["Induction"][1])
+    assert re.match(rf"{MARKS['seen']} seen L\dH\d >?\d+%", rows["Induction"][1])
     assert rows["Induction"][2] == f"{CHANGE_MARKS['turns on']} turns on"
-    assert rows["Previous Token"][2] == f"{CHANGE_MARKS['stays on']} stays on"
+    assert rows["First Token"][2] == f"{MARKS['as usual']} as usual on both"
     back = Page(render_prompt_comparison(compare_prompts(repeating, plain)))
     assert {row[0].strip(): row[3] for row in back.rows[1:]}["Induction"] == f"{CHANGE_MARKS['turns off']} turns off"
     assert "Not applicable: the text gives the role no occasion" in page.text
@@ -107,13 +107,13 @@ def test_every_changed_head_can_be_opened_on_both_texts(plain, repeating):
     assert all(button["type"] == "button" for button in page.all("button"))
     first = compared.heads[0]
     assert f"Open {first.a.head.label} on text B" in page.text
-    assert f"▲ +{first.difference * 100:.0f} points" in page.text
+    assert f"▲ +{first.evidence * 100:.0f} points" in page.text
 
 
 def test_nothing_changed_is_said_plainly(repeating):
     page = Page(render_prompt_comparison(compare_prompts(repeating, repeating)))
     assert "A and B are the same text, so nothing changes." in page.text
-    assert "None: every activation differs by less than 5 points." in page.text
+    assert "None: no head's evidence differs by 5 points or more." in page.text
     assert not page.all("button")
 
 
@@ -121,9 +121,9 @@ def test_a_role_without_expected_keys_shows_no_chance(plain, repeating):
     compared = compare_prompts(plain, repeating)
     drawn = render_prompt_comparison(compared)
     rows = re.findall(r"<li style=.*?</li>", drawn, re.S)
-    assert {change.role.name for change in compared.heads} >= {"diffuse", "induction"}
+    assert {change.role.name for change in compared.heads} >= {"duplicate_token", "induction"}
     for change, row in zip(compared.heads, rows, strict=True):
-        reach = sum(getattr(compared, side).heads.applicable[change.role.name] for side in "ab")
+        reach = sum(reading.compared is not None for reading in (change.a, change.b))
         assert row.count("hr-chance") == (reach if get_measured_role(change.role).measure.beats_uniform else 0)
 
 
@@ -140,8 +140,8 @@ def test_a_census_has_a_row_a_model_and_a_cell_a_slice(repeating):
         assert [cell for cell in row_a[3:] if cell != "no layer"] == [str(role.a.counts[index]) for index in (1, 3, 5, 7)]
         assert row_a[3:].count("no layer") == 4
         assert row_a[1].startswith(f"{role.a.total} ")
-        assert (row_a[2] == f"{MARKS['active']} active") == role.active_a
-        assert (row_b[2] == f"{MARKS['active']} active") == role.active_b
+        for row, reading in ((row_a, compared.a.role(role.role)), (row_b, compared.b.role(role.role))):
+            assert row[2] == f"{MARKS[reading.state]} {reading.state}"
     assert "A dash: no layer of that model lies there." in page.text
     assert "models of different depth line up" in page.text
 
@@ -169,7 +169,7 @@ def test_two_deep_models_leave_no_gap():
 def test_a_model_analysed_here_stands_beside_the_embedded_one(repeating, random_model, one_thread):
     loaded = random_model("gpt_neox")
     reader = PatternReader(loaded)
-    record = analyze_here(reader, ProbeSizes(repeated_sequences=2, repeat_length=8, sentences=2))
+    record = analyze_here(reader, ProbeSizes(repeated_sequences=2, repeat_length=8, sentences=2, calibration=0))
     attention = reader.read(loaded.encode(REPEATING))
     table = read_heads(attention, record)
     other = Analysis(
@@ -205,7 +205,7 @@ def test_any_two_analyses_can_be_drawn(shape: tuple[int, int], other: tuple[int,
 def test_a_model_without_heads_of_a_role_says_so(plain, repeating):
     none = tuple(map(silenced, repeating.roles))
     page = Page(render_prompt_comparison(compare_prompts(plain, replace(repeating, roles=none))))
-    assert all(row[2] == f"{MARKS['not active']} not active no such head" for row in page.rows[1:])
+    assert all(row[2] == f"{MARKS['not seen']} not seen no such head" for row in page.rows[1:])
 
 
 def test_an_inactive_role_is_never_told_by_colour_alone():
@@ -213,9 +213,7 @@ def test_an_inactive_role_is_never_told_by_colour_alone():
     a, b = (replace(side, roles=tuple(map(silenced, side.roles))) for side in (a, b))
     page = Page(render_model_comparison(compare_models(a, b)))
     states = [row[2] for row in page.rows if row[0] in ("A", "B")]
-    assert (
-        states == [f"{MARKS['not active']} not active"] * (2 * len(measured_roles())) + [f"{MARKS['not a role']} not a role"] * 2
-    )
+    assert states == [f"{MARKS['not seen']} not seen"] * (2 * len(measured_roles())) + [f"{MARKS['not a role']} not a role"] * 2
 
 
 def test_every_class_of_the_sheet_is_drawn(plain, repeating):

@@ -5,10 +5,10 @@ import re
 
 import pytest
 
+from headroles.core.head_readings import HeadTable
 from headroles.core.heads import Head
-from headroles.core.readings import HeadTable
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.roles import OTHER, ROLES, measured_roles
+from headroles.core.roles import OTHER, RESTING_ROLE, ROLES, measured_roles
 from headroles.render.model_map import render_map
 from tests.conftest import REPEATING
 from tests.fixtures.known import known
@@ -33,7 +33,9 @@ def test_every_head_is_a_named_button_with_its_role_and_filling(analysis):
         filling = float(known(re.search(r"--here:([\d.]+)", cell["style"]))[1])
         reading = analysis.heads.main_reading(head)
         assert (reading is None) == (role == OTHER)
-        assert filling == pytest.approx(reading.activation if reading else 1, abs=0.005)
+        evidence = 1 if reading is None else max(reading.excess, 0) if reading.is_triggered else reading.activation
+        assert filling == pytest.approx(evidence, abs=0.005)
+        assert ("is-resting" in cell["class"]) == (role == RESTING_ROLE and not known(reading).is_unusual)
 
 
 def test_the_legend_filters_by_role_and_counts_all_heads(analysis):

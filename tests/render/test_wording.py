@@ -10,12 +10,12 @@ from headroles.core.heads import Attention, Head
 from headroles.core.readings import HeadView, Source
 from headroles.core.record_making import build_record
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.roles import ROLES, measured_roles
+from headroles.core.roles import ROLES, get_measured_role, measured_roles
 from headroles.core.verdicts import read_head, read_heads
 from headroles.core.words import percent
 from headroles.jobs import Progress
 from headroles.render.wording import describe_head, describe_progress, describe_source
-from tests.conftest import PLAIN, uniform_attention
+from tests.conftest import PLAIN
 
 TOKENS = [1, 2, 3, 4, 1, 2, 3, 4]
 
@@ -37,7 +37,8 @@ def sentence(record, pattern: torch.Tensor, tokens: list[int] = TOKENS, **scores
         primary,
         pattern,
         pattern > 2,
-        read_head(read_heads(attention, made), Head(0, 0)),
+        read_head(table := read_heads(attention, made), Head(0, 0)),
+        table.tokens,
     )
     return describe_head(view)
 
@@ -48,38 +49,46 @@ def one_hot(keys: list[int]) -> torch.Tensor:
 
 def test_a_head_at_work(record):
     said = sentence(record, one_hot([0, 0, 0, 0, 1, 2, 3, 4]), induction=0.9)
-    assert said.startswith("L0H0 is mainly an induction head (score 0.90). On this text it is doing that: ")
+    assert said == (
+        "L0H0 is mainly an induction head (0.90). On this text it is seen doing induction, at 4 of 4 tokens that call for it, "
+        "first 1 → 2, 100% (0% otherwise)."
+    )
 
 
 def test_a_head_at_rest_on_the_first_token(record):
     said = sentence(record, one_hot([0] * 8), [1, 2, 3, 4, 5, 6, 7, 8], induction=0.9, positional=0.9)
     assert said == (
-        "L0H0 is mainly an induction head (score 0.90); it rests on the first token when it has nothing to do. "
+        "L0H0 is mainly an induction head (0.90); rests on the first token when nothing repeats (0.90). "
+        f"Nothing on this text calls for induction: {get_measured_role('induction').why_inactive} "
         "On this text it rests: 100% of its attention lies on the first token."
     )
 
 
 def test_a_head_that_does_something_else_here(record):
-    said = sentence(record, one_hot([0, 0, 1, 2, 3, 4, 5, 6]), induction=0.9)
+    said = sentence(record, one_hot([0, 0, 0, 0, 0, 1, 2, 3]), induction=0.9)
     assert (
-        "On this text it plays previous token: 100% of its attention goes to the token right before (20% would by chance)."
-        in said
-    )
+        "On this text its strong cells coincide with those of duplicate token, at 4 of 4 tokens that call for it, "
+        "first 2 → 2, 100% (0% otherwise); offline it scores 0.00 there. On this text it is not seen doing induction"
+    ) in said
 
 
 def test_a_head_that_does_not_do_its_job(record):
     said = sentence(record, torch.eye(8), induction=0.9)
-    assert said.endswith(
-        "On this text it is not doing that: where a token comes back, 0% of its attention goes to what followed "
-        "an earlier copy of the token (16% would by chance)."
+    assert said.endswith("On this text it is not seen doing induction: the most it shows is 1 → 2, 0% (0% otherwise).")
+
+
+def test_everything_that_a_head_does_and_where_it_rests_is_told_from_its_scores(record):
+    said = sentence(record, torch.eye(8), induction=0.9, positional=0.98, duplicate_token=0.31, previous_token=0.25, diffuse=0.9)
+    assert said.startswith(
+        "L0H0 is mainly an induction head (0.90); rests on the first token when nothing repeats (0.98); "
+        "also a little previous token (0.25); also a duplicate token (0.31). "
     )
 
 
 def test_a_head_without_a_role(record):
     assert sentence(record, torch.eye(8)) == (
-        "L0H0 reaches no role's threshold in this model. On this text it plays none of the named roles either."
+        "L0H0 reaches no role's threshold in this model. On this text it is seen in none of the roles that a text calls for."
     )
-    assert "evenly spread" in sentence(record, uniform_attention(8))
 
 
 def test_a_head_without_a_role_that_is_looked_at_for_one(explorer):
@@ -87,8 +96,7 @@ def test_a_head_without_a_role_that_is_looked_at_for_one(explorer):
     view = explorer.view_head(EMBEDDED_MODEL, "one two three one two three", head)
     quiet = {name: replace(reading, activation=0.0, is_active=False) for name, reading in view.readings.items()}
     said = describe_head(replace(view, role=ROLES["induction"], readings=quiet))
-    assert "On this text it does not play induction: where a token comes back, 0% of" in said
-    assert "doing that" not in said
+    assert "On this text it is not seen doing induction: the most it shows is" in said
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import dataclasses
 import inspect
 import json
 import re
@@ -23,6 +24,7 @@ from headroles.core.comparison import compare_models, compare_prompts
 from headroles.core.registry import EMBEDDED_MODEL, MODELS, ModelInfo
 from headroles.core.roles import ROLES, measured_roles
 from headroles.explorer import Explorer
+from headroles.render.wording import state_of
 from headroles.server.api import API_VERSION
 from headroles.server.api_help import ENDPOINTS, render_help
 from headroles.server.limits import Desk
@@ -275,7 +277,17 @@ def test_an_analysis_comes_in_plain_types(client, explorer):
                 "activation_score": own.activation,
                 "chance": own.chance,
                 "is_active": own.is_active,
+                "verdict": state_of(own),
+                "excess": own.excess if own.is_triggered else None,
+                "seen_at": own.seen_at,
+                "places": [dataclasses.asdict(place) for place in own.places],
+                "percentile": own.percentile,
+                "usual": own.usual and list(own.usual),
+                "unusual": own.is_unusual,
             }
+        assert (role["verdict"], role["unusual"], role["tokens"]) == (reading.state, reading.is_unusual, reading.tokens)
+        assert [head["layer"] for head in role["also_seen"]] == [other.head.layer for other in reading.others]
+    assert [role["key"] for role in result["roles"] if role["verdict"] == "seen"] == ["induction"]
 
 
 def test_all_heads_come_when_they_are_asked_for(client, explorer):

@@ -60,7 +60,7 @@ def test_an_answer_has_all_that_changed_then_what_comes_later_and_ends_without_a
     first, later, last = answer(handlers, event(here), explore)
     assert set(first) == {"message", "offer", "stop", "prompt", "place", "tools", *PARTS}
     assert (first["message"], first["prompt"], first["twin"]) == ("", PLAIN, "")
-    assert set(later) == {"twin"}
+    assert set(later) == {"twin", "edits"}
     assert "hr-twin" in text_of(later, "twin")
     assert last == NOTHING
     assert {*first, *later, *last} <= set(OUTPUTS)

@@ -20,7 +20,7 @@ from tests.fixtures.known import known
 def test_a_first_visit_draws_all_and_opens_a_head_that_is_active(explorer):
     here, parts = visit(explorer, Place())
     analysis = explorer.analyze(here.model, here.prompt)
-    assert list(parts) == list(PARTS) == ["text", "map", "view", "twin", "panel", "by_prompt", "by_model"]
+    assert list(parts) == list(PARTS) == ["text", "map", "view", "twin", "panel", "edits", "by_prompt", "by_model"]
     assert next(reading for reading in analysis.role(known(here.role).name).heads if reading.head == here.head).is_active
 
 
@@ -44,8 +44,14 @@ def test_a_role_that_is_asked_for_opens_its_strongest_head(explorer):
 
 
 def test_the_twin_is_empty_for_a_role_without_a_suggested_text(explorer):
-    assert draw_later(explorer, Place(head=Head(2, 7), role=ROLES["other"])) == {"twin": ""}
+    assert draw_later(explorer, Place(head=Head(2, 7), role=ROLES["other"]), {"twin"}) == {"twin": ""}
     assert ROLES["induction"].display_name in draw_later(explorer, Place(head=Head(2, 2)))["twin"]
+
+
+def test_a_change_of_the_text_is_offered_later_and_only_where_a_role_is_not_seen(explorer):
+    assert draw_later(explorer, Place(head=Head(2, 2)), {"edits", "text"}) == {"edits": ""}
+    plain = Place(prompt="She opened a door and saw my small garden.", head=Head(2, 2))
+    assert "data-prompt=" in draw_later(explorer, plain, {"edits"})["edits"]
 
 
 @pytest.mark.parametrize("name", DOWNLOADS)
@@ -63,7 +69,7 @@ def test_an_unknown_download_is_refused_with_those_there_are(explorer):
 def test_the_page_starts_with_every_part_of_its_first_place_and_the_twin_too(explorer):
     here, parts = first_visit(explorer)
     assert here == visit(explorer, Place())[0]
-    assert all(parts[name] for name in PARTS if not name.startswith("by_"))
+    assert all(parts[name] for name in PARTS if not name.startswith("by_") and name != "edits")
     assert parts == {**visit(explorer, Place())[1], **draw_later(explorer, here)}
 
 
@@ -109,7 +115,7 @@ def test_whatever_the_page_asks_each_text_is_measured_once_on_each_model(two_mod
     here, parts = visit(two_models, place)
     assert parts["by_prompt"]
     assert parts["by_model"]
-    draw_later(two_models, here)
+    draw_later(two_models, here, {"twin"})
     for name in DOWNLOADS:
         download(two_models, here, name)
     there, _ = visit(two_models, replace(here, head=Head(0, 1), role=None), here)

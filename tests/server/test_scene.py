@@ -31,6 +31,10 @@ class Counting(Explorer):
         self.asked.append(("view_head", prompt, head))
         return self._explorer.view_head(model, prompt, head, role)
 
+    def find_edits(self, model: str, prompt: str) -> dict:
+        self.asked.append(("find_edits", prompt))
+        return self._explorer.find_edits(model, prompt)
+
 
 def test_a_scene_holds_what_the_explorer_says_of_its_place(explorer):
     place = Place(prompt="one two one two", other_prompt="Once upon a time")
@@ -52,6 +56,7 @@ def test_every_question_is_asked_once(explorer):
         ("analyze", EMBEDDED_MODEL, "one two one two"),
         ("view_head", "one two one two", place.head),
         ("view_head", suggested, place.head),
+        ("find_edits", "one two one two"),
         ("analyze", EMBEDDED_MODEL, "Once upon a time"),
     ]
 
