@@ -31,7 +31,7 @@ from headroles.settings import Settings
 
 READINGS_SHARE = 8  # one byte for readings to so many for patterns: of a text of 40 tokens or more they take less than that
 BYTES_A_PLACE = 256  # of one token that is told of a head
-BYTES_A_READING = 128  # of one head in one role, at most: its numbers as Python objects, and the places that hold them
+BYTES_A_READING = 256  # of one head in one role, at most: its numbers as Python objects, and the places that hold them
 EDITS_AT_ONCE = 4  # in one forward: mostly the first of them does it
 HERE = ProbeSizes(calibration=4)  # somebody waits: a fifth of the texts that the offline analysis calibrates on
 T = TypeVar("T")

@@ -137,11 +137,11 @@ def test_what_readings_take_is_not_underestimated(explorer, record):
 
 
 def test_the_caches_stay_within_their_bytes():
-    explorer = Explorer(cache_bytes=300_000)
+    explorer = Explorer(cache_bytes=600_000)
     for number in range(12):
         explorer.analyze(EMBEDDED_MODEL, PLAIN + " And" * number)
-    assert 0 < explorer._patterns.used_bytes <= 300_000
-    assert 0 < explorer._readings.used_bytes <= 300_000 // READINGS_SHARE
+    assert 0 < explorer._patterns.used_bytes <= 600_000
+    assert 0 < explorer._readings.used_bytes <= 600_000 // READINGS_SHARE
     assert Explorer(cache_bytes=10).analyze(EMBEDDED_MODEL, PLAIN) == explorer.analyze(EMBEDDED_MODEL, PLAIN)
 
 

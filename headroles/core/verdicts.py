@@ -110,9 +110,13 @@ def _others(role: MeasuredRole, heads: HeadTable, record: HeadCategories) -> tup
     if role.name not in heads.places:
         return ()
     known = set(record.top_heads(role))
-    active = heads.active[role.name]
-    found = [heads.reading(role, head) for head in heads.heads() if active[head.layer][head.index] and head not in known]
+    found = [heads.reading(role, head) for head in _marked(heads.active[role.name]) if head not in known]
     return tuple(sorted(found, key=lambda reading: -reading.excess))
+
+
+def _marked(table: Sequence[Sequence[bool]]) -> list[Head]:
+    """The heads that a table [layer][head] marks."""
+    return [Head(layer, index) for layer, row in enumerate(table) for index, is_marked in enumerate(row) if is_marked]
 
 
 def _judge(here: RoleReading, heads: HeadTable, is_scored: bool, tokens: Sequence[str]) -> tuple[State, str]:
@@ -203,8 +207,7 @@ def _away(heads: HeadTable) -> tuple[HeadReading, ...]:
     """The heads that rest less than ever and are seen in no role, farthest first."""
     if RESTING_ROLE.name not in heads.unusual:
         return ()
-    unusual = heads.unusual[RESTING_ROLE.name]
-    away = [heads.reading(RESTING_ROLE, head) for head in heads.heads() if unusual[head.layer][head.index]]
+    away = [heads.reading(RESTING_ROLE, head) for head in _marked(heads.unusual[RESTING_ROLE.name])]
     seen = [heads.active[name] for name in heads.places]
     found = [
         reading
