@@ -136,10 +136,11 @@ class Explorer:
         A few are looked at in one padded forward, the smallest first, and the one that is offered once more alone. Raises as
         `analyze` does.
         """
+        analysis = self.analyze(model, prompt)
         wanted = [
             get_measured_role(reading.role)
-            for reading in self.analyze(model, prompt).roles
-            if reading.heads and reading.state in ("not seen", "not applicable") and reading.role.requires_repetition
+            for reading in analysis.roles
+            if reading.heads and reading.role.name in analysis.heads.places and reading.state != "seen"
         ]
         edits = edits_of(clean(prompt)) if wanted else ()
         found: dict[MeasuredRole, tuple[Edit, Analysis] | None] = dict.fromkeys(wanted)

@@ -25,13 +25,13 @@ def edits_of(text: str) -> tuple[Edit, ...]:
     if not words:
         return ()
     start = text.rstrip()
-    found = {_again(word): Edit(f"{start} {word}", 1, f"say “{word}” again at the end") for word in _own_words(words[:-1])[-3:]}
-    for count in range(1, min(MAX_WORDS, len(words) - 1) + 1):
-        beginning = " ".join(words[:count])
-        found.setdefault(_again(beginning), Edit(f"{start} {beginning}", count, f"say “{beginning}” again at the end"))
+    beginnings = [" ".join(words[:count]) for count in range(1, min(MAX_WORDS, len(words) - 1) + 1)]
+    found: dict[str, Edit] = {}
+    for said in (*_own_words(words[:-1])[-3:], *beginnings):
+        found.setdefault(said.casefold(), Edit(f"{start} {said}", len(said.split()), f"say “{said}” again at the end"))
     if len(words) > 1:
         whole = Edit(f"{start} {start}", len(words), "say all of it again")
-        found.setdefault(_again(start), whole)
+        found.setdefault(start.casefold(), whole)
     return tuple(sorted(found.values(), key=lambda edit: edit.added))[:MAX_EDITS]
 
 
@@ -39,7 +39,3 @@ def _own_words(words: list[str]) -> list[str]:
     """Words that carry a meaning, without the signs around them, longest last."""
     bare = dict.fromkeys(word.strip(".,;:!?\"'()“”‘’") for word in words)
     return sorted((word for word in bare if len(word) >= LONG_WORD), key=len)
-
-
-def _again(said: str) -> str:
-    return said.casefold()

@@ -77,7 +77,7 @@ class HeadReading:
     def where(self, called: int, tokens: Sequence[str]) -> str:
         """`at 1 of 3 tokens that call for it, first ...`, of a head that is seen; `called` is how many do."""
         if called == 1:
-            return f"at the only token that calls for it: {self.places[0].told(tokens)}"
+            return f"at the only token that calls for it, which is little to go by: {self.places[0].told(tokens)}"
         return f"at {self.seen_at} of {called} tokens that call for it, first {self.places[0].told(tokens)}"
 
     @property

@@ -11,11 +11,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from headroles.core.sums import sums_at
+
 CONTROLS = 8  # queries, or shifts, of each kind: the nearest
 FEWEST = 2  # other queries below which there is nothing to compare with
 SHIFTS = 32  # how far away the same distance is looked at
 NEVER = 1 << 20  # farther than any query
-CELLS_AT_ONCE = 1 << 20  # picked out of the patterns at a time
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def excess_of(
     queries, others, are_there = queries[enough], others[enough], are_there[enough]
     place, key = expected[queries].nonzero().unbind(-1)
     shifts, are_possible = _shifts(expected, queries, place, key)
-    mass = _sums(patterns, place, queries[place], key, len(queries))
+    mass = sums_at(patterns, place, queries[place], key, len(queries))
     elsewhere = _control_sums(patterns, place, others[place], key[:, None].expand(-1, others.shape[1]), len(queries))
     moved = shifts[place]
     shifted = _control_sums(patterns, place, queries[place, None] + moved, key[:, None] + moved, len(queries))
@@ -128,23 +129,5 @@ def _control_sums(
     """The mass of each place under each of its controls."""
     controls = query.shape[1]
     slot = place[:, None] * controls + torch.arange(controls, device=place.device)
-    found = _sums(patterns, slot.flatten(), query.flatten(), key.flatten(), places * controls)
+    found = sums_at(patterns, slot.flatten(), query.flatten(), key.flatten(), places * controls)
     return found.unflatten(-1, (places, controls))
-
-
-def _sums(
-    patterns: Float[Tensor, "*heads query key"],
-    slot: Int[Tensor, " cell"],
-    query: Int[Tensor, " cell"],
-    key: Int[Tensor, " cell"],
-    slots: int,
-) -> Float[Tensor, "*heads slot"]:
-    """The sum of the cells that share a slot, some heads at a time: their cells can be many more than the slots."""
-    length = patterns.shape[-1]
-    cell = query * length + key
-    flat = patterns.reshape(-1, length * length)
-    sums = flat.new_zeros(len(flat), slots)
-    heads = max(1, CELLS_AT_ONCE // max(1, len(cell)))
-    for first in range(0, len(flat), heads):
-        sums[first : first + heads].index_add_(-1, slot, flat[first : first + heads].index_select(-1, cell))
-    return sums.unflatten(0, patterns.shape[:-2]) if patterns.ndim > 2 else sums[0]

@@ -31,6 +31,7 @@ class Source:
         confirmed: when the Hub last confirmed them, in seconds since 1970; 0 for records that come from no dataset.
         reader: the library that read the patterns that were scored.
         quantization: how the weights were stored, where they were not stored as numbers, such as `Q4_1`.
+        is_calibrated: whether the record says how much its heads show by accident, and where they usually are.
         note: what went wrong on the way to newer ones; empty when nothing did.
     """
 
@@ -42,6 +43,7 @@ class Source:
     confirmed: float = 0.0
     reader: Literal["TransformerLens", "PyVene"] = "TransformerLens"
     quantization: str = ""
+    is_calibrated: bool = True
     note: str = ""
 
 

@@ -1,10 +1,10 @@
 """Scores of all heads for all roles in one pass: offline on the probes, here on one text."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from headroles.core.evidence import Evidence, Measurement
@@ -52,6 +52,17 @@ def measure_windows(attention: Attention) -> dict[int | None, dict[str, Measurem
     token_ids = torch.tensor([attention.token_ids], device=attention.patterns.device)
     patterns, has_sink = attention.patterns[None], attention.has_sink
     return {window: measure_heads(patterns, token_ids, window=window, has_sink=has_sink) for window in windows}
+
+
+def of_layers(
+    attention: Attention,
+    measured: Mapping[int | None, Mapping[str, Measurement]],
+    role: str,
+    of: Callable[[Measurement], Tensor] = lambda measurement: measurement.values,
+) -> Shaped[Tensor, "layer head"]:
+    """What `measure_windows` found of one role in every head, each layer under its own window."""
+    tables = {window: of(under[role])[0] for window, under in measured.items()}
+    return torch.stack([tables[attention.window(layer)][row] for row, layer in enumerate(attention.layers)])
 
 
 def excess_by_window(

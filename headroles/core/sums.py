@@ -10,6 +10,7 @@ Cells = tuple[Int[Tensor, " cell"], Int[Tensor, " cell"], Int[Tensor, " cell"]] 
 FEW_CELLS = 8  # a query, on average: above it a product over all cells is quicker than picking single ones
 BLOCK_ROWS = 64  # queries at a time: the keys after the last of them are the future, and 0
 BLOCK_CELLS = 1 << 18  # at a time: what is made of them stays in a processor's cache
+CELLS_AT_ONCE = 1 << 20  # picked out of the patterns at a time
 TINY = 1e-30  # a logarithm needs more than 0, and 0 * log(TINY) is 0
 
 
@@ -25,6 +26,24 @@ def mass_at(patterns: Float[Tensor, "batch *heads query key"], cells: Cells) -> 
             mask[query, key] = 1
             total.copy_(torch.einsum("...qk,qk->...q", pattern, mask))
     return mass
+
+
+def sums_at(
+    patterns: Float[Tensor, "*heads query key"],
+    slot: Int[Tensor, " cell"],
+    query: Int[Tensor, " cell"],
+    key: Int[Tensor, " cell"],
+    slots: int,
+) -> Float[Tensor, "*heads slot"]:
+    """The sum of the cells of one text that share a slot, some heads at a time: their cells can be many more than the slots."""
+    length = patterns.shape[-1]
+    cell = query * length + key
+    flat = patterns.reshape(-1, length * length)
+    sums = flat.new_zeros(len(flat), slots)
+    heads = max(1, CELLS_AT_ONCE // max(1, len(cell)))
+    for first in range(0, len(flat), heads):
+        sums[first : first + heads].index_add_(-1, slot, flat[first : first + heads].index_select(-1, cell))
+    return sums.unflatten(0, patterns.shape[:-2]) if patterns.ndim > 2 else sums[0]
 
 
 def entropy_and_peak(

@@ -1,21 +1,19 @@
 """What the scores say of one text: which heads play which role here, and why a role is not seen."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-import torch
 from torch import Tensor
 
-from headroles.core.evidence import Measurement
 from headroles.core.head_readings import HeadReading, HeadTable, RoleReading, State
 from headroles.core.heads import Attention, Head
 from headroles.core.record_fit import check_shape
 from headroles.core.records import HeadCategories
 from headroles.core.repeats import comes_again_differently
 from headroles.core.roles import OTHER, RESTING, RESTING_ROLE, MeasuredRole, get_measured_role, measured_roles
-from headroles.core.scoring import measure_windows
-from headroles.core.seen import see, usual
+from headroles.core.scoring import measure_windows, of_layers
+from headroles.core.seen import Usual, see, usual
 from headroles.core.words import percent
 
 Table = tuple[tuple, ...]
@@ -33,11 +31,6 @@ def read_heads(attention: Attention, record: HeadCategories) -> HeadTable:
     windows = [attention.window(layer) for layer in attention.layers]
     roles = [role for role in measured_roles() if all(role.name in under for under in measured.values())]
 
-    def cells(role: MeasuredRole, of: Callable[[Measurement], Tensor]) -> Tensor:
-        """[layer][head], each layer from what was measured under its own window."""
-        tables = {window: of(under[role.name])[0] for window, under in measured.items()}
-        return torch.stack([tables[window][row] for row, window in enumerate(windows)])
-
     def chances(role: MeasuredRole) -> tuple[float, ...]:
         """Of each layer; 0 where it has no pattern."""
         found = {layer: float(measured[window][role.name].chance[0]) for layer, window in zip(attention.layers, windows)}
@@ -48,22 +41,22 @@ def read_heads(attention: Attention, record: HeadCategories) -> HeadTable:
         rows = dict(zip(attention.layers, table.tolist() if isinstance(table, Tensor) else table))
         return tuple(tuple(rows.get(layer, ())) for layer in range(attention.num_layers))
 
-    activations = {role.name: cells(role, lambda measurement: measurement.values) for role in roles}
+    activations = {role.name: of_layers(attention, measured, role.name) for role in roles}
     seen = {role.name: see(role, attention, record) for role in roles if role.measure.is_triggered}
-    always = {
-        role.name: cells(role, partial(role.measure.verdict, calibration=record.calibration_of(role)))
-        for role in roles
-        if role.name not in seen
-    }
-    length = len(attention.token_ids)
-    always_on = (role for role in roles if role.name in always)
-    found_usual = {role.name: usual(role, activations[role.name], length, record) for role in always_on}
-    ranges = {name: found for name, found in found_usual.items() if found is not None}
+    active = {name: found.heads for name, found in seen.items()}
+    ranges: dict[str, Usual] = {}
+    for role in roles:
+        if role.name in seen:
+            continue
+        verdict = partial(role.measure.verdict, calibration=record.calibration_of(role))
+        active[role.name] = of_layers(attention, measured, role.name, verdict)
+        if found := usual(role, activations[role.name], len(attention.token_ids), record):
+            ranges[role.name] = found
     return HeadTable(
         scores=record.score_table,
         activations={name: whole(table) for name, table in activations.items()},
         chances={role.name: chances(role) for role in roles},
-        active={role.name: whole(seen[role.name].heads if role.name in seen else always[role.name]) for role in roles},
+        active={name: whole(table) for name, table in active.items()},
         applicable={role.name: any(bool(under[role.name].count[0] > 0) for under in measured.values()) for role in roles},
         primary=record.primary_roles,
         places={name: whole(found.places) for name, found in seen.items()},

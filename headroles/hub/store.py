@@ -255,7 +255,8 @@ def fetch_record(model_name: str, dataset: str, revision: str, known: str = "") 
 def _source(kind: Kind, record: HeadCategories, **origin: Any) -> Source:
     recipe = record.recipe
     quantization = recipe.weights.quantization if recipe.weights else ""
-    return Source(kind, record.analysis_date, record.revision, reader=record.reader, quantization=quantization, **origin)
+    known = {"reader": record.reader, "quantization": quantization, "is_calibrated": bool(record.calibrations)}
+    return Source(kind, record.analysis_date, record.revision, **known, **origin)
 
 
 def _day(seconds: float) -> datetime.date:

@@ -23,21 +23,21 @@ from headroles.core.calibration import (
 )
 from headroles.core.records import HeadCategories
 from headroles.core.roles import MeasuredRole
-from headroles.core.scoring import excess_by_window, measure_windows
+from headroles.core.scoring import excess_by_window, measure_windows, of_layers, roles_of_patterns
 from headroles.core.seen import judge, known_heads
 from headroles.models.batches import TokenIds, split_into_forwards
-from headroles.models.calibration_texts import LENGTHS, Pair, make_pairs, ordinary_texts
+from headroles.models.calibration_texts import LENGTHS, Kind, Pair, make_pairs, ordinary_texts
 from headroles.models.capture import PatternReader
 from headroles.models.sentences import FOR_CALIBRATION
 
 ENOUGH = 64  # tokens, from which on longer null texts show no more
 
 
-@dataclass
+@dataclass(frozen=True)
 class Shown:
     """What a role's cells show on one text of that kind and length: each head's excess at the tokens of the second passage."""
 
-    kind: str
+    kind: Kind
     length: int
     positive: Float[Tensor, "layer head place"]
     null: Float[Tensor, "layer head place"]
@@ -108,11 +108,7 @@ def activations(reader: PatternReader, texts: Sequence[TokenIds]) -> Iterator[di
     for group in split_into_forwards(set(texts), 4 * heads):
         for attention in reader.read_texts(group):
             measured = measure_windows(attention)
-            windows = [attention.window(layer) for layer in attention.layers]
-            yield {
-                name: torch.stack([measured[window][name].values[0, row] for row, window in enumerate(windows)])
-                for name in next(iter(measured.values()))
-            }
+            yield {role.name: of_layers(attention, measured, role.name) for role in roles_of_patterns()}
 
 
 def triggered_from(shown: Sequence[Shown], known: Bool[Tensor, "layer head"]) -> Triggered:

@@ -38,6 +38,10 @@ CHANGE_MARKS: Mapping[Change, str] = MappingProxyType(
     {"turns on": "▲", "turns off": "▼", "stays on": MARKS["seen"], "stays off": MARKS["not seen"]}
 )
 ON_EVERY_TEXT = "the same on every text"
+NOT_CALIBRATED = (
+    "This record has no calibration: what is seen is judged by the strictest that another model's says, and nothing tells "
+    "what is usual; analysing the model again adds it."
+)
 A_LITTLE = 0.5  # of a role's threshold: from there on a head is said to do a little of it
 TOLD: frozenset[State] = frozenset({"seen", "not seen", "not applicable"})  # of roles that turn on and off
 
@@ -67,7 +71,7 @@ def change_shown(role: RoleChange) -> tuple[str, str]:
 
 def describe_head(view: HeadView) -> str:
     """What this head mainly does in the model, and what it does on this text."""
-    return f"{describe_nature(view)} {_here(view)}"
+    return f"{_nature(view)} {_here(view)}"
 
 
 def describe_source(analysis: Analysis) -> str:
@@ -84,7 +88,7 @@ def describe_source(analysis: Analysis) -> str:
     return (
         f"Roles of {analysis.model}: {kind}, measured {source.analysis_date} with {source.reader} "
         f"on revision {source.revision[:24]}{weights}; activations read from your text through PyVene."
-        f"{source.note and ' ' + source.note} {describe_layers(analysis)}"
+        f"{'' if source.is_calibrated else ' ' + NOT_CALIBRATED}{source.note and ' ' + source.note} {describe_layers(analysis)}"
     ).rstrip()
 
 
@@ -181,7 +185,7 @@ def _ago(seconds: float) -> str:
     return "a moment ago"
 
 
-def describe_nature(view: HeadView) -> str:
+def _nature(view: HeadView) -> str:
     """What a head is in this model, whatever the text: its roles and where it rests, from its scores alone."""
     label, primary = view.head.label, view.primary
     scored = {name: reading.score for name, reading in view.readings.items() if reading.score is not None}
@@ -222,8 +226,7 @@ def _seen(role: MeasuredRole, view: HeadView) -> str:
         return (
             f"On this text its strong cells coincide with those of {name}, {where}; offline it scores {reading.score:.2f} there."
         )
-    weak = " One token alone is little to go by." if view.called.get(role.name) == 1 else ""
-    return f"On this text it is seen doing {name}, {where}.{weak}"
+    return f"On this text it is seen doing {name}, {where}."
 
 
 def _not_seen(role: MeasuredRole, view: HeadView) -> str:

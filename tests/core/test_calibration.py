@@ -1,6 +1,7 @@
 """From excess to a verdict: tails, the two steps, and what a record's calibration must be to be believed."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headroles.core.calibration import (
+    DEFAULT,
     LEAST_EXCESS,
     TAIL,
     USUAL,
@@ -19,10 +21,16 @@ from headroles.core.calibration import (
     percentile_of,
     shares_above,
 )
-from headroles.core.record_files import parse_record
+from headroles.core.record_files import parse_record, read_record
 from headroles.core.record_making import with_calibration
+from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.seen import judge
 from headroles.errors import InvalidRecordError
+from headroles.hub.store import EMBEDDED
+from headroles.render.wording import NOT_CALIBRATED, describe_source
+from tests.conftest import PLAIN
+from tests.fixtures.known import known
+from tests.fixtures.real import REAL_MODEL
 
 RISING = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
 TAILS = torch.tensor(RISING)
@@ -152,3 +160,20 @@ def test_the_shipped_calibrations_see_what_they_should(record):
             assert one.null_texts >= 300
             assert one.recall > 0.9
             assert one.head_recall > 0.9
+
+
+def test_the_stated_default_is_the_strictest_that_the_published_models_record_says():
+    """Which ships; so that whoever makes it again makes this again too."""
+    there = [one for one in read_record(EMBEDDED[REAL_MODEL]).calibrations.values() if isinstance(one, Triggered)]
+    for share in range(len(TAIL)):
+        assert DEFAULT.tails[0][0][share] == max(tail[share] for one in there for row in one.tails for tail in row)
+        assert known(DEFAULT.role_tail)[share] == max(known(one.role_tail)[share] for one in there)
+        assert DEFAULT.any_tail[share] == max(one.any_tail[share] for one in there)
+    for level in ("role_level", "any_level", "other_level"):
+        assert getattr(DEFAULT, level) == pytest.approx(min(getattr(one, level) for one in there), rel=0.05)
+
+
+def test_the_page_says_where_a_record_has_no_calibration(explorer):
+    analysis = explorer.analyze(EMBEDDED_MODEL, PLAIN)
+    assert NOT_CALIBRATED not in describe_source(analysis)
+    assert NOT_CALIBRATED in describe_source(replace(analysis, source=replace(analysis.source, is_calibrated=False)))

@@ -79,7 +79,7 @@ def test_any_axes_of_heads_are_kept_and_many_cells_are_summed_in_parts(monkeypat
     expected = induction_keys(tokens[None])[0]
     patterns = random_patterns(6, len(tokens), 0)
     whole = excess_of(patterns, expected)
-    monkeypatch.setattr("headroles.core.nulls.CELLS_AT_ONCE", 1)
+    monkeypatch.setattr("headroles.core.sums.CELLS_AT_ONCE", 1)
     parts = excess_of(patterns.view(2, 3, *patterns.shape[1:]), expected)
     assert parts.values.shape == (2, 3, len(parts.queries))
     torch.testing.assert_close(parts.values.flatten(0, 1), whole.values, atol=0, rtol=0)

@@ -13,7 +13,7 @@ import re
 import pytest
 
 from headroles.core.record_files import write_record
-from headroles.core.record_fit import check_belongs
+from headroles.core.record_fit import check_belongs, identity_of
 from headroles.core.records import HeadCategories
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.errors import HubError, InvalidRecordError, NoHeadCategoriesError
@@ -199,6 +199,13 @@ def test_a_copy_of_one_dataset_is_never_shown_for_another(tiny, record, tmp_path
 
 def publish(monkeypatch, record, commit: str = "abc") -> None:
     monkeypatch.setattr("headroles.hub.store.fetch_record", lambda *_: (record, commit))
+
+
+def test_a_source_says_whether_its_record_is_calibrated(monkeypatch, record, tmp_path):
+    for kept, is_calibrated in ((record, True), (record.model_copy(update={"calibration": None}), False)):
+        store = RecordStore(Settings(home=tmp_path))
+        monkeypatch.setattr("headroles.hub.store._embedded", lambda _, kept=kept: kept)
+        assert store.find(identity_of(record))[1].is_calibrated is is_calibrated
 
 
 def reshaped(record):

@@ -3,17 +3,21 @@
 import pytest
 import torch
 
+from analysis.__main__ import main
+from analysis.calibrate import report, try_out, untrained
 from headroles.core.calibration import USUAL, AlwaysOn, Triggered
 from headroles.core.record_making import with_calibration
 from headroles.core.records import HeadCategories
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles import get_measured_role
-from headroles.core.seen import judge, known_heads
+from headroles.core.seen import judge, known_heads, see
 from headroles.models.calibrating import Shown, calibrate, show_pairs, triggered_from
 from headroles.models.calibration_texts import LENGTHS, PHRASE, make_pairs, ordinary_texts
 from headroles.models.capture import PatternReader
 from headroles.models.loading import load_model
+from headroles.models.probes import ProbeSizes
 from headroles.models.sentences import FOR_CALIBRATION, FOR_TRIALS, SENTENCES
+from headroles.models.sweep import analyze_here
 from tests.fixtures.known import known
 
 TRIGGERED = [get_measured_role(name) for name in ("induction", "duplicate_token")]
@@ -106,10 +110,6 @@ def test_a_context_too_short_for_a_passage_said_twice_calibrates_what_it_can(rea
 
 @pytest.mark.slow
 def test_an_untrained_network_is_seen_in_no_role(random_model, reader):
-    from analysis.calibrate import report, try_out, untrained
-    from headroles.models.probes import ProbeSizes
-    from headroles.models.sweep import analyze_here
-
     blank = PatternReader(untrained(reader.loaded))
     record: HeadCategories = analyze_here(blank, ProbeSizes(5, 20, 5, calibration=2))
     assert not any(known_heads(record, role).any() for role in TRIGGERED)
@@ -122,8 +122,6 @@ def test_an_untrained_network_is_seen_in_no_role(random_model, reader):
 
 @pytest.mark.slow
 def test_the_command_tries_the_verdicts_and_says_which_aims_are_missed(capsys, tmp_path):
-    from analysis.__main__ import main
-
     assert main(["calibrate", EMBEDDED_MODEL, "--texts", "2"]) in (0, 1)
     printed = capsys.readouterr().out.splitlines()
     assert [line.split("  ")[0] for line in printed[:3]] == ["role", "Induction", "Duplicate Token"]
@@ -133,8 +131,6 @@ def test_the_command_tries_the_verdicts_and_says_which_aims_are_missed(capsys, t
 
 
 def test_a_record_without_calibration_falls_back_on_the_stated_default(reader, record):
-    from headroles.core.seen import see
-
     plain = record.model_copy(update={"calibration": None})
     assert plain.calibrations == {}
     role = TRIGGERED[0]
