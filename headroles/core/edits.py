@@ -29,9 +29,7 @@ def edits_of(text: str) -> tuple[Edit, ...]:
     found: dict[str, Edit] = {}
     for said in (*_own_words(words[:-1])[-3:], *beginnings):
         found.setdefault(said.casefold(), Edit(f"{start} {said}", len(said.split()), f"say “{said}” again at the end"))
-    if len(words) > 1:
-        whole = Edit(f"{start} {start}", len(words), "say all of it again")
-        found.setdefault(start.casefold(), whole)
+    found.setdefault(start.casefold(), Edit(f"{start} {start}", len(words), "say all of it again"))
     return tuple(sorted(found.values(), key=lambda edit: edit.added))[:MAX_EDITS]
 
 

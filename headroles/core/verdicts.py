@@ -125,7 +125,7 @@ def _judge(here: RoleReading, heads: HeadTable, is_scored: bool, tokens: Sequenc
         also = f" {len(here.others)} of its heads {_are(here.others)} seen in it here all the same." if here.others else ""
         return "not applicable" if missing else "not seen", reason + also
     if missing:
-        again = comes_again_differently(tokens) if role.name in heads.places else ""
+        again = comes_again_differently(tokens) if role.name in heads.places and not here.applicable else ""
         return "not applicable", f"Not visible here: {missing} {again}".rstrip()
     if role.name in heads.places:
         return _of_triggered(here, heads, tokens)

@@ -40,6 +40,10 @@ def test_nothing_is_tried_on_nothing(text):
     assert edits_of(text) == ()
 
 
+def test_a_single_word_is_tried_twice():
+    assert [edit.text for edit in edits_of("once")] == ["once once"]
+
+
 def test_what_is_offered_turns_the_verdict_when_it_is_run_again(explorer):
     found = 0
     for text in FOR_TRIALS[:8]:

@@ -34,3 +34,9 @@ def test_a_card_says_so_where_the_role_is_not_seen(explorer):
     reading = explorer.analyze(EMBEDDED_MODEL, "The cat slept while the dog ran.").role("induction")
     assert reading.state == "not applicable"
     assert "“The” comes again as “the”, but as other tokens (The, then ·the)" in reading.reason
+
+
+def test_a_card_does_not_say_so_where_a_token_does_repeat(explorer):
+    reading = explorer.analyze(EMBEDDED_MODEL, "the the the the the").role("duplicate_token")
+    assert reading.state == "not applicable"
+    assert reading.reason.endswith("no token that calls for it has others to be compared with; write a little more around it.")
