@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import torch
 
+from headroles.causal import Causal
 from headroles.core.edits import Edit, edits_of
 from headroles.core.heads import Attention, Head, as_head
 from headroles.core.readings import Analysis, HeadView, Source
@@ -37,7 +38,7 @@ HERE = ProbeSizes(calibration=4)  # somebody waits: a fifth of the texts that th
 T = TypeVar("T")
 
 
-class Explorer:
+class Explorer(Causal):
     """Answers for any number of threads. Models load on first use, as many as the memory budget holds; patterns are kept up to
     `cache_bytes`, readings up to an eighth of it, so that a text just analysed takes no second forward and no second measuring.
 

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 HOUSE = ROOT / "headroles"
 # Each package may import from those before it, and each module only from modules that do not import it, however far round.
-ORDER = ["errors", "settings", "jobs", "core", "hub", "models", "render", "summary", "explorer", "server", "__main__"]
+ORDER = ["errors", "settings", "jobs", "core", "hub", "models", "render", "summary", "causal", "explorer", "server", "__main__"]
 WALLS = {
     "errors": set(),
     "settings": {"errors"},
@@ -20,7 +20,8 @@ WALLS = {
     "models": {"errors", "settings", "jobs", "core", "hub"},
     "render": {"errors", "jobs", "core"},
     "summary": {"errors", "core", "hub"},
-    "explorer": {"errors", "settings", "jobs", "core", "hub", "models"},
+    "causal": {"errors", "core", "models"},
+    "explorer": {"errors", "settings", "jobs", "core", "hub", "models", "causal"},
     "server": {"errors", "settings", "jobs", "core", "hub", "models", "render", "explorer"},
     "__main__": {"errors", "settings", "hub", "server"},
 }
@@ -33,6 +34,7 @@ FORBIDDEN = {
     "models": {"gradio", "markupsafe", "matplotlib"},
     "render": {"transformers", "huggingface_hub", "gradio", "pyvene"},
     "summary": {"transformers", "gradio", "pyvene"},
+    "causal": {"transformers", "huggingface_hub", "gradio", "markupsafe", "matplotlib", "pyvene"},
     "explorer": {"gradio", "markupsafe", "matplotlib"},
     "server": {"matplotlib", "pyvene"},
     "__main__": {"torch", "transformers", "gradio"},

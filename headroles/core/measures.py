@@ -76,6 +76,10 @@ class Measure(Protocol):
         """The cells of a pattern that the role expects to be strong, inside the window; none for a role without such cells."""
         return torch.zeros(len(token_ids), len(token_ids), dtype=torch.bool, device=token_ids.device)
 
+    def foretold(self, token_ids: Int[Tensor, " query"], query: int) -> list[int]:
+        """The tokens that the role foretells as the next one after a query, the nearest key's first; none in most roles."""
+        return []
+
     def picture(self, token_ids: Int[Tensor, " query"]) -> Float[Tensor, "query key"] | None:
         """The pattern of a head that plays the role perfectly; None where a role has no picture."""
         return None
@@ -104,6 +108,7 @@ class MassOnExpectedKeys(Measure):
         looks_at: those keys in words, as in "81% of its attention goes to ...".
         active_threshold: the activation, corrected for chance, from which on a head plays the role.
         expects_sink: whether a learned sink, where there is one, is expected like the keys.
+        foretells: whether a head that looks there foretells that token as the next one.
         has_sink: whether there is one.
     """
 
@@ -112,6 +117,7 @@ class MassOnExpectedKeys(Measure):
     probes: Probes = "sentences"
     active_threshold: float = 0.2
     expects_sink: bool = False
+    foretells: bool = False
     has_sink: bool = False
     needs: ClassVar[Need] = "patterns"
     range: ClassVar[tuple[float, float]] = (0.0, 1.0)
@@ -165,6 +171,12 @@ class MassOnExpectedKeys(Measure):
 
     def expected_keys(self, token_ids: Int[Tensor, " query"], window: int | None = None) -> Bool[Tensor, "query key"]:
         return self.keys(token_ids[None])[0] & reach(token_ids, window)
+
+    def foretold(self, token_ids: Int[Tensor, " query"], query: int) -> list[int]:
+        if not self.foretells:
+            return []
+        keys = self.expected_keys(token_ids)[query].nonzero()[:, 0].flip(0)
+        return list(dict.fromkeys(token_ids[keys].tolist()))
 
     def _cells(self, token_ids: Int[Tensor, "batch query"], evidence: Evidence) -> Cells:
         """The expected keys of all real queries, inside the window."""

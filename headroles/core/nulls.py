@@ -80,6 +80,22 @@ def excess_of(
     )
 
 
+def without_excess(
+    patterns: Float[Tensor, "*heads query key"], expected: Bool[Tensor, "query key"], window: int | None = None
+) -> Float[Tensor, "*heads query key"]:
+    """The patterns as they would be if nothing called for the role: what is more than the control on the expected keys of a query
+    is taken from them and shared among its other keys, in the proportions that these have.
+    """
+    found = excess_of(patterns, expected, window)
+    rows, mass = patterns[..., found.queries, :], found.mass
+    kept, total = torch.minimum(mass, found.control), rows.sum(-1)
+    tiny = torch.finfo(patterns.dtype).tiny
+    less, more = kept / mass.clamp_min(tiny), (total - kept) / (total - mass).clamp_min(tiny)
+    changed = patterns.clone()
+    changed[..., found.queries, :] = rows * torch.where(expected[found.queries], less[..., None], more[..., None])
+    return changed
+
+
 def _other_queries(
     expected: Bool[Tensor, "query key"], queries: Int[Tensor, " place"], window: int | None
 ) -> tuple[Int[Tensor, "place control"], Bool[Tensor, "place control"]]:

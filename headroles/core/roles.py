@@ -164,7 +164,9 @@ _MEASURED = (
         ),
         why_inactive="no token of your text comes back after others, so there is no earlier continuation to look up.",
         suggested_prompt="My uncle hid a small green window. My uncle hid a small green",
-        measure=MassOnExpectedKeys(induction_keys, "what followed an earlier copy of the token", probes="repeats"),
+        measure=MassOnExpectedKeys(
+            induction_keys, "what followed an earlier copy of the token", probes="repeats", foretells=True
+        ),
         is_content=True,
         source="Olsson et al. 2022, In-context Learning and Induction Heads",
         example=Example(

@@ -6,7 +6,8 @@ what was loaded before is there, and what the function changes is gone afterward
 
 import os
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 import torch
 from torch import nn
@@ -22,6 +23,20 @@ except ImportError:
     def on_gpu(function: F) -> F:
         """The function as it is: there is no GPU to borrow."""
         return function
+
+
+_owners: WeakValueDictionary[int, object] = WeakValueDictionary()
+
+
+@on_gpu
+def _call(owner: int, method: str, *args: object) -> Any:
+    return getattr(_owners[owner], method)(*args)
+
+
+def on_device(owner: object, method: str, *args: object) -> Any:
+    """`owner.method(*args)` where the GPU is: only a number crosses to the process that has it, with arguments and result."""
+    _owners[id(owner)] = owner
+    return _call(id(owner), method, *args)
 
 
 def lend_gpu(model: nn.Module) -> torch.device:

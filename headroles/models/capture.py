@@ -10,9 +10,10 @@ import contextlib
 import io
 import re
 import sys
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
-from typing import cast
+from typing import TypeVar, cast
 from weakref import WeakValueDictionary
 
 import torch
@@ -31,6 +32,7 @@ from headroles.models.loading import LoadedModel
 with contextlib.redirect_stdout(io.StringIO()):  # importing it prints a line about an optional package
     import pyvene
 
+T = TypeVar("T")
 PROBED = "headroles_probed"
 SELF_TEST_TOKENS = 8
 MAX_TESTED_WINDOW = 512  # longer windows than any text that is read here need no test
@@ -44,6 +46,8 @@ def probed_attention(
     if (met := _attention_modules.get()) is not None:
         met.append(module)
     eager = sys.modules[type(module).__module__].eager_attention_forward  # type: ignore[attr-defined]
+    if (value_probe := getattr(module, "value_probe", None)) is not None:
+        value = value_probe(value)
     output, weights = eager(module, query, key, value, attention_mask, **kwargs)
     probe = getattr(module, "attention_probe", None)
     return output, weights if probe is None else probe(weights)
@@ -101,6 +105,27 @@ def collect_patterns(
     return _readers[reader].collect(token_ids)
 
 
+class Extras:
+    """What else is made of a model once somebody asks for it: each kind once, and a refusal is remembered too."""
+
+    def __init__(self) -> None:
+        self._made: dict[type, object] = {}
+        self._lock = threading.RLock()
+
+    def get(self, kind: type[T], make: Callable[[], T]) -> T:
+        """The one of that kind. Raises what `make` does, each time."""
+        with self._lock:
+            if kind not in self._made:
+                try:
+                    self._made[kind] = make()
+                except UnsupportedModelError as error:
+                    self._made[kind] = str(error)
+            made = self._made[kind]
+        if isinstance(made, str):
+            raise UnsupportedModelError(made)
+        return cast(T, made)
+
+
 class PatternReader:
     """Reads a model's attention patterns; built once a model, safe to share between threads.
 
@@ -110,14 +135,14 @@ class PatternReader:
     """
 
     def __init__(self, loaded: LoadedModel) -> None:
-        self.loaded = loaded
+        self.loaded, self.extras = loaded, Extras()
         self._body = cast(PreTrainedModel, loaded.model.base_model)  # the unembedding is not needed for patterns
         self._home = self._body.device
         if loaded.model.config.is_encoder_decoder:
             raise self._unsupported("it is an encoder-decoder, not a model that reads from left to right")
-        with self._as_a_reason(), loaded.lock:
+        with self.as_a_reason(), loaded.lock:
             paths = self._probe_attention_functions() or self._find_dropouts()
-            by_layer = self._by_layer(paths)
+            self.paths = by_layer = self._by_layer(paths)
             self._together = _Together(len(by_layer))
             collect = [
                 {"component": f"{path}.output", "unit": "pos", "intervention": _CollectTogether(self._together, row)}
@@ -125,7 +150,7 @@ class PatternReader:
             ]
             self._intervenable = _Collector(collect, self._body)
         _readers[id(self)] = self
-        with self._as_a_reason():
+        with self.as_a_reason():
             self._self_test()
 
     def read(self, token_ids: Sequence[int]) -> Attention:
@@ -153,7 +178,7 @@ class PatternReader:
 
     def read_layers(self, token_ids: Int[Tensor, "batch token"]) -> Float[Tensor, "layer batch head query key"]:
         """As `read_batch`, layer by layer."""
-        with self._as_a_reason(), self.loaded.lock:
+        with self.as_a_reason(), self.loaded.lock:
             return collect_patterns(id(self), token_ids)[0]
 
     def collect(
@@ -208,7 +233,7 @@ class PatternReader:
         finally:
             _attention_modules.reset(token)
         for module in met:
-            module.attention_probe = nn.Identity()
+            module.attention_probe, module.value_probe = nn.Identity(), nn.Identity()
         return [f"{path}.attention_probe" for path in self._paths(met)]
 
     def _find_dropouts(self) -> list[str]:
@@ -236,15 +261,15 @@ class PatternReader:
 
     def _dry_forward(self) -> None:
         with torch.no_grad():
-            self._body(input_ids=self._test_ids(SELF_TEST_TOKENS).to(self._body.device), use_cache=False)
+            self._body(input_ids=self.test_ids(SELF_TEST_TOKENS).to(self._body.device), use_cache=False)
 
-    def _test_ids(self, count: int) -> Int[Tensor, "1 token"]:
+    def test_ids(self, count: int = SELF_TEST_TOKENS) -> Int[Tensor, "1 token"]:
         return torch.arange(1, count + 1)[None] % self.loaded.model.config.get_text_config().vocab_size
 
     def _self_test(self) -> None:
         has_sink, of_layer = self.loaded.has_sink, {layer: self.loaded.windows[layer] for layer in self.loaded.layers}
         windows = [window for window in of_layer.values() if window and window <= MAX_TESTED_WINDOW]
-        token_ids = self._test_ids(max([SELF_TEST_TOKENS, *(window + 2 for window in windows)]))
+        token_ids = self.test_ids(max([SELF_TEST_TOKENS, *(window + 2 for window in windows)]))
         with self.loaded.lock:
             patterns, shapes = collect_patterns(id(self), token_ids)
         if len(shapes) != len(of_layer):
@@ -260,7 +285,7 @@ class PatternReader:
             raise self._unsupported("its learned sinks do not show in its attention patterns")
 
     @contextlib.contextmanager
-    def _as_a_reason(self) -> Iterator[None]:
+    def as_a_reason(self) -> Iterator[None]:
         """Around forwards: a model that the registry does not name can break one in any way; in a registered one it is a bug."""
         try:
             yield

@@ -1,0 +1,138 @@
+"""Questions about causes, for the explorer: what heads write, and what is lost without them. Patterns alone do not tell."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from headroles.core.heads import Head, as_head
+from headroles.core.knockouts import KnockOut, Method
+from headroles.core.predictions import Predictions
+from headroles.core.readings import Analysis
+from headroles.core.roles import MeasuredRole, Role, get_measured_role
+from headroles.core.writes import Writes
+from headroles.errors import InvalidInputError
+from headroles.models.capture import PatternReader
+from headroles.models.knockout import METHODS
+from headroles.models.loading import LoadedModel
+from headroles.models.losing import Question, knock_out
+from headroles.models.opened import open_knock_outs, open_outputs
+from headroles.models.predicting import predict
+from headroles.models.writing import read_writes
+
+T = TypeVar("T")
+HeadLike = Head | str | tuple[int, int]
+MAX_SEED = 2**31
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Heads that a question is about, strongest first, and the role that they stand for, if they do."""
+
+    heads: tuple[Head, ...]
+    role: MeasuredRole | None = None
+    spared: frozenset[Head] = frozenset()
+
+
+class Causal:
+    """What an explorer can be asked beyond patterns; the model's output side is opened at the first question."""
+
+    @abstractmethod
+    def analyze(self, model: str, prompt: str) -> Analysis: ...
+
+    @abstractmethod
+    def _use(self, model: str, work: Callable[[PatternReader], T]) -> T: ...
+
+    def next_tokens(self, model: str, prompt: str, count: int = 5) -> Predictions:
+        """The likeliest next tokens after every token of a prompt, and how badly each token was foreseen.
+
+        Raises as `analyze` does, but for the want of roles, and UnsupportedModelError when what the model writes cannot be read;
+        InvalidInputError unless `count` is 1 to 50.
+        """
+        return self._use(model, lambda reader: predict(open_knock_outs(reader), prompt, reader.loaded.encode(prompt), count))
+
+    def effects(
+        self,
+        model: str,
+        prompt: str,
+        heads: Sequence[HeadLike] = (),
+        role: Role | str | None = None,
+        query: int = -1,
+    ) -> Writes:
+        """What heads write to the logits of the next token directly, split by the token that they read.
+
+        Args:
+            heads: those that are asked for; by default those of `role` that are seen here, or else its top heads.
+            role: what they are looked at for.
+            query: after which token; by default the last.
+
+        Raises as `analyze` does; UnsupportedModelError when what the model writes cannot be read; InvalidInputError for heads
+        outside the model, a query outside the text, or neither heads nor role.
+        """
+        chosen = self._chosen(model, prompt, heads, role)
+
+        def work(reader: PatternReader) -> Writes:
+            token_ids = reader.loaded.encode(prompt)
+            check_question(reader.loaded, chosen.heads, query, len(token_ids))
+            return read_writes(open_outputs(reader), prompt, token_ids, chosen.heads, chosen.role, query)
+
+        return self._use(model, work)
+
+    def knock_out(
+        self,
+        model: str,
+        prompt: str,
+        heads: Sequence[HeadLike] = (),
+        role: Role | str | None = None,
+        method: Method = "zero",
+        seed: int = 0,
+        query: int = -1,
+        on_progress: Callable[[float], None] = lambda _: None,
+    ) -> KnockOut:
+        """What is lost without heads, beside what is lost without as many others of the same layers.
+
+        Args:
+            heads, role, query: as in `effects`.
+            method: `zero` takes their outputs away; `mean` puts their average on ordinary sentences in its place, `resample` what
+                they put out on another text; `null` takes out of their patterns what the role adds to them.
+            seed: draws the other heads and the other text.
+            on_progress: called between forwards with the share that is done, 0 to 1; what it raises ends the work.
+
+        Raises as `effects` does.
+        """
+        if method not in METHODS:
+            raise InvalidInputError(f"There is no method {str(method)[:50]!r}; there are {', '.join(METHODS)}.")
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < MAX_SEED:
+            raise InvalidInputError(f"seed must be a whole number from 0 to {MAX_SEED - 1:,}.")
+        chosen = self._chosen(model, prompt, heads, role)
+
+        def work(reader: PatternReader) -> KnockOut:
+            token_ids = reader.loaded.encode(prompt)
+            check_question(reader.loaded, chosen.heads, query, len(token_ids))
+            question = Question(token_ids, chosen.heads, chosen.role, chosen.spared, method, seed, query)
+            return knock_out(open_outputs(reader), open_knock_outs(reader), prompt, question, on_progress)
+
+        return self._use(model, work)
+
+    def _chosen(self, model: str, prompt: str, heads: Sequence[HeadLike], role: Role | str | None) -> Chosen:
+        measured = None if role is None else get_measured_role(role)
+        found = tuple(dict.fromkeys(as_head(head) for head in heads))
+        if measured is None:
+            if not found:
+                raise InvalidInputError("Say which heads are meant, or which role's.")
+            return Chosen(found)
+        reading = self.analyze(model, prompt).role(measured)
+        seen = [head for head in reading.heads if head.is_active] or list(reading.heads)
+        mine = found or tuple(head.head for head in sorted(seen, key=lambda head: (-head.excess, -(head.score or 0.0))))
+        if not mine:
+            raise InvalidInputError(f"No head of {model} has the role {measured.display_name}; name some heads instead.")
+        also = {head.head for head in (*reading.heads, *reading.others)}
+        return Chosen(mine, measured, frozenset(also - set(mine)))
+
+
+def check_question(loaded: LoadedModel, heads: Sequence[Head], query: int, tokens: int) -> None:
+    """Raises InvalidInputError unless there are such heads, and such a token."""
+    for head in heads:
+        head.check_inside(len(loaded.windows), loaded.identity.num_heads, loaded.layers)
+    if isinstance(query, bool) or not isinstance(query, int) or not -tokens <= query < tokens:
+        raise InvalidInputError(f"query must be a token of the text, 0 to {tokens - 1}, or counted from its end.")
