@@ -2,20 +2,21 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from headroles.core.heads import Head, as_head
-from headroles.core.knockouts import KnockOut, Method
+from headroles.core.knockouts import METHODS, KnockOut, Method
 from headroles.core.predictions import Predictions
 from headroles.core.readings import Analysis
 from headroles.core.roles import MeasuredRole, Role, get_measured_role
+from headroles.core.tokens import clean
 from headroles.core.writes import Writes
 from headroles.errors import InvalidInputError
 from headroles.models.capture import PatternReader
-from headroles.models.knockout import METHODS
 from headroles.models.loading import LoadedModel
 from headroles.models.losing import Question, knock_out
+from headroles.models.memory import Memory
 from headroles.models.opened import open_knock_outs, open_outputs
 from headroles.models.predicting import predict
 from headroles.models.writing import read_writes
@@ -23,6 +24,7 @@ from headroles.models.writing import read_writes
 T = TypeVar("T")
 HeadLike = Head | str | tuple[int, int]
 MAX_SEED = 2**31
+BYTES_A_NUMBER = 100
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Chosen:
 
 class Causal:
     """What an explorer can be asked beyond patterns; the model's output side is opened at the first question."""
+
+    _knock_outs: Memory[KnockOut]  # the latest: page, files and links ask for the same ones
 
     @abstractmethod
     def analyze(self, model: str, prompt: str) -> Analysis: ...
@@ -74,7 +78,7 @@ class Causal:
         def work(reader: PatternReader) -> Writes:
             token_ids = reader.loaded.encode(prompt)
             check_question(reader.loaded, chosen.heads, query, len(token_ids))
-            return read_writes(open_outputs(reader), prompt, token_ids, chosen.heads, chosen.role, query)
+            return read_writes(open_outputs(reader), prompt, token_ids, chosen.heads, chosen.role, query, chosen.spared)
 
         return self._use(model, work)
 
@@ -109,8 +113,13 @@ class Causal:
         def work(reader: PatternReader) -> KnockOut:
             token_ids = reader.loaded.encode(prompt)
             check_question(reader.loaded, chosen.heads, query, len(token_ids))
-            question = Question(token_ids, chosen.heads, chosen.role, chosen.spared, method, seed, query)
-            return knock_out(open_outputs(reader), open_knock_outs(reader), prompt, question, on_progress)
+            question = Question(token_ids, chosen.heads, chosen.role, chosen.spared, method, seed, query % len(token_ids))
+            key = reader.loaded.name, reader.loaded.revision, question
+            found = self._knock_outs.get(key)
+            if found is None:
+                found = knock_out(open_outputs(reader), open_knock_outs(reader), prompt, question, on_progress)
+                self._knock_outs.keep(key, found)
+            return replace(found, prompt=clean(prompt))  # other texts may have the same tokens
 
         return self._use(model, work)
 
@@ -136,3 +145,9 @@ def check_question(loaded: LoadedModel, heads: Sequence[Head], query: int, token
         head.check_inside(len(loaded.windows), loaded.identity.num_heads, loaded.layers)
     if isinstance(query, bool) or not isinstance(query, int) or not -tokens <= query < tokens:
         raise InvalidInputError(f"query must be a token of the text, 0 to {tokens - 1}, or counted from its end.")
+
+
+def bytes_of_knock_out(found: KnockOut) -> int:
+    """About what one takes: its numbers as Python objects, and the tokens and heads that they are of."""
+    numbers = 4 * len(found.tokens) + 4 * (len(found.controls) + len(found.grown))
+    return BYTES_A_NUMBER * (numbers + sum(map(len, found.control_sets)) + len(found.heads) + 100)

@@ -8,9 +8,10 @@ from typing import TypeVar
 
 import torch
 
-from headroles.causal import Causal
+from headroles.causal import Causal, bytes_of_knock_out
 from headroles.core.edits import Edit, edits_of
 from headroles.core.heads import Attention, Head, as_head
+from headroles.core.knockouts import KnockOut
 from headroles.core.readings import Analysis, HeadView, Source
 from headroles.core.records import HeadCategories
 from headroles.core.registry import EMBEDDED_MODEL, MODELS, ModelInfo, get_model_info
@@ -34,6 +35,7 @@ READINGS_SHARE = 8  # one byte for readings to so many for patterns: of a text o
 BYTES_A_PLACE = 256  # of one token that is told of a head
 BYTES_A_READING = 256  # of one head in one role, at most: its numbers as Python objects, and the places that hold them
 EDITS_AT_ONCE = 4  # in one forward: mostly the first of them does it
+KNOCK_OUT_BYTES = 8 * 1024 * 1024
 HERE = ProbeSizes(calibration=4)  # somebody waits: a fifth of the texts that the offline analysis calibrates on
 T = TypeVar("T")
 
@@ -55,6 +57,7 @@ class Explorer(Causal):
         self._patterns = Memory[Attention](cache_bytes, lambda attention: attention.patterns.nbytes)
         # each with the very record that it was made from: a newer one takes its place and never serves what was read before
         self._readings = Memory[tuple[HeadCategories, Analysis]](cache_bytes // READINGS_SHARE, lambda kept: _bytes(kept[1]))
+        self._knock_outs = Memory[KnockOut](KNOCK_OUT_BYTES, bytes_of_knock_out)
         self._batch_lock = threading.Lock()  # the patterns of one batch are in memory at a time
 
     def models(self) -> tuple[ModelInfo, ...]:

@@ -89,7 +89,7 @@ def test_all_heads_of_the_model_can_go_and_nothing_is_left_to_compare_with(explo
 
 def test_progress_rises_to_the_end_and_what_it_raises_ends_the_work(explorer):
     shares: list[float] = []
-    explorer.knock_out(MODEL, REPEATING, ["L2H2"], on_progress=shares.append)
+    explorer.knock_out(MODEL, REPEATING, ["L2H2"], seed=50, on_progress=shares.append)
     assert shares == sorted(shares)
     assert (shares[0] > 0, shares[-1]) == (True, 1.0)
 
@@ -97,7 +97,10 @@ def test_progress_rises_to_the_end_and_what_it_raises_ends_the_work(explorer):
         raise JobCancelledError("stopped")
 
     with pytest.raises(JobCancelledError):
-        explorer.knock_out(MODEL, REPEATING, ["L2H2"], on_progress=stop)
+        explorer.knock_out(MODEL, REPEATING, ["L2H2"], seed=51, on_progress=stop)
+    before = len(shares)
+    again = explorer.knock_out(MODEL, REPEATING, ["L2H2"], seed=50, on_progress=shares.append)
+    assert (len(shares), again.seed) == (before, 50)  # kept from the first time
 
 
 def test_one_token_alone_has_no_losses_and_still_a_next_one(explorer):

@@ -125,6 +125,8 @@ def test_the_endpoints_take_and_give_what_programmers_are_told(url):
         "/compare": (EMBEDDED_MODEL, text, "one two one two"),
         "/pattern": head,
         "/heatmap": head,
+        "/effects": (EMBEDDED_MODEL, text, ["L2H2"]),
+        "/knock_out": (EMBEDDED_MODEL, text, ["L2H2"]),
     }
     for name, arguments, gives in rows:
         taken = ", ".join(map(signature, endpoints[name]["parameters"]))
@@ -202,8 +204,8 @@ def test_the_page_on_security_tells_of_every_variable_and_every_endpoint(explore
     opened = SECURITY.partition("| variable | what it opens |")[2]
     told = {name for cell in re.findall(r"^\| (`.*?`) \|", opened, re.M) for name in re.findall(r"`(\w+)`", cell)}
     assert set(re.findall(r"HEADROLES_[A-Z_]+", source)) < told
-    assert len(Endpoints(explorer, Desk()).all()) == 7
-    assert "arguments of the seven endpoints" in SECURITY
+    assert len(Endpoints(explorer, Desk()).all()) == 10
+    assert "arguments of the ten endpoints" in SECURITY
 
 
 def test_every_check_that_the_page_on_security_names_is_there_and_refuses_in_those_words():

@@ -13,6 +13,8 @@ const bringIntoSight = (view) => {
 const press = (button) => {
   const { layer, head, role, side, prompt } = button.dataset;
   if (button.dataset.filter) return filter(button);
+  if (button.dataset.picked) return usePicked(button.dataset.picked);
+  if (button.dataset.out) return takeOut(button.dataset.out, button.dataset.method);
   if (button.dataset.try) return trigger('submit', { try: button.dataset.try });
   if (prompt !== undefined) return trigger('submit', { prompt });
   if (layer === undefined) return;
@@ -21,7 +23,9 @@ const press = (button) => {
 };
 element.addEventListener('click', (event) => {
   const button = event.target.closest('button');
-  if (button) press(button);
+  if (!button) return;
+  if (event.shiftKey && button.matches('.hr-cell')) pick(button);
+  else press(button);
 });
 
 // ---- the open head is marked wherever it stands: the head's page says which it is
@@ -48,6 +52,35 @@ const dim = () => {
     cell.classList.toggle('is-off', wanted.size > 0 && !wanted.has(cell.dataset.role));
   }
 };
+
+// ---- heads that are picked to be taken out together; they outlive the map that they were picked on, not the model
+const picked = new Set();
+let pickedOn = '';
+const labelOf = ({ dataset: { layer, head } }) => `L${layer}H${head}`;
+const pick = (cell) => {
+  if (!picked.delete(labelOf(cell))) picked.add(labelOf(cell));
+  showPicked();
+};
+const showPicked = () => {
+  const bar = element.querySelector('.hr-picked');
+  if (!bar) return;
+  const model = element.querySelector('.hr-grid').getAttribute('aria-label');
+  if (model !== pickedOn) picked.clear();
+  pickedOn = model;
+  for (const cell of element.querySelectorAll('.hr-cell')) cell.classList.toggle('is-picked', picked.has(labelOf(cell)));
+  bar.hidden = picked.size === 0;
+  bar.querySelector('span').textContent = `${[...picked].join(', ')} picked.`;
+};
+const usePicked = (what) => {
+  if (what === 'out') takeOut([...picked].join(','));
+  picked.clear();
+  showPicked();
+};
+const takeOut = (out, method) => {
+  trigger('submit', { out, method });
+  bringIntoSight(document.getElementById('causes'));
+};
+
 const STEPS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
 const stepInMap = (cell, [down, right]) => {
   const column = [...element.querySelectorAll(`.hr-cell[data-head="${Number(cell.dataset.head) + right}"]`)];
@@ -141,12 +174,13 @@ element.addEventListener('keydown', (event) => {
   const cell = event.target.closest('.hr-cell');
   const slider = event.target.closest('[data-axis]');
   if (cell && event.key in STEPS) stepInMap(cell, STEPS[event.key]);
+  else if (cell && event.key === 'x') pick(cell);
   else if (slider && event.key in SLIDES) slide(slider, SLIDES[event.key]);
   else return;
   event.preventDefault();
 });
 
 // ---- after every change of this part; a page saved as a file has no `watch`
-const settle = () => { mark(); dim(); };
+const settle = () => { mark(); dim(); showPicked(); };
 if (typeof watch === 'function') watch('value', settle);
 settle();

@@ -5,12 +5,14 @@ import random
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from headroles.core.heads import Head
 from headroles.core.tokens import visible
+from headroles.core.words import signed
 
 Method = Literal["zero", "mean", "resample", "null"]
+METHODS: tuple[Method, ...] = get_args(Method)
 Matters = Literal["matters", "no more than other heads", "hardly anything", "surer without", "no control"]
 CONTROLS = (
     20  # sets of other heads; that the heads' own effect is the largest of 21 has a chance of 1 in 21 if they are no different
@@ -170,6 +172,18 @@ def are_of_same_layers(heads: Collection[Head], control: Collection[Head]) -> bo
     return Counter(head.layer for head in heads) == Counter(head.layer for head in control)
 
 
+def sentences(knock_out: KnockOut) -> tuple[str, ...]:
+    """All that is said of it: at the end of the text, over its tokens, on the control text, and of what stepped in."""
+    gap = f"They write {signed(knock_out.direct)} to its logit themselves, and without them it loses {knock_out.total:.2f}"
+    said = (
+        told(knock_out),
+        told_of_text(knock_out),
+        told_of_control_text(knock_out),
+        f"{gap}: {knock_out.gap}." if knock_out.gap else "",
+    )
+    return tuple(sentence for sentence in said if sentence)
+
+
 def told(knock_out: KnockOut) -> str:
     """What is lost at the end of the text, against which controls, in two sentences."""
     heads, word = len(knock_out.heads), visible(knock_out.favourite.token)
@@ -185,9 +199,13 @@ def told_of_text(knock_out: KnockOut) -> str:
         return ""
     which = f"the {len(knock_out.looked_at)} tokens" if len(knock_out.looked_at) > 1 else "the one token"
     called = " after one that calls for the role" if knock_out.control_text else " of the text"
-    said = f"Over {which}{called}, the mean loss changes by {rise:+.2f} nats"
+    said = f"Over {which}{called}, the mean loss changes by {signed(rise)} nats"
     rises = [control.rise or 0.0 for control in knock_out.controls]
-    return f"{said}, without {_sets(knock_out)} by {min(rises):+.2f} to {max(rises):+.2f}." if rises else f"{said}."
+    return (
+        f"{said}, without {sets_told(knock_out.heads, knock_out.control_sets)} by {signed(min(rises))} to {signed(max(rises))}."
+        if rises
+        else f"{said}."
+    )
 
 
 def told_of_control_text(knock_out: KnockOut) -> str:
@@ -219,14 +237,18 @@ def _among(knock_out: KnockOut) -> str:
         "surer without": f"and the model is surer without {them}",
         "no control": "too few to say whether that is much",
     }[knock_out.at_the_end]
-    return f"Without {_sets(knock_out)} it gives it {least} to {most}, {verdict}."
+    said = f"Without {sets_told(knock_out.heads, knock_out.control_sets)} it gives it {least} to {most}, {verdict}."
+    if knock_out.at_the_end != "no more than other heads":
+        return said
+    worst = max(zip(controls, knock_out.control_sets))[1]
+    return f"{said} Most is lost without {', '.join(head.label for head in worst)}."
 
 
-def _sets(knock_out: KnockOut) -> str:
+def sets_told(chosen: Collection[Head], sets: Sequence[Collection[Head]]) -> str:
     """`20 sets of 8 other heads of the same layers`."""
-    count, heads = len(knock_out.controls), len(knock_out.heads)
+    count, heads = len(sets), len(chosen)
     where = "the same layers"
-    if not all(are_of_same_layers(knock_out.heads, control) for control in knock_out.control_sets):
+    if not all(are_of_same_layers(chosen, control) for control in sets):
         where = "the same layers, and of others where these have too few,"
     if heads == 1:
         return f"any one of {count} other heads of {where}" if count > 1 else f"one other head of {where}"

@@ -14,6 +14,11 @@ def percent(share: float) -> str:
     return f"{share:.0%}"
 
 
+def signed(number: float) -> str:
+    """`+0.33`, `−1.20`: with a minus as long as the plus."""
+    return f"{number:+.2f}".replace("-", "−")
+
+
 def listed(names: Sequence[str]) -> str:
     """`A`, `A and B`, `A, B and C`."""
     return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 from headroles.core.heads import Head
+from headroles.core.knockouts import sets_told
 from headroles.core.tokens import visible
+from headroles.core.words import signed
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Writes:
     Attributes:
         heads: those that were asked for.
         role: name of the role that they stand for; empty for none.
+        control_sets: as many other heads of the same layers, drawn at random.
         query: the token at which they write.
         favourite: the likeliest next token.
         foretold: the token that the role foretells there; None where it foretells none, or this is the favourite.
@@ -64,6 +67,7 @@ class Writes:
     prompt: str
     tokens: tuple[str, ...]
     heads: tuple[Head, ...]
+    control_sets: tuple[tuple[Head, ...], ...]
     role: str
     query: int
     favourite: Target
@@ -77,6 +81,10 @@ class Writes:
         """By these heads together."""
         return sum(target.of(head) for head in self.heads)
 
+    def written_by_controls(self, target: Target) -> tuple[float, ...]:
+        """By each of the control sets."""
+        return tuple(sum(target.of(head) for head in heads) for heads in self.control_sets)
+
     @property
     def told(self) -> str:
         """What they write to the foretold token, or else the favourite, beside what all heads write."""
@@ -85,7 +93,11 @@ class Writes:
         who = f"These {len(labels)} heads write" if len(labels) > 1 else f"{', '.join(labels)} writes"
         total = sum(map(sum, target.heads))
         why = "the token that the role foretells" if self.foretold else "the model's favourite"
+        controls, others = self.written_by_controls(target), ""
+        if controls:
+            sets = sets_told(self.heads, self.control_sets)
+            others = f" {sets[:1].upper()}{sets[1:]} write {signed(min(controls))} to {signed(max(controls))}."
         return (
-            f"{who} {self.written(target):+.2f} to the logit of “{visible(target.token)}”, {why}; all heads together write "
-            f"{total:+.2f}, and the rest of the model {target.logit - total:+.2f}."
-        )
+            f"{who} {signed(self.written(target))} to the logit of “{visible(target.token)}”, {why}; all heads together write "
+            f"{signed(total)}, and the rest of the model {signed(target.logit - total)}."
+        ) + others

@@ -8,7 +8,6 @@ import random
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -27,7 +26,6 @@ from headroles.models.probes import ProbeSizes, encoded_sentences
 from headroles.models.sentences import FOR_CALIBRATION
 from headroles.models.taps import Met, Taps
 
-METHODS: tuple[Method, ...] = get_args(Method)
 TOKENS_AT_ONCE = 2048  # of one forward: more texts side by side are hardly quicker, and who cancels waits for it
 TOP = 50  # next words that are looked at
 

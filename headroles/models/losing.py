@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import torch
 
 from headroles.core.heads import Head
-from headroles.core.knockouts import CONTROLS, ControlText, Effect, KnockOut, Method, NextToken, control_sets
+from headroles.core.knockouts import CONTROLS, ControlText, Effect, KnockOut, Method, NextToken
 from headroles.core.nulls import without_excess
 from headroles.core.roles import MeasuredRole
 from headroles.core.tokens import clean
 from headroles.models.batches import TokenIds
 from headroles.models.knockout import After, KnockOuts, Replacement
 from headroles.models.loading import LoadedModel
+from headroles.models.others import other_heads
 from headroles.models.outputs import OutputReader
 from headroles.models.probes import ordinary_ids
 
@@ -78,7 +79,7 @@ def knock_out(
     )
     (first,) = knock_outs.run(ids, [()], nothing, query=query, losses=False)
     favourite, words = first.top[0][0], [token for token, _ in first.top[:TOLD]]
-    steps, controls = question.steps(), _controls(question, knock_outs)
+    steps, controls = question.steps(), other_heads(loaded, question.heads, question.spared, question.seed)
     found: list[After] = []
     for after in knock_outs.run(ids, [(), *steps, *controls], replacement, words, query):
         found.append(after)
@@ -111,7 +112,7 @@ def knock_out(
         looked_at=looked_at,
         effect=effect(last),
         grown=tuple(map(effect, grown)),
-        control_sets=tuple(controls),
+        control_sets=controls,
         controls=tuple(map(effect, others)),
         control_text=_on_control_text(outputs, knock_outs, question) if question.is_triggered else None,
         direct=_direct(outputs, question, replacement, favourite),
@@ -127,13 +128,6 @@ def control_ids(loaded: LoadedModel, token_ids: TokenIds, seed: int = 0) -> Toke
     draw = iter(random.Random(seed).sample(fresh, min(len(fresh), len(token_ids))))
     comes_again = [token in token_ids[at + 1 :] for at, token in enumerate(token_ids)]
     return tuple(next(draw) if again else token for token, again in zip(token_ids, comes_again))
-
-
-def _controls(question: Question, knock_outs: KnockOuts) -> list[tuple[Head, ...]]:
-    heads = knock_outs.loaded.identity.num_heads
-    every = {Head(layer, index) for layer in knock_outs.loaded.layers for index in range(heads)}
-    others = every - {*question.heads, *question.spared}
-    return control_sets(question.heads, others, CONTROLS, question.seed)
 
 
 def _looked_at(question: Question) -> tuple[int, ...]:

@@ -1,6 +1,6 @@
 """What heads write at one token of a text, read from the model: the values of `core.writes`."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from jaxtyping import Float
@@ -12,6 +12,7 @@ from headroles.core.roles import MeasuredRole
 from headroles.core.tokens import clean
 from headroles.core.writes import Target, Word, Writes
 from headroles.models.batches import TokenIds
+from headroles.models.others import other_heads
 from headroles.models.outputs import OutputReader
 
 WORDS = 8  # that heads raise and lower most
@@ -24,9 +25,13 @@ def read_writes(
     heads: Sequence[Head],
     role: MeasuredRole | None = None,
     query: int = -1,
+    spared: Collection[Head] = (),
 ) -> Writes:
     """What some heads write at a token of a text, by default the last, to the likeliest next token and to the one that the role
     foretells.
+
+    Args:
+        spared: heads that no control set may hold, since they have that role too.
     """
     loaded, query = outputs.loaded, query % len(token_ids)
     stream = outputs.read(token_ids, query)
@@ -68,6 +73,7 @@ def read_writes(
         prompt=clean(prompt),
         tokens=loaded.token_texts(token_ids),
         heads=tuple(heads),
+        control_sets=other_heads(loaded, heads, spared),
         role=role.name if role else "",
         query=query,
         favourite=target(0),

@@ -47,6 +47,7 @@ class Card:
     count: str
     also: str
     others: tuple[Head, ...]
+    can_be_tested: bool
     offers_prompt: bool
 
 
@@ -72,6 +73,7 @@ def _card(reading: RoleReading, analysis: Analysis) -> Card:
         count=_count(reading, analysis.heads.counts(reading.role)),
         also=_also(reading),
         others=tuple(other.head for other in reading.others[:MAX_OTHERS]),
+        can_be_tested=bool(reading.heads),
         offers_prompt=_offers_prompt(reading, analysis.prompt),
     )
 

@@ -16,10 +16,12 @@ from headroles.core.heads import Head
 from headroles.core.readings import Analysis, HeadView
 from headroles.errors import InvalidInputError
 from headroles.render.bars import filling
+from headroles.render.causes import Causes
 from headroles.render.figure_text import one_line, shorten
 from headroles.render.heatmaps import attention_figure, map_figure, to_png, to_svg
 from headroles.render.html import ASSETS, STYLES, draw
 from headroles.render.plain import analysis_result
+from headroles.render.plain_causes import effects_result, knock_out_result
 from headroles.render.wording import describe_head, describe_layers
 
 Kind = Literal["png", "svg"]
@@ -73,9 +75,12 @@ def scores_csv(analysis: Analysis) -> Download:
     )
 
 
-def analysis_json(analysis: Analysis) -> Download:
-    """The same result as the API's, indented."""
-    text = json.dumps(analysis_result(analysis), indent=2, ensure_ascii=False, allow_nan=False)
+def analysis_json(analysis: Analysis, causes: Causes | None = None) -> Download:
+    """The same result as the API's, indented; with it, what was asked of heads beyond where they look."""
+    result: dict[str, object] = dict(analysis_result(analysis))
+    if causes is not None:
+        result |= {"effects": effects_result(causes.writes), "knock_out": knock_out_result(causes.knock_out)}
+    text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False)
     # a lone surrogate has no UTF-8 form; what is written for it is JSON's own escape
     return Download(_file_name(analysis.model, "analysis.json"), "application/json", text.encode("utf-8", "backslashreplace"))
 

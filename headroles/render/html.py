@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from headroles.core.roles import Role
 from headroles.core.tokens import visible
-from headroles.core.words import percent
+from headroles.core.words import percent, signed
 from headroles.render.wording import MARKS
 
 ASSETS = Path(__file__).parent.parent / "assets"
@@ -55,4 +55,11 @@ _TEMPLATES = Environment(
     auto_reload=False,
     extensions=[_Lines],
 )
-_TEMPLATES.globals |= {"MARKS": MARKS, "icon": icon, "percent": percent, "shape_points": shape_points, "visible": visible}
+_TEMPLATES.globals |= {
+    "MARKS": MARKS,
+    "icon": icon,
+    "percent": percent,
+    "signed": signed,
+    "shape_points": shape_points,
+    "visible": visible,
+}

@@ -16,6 +16,7 @@ from headroles.render.results import ModelResult, ModelsResult
 from headroles.settings import Settings
 
 MAX_HEAD_NUMBER = 9_999  # far above any model's layers and heads
+MAX_HEADS = 4_096  # of one question; as many as the largest models have
 
 T = TypeVar("T", bound=str)
 
@@ -62,6 +63,15 @@ def checked_head(layer: object, head: object) -> Head:
         if value > MAX_HEAD_NUMBER:
             raise InvalidInputError(f"{name} is outside any model; it must be at most {MAX_HEAD_NUMBER:,}.")
     return Head(layer, head)  # pyright: ignore[reportArgumentType]
+
+
+def checked_heads(labels: object) -> list[Head]:
+    """The heads of such labels, none for nothing. Raises InvalidInputError unless it is a list of at most MAX_HEADS labels."""
+    if labels is None or labels == "":
+        return []
+    if not isinstance(labels, list) or len(labels) > MAX_HEADS or not all(isinstance(label, str) for label in labels):
+        raise InvalidInputError(f"heads must be a list of at most {MAX_HEADS} heads, such as L2H2, but is {_short(labels)}.")
+    return [Head.parse(label) for label in labels]
 
 
 def checked_role(name: object) -> Role | None:

@@ -15,6 +15,13 @@ ENDPOINTS = (
     ("compare", 'model, prompt, other_prompt = "", other_model = ""', "what changes between two texts or two models"),
     ("pattern", "model, prompt, layer, head", "the attention of one head, and what it does"),
     ("heatmap", 'model, prompt, layer, head, role = "", format = "png"', "a picture of it, PNG or SVG"),
+    ("next_tokens", "model, prompt, count = 5", "what comes next after every token, and each token's loss"),
+    ("effects", 'model, prompt, heads = null, role = "", query = -1', "what heads write to the next token's logits"),
+    (
+        "knock_out",
+        'model, prompt, heads = null, role = "", method = "zero", seed = 0, query = -1',
+        "what is lost without heads, beside as many others",
+    ),
 )
 
 

@@ -9,10 +9,14 @@ import gradio as gr
 
 from headroles.core.bounds import MAX_BATCH_PROMPTS, MAX_PROMPT_TOKENS
 from headroles.core.comparison import compare_models, compare_prompts
+from headroles.core.knockouts import METHODS
+from headroles.core.records import MAX_TOP_HEADS
 from headroles.errors import InvalidInputError
 from headroles.explorer import Explorer
+from headroles.jobs import Job
 from headroles.models.batches import check_batch
-from headroles.render import plain, results
+from headroles.models.losing import texts_read
+from headroles.render import plain, plain_causes, results
 from headroles.render.exports import KINDS, heatmap_file
 from headroles.server import api
 from headroles.server.limits import LARGE_PROMPTS, Desk
@@ -40,7 +44,8 @@ class Endpoints:
 
     def all(self) -> tuple[Callable, ...]:
         """Those that are published, in the order in which they are told."""
-        return self.models, self.categories, self.analyze, self.analyze_batch, self.compare, self.pattern, self.heatmap
+        asked = self.models, self.categories, self.analyze, self.analyze_batch, self.compare, self.pattern, self.heatmap
+        return *asked, self.next_tokens, self.effects, self.knock_out
 
     async def models(self, request: gr.Request) -> results.ModelsResult:
         """The models that can be analysed, with how many tokens each reads, and the limits of this server."""
@@ -145,6 +150,70 @@ class Endpoints:
             return plain.heatmap_result(view, file.media_type, file.content)
 
         return await self._asked(request, [model], draw)
+
+    @with_limits
+    async def next_tokens(self, request: gr.Request, model: str, prompt: str, count: int = 5) -> results.NextTokensResult:
+        """What a model says comes next after every token of a text, with probabilities, and how badly it foresaw each token.
+
+        Args:
+            model: The model's name as /models gives it, for instance headroles-tiny.
+            prompt: The text, at most {tokens} tokens.
+            count: How many of the likeliest next tokens, 1 to 50.
+        """
+        found = await self._asked(request, [model], self._explorer.next_tokens, model, prompt, count)
+        return plain_causes.next_tokens_result(found)
+
+    @with_limits
+    async def effects(
+        self, request: gr.Request, model: str, prompt: str, heads: list[str] | None = None, role: str = "", query: int = -1
+    ) -> results.EffectsResult:
+        """What heads write to the next token's logits directly, by the token that they read; which words they raise and lower.
+
+        Args:
+            model: The model's name as /models gives it, for instance headroles-tiny.
+            prompt: The text, at most {tokens} tokens.
+            heads: The heads, such as L2H2; by default those of the role that are seen on this text.
+            role: The role that they are looked at for, for instance induction; its foretold token is told too.
+            query: After which token, from 0; by default the last.
+        """
+        which, looked_for = api.checked_heads(heads), api.checked_role(role)
+        found = await self._asked(request, [model], self._explorer.effects, model, prompt, which, looked_for, query, cost=2)
+        return plain_causes.effects_result(found)
+
+    @with_limits
+    async def knock_out(
+        self,
+        request: gr.Request,
+        model: str,
+        prompt: str,
+        heads: list[str] | None = None,
+        role: str = "",
+        method: str = "zero",
+        seed: int = 0,
+        query: int = -1,
+    ) -> results.KnockOutResult:
+        """What is lost without some heads, beside what is lost without as many other heads of the same layers.
+
+        Reads the text some thirty times, and counts as that many prompts.
+
+        Args:
+            model: The model's name as /models gives it, for instance headroles-tiny.
+            prompt: The text, at most {tokens} tokens.
+            heads: The heads, such as L2H2; by default those of the role that are seen on this text.
+            role: The role that they stand for, for instance induction.
+            method: zero, mean, resample or null: what stands in place of their outputs.
+            seed: Draws the other heads and, for resample, the other text.
+            query: After which token the next one is looked at, from 0; by default the last.
+        """
+        which, looked_for = api.checked_heads(heads), api.checked_role(role)
+        chosen = api.checked_choice("method", method, METHODS)
+        cost, job = texts_read(len(which) or MAX_TOP_HEADS), Job((model, prompt))
+        ask = partial(self._explorer.knock_out, on_progress=lambda share: job.report(share, "taking heads out"))
+        try:
+            found = await self._asked(request, [model], ask, model, prompt, which, looked_for, chosen, seed, query, cost=cost)
+        finally:
+            job.cancel()  # whoever asked may be gone; then the work ends between two forwards
+        return plain_causes.knock_out_result(found)
 
     async def _asked(self, request: gr.Request, models: list[str], function: Callable[..., R], *args: object, cost: int = 1) -> R:
         """What a function gives once the models are loaded; the wait for a load takes no worker."""

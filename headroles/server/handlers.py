@@ -11,9 +11,11 @@ from functools import partial
 
 import gradio as gr
 
+from headroles.core.records import MAX_TOP_HEADS
 from headroles.errors import HeadRolesError, NoHeadCategoriesError
 from headroles.explorer import Explorer
 from headroles.jobs import Job
+from headroles.models.losing import texts_read
 from headroles.render.exports import DOWNLOADS
 from headroles.render.messages import render_message, render_model
 from headroles.render.tools import render_download, render_tools
@@ -21,8 +23,9 @@ from headroles.server.limits import Desk
 from headroles.server.moves import Boxes, Move, as_text, read_place
 from headroles.server.parts import PARTS, download, draw_later, visit
 from headroles.server.place import Place
+from headroles.server.scene import find_causes
 from headroles.server.turns import Turn, Turns
-from headroles.server.waiting import follow
+from headroles.server.waiting import follow, work_with_progress
 
 INPUTS = ("model", "prompt", "other_prompt", "other_model")  # the boxes that hold an attribute of a place
 SAYING = ("message", "offer", "stop")
@@ -106,10 +109,28 @@ class Handlers:
         if self._turns.is_newest(turn):
             self._turns.shows(turn, here.contents)
             yield arrive(here, parts, last, turn)
-        if any(PARTS[name].comes_later for name in parts):
-            late = await self._desk.run(visitor, draw_later, self._explorer, here, tuple(parts), cost=0)
+        late = tuple(name for name in parts if PARTS[name].comes_later and (name != "causes" or here.out is None))
+        if late:
+            drawn = await self._desk.run(visitor, draw_later, self._explorer, here, late, cost=0)
             if self._turns.is_newest(turn):
-                yield late
+                yield drawn
+        if "causes" in parts and here.out is not None and self._turns.is_newest(turn):
+            async for outputs in self._take_out(here, turn, visitor):
+                yield outputs
+
+    async def _take_out(self, here: Place, turn: Turn, visitor: str) -> AsyncIterator[Outputs]:
+        """What the heads that a place takes out write, and what is lost without them, which takes many forwards."""
+        assert here.out is not None
+        cost = texts_read(len(here.out.heads) or MAX_TOP_HEADS)
+        ask = partial(find_causes, self._explorer, here)
+        async with aclosing(work_with_progress(ask, self._desk, visitor, "taking heads out", cost)) as steps:
+            async for progress in steps:
+                if not self._turns.is_newest(turn):
+                    return
+                yield say(progress, stoppable=True)
+        drawn = await self._desk.run(visitor, draw_later, self._explorer, here, ("causes",), cost=0)  # of what was kept
+        if self._turns.is_newest(turn):
+            yield {**say(""), **drawn}
 
     async def _bring(self, model: str, turn: Turn, visitor: str) -> AsyncIterator[Outputs]:
         """A model into memory, and its roles to this machine where the turn measures them."""

@@ -21,30 +21,50 @@ class Boxes(NamedTuple):
     refused: object
 
 
-SENT = ("layer", "head", "role", "side", "prompt", "try", "query", "download")  # what the scripts tell of an event
+SENT = (
+    "layer",
+    "head",
+    "role",
+    "side",
+    "prompt",
+    "try",
+    "query",
+    "download",
+    "out",
+    "method",
+)  # what the scripts tell of an event
 Move = Callable[[Place, Boxes, Mapping], Place]  # where an event leads: from a place, by what it says itself
 
 
 def explore(last: Place, boxes: Boxes, _: Mapping) -> Place:
     """The typed sentence on the picked model."""
-    here = last if last.model == boxes.model else replace(last, model=as_text(boxes.model), head=None, role=None)
-    return replace(here, prompt=as_text(boxes.prompt), tab="explore")
+    here = last if last.model == boxes.model else replace(last, model=as_text(boxes.model), head=None, role=None, out=None)
+    return _of_text(here, as_text(boxes.prompt))
 
 
 def press(last: Place, _: Boxes, data: Mapping) -> Place:
-    """A button in one of the page's own parts: a head, a role's suggested prompt, or an example."""
+    """A button in one of the page's own parts: a head, a role's suggested prompt, an example, or heads to take out."""
     if "prompt" in data:
-        return replace(last, prompt=as_text(data["prompt"]), tab="explore")
+        return _of_text(last, as_text(data["prompt"]))
     if "try" in data:
         role = get_role(data["try"])
-        return replace(last, prompt=role.suggested_prompt or last.prompt, head=None, role=role, tab="explore")
+        return replace(_of_text(last, role.suggested_prompt or last.prompt), head=None, role=role)
+    if "out" in data:
+        # the rest is as in a link
+        asked = {"out": as_text(data["out"]), "method": as_text(data.get("method"))}
+        return replace(read_place(last.query(), **asked), tab="explore")
     role = get_role(data["role"]) if data.get("role") else None
     opened = replace(last, head=Head(data.get("layer", -1), data.get("head", -1)), role=role, tab="explore")
     if data.get("side") == "b" and last.tab == "prompts" and last.other_prompt:
-        return replace(opened, prompt=last.other_prompt, other_prompt=last.prompt)
+        return replace(_of_text(opened, last.other_prompt), other_prompt=last.prompt)
     if data.get("side") == "b" and last.tab == "models" and last.other_model:
-        return replace(opened, model=last.other_model, other_model=last.model)
+        return replace(opened, model=last.other_model, other_model=last.model, out=None)
     return opened
+
+
+def _of_text(last: Place, prompt: str) -> Place:
+    """Another text; what was asked about heads on the last one is asked no more."""
+    return replace(last, prompt=prompt, out=last.out if prompt == last.prompt else None, tab="explore")
 
 
 def beside_text(last: Place, boxes: Boxes, data: Mapping) -> Place:

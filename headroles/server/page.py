@@ -47,7 +47,10 @@ MOVES: tuple[tuple[str, str, Move], ...] = (
     ("explore", "click", explore),
     ("prompt", "submit", explore),
     ("offer", "click", take_offer),
-    *((name, "submit", press) for name in ("examples", "map", "view", "panel", "by_prompt", "by_model", "lessons")),
+    *(
+        (name, "submit", press)
+        for name in ("examples", "map", "view", "causes", "panel", "edits", "by_prompt", "by_model", "lessons")
+    ),
     ("compare-texts", "click", beside_text),
     ("other_prompt", "submit", beside_text),
     ("compare-models", "click", beside_model),
@@ -117,6 +120,7 @@ def _lay_out_tabs(parts: Mapping[str, str], any_model: bool) -> Elements:
                 part("twin")
             with gr.Column(scale=6, min_width=320):
                 part("view")
+        part("causes")
         part("panel")
         part("edits")
     with tab("prompts"):

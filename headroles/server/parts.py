@@ -9,6 +9,7 @@ from headroles.core.readings import Analysis, HeadView
 from headroles.errors import InvalidInputError
 from headroles.explorer import Explorer
 from headroles.render.cards import render_panel
+from headroles.render.causes import render_causes
 from headroles.render.compare_models import render_model_comparison
 from headroles.render.compare_texts import render_prompt_comparison
 from headroles.render.edits import render_edits
@@ -60,6 +61,7 @@ PARTS: Mapping[str, Part] = MappingProxyType(
             Part("map", "analysis", TEXT, render_map),
             Part("view", "view", HEAD, render_head),
             Part("twin", "twin", HEAD, lambda twin: render_twin(*twin), comes_later=True, is_saved=False),
+            Part("causes", "causes", TEXT | {"out", "method"}, render_causes, comes_later=True),
             Part("panel", "analysis", TEXT, render_panel),
             Part("edits", "edits", TEXT, render_edits, comes_later=True, is_saved=False),
             Part("by_prompt", "prompts", TEXT | {"other_prompt"}, render_prompt_comparison),
@@ -138,7 +140,10 @@ FILES: Mapping[str, tuple[frozenset[str], Callable[[Scene], Download]]] = Mappin
         "map.png": (frozenset({"analysis"}), lambda scene: map_file(_analysis(scene), "png", scene.place.head)),
         "map.svg": (frozenset({"analysis"}), lambda scene: map_file(_analysis(scene), "svg", scene.place.head)),
         "scores.csv": (frozenset({"analysis"}), lambda scene: scores_csv(_analysis(scene))),
-        "analysis.json": (frozenset({"analysis"}), lambda scene: analysis_json(_analysis(scene))),
+        "analysis.json": (
+            frozenset({"analysis", "causes"}),
+            lambda scene: analysis_json(_analysis(scene), scene.causes),
+        ),
         "page.html": (frozenset(part.subject for part in PARTS.values() if part.is_saved), _page_file),
     }
 )

@@ -1,12 +1,13 @@
 """A scene: all that a place on the page needs to know, asked of the explorer once. Knows nothing of gradio and draws nothing."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from headroles.core.comparison import ModelComparison, PromptComparison, compare_models, compare_prompts
 from headroles.core.readings import Analysis, HeadView
 from headroles.explorer import Explorer
+from headroles.render.causes import Causes
 from headroles.render.edits import Found
 from headroles.server.place import Place
 
@@ -28,6 +29,7 @@ class Scene:
         view: of the head that is open.
         twin: that head where its role can show; None for a role without a suggested prompt.
         edits: for the roles that are not seen, the smallest change of the text that turns that.
+        causes: what the heads that it takes out write, and what is lost without them.
         prompts, models: its comparisons.
     """
 
@@ -36,11 +38,12 @@ class Scene:
     view: HeadView | None = None
     twin: Twin | None = None
     edits: Found | None = None
+    causes: Causes | None = None
     prompts: PromptComparison | None = None
     models: ModelComparison | None = None
 
 
-EVERYTHING = frozenset({"analysis", "view", "twin", "edits", "prompts", "models"})
+EVERYTHING = frozenset({"analysis", "view", "twin", "edits", "causes", "prompts", "models"})
 
 
 def ask(explorer: Explorer, place: Place, wanted: Collection[str] = EVERYTHING) -> Scene:
@@ -60,6 +63,7 @@ def ask(explorer: Explorer, place: Place, wanted: Collection[str] = EVERYTHING) 
         view,
         _twin(explorer, view) if view and "twin" in wanted else None,
         explorer.find_edits(place.model, place.prompt) if "edits" in wanted else None,
+        find_causes(explorer, place) if "causes" in wanted else None,
         _compare_prompts(explorer, place, analysis) if analysis and "prompts" in wanted else None,
         _compare_models(explorer, place, analysis) if analysis and "models" in wanted else None,
     )
@@ -72,6 +76,22 @@ def open_telling_head(place: Place, analysis: Analysis) -> Place:
     if telling is None or telling.strongest is None:
         return replace(place, head=analysis.heads.heads()[0])
     return replace(place, head=telling.strongest.head, role=telling.role)
+
+
+def find_causes(explorer: Explorer, place: Place, on_progress: Callable[[float], None] = lambda _: None) -> Causes | None:
+    """What the heads that a place takes out write and what is lost without them; None where it takes none out.
+
+    Raises as `Explorer.knock_out` does.
+    """
+    if place.out is None:
+        return None
+    asked = place.model, place.prompt, place.out.heads, place.out.role
+    return Causes(
+        place.out.text,
+        explorer.analyze(place.model, place.prompt).role(place.out.role) if place.out.role else None,
+        explorer.effects(*asked),
+        explorer.knock_out(*asked, method=place.method, on_progress=on_progress),
+    )
 
 
 def _view(explorer: Explorer, place: Place) -> HeadView:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -35,12 +36,14 @@ def by_hand(architecture: str, change: Callable[[int, torch.Tensor], torch.Tenso
     """The log-probabilities of WORDS at the end, with a plain torch hook on each output projection of a model of one's own."""
     model = to_double(build(architecture))
     for writing in knock_outs._outputs.anatomy.writing:
-        model.get_submodule(writing.projection).register_forward_pre_hook(
-            lambda _, args, layer=writing.layer: (change(layer, args[0]), *args[1:])
-        )
+        model.get_submodule(writing.projection).register_forward_pre_hook(partial(_changed, change, writing.layer))
     with torch.no_grad():
         logits = model(input_ids=torch.tensor([IDS])).logits[0, -1]
     return logits.log_softmax(-1)[list(WORDS)].tolist()
+
+
+def _changed(change: Callable, layer: int, _: object, args: tuple) -> tuple:
+    return (change(layer, args[0]), *args[1:])
 
 
 @pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if name not in REFUSED])

@@ -1,5 +1,7 @@
 """What heads write: all that is written adds up to the logits, on every architecture, and is what TransformerLens counts."""
 
+from typing import Any
+
 import pytest
 import torch
 from transformer_lens.tools.analysis import direct_logit_attribution
@@ -29,7 +31,7 @@ def tiny_outputs(explorer) -> OutputReader:
     return explorer._use("headroles-tiny", open_outputs)
 
 
-def random_loaded(architecture: str, tiny: LoadedModel, **changes: object) -> LoadedModel:
+def random_loaded(architecture: str, tiny: LoadedModel, **changes: Any) -> LoadedModel:
     return LoadedModel(f"random-{architecture}", build(architecture, **changes), tiny.tokenizer, "r")
 
 

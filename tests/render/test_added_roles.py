@@ -90,7 +90,8 @@ def test_a_card_for_each_with_its_mark_and_its_heads(full):
     assert f'data-try="{TWO_BACK.name}"' in two_back
     assert f"{MARKS['in the weights']} in the weights" in weighed
     assert weighed.count(f'<span class="hr-dot" aria-hidden="true">{MARKS["in the weights"]}</span>') == 2
-    assert "hr-try" not in weighed
+    assert "data-try" not in weighed
+    assert f'data-out="{KEEPS.name}"' in weighed
     assert f"{MARKS['not scored']} not scored" in silent
     assert "is-neutral" in weighed
     assert "is-neutral" in silent

@@ -46,6 +46,17 @@ RIGHT = {
     "/compare": {"model": EMBEDDED_MODEL, "prompt": REPEATING, "other_prompt": PLAIN, "other_model": ""},
     "/pattern": {"model": EMBEDDED_MODEL, "prompt": REPEATING, "layer": 1, "head": 2},
     "/heatmap": {"model": EMBEDDED_MODEL, "prompt": REPEATING, "layer": 1, "head": 2, "role": "", "format": "png"},
+    "/next_tokens": {"model": EMBEDDED_MODEL, "prompt": REPEATING, "count": 2},
+    "/effects": {"model": EMBEDDED_MODEL, "prompt": REPEATING, "heads": ["L2H2"], "role": "", "query": -1},
+    "/knock_out": {
+        "model": EMBEDDED_MODEL,
+        "prompt": REPEATING,
+        "heads": ["L2H2"],
+        "role": "",
+        "method": "zero",
+        "seed": 0,
+        "query": -1,
+    },
 }
 OBJECTS = (None, True, 7, -1, 1.5, float("nan"), [], ["a"], {}, {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}})
 LONG = TOO_LONG[:500_000]  # half of what the door lets in
@@ -106,6 +117,15 @@ def wrong_calls() -> Iterator[tuple[str, str, object]]:
     values |= {"layer": NO_NUMBERS, "head": (*NO_NUMBERS[:4], 8, *NO_NUMBERS[5:]), "role": ("queen", 7, [1], "a" * 9999, True)}
     values |= {"format": ("gif", "", "PNG", 7, None, ["png"], LONG), "all_heads": ("yes", 1, 0, [], {}, "")}
     values |= {"prompts": ([], "text", 7, {}, None, True, [REPEATING] * 65, ["ok", ""], ["ok", 7], ["ok", LONG], [["a"]])}
+    values |= {
+        "heads": (["king"], ["L9H9"], [7], [["a"]], {}, 7, "L2H2", ["L2H2"] * 5000, [LONG], []),
+        "method": ("drop", "", 7, []),
+    }
+    values |= {
+        "count": (0, 51, *NO_NUMBERS[:4], *NO_NUMBERS[5:]),
+        "seed": (-1, 2**40, *NO_NUMBERS[:4]),
+        "query": (99, -99, *NO_NUMBERS[:4]),
+    }
     met: set[str] = set()
     for endpoint, arguments in RIGHT.items():
         for name in arguments:

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -60,7 +61,7 @@ def test_an_answer_has_all_that_changed_then_what_comes_later_and_ends_without_a
     first, later, last = answer(handlers, event(here), explore)
     assert set(first) == {"message", "offer", "stop", "prompt", "place", "tools", *PARTS}
     assert (first["message"], first["prompt"], first["twin"]) == ("", PLAIN, "")
-    assert set(later) == {"twin", "edits"}
+    assert set(later) == {"twin", "edits", "causes"}
     assert "hr-twin" in text_of(later, "twin")
     assert last == NOTHING
     assert {*first, *later, *last} <= set(OUTPUTS)
@@ -71,6 +72,43 @@ def test_a_head_that_is_opened_changes_its_own_part_alone(handlers, here):
     assert set(first) & set(PARTS) == {"view", "twin"}
     assert "head=L0H1" in text_of(first, "place")
     assert "L0H1" in text_of(first, "view")
+
+
+def test_heads_are_taken_out_with_progress_and_the_rest_of_the_page_stays(handlers, here):
+    first, *steps, said, last = answer(handlers, event(here, out="induction", method="mean"), press)
+    assert set(first) & set(PARTS) == {"causes"}
+    assert "out=induction" in text_of(first, "place")
+    assert steps
+    assert all(step["stop"] == gr.update(visible=True) for step in steps)
+    assert "Without these" in text_of(said, "causes")
+    assert (said["message"], said["stop"]) == ("", gr.update(visible=False))
+    assert last == NOTHING
+
+
+def test_heads_that_there_are_not_are_said_in_the_message(handlers, here):
+    *_, said, last = answer(handlers, event(here, out="L9H9"), press)
+    assert "L9H9 is outside the model" in text_of(said, "message")
+    assert last == NOTHING
+
+
+def test_a_knock_out_that_is_stopped_ends_and_says_so(handlers, here, explorer, monkeypatch):
+    """Stopped after its first forward, by the visitor's own button."""
+    shares = []
+    original = explorer.knock_out
+
+    def slow(*args, on_progress, **kwargs):
+        def report(share: float) -> None:
+            shares.append(share)
+            handlers.stop("a page")
+            time.sleep(0.5)
+            on_progress(share)
+
+        return original(*args, on_progress=report, **kwargs)
+
+    monkeypatch.setattr(explorer, "knock_out", slow)
+    answers = answer(handlers, event(here, out="L0H1,L0H2"), press)
+    assert not any("Without these" in str(outputs.get("causes")) for outputs in answers)
+    assert len(shares) <= 2  # nothing goes on behind the visitor's back
 
 
 def test_a_comparison_turns_the_page_to_its_tab(handlers, here):
@@ -94,6 +132,7 @@ def test_a_page_that_shows_something_else_than_its_event_says_is_drawn_whole(han
         (explore, BOXES._replace(model="gpt5"), {}, "There is no model"),
         (press, BOXES, {"layer": 99, "head": 0, "role": ""}, "L99H0 is outside the model"),
         (press, BOXES, {"try": "boss"}, "There is no role"),
+        (press, BOXES, {"out": "boss"}, "There is no role"),
         (press, BOXES, {}, "layer must be a whole number"),
         (follow_link, BOXES, {"query": "tab=admin"}, "The link names a tab"),
         (beside_model, BOXES._replace(other_model=EMBEDDED_MODEL), {}, "choose two different models"),

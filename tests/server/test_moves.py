@@ -1,12 +1,14 @@
 """Where each thing that a visitor does leads, and that whatever a client sends instead is refused in a sentence."""
 
+from dataclasses import replace
+
 import pytest
 
 from headroles.core.heads import Head
 from headroles.core.roles import ROLES
 from headroles.errors import HeadRolesError
 from headroles.server.moves import Boxes, beside_model, beside_text, explore, follow_link, press, take_offer
-from headroles.server.place import Place
+from headroles.server.place import Out, Place
 
 LAST = Place("a", "shown", Head(1, 2), ROLES["induction"], other_prompt="old", tab="learn")
 BOXES = Boxes(model="a", prompt="typed", other_prompt="other", other_model="b", refused="model=c&tab=models")
@@ -44,6 +46,19 @@ def test_an_offer_leads_to_what_was_refused_and_a_link_to_what_it_says():
     assert follow_link(LAST, BOXES, {"query": "?prompt=x&tab=learn"}) == Place(prompt="x", tab="learn")
 
 
+def test_heads_are_taken_out_of_the_text_that_the_page_shows_and_of_no_other():
+    there = press(LAST, BOXES, {"out": "induction", "method": "mean"})
+    assert there == replace(LAST, out=Out(ROLES["induction"]), method="mean", tab="explore")  # type: ignore[arg-type]
+    assert press(there, BOXES, {"layer": 3, "head": 4, "role": "diffuse"}).out == there.out
+    again = explore(there, BOXES, {})
+    assert (again.prompt, again.out, again.method) == ("typed", None, "mean")
+    assert explore(there, BOXES._replace(prompt="shown"), {}).out == there.out
+    assert press(there, BOXES, {"prompt": "another"}).out is None
+    assert press(there, BOXES, {"try": "induction"}).out is None
+    assert explore(there, BOXES._replace(model="b", prompt="shown"), {}).out is None
+    assert press(LAST, BOXES, {"out": "L1H2,L3H4"}).out == Out(heads=(Head(1, 2), Head(3, 4)))
+
+
 @pytest.mark.parametrize("move", [explore, beside_text, beside_model, take_offer])
 @pytest.mark.parametrize("value", [7, ["x"], {"x": 1}, True])
 def test_what_is_no_text_is_refused(move, value):
@@ -51,7 +66,18 @@ def test_what_is_no_text_is_refused(move, value):
         move(LAST, Boxes(value, value, value, value, value), {})
 
 
-@pytest.mark.parametrize("data", [{"prompt": 7}, {"try": "boss"}, {"role": "boss"}, {"try": ["x"]}])
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"prompt": 7},
+        {"out": 7},
+        {"out": "boss"},
+        {"out": "L1H2", "method": "drop"},
+        {"try": "boss"},
+        {"role": "boss"},
+        {"try": ["x"]},
+    ],
+)
 def test_a_button_that_there_is_not_is_refused(data):
     with pytest.raises(HeadRolesError):
         press(LAST, BOXES, data)

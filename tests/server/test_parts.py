@@ -1,5 +1,6 @@
 """From a place to the page's parts: only what changed is drawn anew, and every download comes."""
 
+import json
 import re
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from headroles.errors import InvalidInputError
 from headroles.explorer import Explorer
 from headroles.render.exports import DOWNLOADS
 from headroles.server.parts import FILES, PARTS, changed_parts, download, draw_later, first_visit, visit
-from headroles.server.place import Place
+from headroles.server.place import Out, Place
 from headroles.settings import Settings
 from tests.fixtures.known import known
 
@@ -20,7 +21,7 @@ from tests.fixtures.known import known
 def test_a_first_visit_draws_all_and_opens_a_head_that_is_active(explorer):
     here, parts = visit(explorer, Place())
     analysis = explorer.analyze(here.model, here.prompt)
-    assert list(parts) == list(PARTS) == ["text", "map", "view", "twin", "panel", "edits", "by_prompt", "by_model"]
+    assert list(parts) == list(PARTS) == ["text", "map", "view", "twin", "causes", "panel", "edits", "by_prompt", "by_model"]
     assert next(reading for reading in analysis.role(known(here.role).name).heads if reading.head == here.head).is_active
 
 
@@ -69,7 +70,7 @@ def test_an_unknown_download_is_refused_with_those_there_are(explorer):
 def test_the_page_starts_with_every_part_of_its_first_place_and_the_twin_too(explorer):
     here, parts = first_visit(explorer)
     assert here == visit(explorer, Place())[0]
-    assert all(parts[name] for name in PARTS if not name.startswith("by_") and name != "edits")
+    assert all(parts[name] for name in PARTS if not name.startswith("by_") and name not in ("edits", "causes"))
     assert parts == {**visit(explorer, Place())[1], **draw_later(explorer, here)}
 
 
@@ -134,3 +135,35 @@ def test_the_saved_page_holds_the_parts_in_the_order_of_the_table_and_those_that
 
 def test_every_download_that_the_page_offers_is_made_by_somebody():
     assert list(FILES) == list(DOWNLOADS)
+
+
+def test_heads_that_are_taken_out_are_drawn_saved_and_written_into_the_file(explorer):
+    place = Place(out=Out(ROLES["induction"]), method="mean")  # type: ignore[arg-type]
+    here, parts = visit(explorer, place)
+    assert parts["causes"] == ""
+    drawn = draw_later(explorer, here, {"causes"})["causes"]
+    for said in ("Looks", "Writes", "Matters", "Without these", "its mean", 'aria-pressed="true">its mean', "20 sets of"):
+        assert said in drawn
+    assert drawn in download(explorer, place, "page.html").content.decode()
+    result = json.loads(download(explorer, place, "analysis.json").content)
+    assert (result["effects"]["role"], result["knock_out"]["method"]) == ("induction", "mean")
+    assert "knock_out" not in json.loads(download(explorer, Place(), "analysis.json").content)
+
+
+def test_a_set_without_a_role_says_that_nothing_was_asked_of_where_it_looks(explorer):
+    drawn = draw_later(explorer, Place(out=Out(heads=(Head(0, 1), Head(3, 2)))), {"causes"})["causes"]
+    assert "not asked: they stand for no role" in drawn
+    assert "without the role" not in drawn  # there is none to be taken out of their patterns
+    assert "L0H1, L3H2" in drawn
+
+
+def test_only_what_is_taken_out_changes_with_it():
+    place = Place(head=Head(2, 2))
+    assert [part.name for part in changed_parts(replace(place, out=Out(heads=(Head(2, 2),))), place)] == ["causes"]
+
+
+@pytest.mark.parametrize("text", ["<b>bold</b> & <b>bold</b> &", "a\u202eb a\u202eb", "\ud800 x \ud800 x"])
+def test_hostile_texts_are_text_in_what_is_said_of_causes(text, explorer):
+    drawn = draw_later(explorer, Place(prompt=text, out=Out(heads=(Head(2, 2),))), {"causes"})["causes"]
+    assert "<b>bold" not in drawn
+    assert "\u202e" not in drawn

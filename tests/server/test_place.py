@@ -8,19 +8,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headroles.core.heads import Head
-from headroles.core.roles import ROLES
+from headroles.core.knockouts import METHODS
+from headroles.core.roles import ROLES, measured_roles
 from headroles.errors import InvalidInputError
-from headroles.server.place import TABS, Place
+from headroles.server.place import TABS, Out, Place
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60)
+heads = st.builds(Head, st.integers(0, 127), st.integers(0, 127))
+outs = st.builds(Out, st.sampled_from(measured_roles()), st.lists(heads, unique=True, max_size=9).map(tuple)) | st.builds(
+    Out, st.none(), st.lists(heads, unique=True, min_size=1, max_size=9).map(tuple)
+)
 places = st.builds(
     Place,
     model=texts,
     prompt=texts,
-    head=st.none() | st.builds(Head, st.integers(0, 127), st.integers(0, 127)),
+    head=st.none() | heads,
     role=st.none() | st.sampled_from(list(ROLES.values())),
     other_prompt=st.just("") | texts,
     other_model=st.just("") | texts,
+    out=st.none() | outs,
+    method=st.sampled_from(METHODS),
     tab=st.sampled_from(list(TABS)),
 )
 
@@ -56,6 +63,16 @@ def test_what_an_address_leaves_out_is_as_on_a_first_visit_and_what_it_does_not_
         ("head=L٢H٣", "a head is written L2H3"),
         ("role=boss", "There is no role 'boss'; the roles are"),
         ("tab=admin", "there are explore, prompts"),
+        ("out=boss", "There is no role 'boss'"),
+        ("out=other", "Other is what is left over and not measured"),
+        ("out=L2", "a head is written L2H3"),
+        ("out=induction:<script>", "a head is written L2H3"),
+        ("out=:", "it may be 1 to 512"),
+        (
+            "out=" + ",".join(f"L{layer}H{head}" for layer in range(30) for head in range(20)),
+            "takes out 600 heads; it may be 1 to 512",
+        ),
+        ("out=induction&method=drop", "there are zero, mean, resample, null"),
     ],
 )
 def test_an_address_that_makes_no_sense_is_refused_in_one_sentence(query, message):

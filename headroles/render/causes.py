@@ -1,0 +1,137 @@
+"""What heads write and what is lost without them -> HTML: the two upper rungs for the heads that a visitor asks about."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from headroles.core.head_readings import RoleReading
+from headroles.core.knockouts import METHODS, KnockOut, Method, NextToken, chance, sentences
+from headroles.core.tokens import visible
+from headroles.core.words import signed
+from headroles.core.writes import Writes
+from headroles.render.html import draw
+
+READ = 3  # tokens that are told of what heads read
+FULL = 3.0  # nats at which a token that got harder is marked as strongly as can be
+# what each method puts in place of a head's output, on its button and in a sentence
+IN_PLACE: dict[Method, tuple[str, str]] = {
+    "zero": ("nothing", "nothing stands in its place"),
+    "mean": ("its mean", "its average on ordinary sentences stands in its place"),
+    "resample": ("another text's", "what it puts out on another text stands in its place"),
+    "null": ("without the role", "its pattern is kept, but for what the role adds to it"),
+}
+
+
+class Causes(NamedTuple):
+    """What was asked of some heads on one text: `out` says which, as the address does; `looks` is of their role, if any."""
+
+    out: str
+    looks: RoleReading | None
+    writes: Writes
+    knock_out: KnockOut
+
+
+@dataclass(frozen=True)
+class Dot:
+    """One set of heads on the line of effects: where it lies, 0 to 100, and what is told of it."""
+
+    at: float
+    told: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """A next token with its chances before and without the heads."""
+
+    token: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class Marked:
+    """A token of the text with how much harder it got, 0 to 1, and its losses in words."""
+
+    token: str
+    harder: float
+    told: str
+
+
+def render_causes(causes: Causes) -> str:
+    """Looks, writes, matters: each with what it is held against, and what was not looked at said to be."""
+    knock_out, writes = causes.knock_out, causes.writes
+    dots, mine, zero = _dots(knock_out)
+    return draw(
+        "causes",
+        out=causes.out,
+        role=causes.looks.role if causes.looks else None,
+        heads=[head.label for head in knock_out.heads],
+        looks=causes.looks.reason if causes.looks else "",
+        state=causes.looks.state if causes.looks else "",
+        writes=writes,
+        read=_read(writes),
+        said=sentences(knock_out),
+        matters=knock_out.matters,
+        at_the_end=knock_out.at_the_end,
+        in_the_text=knock_out.in_the_text,
+        dots=dots,
+        mine=mine,
+        zero=zero,
+        grown=[
+            (knock_out.heads[: round((at + 1) * len(knock_out.heads) / len(knock_out.grown))][-1].label, effect.fall)
+            for at, effect in enumerate(knock_out.grown)
+        ],
+        before=_rows(knock_out.before),
+        after=_rows(knock_out.after),
+        tokens=_tokens(knock_out),
+        methods=[(method, *IN_PLACE[method]) for method in METHODS if method != "null" or _can_lose_role(causes)],
+        method=knock_out.method,
+        visible=visible,
+    )
+
+
+def _can_lose_role(causes: Causes) -> bool:
+    return causes.looks is not None and causes.looks.role.requires_repetition
+
+
+def _read(writes: Writes) -> str:
+    """Because of which tokens these heads write what they write; empty where it is next to nothing."""
+    by_key = writes.foretold_by_key if writes.foretold else writes.by_key
+    most = sorted(range(len(by_key)), key=lambda key: -abs(by_key[key]))[:READ]
+    told = [f"“{visible(writes.tokens[key])}” ({key + 1}) {signed(by_key[key])}" for key in most if abs(by_key[key]) >= 0.05]
+    return f"By the token that they read: {', '.join(told)}." if told else ""
+
+
+def _dots(knock_out: KnockOut) -> tuple[list[Dot], Dot, float]:
+    """The control sets and the heads themselves on one line of what the favourite's log-probability loses, and where 0 is."""
+    falls = [control.fall for control in knock_out.controls]
+    low, high = min([0.0, knock_out.effect.fall, *falls]), max([0.1, knock_out.effect.fall, *falls])
+
+    def place(fall: float) -> float:
+        return 2 + 96 * (fall - low) / (high - low)
+
+    controls = [
+        Dot(place(effect.fall), f"{', '.join(head.label for head in heads)}: {signed(effect.fall)}")
+        for heads, effect in zip(knock_out.control_sets, knock_out.controls)
+    ]
+    return controls, Dot(place(knock_out.effect.fall), f"{signed(knock_out.effect.fall)}"), place(0.0)
+
+
+def _rows(tokens: Sequence[NextToken]) -> list[Row]:
+    return [Row(visible(token.token), _chance(token.before), _chance(token.after)) for token in tokens]
+
+
+def _chance(share: float | None) -> str:
+    return "unlikely" if share is None else chance(share)
+
+
+def _tokens(knock_out: KnockOut) -> list[Marked]:
+    harder = knock_out.harder
+    marked = []
+    for at, token in enumerate(knock_out.tokens):
+        told = "the first token, which nothing foretells"
+        if at:
+            before, after = knock_out.losses_before[at - 1], knock_out.losses_after[at - 1]
+            told = f"loss {before:.2f} before, {after:.2f} without these heads"
+        marked.append(Marked(visible(token), min(harder.get(at, 0.0) / FULL, 1.0), told))
+    return marked
