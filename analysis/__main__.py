@@ -32,6 +32,7 @@ EXIT_CODES = (
     "Exit code: 0 when every model has its record, and the dataset too where it was to be pushed; 1 when one failed, "
     "2 for a wrong command line, 130 after Ctrl-C."
 )
+EFFECT_TEXTS = 10  # on which the heads of each role are taken out
 STOPPED = 130  # as shells report a program that Ctrl-C ended
 
 
@@ -51,8 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def analyze_models(args: argparse.Namespace) -> int:
     """Analyses one model after the other; each failure is said at once, and a table at the end says how all went."""
-    calibration = 0 if args.quick else args.calibration
-    sizes = ProbeSizes(args.repeated_sequences, args.repeat_length, args.sentences, args.seed, calibration)
+    calibration, effects = 0 if args.quick else args.calibration, EFFECT_TEXTS if args.effects else 0
+    sizes = ProbeSizes(args.repeated_sequences, args.repeat_length, args.sentences, args.seed, calibration, effects)
     plan = runs.Plan(args.out, sizes, args.batch, args.device, getattr(torch, args.dtype), args.again, args.name or "")
     outcomes, stopped = [], False
     clear_halves(args.out)  # of a run that was killed
@@ -151,6 +152,7 @@ def parse_analyze(arguments: list[str]) -> argparse.Namespace:
         "--dtype", choices=["float32", "bfloat16"], default="float32", help="of the weights; scores are always float32"
     )
     parser.add_argument("--quick", action="store_true", help="scores alone, without what verdicts on a text are calibrated by")
+    parser.add_argument("--effects", action="store_true", help="also what is lost without the heads of each role")
     parser.add_argument("--batch", type=whole(1), default=10, metavar="N", help="texts in one forward (default: %(default)s)")
     for name, kind, unit, text in (
         ("repeated_sequences", whole(1), "N", "random strings that repeat once"),

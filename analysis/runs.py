@@ -19,6 +19,7 @@ import torch
 from tqdm import tqdm
 
 from headroles.core.record_files import read_record, record_file_name, write_record
+from headroles.core.record_making import with_effects
 from headroles.core.records import HeadCategories
 from headroles.core.registry import MODELS
 from headroles.core.roles import Role, measured_roles
@@ -37,6 +38,7 @@ from headroles.hub.repository import check_size, inspect
 from headroles.models.capture import PatternReader
 from headroles.models.loading import LoadedModel, load_model
 from headroles.models.probes import ProbeSizes, make_probes
+from headroles.models.role_effects import role_effects
 from headroles.models.sweep import calibrated, make_recipe, make_record, score_here, score_weights
 from headroles.settings import Settings
 
@@ -183,6 +185,16 @@ def calibrate(reader: PatternReader, record: HeadCategories, sizes: ProbeSizes) 
         return calibrated(reader, record, sizes, show)
 
 
+def take_out(reader: PatternReader, record: HeadCategories, sizes: ProbeSizes) -> HeadCategories:
+    """The record with what is lost without each role's heads; as it is where what the model writes cannot be read."""
+    try:
+        with shown_progress(f"{reader.loaded.name}, heads taken out", 100, "%") as show:
+            return with_effects(record, role_effects(reader, record, sizes, show))
+    except UnsupportedModelError as error:
+        print(f"note: {error}", file=sys.stderr)
+        return record
+
+
 @contextmanager
 def shown_progress(name: str, steps: int, unit: str) -> Iterator[Callable[[float], None]]:
     """A bar, and what to call with the share that is done."""
@@ -248,11 +260,12 @@ def _made(loaded: LoadedModel, load_again: Callable[[], LoadedModel], plan: Plan
         record = analyze(loaded, plan.sizes, plan.batch, plan.device)
     except UnsupportedModelError:
         record = None
-    if record and not plan.sizes.calibration:
+    if record and not plan.sizes.calibration and not plan.sizes.effects:
         return record
     del loaded
     reader = open_reader(load_again(), plan.device)
-    return calibrate(reader, record or analyze_without_lens(reader, plan.sizes, plan.batch), plan.sizes)
+    made = calibrate(reader, record or analyze_without_lens(reader, plan.sizes, plan.batch), plan.sizes)
+    return take_out(reader, made, plan.sizes) if plan.sizes.effects else made
 
 
 def _there(path: Path) -> HeadCategories | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from headroles.core.heads import Head, as_head
+from headroles.core.role_effects import RoleEffect
 from headroles.core.roles import Role, get_measured_role
 from headroles.core.tokens import visible
 from headroles.core.words import percent
@@ -118,6 +119,7 @@ class RoleReading:
         applicable: whether the prompt has a query at which the role can show.
         others: the heads that are seen in it here without being known for it, strongest first.
         tokens: at how many tokens of the prompt it could show, with something to compare with; 0 where it is always on.
+        effect: what the model loses without the role's heads on the probe texts; None where nobody looked.
     """
 
     role: Role
@@ -127,6 +129,7 @@ class RoleReading:
     applicable: bool
     others: tuple[HeadReading, ...] = ()
     tokens: int = 0
+    effect: RoleEffect | None = None
 
     @property
     def is_active(self) -> bool:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from headroles.core.calibration import AlwaysOn, Triggered
 from headroles.core.records import MAX_TOP_HEADS, SCHEMA_VERSION, Category, HeadCategories, Recipe, TopHead
+from headroles.core.role_effects import RoleEffect
 from headroles.core.roles import OTHER, MeasuredRole, measured_roles
 
 
@@ -63,6 +64,12 @@ def with_calibration(record: HeadCategories, found: Mapping[str, Triggered | Alw
     """The record with the calibration of some of its roles, checked as one that is read from a file."""
     entries = {**(record.calibration or {}), **{name: made.model_dump() for name, made in found.items()}}
     return HeadCategories.model_validate({**record.model_dump(exclude_unset=True), "calibration": entries})
+
+
+def with_effects(record: HeadCategories, found: Mapping[str, RoleEffect]) -> HeadCategories:
+    """The record with what the model loses without the heads of its roles."""
+    entries = {name: effect.model_dump() for name, effect in found.items()}
+    return HeadCategories.model_validate({**record.model_dump(exclude_unset=True), "effects": entries})
 
 
 def select_top_heads(scores: list[list[float]], role: MeasuredRole) -> list[TopHead]:

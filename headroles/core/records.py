@@ -14,6 +14,7 @@ from headroles.core.calibration import AlwaysOn, Triggered, parse_calibration
 from headroles.core.frames import to_frame
 from headroles.core.heads import Head, as_head
 from headroles.core.measures import Calibration
+from headroles.core.role_effects import RoleEffect
 from headroles.core.roles import OTHER, MeasuredRole, Role, get_role, measured_roles
 from headroles.errors import InvalidInputError
 
@@ -71,6 +72,7 @@ class Recipe(_Checked):
     sentences: Annotated[int, Field(ge=1)]
     weights: WeightsFile | None = None
     calibration_texts: Annotated[int, Field(ge=1)] | None = None  # pairs of each length and kind; None where there is none
+    effect_texts: Annotated[int, Field(ge=1)] | None = None  # on which heads were taken out; None where none were
     learned_sink: bool = False  # whether the heads have one; First Token counts it then, and Diffuse spreads over it too
 
 
@@ -110,6 +112,7 @@ class HeadCategories(_Checked):
     categories: Annotated[dict[Text, Category], Field(max_length=MAX_ROLES)]
     all_scores: Annotated[dict[Text, list[list[Score]]], Field(max_length=MAX_ROLES)]
     calibration: Annotated[dict[Text, dict[Text, JsonValue]], Field(max_length=MAX_ROLES)] | None = None
+    effects: Annotated[dict[Text, RoleEffect], Field(max_length=MAX_ROLES)] | None = None
 
     @model_validator(mode="after")
     def _belongs_together(self) -> "HeadCategories":
@@ -212,6 +215,10 @@ class HeadCategories(_Checked):
     def calibration_of(self, role: Role) -> Calibration | None:
         """What the record says of a role beyond its scores; None where it says nothing."""
         return (self.calibration or {}).get(role.name)
+
+    def effect_of(self, role: Role) -> RoleEffect | None:
+        """What the model loses without a role's heads on the probe texts; None where nobody looked."""
+        return (self.effects or {}).get(role.name)
 
     def primary_role(self, head: Head | str | tuple[int, int]) -> Role:
         """What a head mainly does: its strongest content role above threshold, else first token or diffuse, else other.

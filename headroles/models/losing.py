@@ -48,6 +48,14 @@ class Question:
         sizes = sorted({math.ceil(count * step / min(count, STEPS)) for step in range(1, min(count, STEPS) + 1)})
         return [self.heads[:size] for size in sizes]
 
+    def looked_at(self) -> tuple[int, ...]:
+        """The tokens that follow one which calls for the role; of a role that is always on, and of none, all but the first."""
+        following = range(1, len(self.token_ids))
+        if self.role is None or not self.is_triggered:
+            return tuple(following)
+        calls = self.role.expected_keys(torch.tensor(self.token_ids)).any(-1).tolist()
+        return tuple(at for at in following if calls[at - 1])
+
     @property
     def is_triggered(self) -> bool:
         return self.role is not None and self.role.measure.is_triggered
@@ -72,7 +80,7 @@ def knock_out(
         on_progress: called between forwards with the share that is done, 0 to 1; what it raises ends the work.
     """
     loaded, ids = outputs.loaded, question.token_ids
-    query, looked_at = question.query % len(ids), _looked_at(question)
+    query, looked_at = question.query % len(ids), question.looked_at()
     nothing, replacement = (
         knock_outs.replacement("zero", ids),
         knock_outs.replacement(question.method, ids, question.role, question.seed),
@@ -93,7 +101,7 @@ def knock_out(
         return NextToken(token, loaded.token_texts((token,))[0], told[0].get(token), told[1].get(token))
 
     def effect(after: After) -> Effect:
-        return Effect(base.log_probs[0] - after.log_probs[0], _rise(base.losses, after.losses, looked_at))
+        return Effect(base.log_probs[0] - after.log_probs[0], mean_rise(base.losses, after.losses, looked_at))
 
     made = KnockOut(
         model=loaded.name,
@@ -130,17 +138,7 @@ def control_ids(loaded: LoadedModel, token_ids: TokenIds, seed: int = 0) -> Toke
     return tuple(next(draw) if again else token for token, again in zip(token_ids, comes_again))
 
 
-def _looked_at(question: Question) -> tuple[int, ...]:
-    """The tokens that follow one that calls for the role; of a role that no text calls for, and of no role, all but the first."""
-    following = range(1, len(question.token_ids))
-    if not question.is_triggered:
-        return tuple(following)
-    assert question.role is not None
-    calls = question.role.expected_keys(torch.tensor(question.token_ids)).any(-1).tolist()
-    return tuple(at for at in following if calls[at - 1])
-
-
-def _rise(before: Sequence[float], after: Sequence[float], looked_at: Collection[int]) -> float | None:
+def mean_rise(before: Sequence[float], after: Sequence[float], looked_at: Collection[int]) -> float | None:
     """Of the mean loss of those tokens; losses begin with the second token."""
     if not looked_at:
         return None
@@ -148,7 +146,7 @@ def _rise(before: Sequence[float], after: Sequence[float], looked_at: Collection
 
 
 def _on_control_text(outputs: OutputReader, knock_outs: KnockOuts, question: Question) -> ControlText:
-    loaded, looked_at = outputs.loaded, _looked_at(question)
+    loaded, looked_at = outputs.loaded, question.looked_at()
     ids = control_ids(loaded, question.token_ids, question.seed)
     query = question.query % len(ids)
     nothing = knock_outs.replacement("zero", ids)
@@ -163,7 +161,7 @@ def _on_control_text(outputs: OutputReader, knock_outs: KnockOuts, question: Que
         favourite=NextToken(
             favourite, loaded.token_texts((favourite,))[0], math.exp(base.log_probs[0]), math.exp(after.log_probs[0])
         ),
-        effect=Effect(base.log_probs[0] - after.log_probs[0], _rise(base.losses, after.losses, looked_at)),
+        effect=Effect(base.log_probs[0] - after.log_probs[0], mean_rise(base.losses, after.losses, looked_at)),
     )
 
 

@@ -18,8 +18,8 @@ MIN_REPEAT_LENGTH = 8  # below it, chance is a large part of every score
 
 @dataclass(frozen=True)
 class ProbeSizes:
-    """How many probes of each kind, how long the repeated string is, the seed they are drawn with, and how many texts of each
-    length and kind verdicts are calibrated on; 0 for no calibration.
+    """How many probes of each kind, how long the repeated string is, the seed they are drawn with, how many texts of each length
+    and kind verdicts are calibrated on, and on how many texts the heads of each role are taken out; 0 for none.
     """
 
     repeated_sequences: int = 50
@@ -27,6 +27,7 @@ class ProbeSizes:
     sentences: int = len(SENTENCES)
     seed: int = 0
     calibration: int = 20
+    effects: int = 0
 
 
 @dataclass(frozen=True)

@@ -136,6 +136,7 @@ def make_recipe(loaded: LoadedModel, sizes: ProbeSizes, transformer_lens: str | 
     )
     # said only where there is something to say, so that the record of any other model is what it always was
     special = {"learned_sink": loaded.has_sink, "weights": loaded.weights, "calibration_texts": sizes.calibration or None}
+    special["effect_texts"] = sizes.effects or None
     return recipe.model_copy(update={name: value for name, value in special.items() if value})
 
 

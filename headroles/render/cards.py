@@ -34,7 +34,8 @@ class HeadLine:
 
 @dataclass(frozen=True)
 class Card:
-    """A role's card; `kind` is the class that greys or frames it, `count` says how many heads are not in the list.
+    """A role's card; `kind` is the class that greys or frames it, `count` says how many heads are not in the list, `effect` what is
+    lost without them on the probe texts.
 
     `others` are heads to open beside the role's own, and `also` the words before them.
     """
@@ -47,6 +48,7 @@ class Card:
     count: str
     also: str
     others: tuple[Head, ...]
+    effect: str
     can_be_tested: bool
     offers_prompt: bool
 
@@ -73,6 +75,7 @@ def _card(reading: RoleReading, analysis: Analysis) -> Card:
         count=_count(reading, analysis.heads.counts(reading.role)),
         also=_also(reading),
         others=tuple(other.head for other in reading.others[:MAX_OTHERS]),
+        effect=reading.effect.told if reading.effect else "",
         can_be_tested=bool(reading.heads),
         offers_prompt=_offers_prompt(reading, analysis.prompt),
     )

@@ -68,6 +68,7 @@ def render_causes(causes: Causes) -> str:
         heads=[head.label for head in knock_out.heads],
         looks=causes.looks.reason if causes.looks else "",
         state=causes.looks.state if causes.looks else "",
+        published=causes.looks.effect.told if causes.looks and causes.looks.effect else "",
         writes=writes,
         read=_read(writes),
         said=sentences(knock_out),

@@ -8,6 +8,7 @@ from headroles.core.head_readings import HeadReading
 from headroles.core.heads import Head
 from headroles.core.readings import Analysis, HeadView
 from headroles.core.records import HeadCategories
+from headroles.core.role_effects import RoleEffect
 from headroles.core.roles import ROLES, measured_roles
 from headroles.render.results import (
     AnalysisResult,
@@ -18,6 +19,7 @@ from headroles.render.results import (
     HeadRoles,
     HeatmapResult,
     PatternResult,
+    RoleEffectResult,
 )
 from headroles.render.wording import describe_head, state_of
 
@@ -72,6 +74,19 @@ def head_result(reading: HeadReading) -> HeadResult:
     }
 
 
+def effect_result(effect: RoleEffect | None) -> RoleEffectResult | None:
+    if effect is None:
+        return None
+    return {
+        "texts": effect.texts,
+        "heads": effect.heads,
+        "rise": effect.rise,
+        "interval": list(effect.interval),
+        "controls": list(effect.controls),
+        "control_text": effect.control_text,
+    }
+
+
 def analysis_result(analysis: Analysis, all_heads: bool = False) -> AnalysisResult:
     result = _usual_result(analysis, all_heads)
     if analysis.other_layers:
@@ -107,6 +122,7 @@ def _usual_result(analysis: Analysis, all_heads: bool) -> AnalysisResult:
                 "unusual": reading.is_unusual,
                 "tokens": reading.tokens,
                 "reason": reading.reason,
+                "effect": effect_result(reading.effect),
                 "heads": [head_result(head) for head in reading.heads],
                 "also_seen": [head_result(head) for head in reading.others],
             }

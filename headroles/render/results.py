@@ -39,11 +39,25 @@ class HeadResult(TypedDict):
     unusual: bool
 
 
+class RoleEffectResult(TypedDict):
+    """The rise of the mean loss, in nats, without a role's heads on `texts` probe texts, with its interval; of each control set of
+    other heads; and of the same heads where nothing repeats, null for a role that needs no repetition.
+    """
+
+    texts: int
+    heads: int
+    rise: float
+    interval: list[float]
+    controls: list[float]
+    control_text: float | None
+
+
 class RoleResult(TypedDict):
     """One role on the prompt; `heads` are the model's top heads of this role, best first.
 
     `verdict` in words, `tokens` how many call for it and can be compared, `also_seen` the heads that are seen in it without being
-    known for it; of "other", those that are away from where they rest, and no role says why.
+    known for it; of "other", those that are away from where they rest, and no role says why. `effect`: what the model loses
+    without its heads on the probe texts, null where nobody looked.
     """
 
     key: str
@@ -57,6 +71,7 @@ class RoleResult(TypedDict):
     reason: str
     heads: list[HeadResult]
     also_seen: list[HeadResult]
+    effect: RoleEffectResult | None
 
 
 class HeadRoles(TypedDict):
