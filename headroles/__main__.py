@@ -5,7 +5,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from headroles.errors import HeadRolesError, MissingPackageError
+from headroles.errors import HeadRolesError, InvalidInputError, MissingPackageError
+from headroles.server.addresses import check_address
 from headroles.settings import read_settings
 
 
@@ -27,7 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             os.environ[name] = str(value)
     settings = read_settings()  # before gradio is imported, which reads some of it itself
     try:
+        check_address(settings)  # before the seconds that gradio and the models take
         from headroles.server.launch import build, serve
+    except InvalidInputError as error:
+        sys.exit(str(error))
     except ModuleNotFoundError as error:
         sys.exit(f"error: {MissingPackageError.of('The page', 'app', error)}")
     serve(build(settings), settings)

@@ -28,7 +28,11 @@ hypothesis.settings.load_profile("here")
 # what whoever runs the tests has set for a server of theirs is none of a test's defaults
 for _name in [name for name in os.environ if name.startswith("HEADROLES_")]:
     del os.environ[_name]
-torch.set_num_threads(1 if os.environ.get("PYTEST_XDIST_WORKER") else 2)
+if os.environ.get("PYTEST_XDIST_WORKER"):  # beside other tests two threads wait for each other many times as long as one computes
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # and in the processes that tests start
+else:
+    torch.set_num_threads(2)
 REPEATING = "The king and the queen lived in a castle. The king and the"
 PLAIN = "She opened a door and saw the small garden behind it."
 

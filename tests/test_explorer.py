@@ -24,6 +24,7 @@ from headroles.errors import (
 )
 from headroles.explorer import READINGS_SHARE, analysis_of
 from headroles.models.capture import PatternReader
+from headroles.models.pool import ModelPool
 from headroles.settings import Settings
 from tests.conftest import PLAIN, REPEATING
 from tests.fixtures.architectures import build
@@ -314,9 +315,16 @@ def folder(tiny, tmp_path_factory) -> str:
     return str(path)
 
 
+@pytest.fixture(scope="module")
+def pool() -> ModelPool:
+    """What is loaded once: a model of no registry is tried out in a process of its own, which takes seconds to start."""
+    return ModelPool(Settings().memory_bytes, pinned=[EMBEDDED_MODEL])
+
+
 @pytest.fixture
-def any_model(tmp_path) -> Explorer:
-    return Explorer(Settings(any_model=True, home=tmp_path))
+def any_model(tmp_path, pool) -> Explorer:
+    """With a home that holds nothing yet."""
+    return Explorer(Settings(any_model=True, home=tmp_path), pool=pool)
 
 
 @pytest.mark.processes  # a model of no registry is tried out in others

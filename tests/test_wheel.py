@@ -51,7 +51,7 @@ WHERE = "import headroles, importlib.util as u; print(headroles.__file__); print
 
 def alone(folder: Path) -> dict[str, str]:
     """Environment variables that tell a process of no folder but the one it runs in, and of no network."""
-    kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL") if name in os.environ}
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "OMP_NUM_THREADS") if name in os.environ}
     return {**kept, "HOME": str(folder), "HF_HUB_OFFLINE": "1", "GRADIO_ANALYTICS_ENABLED": "False"}
 
 

@@ -24,8 +24,8 @@ new MutationObserver(() => {
 def folders(tiny: LoadedModel, tmp_path_factory) -> Path:
     """Local models that nobody has published roles for: one that takes seconds to analyse, and a quick one."""
     root = tmp_path_factory.mktemp("models")
-    for name, layers in {"slow": 16, "quick": 2, "other": 3}.items():
-        build("gpt2", n_embd=256, n_layer=layers, n_head=8, n_positions=256).save_pretrained(root / name)
+    for name, layers in {"slow": 8, "quick": 2, "other": 3}.items():
+        build("gpt2", n_embd=256, n_layer=layers, n_head=8, n_positions=128).save_pretrained(root / name)
         tiny.tokenizer.save_pretrained(root / name)  # pyright: ignore[reportAttributeAccessIssue]
     (root / "broken").mkdir()
     (root / "broken" / "config.json").write_text('{"model_type": "gpt2"}', "utf-8")
@@ -59,12 +59,11 @@ def test_an_unpublished_local_model_is_analysed_on_the_page_while_the_bar_moves(
     expect(any_page.locator("#message")).to_contain_text("There are no roles for")
     any_page.evaluate(WATCH_THE_BAR)
     any_page.locator("#offer").click()
-    # scored and calibrated: half a minute beside other tests
     expect(any_page.locator("#panel .hr-source")).to_contain_text("analysed here, not published", timeout=90_000)
     seen = any_page.evaluate("window.seen")
     assert len(set(seen)) >= 3
     assert seen == sorted(seen)
-    expect(any_page.locator("#map .hr-cell")).to_have_count(16 * 8)
+    expect(any_page.locator("#map .hr-cell")).to_have_count(8 * 8)
     expect(any_page.locator("#offer")).to_be_hidden()
     any_page.locator("#map .hr-cell").nth(20).click()
     expect(any_page.locator("#view h2")).to_contain_text("L2H4")

@@ -4,6 +4,7 @@ import contextlib
 import resource
 import signal
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -19,12 +20,23 @@ ANALYSES = "coring all heads of"
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HEADROLES_ANY_MODEL": "1"}
 
 
+def save(tiny: LoadedModel, folder: Path, **sizes: int) -> str:
+    """A folder with a random GPT-2, which no server knows the roles of."""
+    build("gpt2", **sizes).save_pretrained(folder)
+    tiny.tokenizer.save_pretrained(folder)  # pyright: ignore[reportAttributeAccessIssue]
+    return str(folder)
+
+
 @pytest.fixture
 def model(tiny: LoadedModel, tmp_path) -> str:
-    """A folder with a random GPT-2, which no server knows the roles of, and which takes some seconds to score."""
-    build("gpt2", n_layer=12, n_embd=256).save_pretrained(tmp_path / "model")
-    tiny.tokenizer.save_pretrained(tmp_path / "model")  # pyright: ignore[reportAttributeAccessIssue]
-    return str(tmp_path / "model")
+    """One that is scored in no time."""
+    return save(tiny, tmp_path / "model", n_positions=128)
+
+
+@pytest.fixture
+def slow_model(tiny: LoadedModel, tmp_path) -> str:
+    """One that takes some seconds to score."""
+    return save(tiny, tmp_path / "model", n_layer=12, n_embd=256)
 
 
 def children_at_work() -> set[int]:
@@ -44,11 +56,11 @@ def wait_until_gone(processes: set[int]) -> None:
         time.sleep(0.05)
 
 
-def test_a_server_killed_while_it_analyses_leaves_no_process_and_the_next_one_serves_and_analyses_the_model(model, tmp_path):
+def test_a_server_killed_while_it_analyses_leaves_no_process_and_the_next_one_serves_and_analyses_the_model(slow_model, tmp_path):
     home = tmp_path / "home"
     settings = {**OFFLINE, "HEADROLES_HOME": str(home), "HF_HOME": str(home / "hf")}
     process, url = serve(None, "", None, **settings)
-    for line in take_offer(url, model):
+    for line in take_offer(url, slow_model):
         if ANALYSES in line:
             break
     else:
@@ -66,9 +78,9 @@ def test_a_server_killed_while_it_analyses_leaves_no_process_and_the_next_one_se
     process, url = serve(int(url.rstrip("/").rpartition(":")[2]), "", None, **settings)
     try:
         assert analyze(url, "The king and the queen").startswith("data: [{")
-        assert "process_completed" in list(take_offer(url, model))[-1]
+        assert "process_completed" in list(take_offer(url, slow_model))[-1]
         (record,) = (read_record(path) for path in home.rglob("analysed/*.json"))
-        assert record.model_name == model
+        assert record.model_name == slow_model
         assert list(home.rglob(f"*{PARTIAL}")) == []
     finally:
         stop(process)

@@ -73,20 +73,17 @@ def launch_and_look(app, **options):
     _, url, _ = launch(app, **{**options, "prevent_thread_lock": True, "quiet": True})
     with urllib.request.urlopen(url, timeout=60) as answer:
         print(url, b"headroles" in answer.read(), flush=True)
+    app.close(verbose=False)  # its port is free for the next
 gr.Blocks.launch = launch_and_look
 from headroles.__main__ import main
-main([])
+for host in sys.argv[1:]:
+    main(["--host", host])
+"""
+ANALYZE = """
 from headroles import Explorer
 analysis = Explorer().analyze("headroles-tiny", "The king and the queen. The king and the")
 print(analysis.source.kind, analysis.source.note)
 """
-
-
-def serve(**more: str) -> list[str]:
-    """The address, whether the page is there, and where the roles of an analysis came from."""
-    done = start(["-c", SERVE], **more)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout.splitlines()
 
 
 @pytest.mark.processes
@@ -99,17 +96,28 @@ def test_without_a_home_the_server_starts_and_answers(home, tmp_path):
     env["HOME"] = {"unset": "", "a file": str(file), "nowhere": "/proc/none"}[home]
     if home == "unset":
         del env["HOME"]
-    done = subprocess.run([sys.executable, "-c", SERVE], cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
+    command = [sys.executable, "-c", SERVE + ANALYZE, "127.0.0.1"]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
     page, roles = done.stdout.splitlines()
     assert page.endswith(" True")
     assert roles.startswith("embedded")
 
 
+HOSTS = ("::1", "[::1]", "::", "localhost")
+
+
+@pytest.fixture(scope="module")
+def served() -> dict[str, str]:
+    """What a process says that serves at one of the hosts after the other: the address, and whether the page is there."""
+    done = start(["-c", SERVE, *HOSTS])
+    assert done.returncode == 0, done.stderr[-2000:]
+    return dict(zip(HOSTS, done.stdout.splitlines()))
+
+
 @pytest.mark.processes
 @pytest.mark.slow
 @pytest.mark.skipif(not socket.has_ipv6 or not Path("/proc/net/if_inet6").exists(), reason="no IPv6 here")
-@pytest.mark.parametrize("host", ["::1", "[::1]", "::", "localhost"])
-def test_addresses_of_ipv6_are_served(host):
-    page, _ = serve(GRADIO_SERVER_NAME=host)
-    assert re.fullmatch(r"http://(\[::1?\]|localhost):\d+/ True", page)
+@pytest.mark.parametrize("host", HOSTS)
+def test_addresses_of_ipv6_are_served(served, host):
+    assert re.fullmatch(r"http://(\[::1?\]|localhost):\d+/ True", served[host])
