@@ -40,8 +40,8 @@ class HeadResult(TypedDict):
 
 
 class RoleEffectResult(TypedDict):
-    """The rise of the mean loss, in nats, without a role's heads on `texts` probe texts, with its interval; of each control set of
-    other heads; and of the same heads where nothing repeats, null for a role that needs no repetition.
+    """The rise of the mean loss, in nats, without a role's heads on `texts` probe texts, with its interval; that without each
+    control set of other heads; and of the same heads where nothing repeats, null for a role that needs no repetition.
     """
 
     texts: int
