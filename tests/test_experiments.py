@@ -12,13 +12,14 @@ from headroles.core.head_readings import HeadReading, RoleReading
 from headroles.core.heads import Head
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles import ROLES, measured_roles
+from headroles.core.scoring import roles_of_patterns
 from headroles.explorer import Explorer
 from headroles.models.loading import LoadedModel
 from headroles.server.page import EXAMPLES
 from tests.fixtures.known import known
 from tests.fixtures.real import REAL_MODEL
 
-PREVIOUS, INDUCTION, DUPLICATE, FIRST, DIFFUSE = (role.suggested_prompt for role in measured_roles())
+PREVIOUS, INDUCTION, DUPLICATE, FIRST, DIFFUSE = (role.suggested_prompt for role in roles_of_patterns())
 TEACHERS = Path(__file__).parent.parent / "docs" / "teachers.md"
 
 

@@ -14,7 +14,7 @@ from headroles.core.readings import Analysis
 from headroles.core.record_files import parse_record
 from headroles.core.records import HeadCategories
 from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL
-from headroles.core.roles import ROLES, measured_roles
+from headroles.core.roles import ROLES, MeasuredRole, measured_roles
 from headroles.explorer import Explorer
 from headroles.models.capture import PatternReader
 from headroles.models.loading import load_model
@@ -45,6 +45,11 @@ class House(NamedTuple):
     repeating: Analysis
 
 
+def scored_by_lens() -> list[MeasuredRole]:
+    """The roles that TransformerLens' patterns and weights score; what heads write is read through PyVene."""
+    return [role for role in measured_roles() if role.measure.needs != "outputs"]
+
+
 @pytest.fixture(scope="module")
 def house(tmp_path_factory):
     """The embedded model under another name, scored in all roles, and two texts on it."""
@@ -60,7 +65,7 @@ def house(tmp_path_factory):
 
 def test_both_are_scored_offline_and_stand_in_the_record_that_reads_back(house):
     record = parse_record(house.record.to_json(), "it")
-    assert [role.name for role in record.scored_roles] == [role.name for role in measured_roles()]
+    assert [role.name for role in record.scored_roles] == [role.name for role in scored_by_lens()]
     scores = [score for row in record.all_scores[KEEPS.name] for score in row]
     assert min(scores) < 0 < max(scores)
     assert record.top_heads(KEEPS)
@@ -89,7 +94,7 @@ def test_a_reading_says_what_a_text_shows_and_what_stands_in_the_weights(house):
     two_back, keeps = house.plain.role("Two Back"), house.plain.role(KEEPS)
     assert two_back.applicable
     assert two_back.state in ("seen", "not seen")
-    assert (keeps.state, keeps.is_active, keeps.applicable) == ("in the weights", False, False)
+    assert (keeps.state, keeps.is_active, keeps.applicable) == ("scored offline", False, False)
     assert keeps.reason.startswith("Read from the weights, so it is the same on every text: ")
     assert all(reading.activation is None and reading.chance is None for reading in keeps.heads)
 
@@ -141,7 +146,7 @@ def test_both_are_in_every_file_and_answer_for_programs(house):
 
 def test_both_are_in_the_dataset(house):
     table = dataset.rows(house.record)
-    assert set(table["role"].to_pylist()) == {role.name for role in measured_roles()}
+    assert set(table["role"].to_pylist()) == {role.name for role in scored_by_lens()}
     card = dataset.card([house.record], "org/roles")
     for role in NEW:
         assert f"`{role.name}` | {role.measure.definition}" in card

@@ -11,7 +11,7 @@ from headroles.core.tokens import visible
 from headroles.core.words import percent
 
 # of a role on a text: the first three of one that a text triggers, the next two of one that is always on
-State = Literal["seen", "not seen", "not applicable", "as usual", "unusual here", "in the weights", "not scored", "not a role"]
+State = Literal["seen", "not seen", "not applicable", "as usual", "unusual here", "scored offline", "not scored", "not a role"]
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class RoleReading:
 
     Attributes:
         role: the role.
-        state: what the role does here; "in the weights" for one that no text changes.
+        state: what the role does here; "scored offline" for one that is not read on a text.
         reason: one sentence that says why the role is not seen, or how many of its heads are.
         heads: the model's top heads of this role, best first; empty when the model has none.
         applicable: whether the prompt has a query at which the role can show.

@@ -20,7 +20,7 @@ from headroles.core.words import percent
 from headroles.errors import InvalidInputError
 
 Need = Literal["patterns", "outputs", "weights"]
-Probes = Literal["repeats", "sentences", "none"]
+Probes = Literal["repeats", "sentences", "names", "series", "none"]
 Calibration = Mapping[str, object]  # what a record says of one role beyond scores; its numbers go before the measure's defaults
 ExpectedKeys = Callable[[Int[Tensor, "batch query"]], Bool[Tensor, "batch query key"]]
 
@@ -31,16 +31,21 @@ class Measure(Protocol):
 
     Attributes:
         needs: what the capture must bring, offline and at run time.
-        probes: which probe texts score it: random strings that come twice, sentences, or none, as for weights.
+        probes: which probe texts score it: random strings that come twice, sentences, names that come back, series that go on, or
+            none, as for weights.
         range: the least and the largest score there can be.
         definition: the score in words, as in a table: "share of attention on the first token".
         beats_uniform: whether uniform attention is what a head has to beat; else it has no chance mark.
+        offline: where the score comes from, of a role that is not read on a text.
+        goes_first: whether a head that has the role is mainly that, before roles that do not.
     """
 
     needs: ClassVar[Need]
     probes: Probes
     range: ClassVar[tuple[float, float]]
     beats_uniform: ClassVar[bool]
+    offline: ClassVar[str] = "Read from the weights, so it is the same on every text"
+    goes_first: ClassVar[bool] = True
 
     @property
     def definition(self) -> str: ...

@@ -223,6 +223,8 @@ class HeadCategories(_Checked):
     def primary_role(self, head: Head | str | tuple[int, int]) -> Role:
         """What a head mainly does: its strongest content role above threshold, else first token or diffuse, else other.
 
+        Of content roles, those that patterns show go first.
+
         A strong first-token score is often only where a head rests, so it never hides a content role.
         """
         head = self._inside(head)
@@ -264,7 +266,8 @@ class HeadCategories(_Checked):
     def _primary_role(self, layer: int, index: int) -> Role:
         scores = {role: self.all_scores[role.name][layer][index] for role in self.scored_roles}
         reached = [role for role in self.scored_roles if scores[role] >= role.threshold]
-        return max(reached, key=lambda role: (role.is_content, scores[role]), default=OTHER)
+        # what a head looks at goes before what it writes: the one is a share, the other in logits
+        return max(reached, key=lambda role: (role.is_content, role.measure.goes_first, scores[role]), default=OTHER)
 
     def _inside(self, head: Head | str | tuple[int, int]) -> Head:
         found = as_head(head)

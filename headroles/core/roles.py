@@ -14,6 +14,7 @@ from torch import Tensor
 
 from headroles.core.keys import duplicate_keys, first_keys, induction_keys, previous_keys
 from headroles.core.measures import EntropyOfRows, MassOnExpectedKeys, Measure
+from headroles.core.output_measures import DirectEffect
 from headroles.errors import InvalidInputError
 
 Shape = tuple[tuple[float, float], ...]
@@ -207,6 +208,92 @@ _MEASURED = (
         ),
     ),
     MeasuredRole(
+        name="name_mover",
+        display_name="Name Mover",
+        icon="arrow-right",
+        color="#56b4e9",
+        shape=((0, 0), (1, 0.5), (0, 1)),
+        description="Reads a name that stands in the text and raises it as the next word.",
+        explanation=(
+            "“When Mary and John went to the store, John gave a drink to” goes on with “Mary”. A name mover looks back at that "
+            "name and writes it out: it makes the model say it. Where it looks does not tell this head from one that does the "
+            "contrary; only what it writes does."
+        ),
+        try_this=(
+            "Run the prompt and press “What do they write, and do they matter here?” on this card: what these heads read is "
+            "mostly “Mary”, and they raise it. Then exchange “Mary” and “Anna”, and it is “Anna”."
+        ),
+        look_for="In the last row, a strong cell in the column of the name that is to come.",
+        why_inactive="it is scored on probe texts alone.",
+        suggested_prompt="When Mary and John went to the store, John gave a drink to",
+        measure=DirectEffect("the name that is to come, through the attention to it", "names"),
+        threshold=0.3,
+        diversity_threshold=0.2,
+        is_content=True,
+        source="Wang et al. 2022, Interpretability in the Wild (IOI)",
+    ),
+    MeasuredRole(
+        name="copy_suppression",
+        display_name="Copy Suppression",
+        icon="minus",
+        color="#332288",
+        shape=((0, 0.32), (1, 0.32), (1, 0.68), (0, 0.68)),
+        description="Reads a word that the model is about to say again and lowers it.",
+        explanation=(
+            "When a word of the text is likely to come next, this head looks at it, as a name mover does, and writes the "
+            "contrary: it lowers that word, and keeps the model from being too sure. A role that only what is written can tell."
+        ),
+        try_this=(
+            "Run the prompt and press “What do they write, and do they matter here?” on this card: what these heads read lowers "
+            "the name that is to come. Without them the model is surer of it."
+        ),
+        look_for="In the last row, a strong cell in the column of a word that is likely to come again, as for a name mover.",
+        why_inactive="it is scored on probe texts alone.",
+        suggested_prompt="When Mary and John went to the store, John gave a drink to",
+        measure=DirectEffect("the name that is to come, through the attention to it", "names", lowers=True),
+        threshold=0.3,
+        diversity_threshold=0.2,
+        is_content=True,
+        source="McDougall et al. 2023, Copy Suppression",
+    ),
+    MeasuredRole(
+        name="successor",
+        display_name="Successor",
+        icon="plus",
+        color="#117733",
+        shape=(
+            (0.36, 0),
+            (0.64, 0),
+            (0.64, 0.36),
+            (1, 0.36),
+            (1, 0.64),
+            (0.64, 0.64),
+            (0.64, 1),
+            (0.36, 1),
+            (0.36, 0.64),
+            (0, 0.64),
+            (0, 0.36),
+            (0.36, 0.36),
+        ),
+        description="Reads a word of a series and raises the one that comes after it.",
+        explanation=(
+            "Monday, Tuesday, Wednesday: after a word of a series, this head raises the next one. It is scored by how much more "
+            "it raises it than after the same words in an order that leads nowhere, since many heads raise any day after days."
+        ),
+        try_this=(
+            "Run the prompt and press “What do they write, and do they matter here?” on this card: the best head raises "
+            "“Thursday”. Then write “Wednesday, Monday, Tuesday,” and it raises it less."
+        ),
+        look_for="In the last row, strong cells in the columns of the series' last words.",
+        why_inactive="it is scored on probe texts alone.",
+        suggested_prompt="Monday, Tuesday, Wednesday,",
+        measure=DirectEffect("the next word of a series, beyond that after the same words mixed", "series"),
+        threshold=0.2,
+        diversity_threshold=0.15,
+        is_content=True,
+        source="Gould et al. 2023, Successor Heads",
+    ),
+    MeasuredRole(
         name="positional",
         display_name="First Token",
         icon="anchor",
@@ -278,7 +365,7 @@ OTHER = Role(
     description="Reaches the threshold of none of the other roles.",
     explanation=(
         "Many heads have no simple name. They may follow grammar, join the pieces of a word, or do several small things "
-        "at once. That is no fault of theirs: these five roles are only the best understood ones."
+        "at once. That is no fault of theirs: these roles are only the best understood ones."
     ),
     try_this=(
         "Open a small grey mark in the map of all heads and look at it on three different sentences. Say in one sentence what "

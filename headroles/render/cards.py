@@ -34,8 +34,10 @@ class HeadLine:
 
 @dataclass(frozen=True)
 class Card:
-    """A role's card; `kind` is the class that greys or frames it, `count` says how many heads are not in the list, `effect` what is
-    lost without them on the probe texts.
+    """A role's card.
+
+    `kind` is the class that greys or frames it, `count` says how many heads are not in the list, `effect` what is lost without
+    them on the probe texts.
 
     `others` are heads to open beside the role's own, and `also` the words before them.
     """
@@ -59,7 +61,7 @@ def render_panel(analysis: Analysis) -> str:
         "cards",
         cards=[_card(reading, analysis) for reading in analysis.roles],
         repeats=listed([role.display_name for role in measured_roles() if role.requires_repetition]),
-        weighed=listed([reading.role.display_name for reading in analysis.roles if reading.state == "in the weights"]),
+        weighed=listed([reading.role.display_name for reading in analysis.roles if reading.state == "scored offline"]),
         source=describe_source(analysis),
     )
 
@@ -121,5 +123,5 @@ def _line(role: Role, reading: HeadReading, model: str) -> HeadLine:
 
 def _said(reading: HeadReading) -> str:
     if reading.activation is None:
-        return f"in its weights, {ON_EVERY_TEXT}"
+        return f"scored offline, {ON_EVERY_TEXT}"
     return f"on your text, {state_of(reading)}; {score_figures(reading)} on the probe texts"

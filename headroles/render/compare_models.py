@@ -49,7 +49,7 @@ def render_model_comparison(comparison: ModelComparison) -> str:
         summary=describe_model_comparison(comparison),
         a=comparison.a,
         b=comparison.b,
-        some_weighed=any(reading.state == "in the weights" for reading in comparison.a.roles + comparison.b.roles),
+        some_weighed=any(reading.state == "scored offline" for reading in comparison.a.roles + comparison.b.roles),
         has_gaps=0 in slices_a + slices_b,
         some_other=bool(comparison.a.other_layers or comparison.b.other_layers),
         depths=[_depth(index) for index in range(DEPTH_BINS)],

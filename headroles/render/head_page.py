@@ -66,8 +66,8 @@ def _compared(reading: HeadReading) -> str:
 
 
 def _verdict(role: MeasuredRole, reading: HeadReading) -> str:
-    """A mark and words; a role that no text changes, a head plays always or never."""
+    """A mark and words; of a role that is scored offline alone, by the score."""
     if reading.activation is None:
         plays = reading.score is not None and reading.score >= role.threshold
-        return f"{MARKS['in the weights']} always" if plays else f"{MARKS['not seen']} no"
+        return f"{MARKS['scored offline']} by its score" if plays else f"{MARKS['not seen']} no"
     return f"{MARKS[state_of(reading)]} {state_of(reading)}"

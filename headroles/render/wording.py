@@ -29,7 +29,7 @@ MARKS: Mapping[State, str] = MappingProxyType(
         "not applicable": "–",
         "as usual": "≈",
         "unusual here": "≠",
-        "in the weights": "◆",
+        "scored offline": "◆",
         "not scored": "–",
         "not a role": "–",
     }
@@ -49,7 +49,7 @@ TOLD: frozenset[State] = frozenset({"seen", "not seen", "not applicable"})  # of
 def state_of(reading: HeadReading) -> State:
     """What a head does in a role on a text."""
     if reading.activation is None:
-        return "in the weights"
+        return "scored offline"
     if reading.is_triggered and not reading.places:
         return "not applicable"
     if reading.usual is not None:
@@ -60,7 +60,7 @@ def state_of(reading: HeadReading) -> State:
 def change_shown(role: RoleChange) -> tuple[str, str]:
     """A mark and words for what a role does from text A to text B."""
     a, b = role.a.state, role.b.state
-    if a == "in the weights":
+    if a == "scored offline":
         return MARKS[a], ON_EVERY_TEXT
     if a == "not scored":
         return MARKS[a], a

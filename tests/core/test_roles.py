@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from headroles.core.evidence import Evidence
 from headroles.core.measures import MassOnExpectedKeys
 from headroles.core.roles import ROLES, get_measured_role, get_role, measured_roles
+from headroles.core.scoring import roles_of_patterns
 from headroles.errors import InvalidInputError
 from tests.conftest import random_attention, uniform_attention
 
@@ -27,7 +28,11 @@ def perfect_attention(expected: torch.Tensor) -> torch.Tensor:
 
 
 def test_the_registry_is_ordered_and_complete():
-    assert list(ROLES) == ["previous_token", "induction", "duplicate_token", "positional", "diffuse", "other"]
+    assert list(ROLES) == [
+        *("previous_token", "induction", "duplicate_token"),
+        *("name_mover", "copy_suppression", "successor"),
+        *("positional", "diffuse", "other"),
+    ]
     assert all(role.name == name for name, role in ROLES.items())
     assert [role.name for role in ROLES.values() if role not in measured_roles()] == ["other"]
 
@@ -61,7 +66,7 @@ def test_a_perfect_head_scores_one_and_a_uniform_head_scores_chance(role, tokens
         assert perfect.values == uniform.values == perfect.chance == perfect.count == 0
 
 
-@pytest.mark.parametrize("role", measured_roles(), ids=lambda role: role.name)
+@pytest.mark.parametrize("role", roles_of_patterns(), ids=lambda role: role.name)
 @given(tokens=token_lists, seed=st.integers(0, 99), sharpness=st.sampled_from([0.0, 1.0, 30.0]))
 @settings(max_examples=50)
 def test_values_and_chance_lie_between_zero_and_one_for_all_lengths_and_repeats(role, tokens, seed, sharpness):
@@ -131,7 +136,7 @@ def test_diffuse_needs_four_tokens():
         assert measured.per_token.shape == (1, length)
 
 
-@pytest.mark.parametrize("role", measured_roles(), ids=lambda role: role.name)
+@pytest.mark.parametrize("role", roles_of_patterns(), ids=lambda role: role.name)
 def test_a_padded_batch_measures_what_each_text_measures_alone(role):
     lengths = [3, 9, 16]
     ids = torch.randint(0, 6, (3, 16), generator=torch.Generator().manual_seed(1))

@@ -12,7 +12,7 @@ from transformer_lens import head_detector
 from headroles.core.evidence import Evidence
 from headroles.core.heads import Attention, Head
 from headroles.core.roles import ROLES, get_measured_role, measured_roles
-from headroles.core.scoring import measure_heads, verify_head_activation
+from headroles.core.scoring import measure_heads, roles_of_patterns, verify_head_activation
 from headroles.core.verdicts import read_head, read_heads, read_roles
 from headroles.errors import InvalidInputError, InvalidRecordError
 from headroles.models.capture import PatternReader
@@ -79,7 +79,7 @@ def test_heads_and_batches_are_scored_together_as_alone():
     together = measure_heads(patterns, ids)
     for b, layer, head in np.ndindex(3, 2, 4):
         alone = measure_heads(patterns[b : b + 1, layer, head], ids[b : b + 1])
-        for role in measured_roles():
+        for role in roles_of_patterns():
             torch.testing.assert_close(together[role.name].values[b, layer, head], alone[role.name].values[0])
 
 

@@ -11,7 +11,7 @@ from headroles.core.evidence import Evidence
 from headroles.core.heads import Attention, check_patterns, taken_by_sink
 from headroles.core.readings import Source
 from headroles.core.roles import get_measured_role, measured_roles
-from headroles.core.scoring import measure_heads, verify_head_activation
+from headroles.core.scoring import measure_heads, roles_of_patterns, verify_head_activation
 from headroles.errors import InvalidInputError
 from headroles.explorer import analysis_of
 from tests.core.test_other_layers import mixed_record, recipe
@@ -88,9 +88,9 @@ def test_a_head_that_leaves_everything_to_its_sink_rests_and_does_nothing_else()
     ids = torch.tensor([[1, 2, 1, 2, 1, 2]])
     measured = measure_heads(torch.zeros(1, 1, 6, 6), ids, has_sink=True)
     assert {name: float(found.values) for name, found in measured.items()} == {
-        role.name: float(role.name == "positional") for role in measured_roles()
+        role.name: float(role.name == "positional") for role in roles_of_patterns()
     }
-    active = {role.name for role in measured_roles() if role.measure_in(True).verdict(measured[role.name]).any()}
+    active = {role.name for role in roles_of_patterns() if role.measure_in(True).verdict(measured[role.name]).any()}
     assert active == {"positional"}
 
 

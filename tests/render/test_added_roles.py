@@ -88,18 +88,18 @@ def test_a_card_for_each_with_its_mark_and_its_heads(full):
     two_back, weighed, silent = (card(drawn, name) for name in (TWO_BACK.name, KEEPS.name, "induction"))
     assert f"{MARKS['not seen']} not seen" in two_back
     assert f'data-try="{TWO_BACK.name}"' in two_back
-    assert f"{MARKS['in the weights']} in the weights" in weighed
-    assert weighed.count(f'<span class="hr-dot" aria-hidden="true">{MARKS["in the weights"]}</span>') == 2
+    assert f"{MARKS['scored offline']} scored offline" in weighed
+    assert weighed.count(f'<span class="hr-dot" aria-hidden="true">{MARKS["scored offline"]}</span>') == 2
     assert "data-try" not in weighed
     assert f'data-out="{KEEPS.name}"' in weighed
     assert f"{MARKS['not scored']} not scored" in silent
     assert "is-neutral" in weighed
     assert "is-neutral" in silent
-    assert "marks what no text changes: Keeps Directions." in drawn
+    assert "marks what is scored offline and not read on your text: Keeps Directions." in drawn
 
 
 def test_the_mark_of_the_weights_is_explained_only_where_it_stands(added, record):
-    assert "marks what no text changes" not in render_panel(read(record_with(record, TWO_BACK.name)))
+    assert "marks what is scored offline" not in render_panel(read(record_with(record, TWO_BACK.name)))
 
 
 def test_a_bar_runs_from_the_least_to_the_most_that_a_score_can_be(full):
@@ -122,13 +122,13 @@ def test_the_map_has_their_shapes_their_filters_and_cells_that_say_what_they_are
     (best,) = outline.find(class_="hr-cell", data_layer=str(BEST.layer), data_head=str(BEST.index))
     assert best["aria-label"] == f"{BEST.label}: Keeps Directions (score 0.70), {ON_EVERY_TEXT}"
     assert best["style"] == f"--role:{KEEPS.color};--here:0.85"
-    assert f"1 head, {MARKS['in the weights']} in the weights" in outline.text
+    assert f"1 head, {MARKS['scored offline']} scored offline" in outline.text
     assert f"0 heads, {MARKS['not scored']} not scored" in outline.text
 
 
 def test_a_heads_page_has_a_row_for_each_and_a_dash_where_there_is_no_number(full):
     rows = table(render_head(view(full, BEST)))
-    assert rows["Keeps Directions"] == ["–", "–", "0.70", f"{MARKS['in the weights']} always"]
+    assert rows["Keeps Directions"] == ["–", "–", "0.70", f"{MARKS['scored offline']} by its score"]
     assert rows["Induction"][2] == "–"
     assert table(render_head(view(full, WORST)))["Keeps Directions"] == ["–", "–", "-0.80", f"{MARKS['not seen']} no"]
     assert "Outlined: the cells that <b>Two Back</b>" in render_head(view(full, Head(0, 0)))
@@ -137,8 +137,8 @@ def test_a_heads_page_has_a_row_for_each_and_a_dash_where_there_is_no_number(ful
 def test_two_texts_change_nothing_in_the_weights_and_nothing_that_is_not_scored(full):
     compared = compare_prompts(read(full), read(full, 1, "another"))
     rows = table(render_prompt_comparison(compared))
-    weighed = f"{MARKS['in the weights']} in the weights {BEST.label} 0.70"
-    assert rows["Keeps Directions"] == [weighed, weighed, f"{MARKS['in the weights']} {ON_EVERY_TEXT}"]
+    weighed = f"{MARKS['scored offline']} scored offline {BEST.label} 0.70"
+    assert rows["Keeps Directions"] == [weighed, weighed, f"{MARKS['scored offline']} {ON_EVERY_TEXT}"]
     assert rows["Induction"] == [f"{MARKS['not scored']} not scored"] * 3
     assert "Keeps Directions" not in {change.role.display_name for change in compared.heads}
     assert "Not applicable" not in render_prompt_comparison(compared)
@@ -147,9 +147,9 @@ def test_two_texts_change_nothing_in_the_weights_and_nothing_that_is_not_scored(
 def test_two_models_count_the_heads_of_both(full):
     drawn = render_model_comparison(compare_models(read(full), read(full, 1, model="n")))
     said = plain(drawn)
-    assert f"A1 17%{MARKS['in the weights']} in the weights" in said
+    assert f"A1 17%{MARKS['scored offline']} scored offline" in said
     assert f"A0 0%{MARKS['not scored']} not scored" in said
-    assert f"{MARKS['unusual here']} unusual here, {MARKS['in the weights']} in the weights." in said
+    assert f"{MARKS['unusual here']} unusual here, {MARKS['scored offline']} scored offline." in said
 
 
 def test_each_has_a_lesson_with_a_picture_where_it_has_one(added):

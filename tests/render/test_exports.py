@@ -62,7 +62,7 @@ def test_the_table_has_one_row_a_head_and_measured_role_with_what_the_analysis_s
     for row in rows:
         head, role = Head(int(row["layer"]), int(row["head"])), ROLES[row["role"]]
         reading = analysis.heads.reading(role, head)
-        said = (float(row["score"]), float(row["activation"]), float(row["chance"]))
+        said = tuple(float(row[name]) if row[name] else None for name in ("score", "activation", "chance"))
         assert said == (reading.score, reading.activation, reading.chance)
         assert row["is_active"] == str(reading.is_active).lower()
         assert row["primary_role"] == analysis.heads.primary_role(head).name

@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from headroles.core.roles import ROLES, Role, get_measured_role, measured_roles
+from headroles.core.scoring import roles_of_patterns
 from headroles.render.html import draw
 from headroles.render.lessons import CELL, MARGIN, lesson_of, render_lessons
 from tests.conftest import uniform_attention
@@ -15,7 +16,7 @@ DRAWN = {"b", "button", "details", "div", "em", "figcaption", "figure", "h3", "h
 }
 EXAMPLES = {role.name: role.example for role in measured_roles() if role.example}
 EXPECTING = [name for name, example in EXAMPLES.items() if ROLES[name].expected_keys(example.token_ids()).any()]
-PREVIOUS, INDUCTION, DUPLICATE, FIRST, DIFFUSE = (role.suggested_prompt for role in measured_roles())
+PREVIOUS, INDUCTION, DUPLICATE, FIRST, DIFFUSE = (role.suggested_prompt for role in roles_of_patterns())
 
 
 def parse(drawn: str) -> ET.Element:
@@ -45,18 +46,18 @@ def cells(drawn: ET.Element, kind: str) -> dict[tuple[int, int], float]:
 
 @pytest.mark.parametrize("role", ROLES.values(), ids=lambda role: role.name)
 def test_a_lesson_has_all_its_parts(role: Role):
-    root, measured = parse(draw("lesson", lesson=lesson_of(role))), role in measured_roles()
+    root, measured, drawn = parse(draw("lesson", lesson=lesson_of(role))), role in measured_roles(), role in roles_of_patterns()
     for part in (role.display_name, role.explanation, role.try_this, role.look_for, role.source):
         assert part in text(root)
     assert [heading.text for heading in root.iter("h4")] == ["What it does", "Try this", "What to look for"]
     assert [mark.attrib["class"] for mark in root.findall(".//h3/svg")] == ["hr-icon", "hr-mark"]
-    assert len(root.findall(".//figure/svg[@role='img']")) == len(root.findall(".//figcaption")) == measured
+    assert len(root.findall(".//figure/svg[@role='img']")) == len(root.findall(".//figcaption")) == drawn
     buttons = [(button.attrib["data-try"], button.text) for button in root.iter("button")]
     assert buttons == ([(role.name, f"Try “{role.suggested_prompt}”")] if measured else [])
 
 
-def test_every_measured_role_has_an_example_of_few_words_in_which_it_shows():
-    assert list(EXAMPLES) == [role.name for role in measured_roles()]
+def test_every_role_that_a_pattern_shows_has_an_example_of_few_words_in_which_it_does():
+    assert list(EXAMPLES) == [role.name for role in roles_of_patterns()]
     for name, example in EXAMPLES.items():
         assert 8 <= len(example.words) <= 9
         assert get_measured_role(name).measure.picture(example.token_ids()) is not None

@@ -1,0 +1,57 @@
+"""Roles that patterns alone cannot show: measured by what a head writes."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from headroles.core.evidence import Evidence, Measurement
+from headroles.core.measures import Calibration, Measure, Need, Probes
+from headroles.errors import InvalidInputError
+
+FULL = 1.5  # logits at which a bar is full
+
+
+@dataclass(frozen=True)
+class DirectEffect(Measure):
+    """Mean direct effect on the logit of a token, over the texts on which the role can show; in logits, less the mean of words.
+
+    Attributes:
+        of: the effect in words, as in "direct effect on ...".
+        lowers: whether the role is to lower the logit; the score is then minus the effect, and the best head lowers it most.
+    """
+
+    of: str
+    probes: Probes
+    lowers: bool = False
+    needs: ClassVar[Need] = "outputs"
+    range: ClassVar[tuple[float, float]] = (-100.0, 100.0)
+    beats_uniform: ClassVar[bool] = False
+    offline: ClassVar[str] = "Scored by what heads write on probe texts; what they write on yours, ask below"
+    goes_first: ClassVar[bool] = False
+
+    @property
+    def definition(self) -> str:
+        return f"{'minus the ' if self.lowers else ''}direct effect on {self.of}, in logits"
+
+    def __call__(self, evidence: Evidence) -> Measurement:
+        if evidence.effects is None:
+            raise InvalidInputError("This role is measured on what heads write; their effects must be given.")
+        values = -evidence.effects if self.lowers else evidence.effects
+        return Measurement(
+            values,
+            values[..., None],
+            torch.zeros(len(values), dtype=values.dtype, device=values.device),
+            torch.ones(len(values), 1, dtype=torch.bool, device=values.device),
+        )
+
+    def verdict(self, measured: Measurement, calibration: Calibration | None = None) -> Bool[Tensor, "batch *heads"]:
+        return measured.values > 0
+
+    def phrase(self, score: float | None, activation: float | None, chance: float | None) -> str:
+        return f"on probe texts its {self.definition}, is {score or 0.0:+.2f}"
+
+    def fill(self, value: float) -> float:
+        return min(max(value / FULL, 0.0), 1.0)

@@ -1,0 +1,68 @@
+"""Every head scored in the roles that need what heads write: mean direct effects on seeded texts."""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from headroles.core.evidence import Evidence
+from headroles.core.roles import MeasuredRole, measured_roles
+from headroles.errors import UnsupportedModelError
+from headroles.models.capture import PatternReader
+from headroles.models.loading import LoadedModel
+from headroles.models.opened import open_outputs
+from headroles.models.output_probes import OutputProbe, name_probes, series_probes
+from headroles.models.outputs import OutputReader
+
+TEXTS = 100
+PROBES: Mapping[str, Callable[[LoadedModel, int, int], list[OutputProbe]]] = MappingProxyType(
+    {"names": name_probes, "series": series_probes}
+)
+
+
+def roles_of_outputs() -> tuple[MeasuredRole, ...]:
+    """The roles that only what a head writes can show."""
+    return tuple(role for role in measured_roles() if role.measure.needs == "outputs")
+
+
+def score_outputs(
+    reader: PatternReader, seed: int = 0, on_progress: Callable[[float], None] = lambda _: None
+) -> dict[str, Float[Tensor, "text layer head"]]:
+    """Each role's value of every head on each of its texts, on the CPU, by role name; the score is the mean over the texts.
+
+    Empty for a model whose output side cannot be read; a role is left out where the model's vocabulary has no words for it.
+
+    Args:
+        on_progress: called before each text with the share done, 0 to 1; what it raises ends the work.
+    """
+    try:
+        outputs = open_outputs(reader)
+    except UnsupportedModelError:
+        return {}
+    texts = {kind: make(reader.loaded, TEXTS, seed) for kind, make in PROBES.items()}
+    total, done, found = sum(map(len, texts.values())), 0, {}
+    effects: dict[str, list[Float[Tensor, "layer head"]]] = {kind: [] for kind in texts}
+    for kind, probes in texts.items():
+        for probe in probes:
+            on_progress(done / total)
+            effects[kind].append(effect_of(outputs, probe))
+            done += 1
+    for role in roles_of_outputs():
+        if on_texts := effects[role.measure.probes]:
+            found[role.name] = role.measure(Evidence(effects=torch.stack(on_texts))).values
+    return found
+
+
+def effect_of(outputs: OutputReader, probe: OutputProbe) -> Float[Tensor, "layer head"]:
+    """Every head's direct effect on the probe's target: through its key alone, or beyond that on the other text."""
+    written = _written(outputs, probe.token_ids, probe.target)
+    if probe.key is not None:
+        return written[:, :, probe.key].cpu()
+    written = written.sum(-1)
+    return (written if probe.other is None else written - _written(outputs, probe.other, probe.target).sum(-1)).cpu()
+
+
+def _written(outputs: OutputReader, token_ids: Sequence[int], target: int) -> Float[Tensor, "layer head key"]:
+    return outputs.read(token_ids).by_key(outputs.targets([target]))[..., 0]
