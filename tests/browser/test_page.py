@@ -5,6 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from headroles.core.roles import ROLES
 from tests.browser.conftest import open_page, wait_until_quiet, wait_until_settled
 from tests.conftest import REPEATING
 from tests.fixtures.known import known
@@ -41,7 +42,7 @@ def assert_in_step(page: Page, label: str) -> None:
 
 
 def test_a_first_visit_shows_a_full_result_at_once(page: Page, check_axe):
-    expect(page.locator("#panel .hr-card")).to_have_count(6)
+    expect(page.locator("#panel .hr-card")).to_have_count(len(ROLES))
     expect(card(page, "induction")).to_contain_text("● seen")
     expect(page.locator("#view img.hr-heatmap")).to_be_visible()
     expect(page.locator("#view .hr-sentence")).to_contain_text("On this text")
@@ -171,7 +172,7 @@ def test_a_model_beside_itself_is_refused_in_a_sentence(page: Page):
 
 def test_lessons_show_every_role_and_their_offers_run(page: Page, check_axe):
     page.get_by_role("tab", name="Lessons").click()
-    expect(page.locator(".hr-lesson")).to_have_count(6)
+    expect(page.locator(".hr-lesson")).to_have_count(len(ROLES))
     check_axe(page)
     page.locator('#lessons [data-try="duplicate_token"]').click()
     expect(prompt_box(page)).to_have_value(re.compile("^The old man told the boy"))
