@@ -44,10 +44,8 @@ def hook_name(layer: int) -> str:
     return f"blocks.{layer}.attn.hook_pattern"
 
 
-def score_model(
-    bridge: TransformerBridge, loaded: LoadedModel, probes: Iterable[Probe]
-) -> dict[str, Float[Tensor, "layer head"]]:
-    """Every measured role's score of every head: the mean over the probes that score it, on the CPU.
+def score_model(bridge: TransformerBridge, loaded: LoadedModel, probes: Iterable[Probe]) -> Sweep:
+    """Every measured role's score of every head on the probes that score it.
 
     One forward a probe; each layer's patterns are scored as they appear, and nothing after the last ones is computed.
 
@@ -58,7 +56,7 @@ def score_model(
     for probe in probes:
         with torch.no_grad():
             _stream(bridge, probe, sweep, loaded.layers)
-    return sweep.scores()
+    return sweep
 
 
 def _as_the_bridge_wants(loaded: LoadedModel) -> PreTrainedTokenizerFast:

@@ -18,6 +18,7 @@ from typing import Literal, cast
 import torch
 from tqdm import tqdm
 
+from headroles.core.bootstrap import MIN_TEXTS
 from headroles.core.record_files import read_record, record_file_name, write_record
 from headroles.core.record_making import with_effects
 from headroles.core.records import HeadCategories
@@ -159,10 +160,9 @@ def analyze(loaded: LoadedModel, sizes: ProbeSizes, batch: int, device: str) -> 
 
     probes = list(make_probes(loaded, sizes, batch))
     bridge = open_bridge(loaded, device)
-    scores = score_model(bridge, loaded, tqdm(probes, desc=loaded.name, unit="batch")) | score_weights(
-        head_weights(bridge, loaded.layers)
-    )
-    return make_record(loaded, scores, sizes, version("transformer-lens"))
+    sweep = score_model(bridge, loaded, tqdm(probes, desc=loaded.name, unit="batch"))
+    of_weights = score_weights(head_weights(bridge, loaded.layers))
+    return make_record(loaded, sweep, sizes, version("transformer-lens"), of_weights)
 
 
 def open_reader(loaded: LoadedModel, device: str) -> PatternReader:
@@ -175,8 +175,8 @@ def analyze_without_lens(reader: PatternReader, sizes: ProbeSizes, batch: int) -
     """The same through PyVene, as the page does it; what stands in weights is not scored."""
     probes = list(make_probes(reader.loaded, sizes, batch))
     with shown_progress(reader.loaded.name, len(probes), "batch") as show:
-        scores = score_here(reader, probes, show)
-    return make_record(reader.loaded, scores, sizes)
+        sweep = score_here(reader, probes, show)
+    return make_record(reader.loaded, sweep, sizes)
 
 
 def calibrate(reader: PatternReader, record: HeadCategories, sizes: ProbeSizes) -> HeadCategories:
@@ -277,12 +277,22 @@ def _there(path: Path) -> HeadCategories | None:
 
 
 def _is_finished(record: HeadCategories, loaded: LoadedModel, sizes: ProbeSizes) -> bool:
-    """Whether it scores every role of this very model by this very recipe, or all but the weights' where PyVene read it."""
+    """Whether it scores every role of this very model by this very recipe, or all but the weights' where PyVene read it.
+
+    One of before scores had intervals is not.
+    """
     reader = record.recipe.transformer_lens and version("transformer-lens")
     wanted = make_recipe(loaded, sizes, reader)
     roles = measured_roles() if reader else roles_of_patterns()
     same = (record.model_name, record.revision, record.recipe) == (loaded.name, loaded.revision, wanted)
-    return same and record.scored_roles == roles
+    return same and record.scored_roles == roles and not _lacks_intervals(record)
+
+
+def _lacks_intervals(record: HeadCategories) -> bool:
+    """Whether a score that texts could give an interval has none; of weights, or of one text alone, there is none."""
+    texts = {"repeats": record.recipe.repeated_sequences, "sentences": record.recipe.sentences}
+    roles = [role for role in record.scored_roles if texts.get(role.measure.probes, 0) >= MIN_TEXTS]
+    return any(record.interval(role, head) is None for role in roles for head in record.top_heads(role))
 
 
 def _peak_bytes(device: str) -> int:

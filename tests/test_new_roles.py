@@ -72,6 +72,11 @@ def test_both_are_scored_offline_and_stand_in_the_record_that_reads_back(house):
     assert record.top_heads(TWO_BACK)
 
 
+def test_a_score_over_texts_has_an_interval_and_one_of_weights_has_none(house):
+    assert set(house.record.intervals[TWO_BACK.name]) == set(house.record.top_heads(TWO_BACK))
+    assert house.record.intervals[KEEPS.name] == {}
+
+
 def test_the_score_of_weights_is_what_the_weights_themselves_give(house):
     model = load_model(EMBEDDED_MODEL).model
     layer, head, width = 2, 3, 32

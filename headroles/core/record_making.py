@@ -1,10 +1,12 @@
 """A model's record from the scores of its heads, with the heads that stand for each role."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from headroles.core.bootstrap import MIN_TEXTS, mean_interval
 from headroles.core.calibration import AlwaysOn, Triggered
 from headroles.core.records import MAX_TOP_HEADS, SCHEMA_VERSION, Category, HeadCategories, Recipe, TopHead
 from headroles.core.role_effects import RoleEffect
@@ -19,19 +21,23 @@ def build_record(
     date: str,
     recipe: Recipe,
     other_layers: Collection[int] = (),
+    by_text: Mapping[str, Float[Tensor, "text layer head"]] | None = None,
 ) -> HeadCategories:
     """The record of a model from the scores of the roles that were measured.
 
     Args:
         scores: of the layers that have attention patterns.
         other_layers: the layers that have none, by their number in the model.
+        by_text: what each text gives every head, of the same layers; the top heads of these roles get an interval, by draws of
+            the recipe's seed, unless there is one text alone.
     """
     num_scored, num_heads = next(iter(scores.values())).shape
     num_layers = num_scored + len(other_layers)
     tables = {role.name: scores[role.name].tolist() for role in measured_roles() if role.name in scores}
+    layers = [layer for layer in range(num_layers) if layer not in other_layers]
     rounded: dict[str, list[list[float]]] = {}
     for name, table in tables.items():
-        rows = iter([[round(score, 6) for score in row] for row in table])
+        rows = iter([[_rounded(score) for score in row] for row in table])
         rounded[name] = [[] if layer in other_layers else next(rows) for layer in range(num_layers)]
     categories = {
         role.name: Category(
@@ -39,7 +45,9 @@ def build_record(
             description=role.description,
             icon=role.icon,
             requires_repetition=role.requires_repetition,
-            top_heads=select_top_heads(rounded[role.name], role),
+            top_heads=_with_intervals(
+                select_top_heads(rounded[role.name], role), role, (by_text or {}).get(role.name), layers, recipe.seed
+            ),
         )
         for role in measured_roles()
         if role.name in rounded
@@ -98,3 +106,28 @@ def select_top_heads(scores: list[list[float]], role: MeasuredRole) -> list[TopH
             chosen.remove(crowd[-1])
         chosen.append(candidate)
     return sorted(chosen, key=ranked.index)
+
+
+def _with_intervals(
+    top_heads: list[TopHead],
+    role: MeasuredRole,
+    by_text: Float[Tensor, "text layer head"] | None,
+    layers: Sequence[int],
+    seed: int,
+) -> list[TopHead]:
+    """The same heads, each with where its score lies; as they were where no texts, or too few, say it."""
+    if by_text is None or len(by_text) < MIN_TEXTS or not top_heads:
+        return top_heads
+    values = torch.stack([by_text[:, layers.index(top.layer), top.head] for top in top_heads], dim=-1)
+    least, most = role.measure.range
+    found = []
+    for top, (low, high) in zip(top_heads, mean_interval(values, seed).tolist()):
+        # the score is rounded from another sum of the same texts: by a last digit it may lie outside
+        interval = [max(least, min(_rounded(low), top.score)), min(most, max(_rounded(high), top.score))]
+        found.append(top.model_copy(update={"interval": interval}))
+    return found
+
+
+def _rounded(score: float) -> float:
+    """As a record holds it."""
+    return round(score, 6)

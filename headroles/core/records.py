@@ -77,7 +77,11 @@ class Recipe(_Checked):
 
 
 class TopHead(_Checked):
-    """A head that stands for a role, with its offline score, and where it lies with 95 % confidence if that was measured."""
+    """A head that stands for a role, with its offline score.
+
+    `interval` is where the score lies with 95 % confidence, low and high, over texts such as the probes (`core.bootstrap`); None
+    for a role that is read from the weights, and in records of before it was measured.
+    """
 
     layer: Annotated[int, Field(ge=0)]
     head: Annotated[int, Field(ge=0)]
@@ -148,6 +152,15 @@ class HeadCategories(_Checked):
             raise ValueError(f"{name} has no scores and so no top heads")
         if not math.isclose(top.score, self.all_scores[name][top.layer][top.head], abs_tol=1e-4):
             raise ValueError(f"top head L{top.layer}H{top.head} of {name} has another score in all_scores")
+        if top.interval is not None:
+            self._check_interval(name, top, *top.interval)
+
+    def _check_interval(self, name: str, top: TopHead, low: float, high: float) -> None:
+        if not low <= top.score <= high:
+            raise ValueError(f"the interval of L{top.layer}H{top.head} in {name} does not hold its score")
+        known = next((role for role in self.scored_roles if role.name == name), None)
+        if known is not None and not known.measure.range[0] <= low <= high <= known.measure.range[1]:
+            raise ValueError(f"the interval of L{top.layer}H{top.head} in {name} leaves the range of its measure")
 
     @cached_property
     def other_layers(self) -> tuple[int, ...]:
@@ -170,6 +183,18 @@ class HeadCategories(_Checked):
         return {role.name: tuple(map(tuple, self.all_scores[role.name])) for role in self.scored_roles}
 
     @cached_property
+    def intervals(self) -> Mapping[str, Mapping[Head, tuple[float, float]]]:
+        """Where the score of each top head lies, by role name; a head or a role without an interval is not there."""
+        return {
+            role.name: {
+                Head(top.layer, top.head): (top.interval[0], top.interval[1])
+                for top in self.categories[role.name].top_heads
+                if top.interval is not None
+            }
+            for role in self.scored_roles
+        }
+
+    @cached_property
     def calibrations(self) -> Mapping[str, Triggered | AlwaysOn]:
         """What the record knows of the scored roles on null and ordinary texts, by role name; none of one without."""
         entries = ((role.name, self.calibration_of(role)) for role in self.scored_roles)
@@ -186,7 +211,7 @@ class HeadCategories(_Checked):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> "HeadCategories":
         """As pydantic's, without what was worked out of the fields that change."""
         copied = super().model_copy(update=update, deep=deep)
-        for name in ("other_layers", "layers", "scored_roles", "score_table", "calibrations", "primary_roles"):
+        for name in ("other_layers", "layers", "scored_roles", "score_table", "intervals", "calibrations", "primary_roles"):
             vars(copied).pop(name, None)
         return copied
 
@@ -206,6 +231,13 @@ class HeadCategories(_Checked):
             scored = ", ".join(role.name for role in self.scored_roles)
             raise InvalidInputError(f"The record of {self.model_name} does not score {found.name}; it scores {scored}.")
         return self.all_scores[found.name][head.layer][head.index]
+
+    def interval(self, role: Role | str, head: Head | str | tuple[int, int]) -> tuple[float, float] | None:
+        """Where a top head's score lies with 95 % confidence over texts such as the probes, low and high; None where untold.
+
+        Raises InvalidInputError for a head outside the model.
+        """
+        return self.intervals.get(get_role(role).name, {}).get(self._inside(head))
 
     def top_heads(self, role: Role | str) -> tuple[Head, ...]:
         """The heads that stand for a role, best first; none where it is not scored."""

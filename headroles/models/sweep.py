@@ -1,8 +1,10 @@
-"""A whole model scored on the probes: the sums that every way of reading patterns fills, and the record made of them."""
+"""A whole model scored on the probes: the table that every way of reading patterns fills, and the record made of it."""
 
 import datetime
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import reduce
 from importlib.metadata import version
+from types import MappingProxyType
 
 import torch
 from jaxtyping import Float
@@ -24,29 +26,36 @@ SCORING = 0.4  # of the time that an analysis takes; calibrating takes the rest
 
 
 class Sweep:
-    """Sums of every measured role's score, layer by layer and probe by probe; float32 on the device of the patterns."""
+    """Every measured role's score of every head on every text, in float32 or better on the CPU."""
 
     def __init__(self, loaded: LoadedModel) -> None:
         self._windows, self._has_sink = loaded.windows, loaded.has_sink
         self._layers = loaded.layers
-        self._totals: dict[str, dict[int, Float[Tensor, " head"]]] = {role.name: {} for role in roles_of_patterns()}
-        self._counts = dict.fromkeys(self._totals, 0)
+        # of each role and layer, one table a probe
+        self._values: dict[str, dict[int, list[Float[Tensor, "text head"]]]] = {
+            role.name: {layer: [] for layer in self._layers} for role in roles_of_patterns()
+        }
 
     def add(self, probe: Probe, layer: int, patterns: Float[Tensor, "batch head query key"]) -> None:
         """Adds one layer's patterns on a probe; every layer that has one, by its number in the model, once a probe."""
         token_ids, lengths = probe.token_ids.to(patterns.device), probe.lengths.to(patterns.device)
         window, has_sink = self._windows[layer], self._has_sink
         for name, measured in measure_heads(patterns, token_ids, lengths, probe.roles, window, has_sink).items():
-            total = measured.values.sum(0)
-            self._totals[name][layer] = total + self._totals[name].get(layer, 0)
-            if layer == self._layers[0]:
-                self._counts[name] += len(token_ids)
+            self._values[name][layer].append(measured.values.cpu())
 
     def scores(self) -> dict[str, Float[Tensor, "layer head"]]:
         """Each role's mean over the texts that score it, of the layers that have a pattern, on the CPU."""
+        means: dict[str, Float[Tensor, "layer head"]] = {}
+        for name, by_layer in self._values.items():
+            # probe by probe, as it always was: another order of adding would change the last digit of a score
+            totals = [reduce(torch.add, [part.sum(0) for part in parts]) for parts in by_layer.values()]
+            means[name] = torch.stack(totals) / sum(map(len, by_layer[self._layers[0]]))
+        return means
+
+    def by_text(self) -> dict[str, Float[Tensor, "text layer head"]]:
+        """What the means of `scores` are over: each role's texts in the order of the probes, however many a batch held."""
         return {
-            name: torch.stack([by_layer[layer] for layer in self._layers]).cpu() / self._counts[name]
-            for name, by_layer in self._totals.items()
+            name: torch.stack([torch.cat(parts) for parts in by_layer.values()], dim=1) for name, by_layer in self._values.items()
         }
 
 
@@ -84,8 +93,8 @@ def score_here(
     reader: PatternReader,
     probes: Sequence[Probe],
     on_progress: Callable[[float], None] = lambda _: None,
-) -> dict[str, Float[Tensor, "layer head"]]:
-    """Every measured role's score of every head through PyVene: the mean over the probes that score it, on the CPU."""
+) -> Sweep:
+    """Every measured role's score of every head on the probes that score it, through PyVene."""
     texts, done = sum(len(probe.token_ids) for probe in probes), 0
     sweep = Sweep(reader.loaded)
     for probe in probes:
@@ -94,7 +103,7 @@ def score_here(
             sweep.add(probe, layer, patterns)
         done += len(probe.token_ids)
     on_progress(1.0)
-    return sweep.scores()
+    return sweep
 
 
 def score_weights(layers: Iterable[HeadWeights]) -> dict[str, Float[Tensor, "layer head"]]:
@@ -109,15 +118,22 @@ def score_weights(layers: Iterable[HeadWeights]) -> dict[str, Float[Tensor, "lay
 
 def make_record(
     loaded: LoadedModel,
-    scores: dict[str, Float[Tensor, "layer head"]],
+    sweep: Sweep,
     sizes: ProbeSizes,
     transformer_lens: str | None = None,
+    of_weights: Mapping[str, Float[Tensor, "layer head"]] = MappingProxyType({}),
 ) -> HeadCategories:
-    """The JSON record of a scored model, dated today; `transformer_lens` is its version where it read the patterns."""
+    """The JSON record of a scored model, dated today.
+
+    Args:
+        transformer_lens: its version where it read the patterns.
+        of_weights: the scores of roles that no text shows, which have no interval.
+    """
     today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
     how = make_recipe(loaded, sizes, transformer_lens)
     identity = {"model_name": loaded.name, "revision": loaded.revision}
-    return build_record(scores, **identity, date=today, recipe=how, other_layers=loaded.other_layers)
+    scores = {**sweep.scores(), **of_weights}
+    return build_record(scores, **identity, date=today, recipe=how, other_layers=loaded.other_layers, by_text=sweep.by_text())
 
 
 def make_recipe(loaded: LoadedModel, sizes: ProbeSizes, transformer_lens: str | None = None) -> Recipe:

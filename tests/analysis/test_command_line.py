@@ -50,7 +50,7 @@ def test_the_batch_size_does_not_change_the_scores(in_double, random_model):
     for batch in (1, 4, 100):
         loaded = random_model("gpt2")
         to_double(loaded.model)
-        scores.append(score_model(open_bridge(loaded), loaded, make_probes(loaded, SMALL, batch)))
+        scores.append(score_model(open_bridge(loaded), loaded, make_probes(loaded, SMALL, batch)).scores())
     for name in scores[0]:
         torch.testing.assert_close(scores[0][name], scores[1][name], atol=ROUNDING, rtol=0)
         torch.testing.assert_close(scores[0][name], scores[2][name], atol=ROUNDING, rtol=0)

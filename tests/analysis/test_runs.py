@@ -21,6 +21,7 @@ from headroles.hub.store import EMBEDDED
 from headroles.models.loading import LoadedModel, load_model
 from headroles.models.probes import ProbeSizes
 from headroles.settings import Settings
+from tests.core.test_records import without_intervals
 from tests.fixtures.architectures import build
 from tests.fixtures.known import known
 
@@ -106,6 +107,21 @@ def test_ctrl_c_stops_all(folder, tmp_path, capsys, monkeypatch):
     assert printed.out == ""
     assert multiprocessing.active_children() == []
     assert not (tmp_path / "out").exists()
+
+
+def test_a_record_of_before_intervals_is_made_again(tmp_path):
+    plan = Plan(tmp_path, SMALL)
+    made = known(run_here(EMBEDDED_MODEL, plan).record)
+    write_record(without_intervals(made), tmp_path / "headroles-tiny.json")
+    assert [run_here(EMBEDDED_MODEL, plan).status for _ in range(2)] == ["written", "skipped"]
+    assert read_record(tmp_path / "headroles-tiny.json").intervals == made.intervals
+
+
+def test_scores_of_one_text_alone_have_no_interval_and_are_finished_without(tmp_path):
+    plan = Plan(tmp_path, replace(SMALL, repeated_sequences=1, sentences=1))
+    outcomes = [run_here(EMBEDDED_MODEL, plan) for _ in range(2)]
+    assert [outcome.status for outcome in outcomes] == ["written", "skipped"]
+    assert not any(known(outcomes[0].record).intervals.values())
 
 
 def test_a_finished_record_is_kept_and_any_other_is_made_again(tiny, folder, tmp_path):

@@ -1,20 +1,23 @@
 """The record: its top-head rule, its round trip, and what it refuses."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headroles.core.bootstrap import mean_interval
 from headroles.core.heads import Head
 from headroles.core.record_files import MAX_RECORD_BYTES, file_part, parse_record, read_record, record_file_name
 from headroles.core.record_making import build_record, select_top_heads
-from headroles.core.records import MAX_TOP_HEADS, HeadCategories
-from headroles.core.registry import MODELS
+from headroles.core.records import MAX_TOP_HEADS, HeadCategories, Recipe
+from headroles.core.registry import EMBEDDED_MODEL, MODELS
 from headroles.core.roles import ROLES, get_measured_role, get_role, measured_roles
 from headroles.errors import InvalidInputError, InvalidRecordError
+from headroles.hub.store import EMBEDDED
+from tests.fixtures.known import known
 
 ROLE = get_measured_role("induction")  # threshold 0.4, diversity threshold 0.3
 
@@ -103,6 +106,15 @@ def test_a_role_that_only_the_record_knows_is_ignored_and_kept_when_it_is_writte
     assert json.loads(more.to_json()) == data
 
 
+def without_intervals(record: HeadCategories) -> HeadCategories:
+    """The record as it was made before scores had intervals."""
+    data = json.loads(record.to_json())
+    for category in data["categories"].values():
+        for top in category["top_heads"]:
+            top.pop("interval", None)
+    return parse_record(json.dumps(data), "it")
+
+
 def test_interval_and_calibration_are_optional_and_kept(record):
     data = json.loads(record.to_json())
     data["categories"]["induction"]["top_heads"][0]["interval"] = [0.88, 0.91]
@@ -111,6 +123,55 @@ def test_interval_and_calibration_are_optional_and_kept(record):
     assert more.calibration_of(get_role("induction")) == data["calibration"]["induction"]
     assert more.calibration_of(get_role("diffuse")) is None
     assert json.loads(more.to_json()) == data
+
+
+def test_a_record_of_before_intervals_is_read_and_says_nothing_of_them(record):
+    older = without_intervals(record)
+    assert all(older.interval(role, head) is None for role in older.scored_roles for head in older.top_heads(role))
+    assert older.all_scores == record.all_scores
+    assert "interval" not in older.to_json()
+
+
+def made_of(by_text: torch.Tensor, how: Recipe, other_layers: Sequence[int] = ()) -> HeadCategories:
+    """The record of a model that gives these values, [text, layer, head], in every role."""
+    each = {role.name: by_text for role in measured_roles()}
+    means = {name: values.mean(0) for name, values in each.items()}
+    identity = {"model_name": "m", "revision": "r", "date": "2026-01-01"}
+    return build_record(means, **identity, recipe=how, other_layers=other_layers, by_text=each)
+
+
+def test_an_interval_is_that_of_the_heads_texts_rounded_like_its_score_and_drawn_by_the_recipes_seed(record):
+    by_text = 0.85 + 0.1 * torch.rand(12, 3, 2, generator=torch.Generator().manual_seed(0))
+    for seed in (0, 1):
+        made = made_of(by_text, record.recipe.model_copy(update={"seed": seed}), other_layers=(0, 3))
+        for role in made.scored_roles:
+            assert len(made.top_heads(role)) == 6
+            for head in made.top_heads(role):
+                row = {1: 0, 2: 1, 4: 2}[head.layer]  # of the layers that have heads
+                expected = mean_interval(by_text[:, row, head.index, None], seed)[0]
+                assert known(made.interval(role, head)) == tuple(round(bound, 6) for bound in expected.tolist())
+    assert parse_record(made.to_json(), "it") == made
+
+
+@given(
+    rows=st.lists(st.lists(st.floats(0, 1, width=32), min_size=2, max_size=2), min_size=2, max_size=6),
+    seed=st.integers(0, 1000),
+)
+def test_whatever_texts_give_an_interval_holds_its_score_and_the_record_is_valid(rows, seed):
+    how = read_record(EMBEDDED[EMBEDDED_MODEL]).recipe.model_copy(update={"seed": seed})
+    made = made_of(torch.tensor(rows)[:, None], how)
+    for role in made.scored_roles:
+        for head in made.top_heads(role):
+            low, high = known(made.interval(role, head))
+            assert 0 <= low <= made.score(role, head) <= high <= 1
+    assert parse_record(made.to_json(), "it") == made
+
+
+def test_one_text_alone_and_no_texts_give_no_interval(record):
+    assert made_of(torch.full((1, 1, 1), 0.9), record.recipe).intervals["diffuse"] == {}
+    made = build_record(scores_of(induction=0.5), model_name="m", revision="r", date="2026-01-01", recipe=record.recipe)
+    assert made.top_heads("induction")
+    assert made.intervals["induction"] == {}
 
 
 def test_a_record_of_the_first_schema_is_read_as_before_and_a_new_one_is_of_the_second(record):
@@ -227,6 +288,11 @@ def broken(**changes) -> Callable[[dict], None]:
         (broken(categories__diffuse__top_heads=[{"layer": 9, "head": 0, "score": 0.9}]), "outside the model"),
         (broken(categories__diffuse__top_heads=[{"layer": -1, "head": 0, "score": 0.9}]), "layer"),
         (broken(categories__diffuse__top_heads=[{"layer": 0, "head": 0, "score": 0.123}]), "another score in all_scores"),
+        (broken(categories__diffuse__top_heads__0__interval=[0.9]), "interval"),
+        (broken(categories__diffuse__top_heads__0__interval=[0.95, 0.85]), "of L0H3 in diffuse does not hold its score"),
+        (broken(categories__diffuse__top_heads__0__interval=[0.95, 0.96]), "of L0H3 in diffuse does not hold its score"),
+        (broken(categories__diffuse__top_heads__0__interval=[0.85, 1.01]), "of L0H3 in diffuse leaves the range of its measure"),
+        (broken(categories__diffuse__top_heads__0__interval=[float("nan"), 1.0]), "interval"),
         (broken(categories__other__top_heads=[{"layer": 0, "head": 0, "score": 0.1}]), "no scores and so no top heads"),
     ],
 )

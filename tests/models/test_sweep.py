@@ -21,6 +21,7 @@ from headroles.models.sweep import Sweep, analyze_here, make_recipe, make_record
 from tests.conftest import random_attention, uniform_attention
 from tests.fixtures.architectures import SHAPES, WITHOUT_LENS, build
 from tests.fixtures.double import to_double
+from tests.fixtures.known import known
 
 # the repeat distance of 20 and all sentences exceed the windows of 12 that some of the architectures have
 SMALL = ProbeSizes(repeated_sequences=5, repeat_length=20, sentences=4, calibration=0)
@@ -47,6 +48,14 @@ def assert_same_scores(ours: HeadCategories, theirs: HeadCategories, tolerance: 
         assert all(abs(one - other) <= tolerance for row in rows for one, other in zip(*row, strict=True)), name
 
 
+def assert_same_intervals(ours: HeadCategories, theirs: HeadCategories) -> None:
+    for role in ours.scored_roles:
+        assert ours.top_heads(role) == theirs.top_heads(role)
+        for head in ours.top_heads(role):
+            # no percentile of means moves by more than the values that they are of
+            assert known(ours.interval(role, head)) == pytest.approx(known(theirs.interval(role, head)), abs=ROUNDED)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", [name for name in SHAPES if name not in WITHOUT_LENS])
 def test_the_record_made_here_is_that_of_transformer_lens(architecture, in_double, random_model):
@@ -65,6 +74,7 @@ def test_the_record_of_the_embedded_model_made_here_is_that_of_transformer_lens(
         to_double(loaded.model)
     ours, theirs = here(one), through_transformer_lens(other)
     assert_same_scores(ours, theirs)
+    assert_same_intervals(ours, theirs)
     assert max(max(row) for row in ours.all_scores["induction"]) > 0.5  # and not two ways to nothing
 
 
@@ -194,16 +204,21 @@ def fake_model(*windows: int | None) -> Any:
     return SimpleNamespace(windows=windows, layers=range(len(windows)), has_sink=False)
 
 
-def test_every_text_weighs_the_same_whatever_the_batches():
+def test_every_text_weighs_the_same_whatever_the_batches_and_stands_at_its_place():
     patterns, ids = random_attention(5, 2, 3, length=9), torch.arange(5).repeat(9).view(5, 9)
-    scores = []
+    scores, by_text = [], []
     for sizes in ([5], [1, 4], [2, 2, 1]):
         summed = Sweep(fake_model(None, 4))
         for part, tokens in zip(patterns.split(sizes), ids.split(sizes)):
             add_all_layers(summed, Probe(tokens, torch.full((len(tokens),), 9), measured_roles()), part)
         scores.append(summed.scores())
+        by_text.append(summed.by_text())
     for name, table in scores[0].items():
         assert table.shape == (2, 3)
+        assert by_text[0][name].shape == (5, 2, 3)
+        torch.testing.assert_close(by_text[0][name].mean(0), table, atol=1e-6, rtol=0)
+        torch.testing.assert_close(by_text[1][name], by_text[0][name], atol=1e-6, rtol=0)
+        torch.testing.assert_close(by_text[2][name], by_text[0][name], atol=1e-6, rtol=0)
         torch.testing.assert_close(scores[1][name], table, atol=1e-6, rtol=0)
         torch.testing.assert_close(scores[2][name], table, atol=1e-6, rtol=0)
 
