@@ -32,6 +32,7 @@ EXIT_CODES = (
     "Exit code: 0 when every model has its record, and the dataset too where it was to be pushed; 1 when one failed, "
     "2 for a wrong command line, 130 after Ctrl-C."
 )
+OUTPUT_TEXTS = 100  # of each role that is scored by what heads write
 EFFECT_TEXTS = 10  # on which the heads of each role are taken out
 STOPPED = 130  # as shells report a program that Ctrl-C ended
 
@@ -52,8 +53,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def analyze_models(args: argparse.Namespace) -> int:
     """Analyses one model after the other; each failure is said at once, and a table at the end says how all went."""
+    outputs = 0 if args.quick else OUTPUT_TEXTS
     calibration, effects = 0 if args.quick else args.calibration, EFFECT_TEXTS if args.effects else 0
-    sizes = ProbeSizes(args.repeated_sequences, args.repeat_length, args.sentences, args.seed, calibration, effects)
+    sizes = ProbeSizes(args.repeated_sequences, args.repeat_length, args.sentences, args.seed, calibration, effects, outputs)
     plan = runs.Plan(args.out, sizes, args.batch, args.device, getattr(torch, args.dtype), args.again, args.name or "")
     outcomes, stopped = [], False
     clear_halves(args.out)  # of a run that was killed
@@ -151,7 +153,9 @@ def parse_analyze(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--dtype", choices=["float32", "bfloat16"], default="float32", help="of the weights; scores are always float32"
     )
-    parser.add_argument("--quick", action="store_true", help="scores alone, without what verdicts on a text are calibrated by")
+    parser.add_argument(
+        "--quick", action="store_true", help="scores of patterns alone: no calibration, nothing of what heads write"
+    )
     parser.add_argument("--effects", action="store_true", help="also what is lost without the heads of each role")
     parser.add_argument("--batch", type=whole(1), default=10, metavar="N", help="texts in one forward (default: %(default)s)")
     for name, kind, unit, text in (

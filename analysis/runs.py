@@ -40,7 +40,7 @@ from headroles.models.capture import PatternReader
 from headroles.models.loading import LoadedModel, load_model
 from headroles.models.probes import ProbeSizes, make_probes
 from headroles.models.role_effects import role_effects
-from headroles.models.sweep import calibrated, make_recipe, make_record, score_here, score_weights
+from headroles.models.sweep import calibrated, make_recipe, make_record, score_here, score_weights, scored_by_outputs
 from headroles.settings import Settings
 
 MEGABYTE = 1024**2
@@ -185,6 +185,12 @@ def calibrate(reader: PatternReader, record: HeadCategories, sizes: ProbeSizes) 
         return calibrated(reader, record, sizes, show)
 
 
+def read_outputs(reader: PatternReader, record: HeadCategories, sizes: ProbeSizes) -> HeadCategories:
+    """The record with the roles that are scored by what heads write, through PyVene."""
+    with shown_progress(f"{reader.loaded.name}, what heads write", 100, "%") as show:
+        return scored_by_outputs(reader, record, sizes, show)
+
+
 def take_out(reader: PatternReader, record: HeadCategories, sizes: ProbeSizes) -> HeadCategories:
     """The record with what is lost without each role's heads; as it is where what the model writes cannot be read."""
     try:
@@ -260,11 +266,12 @@ def _made(loaded: LoadedModel, load_again: Callable[[], LoadedModel], plan: Plan
         record = analyze(loaded, plan.sizes, plan.batch, plan.device)
     except UnsupportedModelError:
         record = None
-    if record and not plan.sizes.calibration and not plan.sizes.effects:
+    if record and not (plan.sizes.calibration or plan.sizes.effects or plan.sizes.outputs):
         return record
     del loaded
     reader = open_reader(load_again(), plan.device)
-    made = calibrate(reader, record or analyze_without_lens(reader, plan.sizes, plan.batch), plan.sizes)
+    made = record or analyze_without_lens(reader, plan.sizes, plan.batch)
+    made = calibrate(reader, read_outputs(reader, made, plan.sizes), plan.sizes)
     return take_out(reader, made, plan.sizes) if plan.sizes.effects else made
 
 
@@ -283,9 +290,11 @@ def _is_finished(record: HeadCategories, loaded: LoadedModel, sizes: ProbeSizes)
     """
     reader = record.recipe.transformer_lens and version("transformer-lens")
     wanted = make_recipe(loaded, sizes, reader)
-    roles = measured_roles() if reader else roles_of_patterns()
+    # which of those that are scored by what heads write a model has words for, the recipe does not say
+    roles = tuple(role for role in measured_roles() if role.measure.needs != "outputs") if reader else roles_of_patterns()
+    scored = tuple(role for role in record.scored_roles if role.measure.needs != "outputs")
     same = (record.model_name, record.revision, record.recipe) == (loaded.name, loaded.revision, wanted)
-    return same and record.scored_roles == roles and not _lacks_intervals(record)
+    return same and scored == roles and not _lacks_intervals(record)
 
 
 def _lacks_intervals(record: HeadCategories) -> bool:

@@ -33,24 +33,11 @@ def build_record(
     """
     num_scored, num_heads = next(iter(scores.values())).shape
     num_layers = num_scored + len(other_layers)
-    tables = {role.name: scores[role.name].tolist() for role in measured_roles() if role.name in scores}
     layers = [layer for layer in range(num_layers) if layer not in other_layers]
-    rounded: dict[str, list[list[float]]] = {}
-    for name, table in tables.items():
-        rows = iter([[_rounded(score) for score in row] for row in table])
-        rounded[name] = [[] if layer in other_layers else next(rows) for layer in range(num_layers)]
+    roles = [role for role in measured_roles() if role.name in scores]
+    rounded = {role.name: _whole_table(scores[role.name], layers, num_layers) for role in roles}
     categories = {
-        role.name: Category(
-            display_name=role.display_name,
-            description=role.description,
-            icon=role.icon,
-            requires_repetition=role.requires_repetition,
-            top_heads=_with_intervals(
-                select_top_heads(rounded[role.name], role), role, (by_text or {}).get(role.name), layers, recipe.seed
-            ),
-        )
-        for role in measured_roles()
-        if role.name in rounded
+        role.name: _category(role, rounded[role.name], (by_text or {}).get(role.name), layers, recipe.seed) for role in roles
     }
     left_over = Category(
         display_name=OTHER.display_name, description=OTHER.description, icon=OTHER.icon, requires_repetition=False, top_heads=[]
@@ -65,6 +52,46 @@ def build_record(
         recipe=recipe,
         categories={**categories, OTHER.name: left_over},
         all_scores=rounded,
+    )
+
+
+def with_scores(record: HeadCategories, by_text: Mapping[str, Float[Tensor, "text layer head"]]) -> HeadCategories:
+    """The record with roles that were scored apart; the score is the mean over the texts, of the layers that have patterns."""
+    roles = [role for role in measured_roles() if role.name in by_text]
+    tables = {role.name: _whole_table(by_text[role.name].mean(0), record.layers, record.num_layers) for role in roles}
+    made = {
+        role.name: _category(role, tables[role.name], by_text[role.name], record.layers, record.recipe.seed) for role in roles
+    }
+    # in the order of roles, whoever scored them first
+    order = [*(role.name for role in measured_roles()), OTHER.name]
+    categories, scores = {**record.categories, **made}, {**record.all_scores, **tables}
+    names = [name for name in order if name in categories] + [name for name in categories if name not in order]
+    fields = {
+        "categories": {name: categories[name].model_dump(exclude_unset=True) for name in names},
+        "all_scores": {name: scores[name] for name in names if name in scores},
+    }
+    return HeadCategories.model_validate({**record.model_dump(exclude_unset=True), **fields})
+
+
+def _whole_table(scores: Float[Tensor, "layer head"], layers: Sequence[int], num_layers: int) -> list[list[float]]:
+    """[layer][head] of the whole model, rounded; empty rows for layers without a pattern."""
+    rows = dict(zip(layers, ([_rounded(score) for score in row] for row in scores.tolist())))
+    return [rows.get(layer, []) for layer in range(num_layers)]
+
+
+def _category(
+    role: MeasuredRole,
+    table: list[list[float]],
+    by_text: Float[Tensor, "text layer head"] | None,
+    layers: Sequence[int],
+    seed: int,
+) -> Category:
+    return Category(
+        display_name=role.display_name,
+        description=role.description,
+        icon=role.icon,
+        requires_repetition=role.requires_repetition,
+        top_heads=_with_intervals(select_top_heads(table, role), role, by_text, layers, seed),
     )
 
 

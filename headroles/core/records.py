@@ -72,6 +72,7 @@ class Recipe(_Checked):
     sentences: Annotated[int, Field(ge=1)]
     weights: WeightsFile | None = None
     calibration_texts: Annotated[int, Field(ge=1)] | None = None  # pairs of each length and kind; None where there is none
+    output_texts: Annotated[int, Field(ge=1)] | None = None  # of each role that is scored by what heads write, at most
     effect_texts: Annotated[int, Field(ge=1)] | None = None  # on which heads were taken out; None where none were
     learned_sink: bool = False  # whether the heads have one; First Token counts it then, and Diffuse spreads over it too
 

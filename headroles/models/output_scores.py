@@ -16,7 +16,6 @@ from headroles.models.opened import open_outputs
 from headroles.models.output_probes import OutputProbe, name_probes, series_probes
 from headroles.models.outputs import OutputReader
 
-TEXTS = 100
 PROBES: Mapping[str, Callable[[LoadedModel, int, int], list[OutputProbe]]] = MappingProxyType(
     {"names": name_probes, "series": series_probes}
 )
@@ -28,23 +27,24 @@ def roles_of_outputs() -> tuple[MeasuredRole, ...]:
 
 
 def score_outputs(
-    reader: PatternReader, seed: int = 0, on_progress: Callable[[float], None] = lambda _: None
+    reader: PatternReader, texts: int, seed: int = 0, on_progress: Callable[[float], None] = lambda _: None
 ) -> dict[str, Float[Tensor, "text layer head"]]:
     """Each role's value of every head on each of its texts, on the CPU, by role name; the score is the mean over the texts.
 
     Empty for a model whose output side cannot be read; a role is left out where the model's vocabulary has no words for it.
 
     Args:
+        texts: of each kind, at most.
         on_progress: called before each text with the share done, 0 to 1; what it raises ends the work.
     """
     try:
         outputs = open_outputs(reader)
     except UnsupportedModelError:
         return {}
-    texts = {kind: make(reader.loaded, TEXTS, seed) for kind, make in PROBES.items()}
-    total, done, found = sum(map(len, texts.values())), 0, {}
-    effects: dict[str, list[Float[Tensor, "layer head"]]] = {kind: [] for kind in texts}
-    for kind, probes in texts.items():
+    kinds = {kind: make(reader.loaded, texts, seed) for kind, make in PROBES.items()}
+    total, done, found = sum(map(len, kinds.values())), 0, {}
+    effects: dict[str, list[Float[Tensor, "layer head"]]] = {kind: [] for kind in kinds}
+    for kind, probes in kinds.items():
         for probe in probes:
             on_progress(done / total)
             effects[kind].append(effect_of(outputs, probe))

@@ -18,8 +18,13 @@ MIN_REPEAT_LENGTH = 8  # below it, chance is a large part of every score
 
 @dataclass(frozen=True)
 class ProbeSizes:
-    """How many probes of each kind, how long the repeated string is, the seed they are drawn with, how many texts of each length
-    and kind verdicts are calibrated on, and on how many texts the heads of each role are taken out; 0 for none.
+    """How many probes of each kind, and the seed that they are drawn with.
+
+    Attributes:
+        repeat_length: of the string that repeats once.
+        calibration: texts of each length and kind that verdicts are calibrated on; 0 for no calibration.
+        effects: texts on which the heads of each role are taken out; 0 for none.
+        outputs: texts of each role that is scored by what heads write; 0 for none.
     """
 
     repeated_sequences: int = 50
@@ -28,6 +33,7 @@ class ProbeSizes:
     seed: int = 0
     calibration: int = 20
     effects: int = 0
+    outputs: int = 0
 
 
 @dataclass(frozen=True)

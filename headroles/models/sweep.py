@@ -11,13 +11,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from headroles.core.evidence import Evidence, HeadWeights
-from headroles.core.record_making import build_record, with_calibration
+from headroles.core.record_making import build_record, with_calibration, with_scores
 from headroles.core.records import HeadCategories, Recipe
 from headroles.core.roles import measured_roles
 from headroles.core.scoring import measure_heads, roles_of_patterns
 from headroles.models.calibrating import calibrate
 from headroles.models.capture import PatternReader
 from headroles.models.loading import LoadedModel
+from headroles.models.output_scores import score_outputs
 from headroles.models.probes import Probe, ProbeSizes, encoded_sentences, fitting_repeat_length, make_probes
 
 PATTERN_BYTES = 256 * 1024 * 1024  # of one forward's patterns, when a model is analysed here
@@ -74,7 +75,21 @@ def analyze_here(
     probes = list(make_probes(loaded, sizes, _fitting_batch(loaded, sizes)))
     scoring = SCORING if sizes.calibration else 1.0
     record = make_record(loaded, score_here(reader, probes, lambda share: on_progress(scoring * share)), sizes)
+    record = scored_by_outputs(reader, record, sizes, lambda share: on_progress(scoring))
     return calibrated(reader, record, sizes, lambda share: on_progress(scoring + (1 - scoring) * share))
+
+
+def scored_by_outputs(
+    reader: PatternReader,
+    record: HeadCategories,
+    sizes: ProbeSizes,
+    on_progress: Callable[[float], None] = lambda _: None,
+) -> HeadCategories:
+    """The record with the roles that only what heads write can show, where the sizes ask for them and the model can be read.
+
+    `on_progress` as in `score_outputs`.
+    """
+    return with_scores(record, score_outputs(reader, sizes.outputs, sizes.seed, on_progress)) if sizes.outputs else record
 
 
 def calibrated(
@@ -152,7 +167,7 @@ def make_recipe(loaded: LoadedModel, sizes: ProbeSizes, transformer_lens: str | 
     )
     # said only where there is something to say, so that the record of any other model is what it always was
     special = {"learned_sink": loaded.has_sink, "weights": loaded.weights, "calibration_texts": sizes.calibration or None}
-    special["effect_texts"] = sizes.effects or None
+    special |= {"effect_texts": sizes.effects or None, "output_texts": sizes.outputs or None}
     return recipe.model_copy(update={name: value for name, value in special.items() if value})
 
 

@@ -56,11 +56,11 @@ def test_a_vocabulary_without_such_words_has_no_such_texts_and_the_roles_are_not
     monkeypatch.setattr("headroles.models.output_probes.SERIES", (("Xyzzyq", "Qwxzv", "Vbnmq", "Zzyx"),))
     reader = PatternReader(LoadedModel("r", build("llama"), tiny.tokenizer, "r"))
     assert name_probes(tiny, 5) == series_probes(tiny, 5) == []
-    assert score_outputs(reader) == {}
+    assert score_outputs(reader, 5) == {}
 
 
 def test_a_model_whose_output_side_is_unknown_is_not_scored_in_them(tiny):
-    assert score_outputs(PatternReader(LoadedModel("r", build("openai-gpt"), tiny.tokenizer, "r"))) == {}
+    assert score_outputs(PatternReader(LoadedModel("r", build("openai-gpt"), tiny.tokenizer, "r")), 5) == {}
 
 
 def test_the_effect_through_a_key_and_the_lift_over_another_order_are_what_effects_by_key_say(reader):
@@ -73,10 +73,9 @@ def test_the_effect_through_a_key_and_the_lift_over_another_order_are_what_effec
     assert torch.allclose(effect_of(outputs, OutputProbe(ids, 99, other=other)), written.sum(-1) - elsewhere.sum(-1), atol=1e-6)
 
 
-def test_copy_suppression_is_the_name_movers_measure_turned_round(reader, monkeypatch):
-    monkeypatch.setattr("headroles.models.output_scores.TEXTS", 5)
+def test_copy_suppression_is_the_name_movers_measure_turned_round(reader):
     shares: list[float] = []
-    found = score_outputs(reader, on_progress=shares.append)
+    found = score_outputs(reader, 5, on_progress=shares.append)
     assert torch.equal(found["name_mover"], -found["copy_suppression"])
     assert found["name_mover"].shape == (5, 4, 8)
     assert shares == sorted(shares)
@@ -92,10 +91,9 @@ def test_the_measure_needs_effects_and_fills_its_bar_from_nought(reader):
 
 
 @pytest.mark.slow
-def test_smollm2_has_one_head_that_moves_names_one_that_suppresses_them_and_one_that_counts_on(real_reader, monkeypatch):
+def test_smollm2_has_one_head_that_moves_names_one_that_suppresses_them_and_one_that_counts_on(real_reader):
     """Measured on 100 texts: L23H0 +1.44, L24H4 -1.26, L29H1 +0.36."""
-    monkeypatch.setattr("headroles.models.output_scores.TEXTS", 12)
-    means = {name: values.mean(0) for name, values in score_outputs(real_reader).items()}
+    means = {name: values.mean(0) for name, values in score_outputs(real_reader, 12).items()}
     best = {name: Head(*divmod(int(table.argmax()), 9)) for name, table in means.items()}
     assert best == {"name_mover": Head(23, 0), "copy_suppression": Head(24, 4), "successor": Head(29, 1)}
     assert means["name_mover"].max() > 1.0
