@@ -56,6 +56,8 @@ class HeadReading:
             record does not tell.
         percentile: on which share of ordinary texts its activation is smaller; None likewise.
         is_unusual: whether the activation is far outside the head's usual range.
+        interval: where the score lies with 95 % confidence over texts such as the probes; None where the record does not tell, as
+            of a head that does not stand for the role.
     """
 
     head: Head
@@ -69,6 +71,7 @@ class HeadReading:
     usual: tuple[float, float] | None = None
     percentile: float | None = None
     is_unusual: bool = False
+    interval: tuple[float, float] | None = field(default=None, repr=False)
 
     @property
     def excess(self) -> float:
@@ -165,6 +168,7 @@ class HeadTable:
         tokens: of the same: at how many tokens of the prompt it could show, with something to compare with.
         is_seen: of the same: whether the role is.
         usual, percentiles, unusual: of the roles that are always on, as far as the record tells.
+        intervals: of the scores of the heads that stand for a role, likewise.
     """
 
     scores: Mapping[str, Cells]
@@ -180,6 +184,7 @@ class HeadTable:
     usual: Mapping[str, tuple[tuple[tuple[float, float], ...], ...]] = field(default_factory=dict)
     percentiles: Mapping[str, Cells] = field(default_factory=dict)
     unusual: Mapping[str, tuple[tuple[bool, ...], ...]] = field(default_factory=dict)
+    intervals: Mapping[str, Mapping[Head, tuple[float, float]]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"HeadTable({len(self.primary)} x {self.num_heads} heads, {', '.join(self.activations)})"
@@ -218,6 +223,7 @@ class HeadTable:
             usual=_cell(self.usual, name, head),
             percentile=_cell(self.percentiles, name, head),
             is_unusual=bool(_cell(self.unusual, name, head)),
+            interval=self.intervals.get(name, {}).get(head),
         )
 
     def main_reading(self, head: Head) -> HeadReading | None:

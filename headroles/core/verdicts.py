@@ -66,6 +66,7 @@ def read_heads(attention: Attention, record: HeadCategories) -> HeadTable:
         usual={name: whole(found.ranges) for name, found in ranges.items()},
         percentiles={name: whole(found.percentiles) for name, found in ranges.items()},
         unusual={name: whole(found.heads) for name, found in ranges.items()},
+        intervals=record.intervals,
     )
 
 

@@ -45,5 +45,12 @@ def figures(reading: HeadReading) -> str:
     return "–" if reading.is_triggered and not reading.places else percent(reading.shown)
 
 
-def score_figures(reading: HeadReading) -> str:
-    return "–" if reading.score is None else f"{reading.score:.2f}"
+def score_figures(reading: HeadReading, with_interval: bool = False) -> str:
+    """The offline score; with it, where the record tells, between what it lies: `0.90 (0.88 to 0.92)`."""
+    if reading.score is None:
+        return "–"
+    told = f"{reading.score:.2f}"
+    if not with_interval or reading.interval is None:
+        return told
+    low, high = reading.interval
+    return f"{told} ({low:.2f} to {high:.2f})"

@@ -124,4 +124,4 @@ def _line(role: Role, reading: HeadReading, model: str) -> HeadLine:
 def _said(reading: HeadReading) -> str:
     if reading.activation is None:
         return f"scored offline, {ON_EVERY_TEXT}"
-    return f"on your text, {state_of(reading)}; {score_figures(reading)} on the probe texts"
+    return f"on your text, {state_of(reading)}; {score_figures(reading, with_interval=True)} on the probe texts"

@@ -48,7 +48,7 @@ def render_twin(view: HeadView, is_same: bool) -> str:
 
 
 def _row(role: MeasuredRole, reading: HeadReading) -> Row:
-    return Row(role, _here(reading), _compared(reading), score_figures(reading), _verdict(role, reading))
+    return Row(role, _here(reading), _compared(reading), score_figures(reading, with_interval=True), _verdict(role, reading))
 
 
 def _here(reading: HeadReading) -> str:

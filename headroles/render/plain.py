@@ -42,7 +42,12 @@ def categories_result(record: HeadCategories) -> CategoriesResult:
                 "description": role.description,
                 "threshold": role.threshold,
                 "top_heads": [
-                    {"layer": head.layer, "head": head.index, "score": record.score(role, head)}
+                    {
+                        "layer": head.layer,
+                        "head": head.index,
+                        "score": record.score(role, head),
+                        "interval": _pair(record.interval(role, head)),
+                    }
                     for head in record.top_heads(role)
                 ],
                 "scores": [list(row) for row in record.all_scores.get(role.name, ())],
@@ -69,7 +74,7 @@ def head_result(reading: HeadReading) -> HeadResult:
             for place in reading.places
         ],
         "percentile": reading.percentile,
-        "usual": None if reading.usual is None else list(reading.usual),
+        "usual": _pair(reading.usual),
         "unusual": reading.is_unusual,
     }
 
@@ -221,6 +226,10 @@ def heatmap_result(view: HeadView, media_type: str, content: bytes) -> HeatmapRe
         "data": (content if is_text else base64.b64encode(content)).decode("utf-8"),
         "description": describe_head(view),
     }
+
+
+def _pair(bounds: tuple[float, float] | None) -> list[float] | None:
+    return None if bounds is None else list(bounds)
 
 
 def _head_roles(analysis: Analysis, head: Head) -> HeadRoles:

@@ -153,11 +153,15 @@ class ModelsResult(TypedDict):
 
 
 class TopHeadResult(TypedDict):
-    """A head that stands for a role; `score` within the range of the role's measure."""
+    """A head that stands for a role; `score` within the range of the role's measure.
+
+    `interval` is between what the score lies with 95 % confidence over texts such as the probes; null where no texts tell.
+    """
 
     layer: int
     head: int
     score: float
+    interval: list[float] | None
 
 
 class CategoryResult(TypedDict):

@@ -132,6 +132,23 @@ def test_a_record_of_before_intervals_is_read_and_says_nothing_of_them(record):
     assert "interval" not in older.to_json()
 
 
+@pytest.mark.parametrize("model", EMBEDDED)
+def test_every_published_score_of_a_shipped_record_has_an_interval_of_some_width(model):
+    shipped = read_record(EMBEDDED[model])
+    for role in shipped.scored_roles:
+        for head in shipped.top_heads(role):
+            low, high = known(shipped.interval(role, head))
+            assert low < shipped.score(role, head) < high <= low + 0.2, (role.name, head)
+
+
+def test_a_head_that_stands_for_no_role_has_no_interval_and_one_outside_is_refused(record):
+    assert record.interval("Induction", record.top_heads("induction")[0]) is not None
+    assert record.interval("induction", "L0H0") is None
+    assert record.interval("other", "L0H0") is None
+    with pytest.raises(InvalidInputError, match="L9H0 is outside the model"):
+        record.interval("induction", "L9H0")
+
+
 def made_of(by_text: torch.Tensor, how: Recipe, other_layers: Sequence[int] = ()) -> HeadCategories:
     """The record of a model that gives these values, [text, layer, head], in every role."""
     each = {role.name: by_text for role in measured_roles()}
