@@ -192,3 +192,12 @@ def test_all_takes_the_model_that_a_package_brings(monkeypatch, file):
     assert runs.locate(REAL_MODEL) == file
     assert runs.name_of(REAL_MODEL) == REAL_MODEL
     assert runs.name_of(str(file)) == "SmolLM2-135M-Instruct.Q4_1"
+
+
+def test_a_text_of_one_word_is_offered_made_up_ones_and_they_do_it(real_explorer):
+    offered = real_explorer.find_edits(REAL_MODEL, "hi")
+    assert {role.name for role in offered} == {"induction", "duplicate_token"}
+    for role, found in offered.items():
+        edit, after = known(found)
+        assert "made-up" in edit.told
+        assert after.role(role).state == "seen"
