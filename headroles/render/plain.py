@@ -63,7 +63,14 @@ def head_result(reading: HeadReading) -> HeadResult:
         "excess": reading.excess if reading.is_triggered else None,
         "seen_at": reading.seen_at,
         "places": [
-            {"query": place.query, "key": place.key, "attention": place.attention, "control": place.control}
+            {
+                "query": place.query,
+                "key": place.key,
+                "attention": place.attention,
+                "control": place.control,
+                "most_key": place.most_key,
+                "most_attention": place.most_attention,
+            }
             for place in reading.places
         ],
         "percentile": reading.percentile,

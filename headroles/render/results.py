@@ -7,13 +7,15 @@ class PlaceResult(TypedDict):
     """What a head does at one token that calls for a role: positions of the token and of the expected key it looks at most.
 
     `attention` on all expected keys; `control`, the larger of what other tokens give them, and what the head gives keys as far
-    back.
+    back. `most_key`, of all keys the one it looks at most, or null for its learned sink; `most_attention` on that.
     """
 
     query: int
     key: int
     attention: float
     control: float
+    most_key: int | None
+    most_attention: float
 
 
 class HeadResult(TypedDict):
