@@ -139,6 +139,7 @@ class RoleReading:
         applicable: whether the prompt has a query at which the role can show.
         others: the heads that are seen in it here without being known for it, strongest first.
         tokens: at how many tokens of the prompt it could show, with something to compare with; 0 where it is always on.
+        suggested_prompt: a text on which it shows on this model; empty where the analysis found none, or there is none.
     """
 
     role: Role
@@ -148,6 +149,7 @@ class RoleReading:
     applicable: bool
     others: tuple[HeadReading, ...] = ()
     tokens: int = 0
+    suggested_prompt: str = ""
 
     @property
     def is_active(self) -> bool:

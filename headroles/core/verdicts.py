@@ -93,6 +93,7 @@ def _read_role(role: MeasuredRole, heads: HeadTable, record: HeadCategories, tok
         applicable=heads.applicable.get(role.name, False),
         others=_others(role, heads, record),
         tokens=heads.tokens.get(role.name, 0),
+        suggested_prompt=record.suggested_prompt(role),
     )
     state, reason = _judge(here, heads, role in record.scored_roles, tokens)
     return replace(here, state=state, reason=reason)

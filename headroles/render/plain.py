@@ -114,6 +114,7 @@ def _usual_result(analysis: Analysis, all_heads: bool) -> AnalysisResult:
                 "unusual": reading.is_unusual,
                 "tokens": reading.tokens,
                 "reason": reading.reason,
+                "suggested_prompt": reading.suggested_prompt,
                 "heads": [head_result(head) for head in reading.heads],
                 "also_seen": [head_result(head) for head in reading.others],
             }

@@ -45,7 +45,8 @@ class RoleResult(TypedDict):
     """One role on the prompt; `heads` are the model's top heads of this role, best first.
 
     `verdict` in words, `tokens` how many call for it and can be compared, `also_seen` the heads that are seen in it without being
-    known for it; of "other", those that are away from where they rest, and no role says why.
+    known for it; of "other", those that are away from where they rest, and no role says why. `suggested_prompt` is a text on
+    which it shows on this model, empty where the analysis found none, or there is none.
     """
 
     key: str
@@ -57,6 +58,7 @@ class RoleResult(TypedDict):
     unusual: bool
     tokens: int
     reason: str
+    suggested_prompt: str
     heads: list[HeadResult]
     also_seen: list[HeadResult]
 

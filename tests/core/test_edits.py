@@ -12,6 +12,7 @@ from headroles.core.roles import get_measured_role
 from headroles.errors import PromptError
 from headroles.models.sentences import FOR_TRIALS
 from headroles.render.edits import render_edits
+from tests.conftest import PLAIN
 from tests.fixtures.known import known
 
 HOSTILE = "<img src=x onerror=alert(1)> ${alert(1)} \"'></script>"
@@ -101,7 +102,7 @@ def test_nothing_is_offered_where_everything_is_seen_and_a_wrong_prompt_is_refus
     prompt = get_measured_role("duplicate_token").suggested_prompt
     seen = [role.role.name for role in explorer.analyze(EMBEDDED_MODEL, prompt).roles if role.state == "seen"]
     assert not {role.name for role in explorer.find_edits(EMBEDDED_MODEL, prompt)} & set(seen)
-    assert render_edits({}) == ""
+    assert render_edits({}, explorer.analyze(EMBEDDED_MODEL, prompt)) == ""
     with pytest.raises(PromptError):
         explorer.find_edits(EMBEDDED_MODEL, " ")
 
@@ -110,7 +111,8 @@ def test_a_text_that_has_no_room_left_is_offered_no_edit_but_the_roles_own_promp
     long = "once " * 250
     found = explorer.find_edits(EMBEDDED_MODEL, long)
     assert set(found.values()) <= {None}
-    drawn = render_edits(dict.fromkeys([get_measured_role("induction")]))
+    silent = explorer.analyze(EMBEDDED_MODEL, PLAIN)
+    drawn = render_edits(dict.fromkeys([get_measured_role("induction")]), silent)
     assert 'data-try="induction"' in drawn
     assert "nor on any change of it that was tried" in drawn
 
@@ -118,6 +120,6 @@ def test_a_text_that_has_no_room_left_is_offered_no_edit_but_the_roles_own_promp
 def test_an_edit_is_a_button_and_never_markup(explorer):
     role = get_measured_role("induction")
     analysis = explorer.analyze(EMBEDDED_MODEL, hostile := f"{HOSTILE} {HOSTILE}")
-    drawn = render_edits({role: (edits_of(hostile)[0], analysis)})
+    drawn = render_edits({role: (edits_of(hostile)[0], analysis)}, analysis)
     assert "<img" not in drawn
     assert re.search(r'<button type="button" class="hr-try" data-prompt="[^"<>]*">', drawn)
