@@ -212,6 +212,7 @@ class Explorer(Causal):
                 called=heads.tokens,
                 other_layers=attention.other_layers,
                 has_sink=attention.has_sink,
+                suggested_prompt=categories.suggested_prompt(looked_for),
             )
 
         return self._use(model, work)

@@ -17,6 +17,7 @@ from headroles.core.record_files import read_record
 from headroles.core.records import HeadCategories
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
 from headroles.core.roles import RESTING_ROLE, measured_roles
+from headroles.core.seen import is_seen
 from headroles.errors import ModelLoadError, ModelTooLargeError
 from headroles.explorer import Explorer
 from headroles.hub.packages import is_here, source_of
@@ -25,6 +26,7 @@ from headroles.hub.store import EMBEDDED
 from headroles.models.calibrating import calibrate
 from headroles.models.capture import PatternReader
 from headroles.models.loading import load_model
+from headroles.models.own_prompts import find_prompts
 from headroles.models.probes import ProbeSizes
 from headroles.models.sentences import FOR_CALIBRATION
 from headroles.models.sweep import analyze_here
@@ -193,3 +195,20 @@ def test_all_takes_the_model_that_a_package_brings(monkeypatch, file):
     assert runs.locate(REAL_MODEL) == file
     assert runs.name_of(REAL_MODEL) == REAL_MODEL
     assert runs.name_of(str(file)) == "SmolLM2-135M-Instruct.Q4_1"
+
+
+def test_the_texts_that_are_made_to_show_its_roles_do(real_reader, shipped):
+    own = {role.name: role.suggested_prompt for role in measured_roles() if role.measure.is_triggered}
+    assert find_prompts(real_reader, shipped) == own
+    for role in measured_roles():
+        for prompt in role.other_prompts:
+            assert is_seen(role, real_reader.read(real_reader.loaded.encode(prompt)), shipped), prompt
+
+
+def test_a_text_of_one_word_is_offered_made_up_ones_and_they_do_it(real_explorer):
+    offered = real_explorer.find_edits(REAL_MODEL, "hi")
+    assert {role.name for role in offered} == {"induction", "duplicate_token"}
+    for role, found in offered.items():
+        edit, after = known(found)
+        assert "made-up" in edit.told
+        assert after.role(role).state == "seen"

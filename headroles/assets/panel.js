@@ -15,7 +15,7 @@ const press = (button) => {
   if (button.dataset.filter) return filter(button);
   if (button.dataset.picked) return usePicked(button.dataset.picked);
   if (button.dataset.out) return takeOut(button.dataset.out, button.dataset.method);
-  if (button.dataset.try) return trigger('submit', { try: button.dataset.try });
+  if (button.dataset.try) return trigger('submit', { try: button.dataset.try, prompt });
   if (prompt !== undefined) return trigger('submit', { prompt });
   if (layer === undefined) return;
   trigger('submit', { layer: Number(layer), head: Number(head), role, side });

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 # the shares of tokens of null texts whose excess is larger than the numbers that a record holds of a head
@@ -30,6 +30,15 @@ Usual = Annotated[list[Share], Field(min_length=len(USUAL), max_length=len(USUAL
 Texts = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
+def _check_prompt(text: str) -> str:
+    if not text.isprintable() or text != text.strip():
+        raise ValueError("a suggested prompt is one line of visible characters")
+    return text
+
+
+Prompt = Annotated[str, Field(max_length=300), AfterValidator(_check_prompt)]
+
+
 class _Calibrated(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False)
 
@@ -45,6 +54,8 @@ class Triggered(_Calibrated):
         role_level, any_level: on a share ROLE_LEVEL of the null texts, `chance_of` under these tails is below it.
         other_level: for a head that is not known for the role: OTHERS of them a null text have a `chance_of` below it.
         positive_texts: texts that repeat a passage; on `recall` of them the role is seen, and `head_recall` of its own heads.
+        suggested_prompt: the first of the role's prompts on which it is seen by all this; empty where it is on none, None where
+            nobody looked.
     """
 
     kind: Literal["triggered"] = "triggered"
@@ -59,6 +70,7 @@ class Triggered(_Calibrated):
     positive_texts: Texts
     recall: Share
     head_recall: Share
+    suggested_prompt: Prompt | None = None
 
     @model_validator(mode="after")
     def _tails_rise(self) -> "Triggered":

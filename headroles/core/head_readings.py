@@ -23,21 +23,42 @@ class Place:
         key: of the expected keys, the one that it looks at most.
         attention: on all expected keys, 0 to 1.
         control: the larger of what other tokens give these keys, and what the head gives keys as far back from other tokens.
+        most_key: of all keys, the one that it looks at most; None where the head's learned sink takes more than any.
+        most_attention: on that one, or the sink, 0 to 1.
     """
 
     query: int
     key: int
     attention: float
     control: float
+    most_key: int | None
+    most_attention: float
 
     @property
     def excess(self) -> float:
         return self.attention - self.control
 
+    def looks_at(self, tokens: Sequence[str]) -> str:
+        """`at ·that it looks most at ·She, the first token, 91%`; empty where that is what the role expects."""
+        if self.most_key == self.key:
+            return ""
+        at, most = _named(self.query, tokens), self.most_key
+        if most is None:
+            where = "the learned sink"
+        elif most == self.query:
+            where = "that token itself"
+        else:
+            where = f"{_named(most, tokens)}{'' if most else ', the first token'}"
+        return f"at {at} it looks most at {where}, {percent(self.most_attention)}"
+
     def told(self, tokens: Sequence[str]) -> str:
         """`·that → ·inflation, 30% (2% otherwise)`: token and key, the attention, and the control that it is held against."""
-        query, key = (visible(tokens[at]) if at < len(tokens) else f"token {at}" for at in (self.query, self.key))
-        return f"{query} → {key}, {percent(self.attention)} ({percent(self.control)} otherwise)"
+        both = f"{_named(self.query, tokens)} → {_named(self.key, tokens)}"
+        return f"{both}, {percent(self.attention)} ({percent(self.control)} otherwise)"
+
+
+def _named(position: int, tokens: Sequence[str]) -> str:
+    return visible(tokens[position]) if position < len(tokens) else f"token {position}"
 
 
 @dataclass(frozen=True)
@@ -123,6 +144,7 @@ class RoleReading:
         others: the heads that are seen in it here without being known for it, strongest first.
         tokens: at how many tokens of the prompt it could show, with something to compare with; 0 where it is always on.
         effect: what the model loses without the role's heads on the probe texts; None where nobody looked.
+        suggested_prompt: a text on which it shows on this model; empty where the analysis found none, or there is none.
     """
 
     role: Role
@@ -133,6 +155,7 @@ class RoleReading:
     others: tuple[HeadReading, ...] = ()
     tokens: int = 0
     effect: RoleEffect | None = None
+    suggested_prompt: str = ""
 
     @property
     def is_active(self) -> bool:

@@ -112,7 +112,8 @@ class HeadView:
     """One head on one prompt: its pattern, the cells that `role` expects to be strong, and its readings in every measured role.
 
     `primary` is what the head mainly does in this model, `role` the one it is looked at for. `called` says at how many tokens
-    each triggered role could show, with something to compare with. `other_layers` are those without heads; `has_sink` is whether
+    each triggered role could show, with something to compare with; `suggested_prompt` is a text on which `role` shows on this
+    model, empty for none. `other_layers` are those without heads; `has_sink` is whether
     the head has a learned sink, which takes what a row of the pattern leaves of 1.
     """
 
@@ -130,6 +131,7 @@ class HeadView:
     called: Mapping[str, int] = field(default_factory=dict)
     other_layers: Collection[int] = ()
     has_sink: bool = False
+    suggested_prompt: str = ""
 
     def __repr__(self) -> str:
         return f"HeadView({self.model!r}, {self.head.label}, mainly {self.primary.display_name}, {len(self.tokens)} tokens)"

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from jaxtyping import Float
+from pydantic import JsonValue
 from torch import Tensor
 
 from headroles.core.bootstrap import MIN_TEXTS, mean_interval
@@ -97,7 +98,7 @@ def _category(
 
 def with_calibration(record: HeadCategories, found: Mapping[str, Triggered | AlwaysOn]) -> HeadCategories:
     """The record with the calibration of some of its roles, checked as one that is read from a file."""
-    entries = {**(record.calibration or {}), **{name: made.model_dump() for name, made in found.items()}}
+    entries = {**(record.calibration or {}), **{name: _entry(made) for name, made in found.items()}}
     return HeadCategories.model_validate({**record.model_dump(exclude_unset=True), "calibration": entries})
 
 
@@ -105,6 +106,21 @@ def with_effects(record: HeadCategories, found: Mapping[str, RoleEffect]) -> Hea
     """The record with what the model loses without the heads of its roles."""
     entries = {name: effect.model_dump() for name, effect in found.items()}
     return HeadCategories.model_validate({**record.model_dump(exclude_unset=True), "effects": entries})
+
+
+def with_prompts(record: HeadCategories, found: Mapping[str, str]) -> HeadCategories:
+    """The record with a suggested prompt, or an empty one, for some of its calibrated roles, checked likewise."""
+    entries = dict(record.calibration or {})
+    entries |= {name: {**entries[name], "suggested_prompt": prompt} for name, prompt in found.items()}
+    return HeadCategories.model_validate({**record.model_dump(exclude_unset=True), "calibration": entries})
+
+
+def _entry(made: Triggered | AlwaysOn) -> dict[str, JsonValue]:
+    """As a record holds it; a prompt that nobody looked for is left out."""
+    entry = made.model_dump()
+    if entry.get("suggested_prompt", "") is None:
+        del entry["suggested_prompt"]
+    return entry
 
 
 def select_top_heads(scores: list[list[float]], role: MeasuredRole) -> list[TopHead]:

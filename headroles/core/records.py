@@ -253,6 +253,13 @@ class HeadCategories(_Checked):
         """What the model loses without a role's heads on the probe texts; None where nobody looked."""
         return (self.effects or {}).get(role.name)
 
+    def suggested_prompt(self, role: Role) -> str:
+        """A text on which a role shows: what the analysis found for this model, or the role's own where it did not look; empty
+        where it found none."""
+        calibration = self.calibrations.get(role.name)
+        found = calibration.suggested_prompt if isinstance(calibration, Triggered) else None
+        return role.suggested_prompt if found is None else found
+
     def primary_role(self, head: Head | str | tuple[int, int]) -> Role:
         """What a head mainly does: its strongest content role above threshold, else first token or diffuse, else other.
 

@@ -49,7 +49,7 @@ class Role:
         look_for: what a head's heatmap shows when it plays the role.
         shape: stands for it in pictures, beside the colour, for those who see colours otherwise: a polygon in a unit square,
             points (x, y) with y downwards.
-        suggested_prompt: a text on which it shows; empty for none.
+        suggested_prompt: a text on which it shows; empty for none. The analysis of a model looks whether it does there.
         source: the paper that describes it.
         threshold: the score that a top head needs; 0 for what is left over.
         is_content: whether it says what a head does, and not where it rests.
@@ -89,12 +89,19 @@ class MeasuredRole(Role):
         measure: the number behind it, and all that depends on what kind of number it is.
         threshold, diversity_threshold: the score a top head needs, and one from an otherwise unheard layer.
         why_inactive: completes "Not visible here: ..." when no query of a prompt is eligible.
+        other_prompts: tried in this order, of a role that a text triggers, on a model where the suggested one does not show it.
     """
 
     measure: Measure
     why_inactive: str = ""
     threshold: float = 0.4
     diversity_threshold: float = 0.3
+    other_prompts: tuple[str, ...] = ()
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """All texts that are made to show it, in the order in which they are tried."""
+        return tuple(prompt for prompt in (self.suggested_prompt, *self.other_prompts) if prompt)
 
     @property
     def requires_repetition(self) -> bool:
@@ -165,6 +172,11 @@ _MEASURED = (
         ),
         why_inactive="no token of your text comes back after others, so there is no earlier continuation to look up.",
         suggested_prompt="My uncle hid a small green window. My uncle hid a small green",
+        other_prompts=(
+            "Zorbat melkin frayd ustole. Zorbat melkin frayd",
+            "The king and the queen lived in a castle. The king and the queen lived in a",
+            "red lamp seven cold river blue horse, and red lamp seven cold river blue",
+        ),
         measure=MassOnExpectedKeys(
             induction_keys, "what followed an earlier copy of the token", probes="repeats", foretells=True
         ),
@@ -197,6 +209,11 @@ _MEASURED = (
         ),
         why_inactive="no token of your text comes twice.",
         suggested_prompt="The old man told the boy a story, and the boy told the old man another story.",
+        other_prompts=(
+            "Zorbat melkin frayd ustole. Zorbat melkin frayd ustole.",
+            "The king saw the queen in the garden, and the queen saw the king in the garden.",
+            "red lamp seven cold river blue horse, and blue river cold seven lamp red horse",
+        ),
         measure=MassOnExpectedKeys(duplicate_keys, "earlier copies of the token", probes="repeats"),
         threshold=0.3,
         diversity_threshold=0.2,

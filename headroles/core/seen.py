@@ -19,7 +19,7 @@ from headroles.core.calibration import (
     shares_above,
 )
 from headroles.core.head_readings import Place
-from headroles.core.heads import Attention
+from headroles.core.heads import Attention, taken_by_sink
 from headroles.core.nulls import Excess
 from headroles.core.records import HeadCategories
 from headroles.core.roles import MeasuredRole
@@ -143,14 +143,27 @@ def _places(
     expected = role.expected_keys(torch.tensor(attention.token_ids))
     rows = attention.patterns.gather(2, query[..., None].expand(*query.shape, len(expected)))
     key = (rows + 1e-9).mul(expected[query]).argmax(-1)  # one of them also where it looks at none
+    most, most_key = rows.max(-1)
+    most_keys = most_key.tolist()
+    if attention.has_sink:
+        sink = taken_by_sink(rows)
+        most_keys = _without(most_keys, (sink > most).tolist())
+        most = torch.maximum(most, sink)
     numbers = zip(
         query.tolist(),
         key.tolist(),
         excess.mass.gather(-1, best).tolist(),
         excess.control.gather(-1, best).tolist(),
+        most_keys,
+        most.tolist(),
         heads.tolist(),
     )
     return tuple(
         tuple(tuple(Place(*cell) for cell in zip(*tables[:-1]))[: PLACES if tables[-1] else 1] for tables in zip(*layer))
         for layer in numbers
     )
+
+
+def _without(keys: list, is_sink: list) -> list:
+    """The keys [layer][head][place], None where the sink took more."""
+    return [[[None if taken else key for key, taken in zip(*head)] for head in zip(*layer)] for layer in zip(keys, is_sink)]

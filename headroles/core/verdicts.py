@@ -95,6 +95,7 @@ def _read_role(role: MeasuredRole, heads: HeadTable, record: HeadCategories, tok
         others=_others(role, heads, record),
         tokens=heads.tokens.get(role.name, 0),
         effect=record.effect_of(role),
+        suggested_prompt=record.suggested_prompt(role),
     )
     state, reason = _judge(here, heads, role in record.scored_roles, tokens)
     return replace(here, state=state, reason=reason)
@@ -149,13 +150,21 @@ def _of_triggered(here: RoleReading, heads: HeadTable, tokens: Sequence[str]) ->
     seen = [head for head in here.heads if head.is_active]
     if not heads.is_seen[here.role.name]:
         called = "1 token calls" if here.tokens == 1 else f"{here.tokens} tokens call"
-        closest = max(here.heads, key=lambda head: head.excess)
-        most = f" The most is {closest.head.label} at {closest.places[0].told(tokens)}." if closest.excess > 0 else ""
         usually = "more than such heads do on texts that repeat nothing"
-        return "not seen", f"{called} for it, but no {name} head looks there {usually}.{most}"
+        return "not seen", f"{called} for it, but no {name} head looks there {usually}. {_closest(here, tokens)}".rstrip()
     best = max(seen, key=lambda head: head.excess)
     count = f"{len(seen)} of {len(here.heads)} {name} heads {_are(seen)} seen doing it"
     return "seen", f"{count}, most clearly {best.head.label} {best.where(here.tokens, tokens)}."
+
+
+def _closest(here: RoleReading, tokens: Sequence[str]) -> str:
+    """The head that does most of a role that is not seen, and where it looks instead."""
+    closest = max(here.heads, key=lambda head: head.excess)
+    place = closest.places[0]
+    instead = place.looks_at(tokens)
+    if closest.excess > 0:
+        return f"The most is {closest.head.label} at {place.told(tokens)}{instead and f'; {instead}'}."
+    return f"The closest is {closest.head.label}: {instead}." if instead else ""
 
 
 def _of_always_on(here: RoleReading, heads: HeadTable) -> tuple[State, str]:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from headroles.core.evidence import Evidence, HeadWeights
-from headroles.core.record_making import build_record, with_calibration, with_scores
+from headroles.core.record_making import build_record, with_calibration, with_prompts, with_scores
 from headroles.core.records import HeadCategories, Recipe
 from headroles.core.roles import measured_roles
 from headroles.core.scoring import measure_heads, roles_of_patterns
@@ -19,6 +19,7 @@ from headroles.models.calibrating import calibrate
 from headroles.models.capture import PatternReader
 from headroles.models.loading import LoadedModel
 from headroles.models.output_scores import score_outputs
+from headroles.models.own_prompts import find_prompts
 from headroles.models.probes import Probe, ProbeSizes, encoded_sentences, fitting_repeat_length, make_probes
 
 PATTERN_BYTES = 256 * 1024 * 1024  # of one forward's patterns, when a model is analysed here
@@ -98,10 +99,12 @@ def calibrated(
     sizes: ProbeSizes,
     on_progress: Callable[[float], None] = lambda _: None,
 ) -> HeadCategories:
-    """The record with the calibration of its roles, where the sizes ask for one; `on_progress` as in `calibrate`."""
+    """The record with the calibration of its roles and prompts on which they show, where the sizes ask for one; `on_progress` as
+    in `calibrate`."""
     if not sizes.calibration:
         return record
-    return with_calibration(record, calibrate(reader, record, sizes.calibration, on_progress, seed=sizes.seed))
+    made = with_calibration(record, calibrate(reader, record, sizes.calibration, on_progress, seed=sizes.seed))
+    return with_prompts(made, find_prompts(reader, made))
 
 
 def score_here(

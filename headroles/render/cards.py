@@ -39,7 +39,8 @@ class Card:
     `kind` is the class that greys or frames it, `count` says how many heads are not in the list, `effect` what is lost without
     them on the probe texts.
 
-    `others` are heads to open beside the role's own, and `also` the words before them.
+    `others` are heads to open beside the role's own, and `also` the words before them. `prompt` is a text to try, empty for none;
+    `no_prompt` says that none shows the role on this model.
     """
 
     role: Role
@@ -52,7 +53,8 @@ class Card:
     others: tuple[Head, ...]
     effect: str
     can_be_tested: bool
-    offers_prompt: bool
+    prompt: str
+    no_prompt: str
 
 
 def render_panel(analysis: Analysis) -> str:
@@ -79,14 +81,24 @@ def _card(reading: RoleReading, analysis: Analysis) -> Card:
         others=tuple(other.head for other in reading.others[:MAX_OTHERS]),
         effect=reading.effect.told if reading.effect else "",
         can_be_tested=bool(reading.heads),
-        offers_prompt=_offers_prompt(reading, analysis.prompt),
+        prompt=offered_prompt(reading, analysis.prompt),
+        no_prompt=_no_prompt(reading),
     )
 
 
-def _offers_prompt(reading: RoleReading, prompt: str) -> bool:
-    """Whether the role's own prompt is offered: only for a role that is not seen, and never where it stands already."""
-    is_silent = reading.state in ("not seen", "not applicable")
-    return is_silent and bool(reading.heads) and reading.role.suggested_prompt != prompt
+def offered_prompt(reading: RoleReading, prompt: str) -> str:
+    """The text that is offered for a role: only of one that is not seen, and never what stands there already; else empty."""
+    return reading.suggested_prompt if _is_silent(reading) and reading.suggested_prompt != prompt else ""
+
+
+def _no_prompt(reading: RoleReading) -> str:
+    if not _is_silent(reading) or reading.suggested_prompt or not reading.role.suggested_prompt:
+        return ""
+    return "None of the texts that are made to show it does so on this model."
+
+
+def _is_silent(reading: RoleReading) -> bool:
+    return reading.state in ("not seen", "not applicable") and bool(reading.heads)
 
 
 def _count(reading: RoleReading, mainly: int) -> str:

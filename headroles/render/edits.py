@@ -5,15 +5,19 @@ from collections.abc import Mapping
 from headroles.core.edits import Edit
 from headroles.core.readings import Analysis
 from headroles.core.roles import MeasuredRole
+from headroles.render.cards import offered_prompt
 from headroles.render.html import draw
 
 Found = Mapping[MeasuredRole, tuple[Edit, Analysis] | None]
 
 
-def render_edits(found: Found) -> str:
+def render_edits(found: Found, analysis: Analysis) -> str:
     """For each role that is not seen, the smallest change of the visitor's own sentence that turns that, with what is then seen.
 
-    Empty where there is no such role.
+    Where none does, the text on which the role shows on this model. Empty where there is no such role.
     """
-    rows = [(role, edit[0] if edit else None, edit[1].role(role).reason if edit else "") for role, edit in found.items()]
+    rows = []
+    for role, edit in found.items():
+        prompt = offered_prompt(analysis.role(role), analysis.prompt)
+        rows.append((role, edit[0] if edit else None, edit[1].role(role).reason if edit else "", prompt))
     return draw("edits", rows=rows) if rows else ""

@@ -70,7 +70,14 @@ def head_result(reading: HeadReading) -> HeadResult:
         "excess": reading.excess if reading.is_triggered else None,
         "seen_at": reading.seen_at,
         "places": [
-            {"query": place.query, "key": place.key, "attention": place.attention, "control": place.control}
+            {
+                "query": place.query,
+                "key": place.key,
+                "attention": place.attention,
+                "control": place.control,
+                "most_key": place.most_key,
+                "most_attention": place.most_attention,
+            }
             for place in reading.places
         ],
         "percentile": reading.percentile,
@@ -128,6 +135,7 @@ def _usual_result(analysis: Analysis, all_heads: bool) -> AnalysisResult:
                 "tokens": reading.tokens,
                 "reason": reading.reason,
                 "effect": effect_result(reading.effect),
+                "suggested_prompt": reading.suggested_prompt,
                 "heads": [head_result(head) for head in reading.heads],
                 "also_seen": [head_result(head) for head in reading.others],
             }

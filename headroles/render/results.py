@@ -7,13 +7,15 @@ class PlaceResult(TypedDict):
     """What a head does at one token that calls for a role: positions of the token and of the expected key it looks at most.
 
     `attention` on all expected keys; `control`, the larger of what other tokens give them, and what the head gives keys as far
-    back.
+    back. `most_key`, of all keys the one it looks at most, or null for its learned sink; `most_attention` on that.
     """
 
     query: int
     key: int
     attention: float
     control: float
+    most_key: int | None
+    most_attention: float
 
 
 class HeadResult(TypedDict):
@@ -56,8 +58,9 @@ class RoleResult(TypedDict):
     """One role on the prompt; `heads` are the model's top heads of this role, best first.
 
     `verdict` in words, `tokens` how many call for it and can be compared, `also_seen` the heads that are seen in it without being
-    known for it; of "other", those that are away from where they rest, and no role says why. `effect`: what the model loses
-    without its heads on the probe texts, null where nobody looked.
+    known for it; of "other", those that are away from where they rest, and no role says why. `suggested_prompt` is a text on
+    which it shows on this model, empty where the analysis found none, or there is none. `effect`: what the model loses without
+    its heads on the probe texts, null where nobody looked.
     """
 
     key: str
@@ -69,6 +72,7 @@ class RoleResult(TypedDict):
     unusual: bool
     tokens: int
     reason: str
+    suggested_prompt: str
     heads: list[HeadResult]
     also_seen: list[HeadResult]
     effect: RoleEffectResult | None

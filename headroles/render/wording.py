@@ -241,8 +241,10 @@ def _not_seen(role: MeasuredRole, view: HeadView) -> str:
         return f"On this text {_measure(role, view)}."
     if not reading.places:
         return f"Nothing on this text calls for {name}: {role.why_inactive}"
-    at = reading.places[0].told(view.tokens)
-    return f"On this text it is not seen doing {name}: the most it shows is {at}."
+    place = reading.places[0]
+    instead = place.looks_at(view.tokens)
+    most = f"the most it shows is {place.told(view.tokens)}{instead and f'; {instead}'}"
+    return f"On this text it is not seen doing {name}: {most}."
 
 
 def _resting_place(view: HeadView) -> str:

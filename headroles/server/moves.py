@@ -44,11 +44,12 @@ def explore(last: Place, boxes: Boxes, _: Mapping) -> Place:
 
 def press(last: Place, _: Boxes, data: Mapping) -> Place:
     """A button in one of the page's own parts: a head, a role's suggested prompt, an example, or heads to take out."""
-    if "prompt" in data:
-        return _of_text(last, as_text(data["prompt"]))
     if "try" in data:
         role = get_role(data["try"])
-        return replace(_of_text(last, role.suggested_prompt or last.prompt), head=None, role=role)
+        prompt = as_text(data.get("prompt")) or role.suggested_prompt or last.prompt
+        return replace(_of_text(last, prompt), head=None, role=role)
+    if "prompt" in data:
+        return _of_text(last, as_text(data["prompt"]))
     if "out" in data:
         # the rest is as in a link
         asked = {"out": as_text(data["out"]), "method": as_text(data.get("method"))}

@@ -63,7 +63,7 @@ PARTS: Mapping[str, Part] = MappingProxyType(
             Part("twin", "twin", HEAD, lambda twin: render_twin(*twin), comes_later=True, is_saved=False),
             Part("causes", "causes", TEXT | {"out", "method"}, render_causes, comes_later=True),
             Part("panel", "analysis", TEXT, render_panel),
-            Part("edits", "edits", TEXT, render_edits, comes_later=True, is_saved=False),
+            Part("edits", "edits", TEXT, lambda edits: render_edits(*edits), comes_later=True, is_saved=False),
             Part("by_prompt", "prompts", TEXT | {"other_prompt"}, render_prompt_comparison),
             Part("by_model", "models", TEXT | {"other_model"}, render_model_comparison),
         )

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from headroles.core.comparison import ModelComparison, PromptComparison, compare_models, compare_prompts
 from headroles.core.readings import Analysis, HeadView
+from headroles.errors import PromptError
 from headroles.explorer import Explorer
 from headroles.render.causes import Causes
 from headroles.render.edits import Found
@@ -19,6 +20,13 @@ class Twin(NamedTuple):
     is_same: bool
 
 
+class Edits(NamedTuple):
+    """For the roles that are not seen on a text, the smallest change of it that turns that; and the analysis of the text."""
+
+    found: Found
+    analysis: Analysis
+
+
 @dataclass(frozen=True)
 class Scene:
     """What was asked for a place; None for what was not asked, or what the place does not have.
@@ -27,7 +35,7 @@ class Scene:
         place: with its head filled in.
         analysis: of its text.
         view: of the head that is open.
-        twin: that head where its role can show; None for a role without a suggested prompt.
+        twin: that head where its role can show; None for a role without a prompt on which it shows on the model.
         edits: for the roles that are not seen, the smallest change of the text that turns that.
         causes: what the heads that it takes out write, and what is lost without them.
         prompts, models: its comparisons.
@@ -37,7 +45,7 @@ class Scene:
     analysis: Analysis | None = None
     view: HeadView | None = None
     twin: Twin | None = None
-    edits: Found | None = None
+    edits: Edits | None = None
     causes: Causes | None = None
     prompts: PromptComparison | None = None
     models: ModelComparison | None = None
@@ -62,7 +70,7 @@ def ask(explorer: Explorer, place: Place, wanted: Collection[str] = EVERYTHING) 
         analysis,
         view,
         _twin(explorer, view) if view and "twin" in wanted else None,
-        explorer.find_edits(place.model, place.prompt) if "edits" in wanted else None,
+        _edits(explorer, place, analysis) if "edits" in wanted else None,
         find_causes(explorer, place) if "causes" in wanted else None,
         _compare_prompts(explorer, place, analysis) if analysis and "prompts" in wanted else None,
         _compare_models(explorer, place, analysis) if analysis and "models" in wanted else None,
@@ -100,12 +108,20 @@ def _view(explorer: Explorer, place: Place) -> HeadView:
 
 
 def _twin(explorer: Explorer, view: HeadView) -> Twin | None:
-    prompt = view.role.suggested_prompt
+    prompt = view.suggested_prompt
     if not prompt:
         return None
     if prompt == view.prompt:
         return Twin(view, is_same=True)
-    return Twin(explorer.view_head(view.model, prompt, view.head, view.role), is_same=False)
+    try:
+        return Twin(explorer.view_head(view.model, prompt, view.head, view.role), is_same=False)
+    except PromptError:  # a record's text may be longer than the model reads, and that is no fault of the visitor's
+        return None
+
+
+def _edits(explorer: Explorer, place: Place, analysis: Analysis | None) -> Edits:
+    found = explorer.find_edits(place.model, place.prompt)
+    return Edits(found, analysis or explorer.analyze(place.model, place.prompt))  # kept from when they were looked for
 
 
 def _compare_prompts(explorer: Explorer, place: Place, analysis: Analysis) -> PromptComparison | None:

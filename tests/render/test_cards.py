@@ -4,14 +4,21 @@ import dataclasses
 import html
 import re
 
+from markupsafe import escape
+
 from headroles.core.heads import Head
+from headroles.core.readings import Source
+from headroles.core.record_making import with_prompts
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles import ROLES
+from headroles.explorer import analysis_of
 from headroles.render.bars import figures
 from headroles.render.cards import render_panel
 from headroles.render.wording import MARKS
-from tests.conftest import REPEATING
+from tests.conftest import PLAIN, REPEATING
 from tests.fixtures.known import known
+
+SOURCE = Source("embedded", "2026-01-01", "r")
 
 
 def card(panel: str, role: str) -> str:
@@ -28,6 +35,27 @@ def test_a_card_is_filled_on_a_repeat_and_grey_with_a_reason_and_an_offer_withou
     assert f"{MARKS['not applicable']} not applicable" in grey
     assert "Not visible here: no token of your text comes back" in grey
     assert 'data-try="induction"' in grey
+
+
+def silent(reader_of, record, suggested: str, prompt: str = PLAIN) -> str:
+    attention = reader_of._use(EMBEDDED_MODEL, lambda reader: reader.read(reader.loaded.encode(prompt)))
+    analysis = analysis_of(prompt, attention, with_prompts(record, {"induction": suggested}), SOURCE)
+    return card(render_panel(analysis), "induction")
+
+
+def test_a_card_offers_what_the_record_suggests_as_text_and_never_what_stands_there(explorer, record):
+    hostile = "<img src=x onerror=alert(1)> ${alert(1)} \"'"
+    shown = silent(explorer, record, hostile)
+    assert f'data-try="induction" data-prompt="{escape(hostile)}"' in shown
+    assert "<img" not in shown
+    assert "data-try" not in silent(explorer, record, PLAIN)
+    assert "None of the texts" not in silent(explorer, record, hostile) + silent(explorer, record, PLAIN)
+
+
+def test_a_card_says_where_none_of_the_texts_shows_the_role_and_offers_none(explorer, record):
+    shown = silent(explorer, record, "")
+    assert "None of the texts that are made to show it does so on this model." in shown
+    assert "data-try" not in shown
 
 
 def test_every_role_has_a_card_and_every_top_head_a_button_with_its_numbers(explorer, record):

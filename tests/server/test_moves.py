@@ -55,6 +55,10 @@ def test_heads_are_taken_out_of_the_text_that_the_page_shows_and_of_no_other():
     assert explore(there, BOXES._replace(prompt="shown"), {}).out == there.out
     assert press(there, BOXES, {"prompt": "another"}).out is None
     assert press(there, BOXES, {"try": "induction"}).out is None
+    assert press(LAST, BOXES, {"try": "induction", "prompt": "of the record"}) == replace(
+        LAST, prompt="of the record", head=None, role=ROLES["induction"], tab="explore"
+    )
+    assert press(LAST, BOXES, {"try": "induction"}).prompt == ROLES["induction"].suggested_prompt
     assert explore(there, BOXES._replace(model="b", prompt="shown"), {}).out is None
     assert press(LAST, BOXES, {"out": "L1H2,L3H4"}).out == Out(heads=(Head(1, 2), Head(3, 4)))
 

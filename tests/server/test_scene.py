@@ -1,5 +1,6 @@
 """What a place needs is asked for once, and nothing that it does not need."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from headroles.core.comparison import compare_prompts
 from headroles.core.heads import Head
 from headroles.core.readings import Analysis, HeadView
+from headroles.core.record_making import with_prompts
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles import ROLES, Role
 from headroles.errors import InvalidInputError
@@ -81,6 +83,33 @@ def test_the_open_head_on_the_suggested_text_itself_is_its_own_twin(explorer):
 
 def test_a_role_without_a_suggested_text_has_no_twin(explorer):
     assert ask(explorer, Place(head=Head(2, 7), role=ROLES["other"]), EVERYTHING).twin is None
+
+
+@pytest.fixture
+def suggesting(monkeypatch, record) -> Callable[[str], Explorer]:
+    """An explorer whose record suggests another prompt for induction."""
+
+    def make(prompt: str) -> Explorer:
+        fresh = Explorer()
+        find, other = fresh._store.find, with_prompts(record, {"induction": prompt})
+        monkeypatch.setattr(fresh._store, "find", lambda identity: (other, find(identity)[1]))
+        return fresh
+
+    return make
+
+
+def test_the_twin_is_read_on_the_text_that_the_record_suggests(suggesting):
+    place = Place(prompt="one two", head=Head(2, 2), role=ROLES["induction"])
+    text = "seven lamps, seven lamps"
+    assert known(ask(suggesting(text), place, {"twin"}).twin).view.prompt == text
+    same = known(ask(suggesting(text), replace(place, prompt=text), {"twin"}).twin)
+    assert same.is_same
+
+
+@pytest.mark.parametrize("text", ["", "水" * 300])
+def test_a_record_that_suggests_nothing_or_what_no_model_reads_has_no_twin(suggesting, text):
+    place = Place(prompt="one two", head=Head(2, 2), role=ROLES["induction"])
+    assert ask(suggesting(text), place, {"twin"}).twin is None
 
 
 def test_a_model_beside_itself_is_refused(explorer):

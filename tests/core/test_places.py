@@ -1,0 +1,73 @@
+"""Where a head looks instead: what a place says of the rest of its attention is what the pattern says."""
+
+import pytest
+
+from headroles.core.head_readings import Place
+from headroles.core.heads import Attention
+from headroles.core.readings import Source
+from headroles.core.registry import EMBEDDED_MODEL
+from headroles.core.tokens import visible
+from headroles.core.words import percent
+from headroles.explorer import analysis_of
+from tests.core.test_other_layers import mixed_record, recipe
+from tests.core.test_sinks import with_sink
+
+TOKENS = ("She", " saw", " that", " cat", " and", " that")
+NOT_SEEN = "This is it and this is so"
+
+
+@pytest.mark.parametrize("prompt", [NOT_SEEN, "one two one two one two three"])
+def test_every_place_says_which_key_has_most_of_all_attention(explorer, prompt):
+    heads = explorer.analyze(EMBEDDED_MODEL, prompt).heads
+    count = 0
+    for head in heads.heads():
+        pattern = explorer.view_head(EMBEDDED_MODEL, prompt, head).pattern
+        for role in ("induction", "duplicate_token"):
+            for place in heads.reading(role, head).places:
+                assert place.most_key == int(pattern[place.query].argmax())
+                assert place.most_attention == float(pattern[place.query].max())
+                count += 1
+    assert count
+
+
+def test_a_card_that_is_not_seen_though_a_token_calls_for_it_says_where_the_closest_head_looks(explorer):
+    analysis = explorer.analyze(EMBEDDED_MODEL, NOT_SEEN)
+    reading = analysis.role("induction")
+    assert (reading.state, reading.tokens) == ("not seen", 1)
+    place = max(reading.heads, key=lambda head: head.excess).places[0]
+    first, share = visible(analysis.tokens[0]), percent(place.most_attention)
+    assert place.most_key == 0
+    assert reading.reason.endswith(f"; at ·is it looks most at {first}, the first token, {share}.")
+
+
+@pytest.mark.parametrize(
+    ("most", "said"),
+    [
+        (0, "at ·that it looks most at She, the first token, 91%"),
+        (1, "at ·that it looks most at ·saw, 91%"),
+        (5, "at ·that it looks most at that token itself, 91%"),
+        (None, "at ·that it looks most at the learned sink, 91%"),
+        (3, ""),
+    ],
+)
+def test_where_it_looks_instead_is_told_unless_that_is_what_the_role_expects(most, said):
+    assert Place(5, 3, 0.05, 0.02, most, 0.91).looks_at(TOKENS) == said
+
+
+def test_a_learned_sink_is_told_where_it_takes_more_than_any_token():
+    record = mixed_record()
+    record = record.model_copy(update={"recipe": recipe(learned_sink=True)})
+    patterns, sinks = with_sink(3, 2, length=7, seed=1)
+    patterns[0], sinks[0] = patterns[0] / 10, 1 - patterns[0].sum(-1) / 10
+    kinds = {0: "a", 2: "a", 3: "a"}
+    attention = Attention("mixed", (5, 6, 7, 5, 6, 7, 5), tuple("abcabca"), patterns.float(), (), kinds, True)
+    heads = analysis_of("abcabca", attention, record, Source("embedded", "2026-01-01", "r")).heads
+    found = set()
+    for head in heads.heads():
+        row = heads.layers.index(head.layer)
+        for place in heads.reading("duplicate_token", head).places:
+            pattern, sink = patterns[row, head.index, place.query], float(sinks[row, head.index, place.query])
+            assert (place.most_key is None) == (sink > float(pattern.max()))
+            assert place.most_attention == pytest.approx(max(sink, float(pattern.max())), abs=1e-6)
+            found.add(place.most_key is None)
+    assert found == {True, False}
