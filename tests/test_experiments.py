@@ -11,8 +11,9 @@ import torch
 from headroles.core.head_readings import HeadReading, RoleReading
 from headroles.core.heads import Head
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.roles import ROLES, measured_roles
+from headroles.core.roles import ROLES
 from headroles.core.scoring import roles_of_patterns
+from headroles.core.writes import Writes
 from headroles.explorer import Explorer
 from headroles.models.loading import LoadedModel
 from headroles.server.page import EXAMPLES
@@ -60,7 +61,7 @@ def model(request) -> Model:
     return Model(request.getfixturevalue("real_explorer" if is_real else "explorer"), request.param)
 
 
-@pytest.mark.parametrize("role", measured_roles(), ids=lambda role: role.name)
+@pytest.mark.parametrize("role", roles_of_patterns(), ids=lambda role: role.name)
 def test_a_role_is_active_on_its_own_suggested_prompt(model, role):
     assert model.is_active(role.suggested_prompt, role.name)
 
@@ -195,3 +196,49 @@ def test_resting_heads_take_little_from_the_first_token(model):
 
     little, resting = model.explorer._use(model.name, share_that_take_little)
     assert little > resting / 2 > 0
+
+
+NAMES = "When Mary and John went to the store, John gave a drink to"
+
+
+@dataclass(frozen=True)
+class Published:
+    """The model that has name movers, suppressors and successors."""
+
+    explorer: Explorer
+
+    def writes(self, text: str, role: str) -> Writes:
+        return self.explorer.effects(REAL_MODEL, text, role=role)
+
+
+@pytest.fixture
+def published(real_explorer) -> Published:
+    return Published(real_explorer)
+
+
+def most_read(writes: Writes) -> str:
+    return writes.tokens[max(range(len(writes.by_key)), key=lambda key: abs(writes.by_key[key]))].strip()
+
+
+@pytest.mark.parametrize("name", ["Mary", "Anna"])
+def test_name_movers_raise_the_name_that_they_read(published, name):
+    writes = published.writes(NAMES.replace("Mary", name), "name_mover")
+    assert writes.favourite.token.strip() == name == most_read(writes)
+    assert writes.written(writes.favourite) > max(writes.written_by_controls(writes.favourite))
+    assert name in [word.token.strip() for word in writes.raised]
+
+
+def test_copy_suppression_lowers_the_name_and_without_it_the_model_is_surer(published):
+    writes = published.writes(NAMES, "copy_suppression")
+    assert most_read(writes) == "Mary"
+    assert writes.written(writes.favourite) < min(writes.written_by_controls(writes.favourite))
+    lost = published.explorer.knock_out(REAL_MODEL, NAMES, role="copy_suppression")
+    assert lost.favourite.after > lost.favourite.before
+
+
+def test_the_best_successor_raises_the_day_that_comes_next_and_less_so_when_they_are_mixed(published):
+    def raised(text: str) -> float:
+        writes = published.explorer.effects(REAL_MODEL, text, ["L29H1"])
+        return {word.token.strip(): word.effect for word in writes.raised}.get("Thursday", 0.0)
+
+    assert raised("Monday, Tuesday, Wednesday,") > raised("Wednesday, Monday, Tuesday,")
