@@ -88,6 +88,9 @@ def test_the_shipped_record_is_what_the_analysis_gives(real_reader, shipped):
     assert set(made.all_scores) == set(shipped.all_scores)
     for name, table in shipped.all_scores.items():
         torch.testing.assert_close(torch.tensor(made.all_scores[name]), torch.tensor(table), atol=1e-4, rtol=0)
+    for name, there in shipped.intervals.items():
+        for head, interval in there.items():
+            assert made.intervals[name][head] == pytest.approx(interval, abs=1e-4)
 
 
 def test_its_shipped_calibration_is_what_a_shorter_one_gives(real_reader, shipped):

@@ -39,6 +39,9 @@ def test_the_shipped_record_is_what_the_analysis_gives(tmp_path):
     assert made.recipe.tokenizer_sha256 == shipped.recipe.tokenizer_sha256
     for name, table in shipped.all_scores.items():
         torch.testing.assert_close(torch.tensor(made.all_scores[name]), torch.tensor(table), atol=1e-4, rtol=0)
+    for name, there in shipped.intervals.items():
+        for head, interval in there.items():
+            assert made.intervals[name][head] == pytest.approx(interval, abs=1e-4)
     for name, there in shipped.calibrations.items():  # to a last place or two: what is kept is rounded to the fourth
         torch.testing.assert_close(made.calibrations[name].table, there.table, atol=2e-4, rtol=0)
         assert type(made.calibrations[name]) is type(there)
