@@ -9,7 +9,8 @@ from torch import Tensor
 
 from headroles.core.frames import to_frame
 from headroles.core.head_readings import HeadReading, HeadTable, RoleReading
-from headroles.core.heads import Head, taken_by_sink
+from headroles.core.heads import Head, as_head, taken_by_sink
+from headroles.core.natures import tell_nature
 from headroles.core.roles import MeasuredRole, Role, get_role, measured_roles
 from headroles.errors import InvalidInputError
 
@@ -81,10 +82,18 @@ class Analysis:
                 return reading
         raise InvalidInputError(f"This analysis has no role {wanted.name}; it has {', '.join(r.role.name for r in self.roles)}.")
 
+    def tell(self, head: Head | str | tuple[int, int]) -> str:
+        """What a head is in this model, whatever the text: its roles and where it rests. Raises InvalidInputError for a head
+        outside the model."""
+        head = as_head(head)
+        primary = self.heads.primary_role(head)  # raises for a head outside
+        scores = {name: table[head.layer][head.index] for name, table in self.heads.scores.items()}
+        return tell_nature(head, primary, scores, self.has_sink)
+
     def rows(self) -> Iterator[dict[str, object]]:
         """One row a head and measured role: what the CSV file and the data frame hold."""
         for head in self.heads.heads():
-            primary = self.heads.primary_role(head)
+            primary, told = self.heads.primary_role(head), self.tell(head)
             for role in measured_roles():
                 reading = self.heads.reading(role, head)
                 yield {
@@ -100,6 +109,7 @@ class Analysis:
                     "excess": reading.excess if reading.is_triggered else None,
                     "percentile": reading.percentile,
                     "is_unusual": reading.is_unusual,
+                    "told": told,
                 }
 
     def to_frame(self) -> "DataFrame":

@@ -75,7 +75,7 @@ def _card(reading: RoleReading, analysis: Analysis) -> Card:
         kind=kind,
         state=reading.state,
         reason=reading.reason,
-        heads=tuple(_line(reading.role, head, analysis.model) for head in reading.heads),
+        heads=tuple(_line(reading.role, head, analysis) for head in reading.heads),
         count=_count(reading, analysis.heads.counts(reading.role)),
         also=_also(reading),
         others=tuple(other.head for other in reading.others[:MAX_OTHERS]),
@@ -122,14 +122,14 @@ def _also(reading: RoleReading) -> str:
     return f"Also seen here, {count} {known}{shown}:"
 
 
-def _line(role: Role, reading: HeadReading, model: str) -> HeadLine:
+def _line(role: Role, reading: HeadReading, analysis: Analysis) -> HeadLine:
     return HeadLine(
         head=reading.head,
         state=state_of(reading),
         bar=bar_of(role, reading),
         number=figures(reading),
-        said=_said(reading),
-        known=credit(known_from(model, reading.head, role)),
+        said=f"{_said(reading)}. {analysis.tell(reading.head)}",
+        known=credit(known_from(analysis.model, reading.head, role)),
     )
 
 

@@ -39,7 +39,7 @@ DOWNLOADS: Mapping[str, str] = MappingProxyType(
 )
 COLUMNS = (
     *("model", "layer", "head", "role", "primary_role", "score", "activation", "chance", "is_active"),
-    *("excess", "percentile", "is_unusual"),
+    *("excess", "percentile", "is_unusual", "told"),
 )
 FORMULA_STARTS = ("'", "=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 TITLE_COLUMNS = 120

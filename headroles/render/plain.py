@@ -245,5 +245,6 @@ def _head_roles(analysis: Analysis, head: Head) -> HeadRoles:
         "layer": head.layer,
         "head": head.index,
         "primary_role": analysis.heads.primary_role(head).name,
+        "told": analysis.tell(head),
         "roles": {role.name: head_result(analysis.heads.reading(role, head)) for role in measured_roles()},
     }

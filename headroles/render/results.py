@@ -79,11 +79,12 @@ class RoleResult(TypedDict):
 
 
 class HeadRoles(TypedDict):
-    """One head in every measured role, by role key."""
+    """One head in every measured role, by role key; `told` in words, all its roles and where it rests, whatever the text."""
 
     layer: int
     head: int
     primary_role: str
+    told: str
     roles: dict[str, HeadResult]
 
 

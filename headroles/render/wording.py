@@ -6,19 +6,19 @@ from types import MappingProxyType
 
 from headroles.core.comparison import MIN_CHANGE, Change, HeadChange, ModelComparison, PromptComparison, RoleChange
 from headroles.core.head_readings import HeadReading, State
+from headroles.core.natures import A_LITTLE, resting_place, tell_nature
 from headroles.core.readings import Analysis, HeadView
 from headroles.core.registry import ModelInfo
 from headroles.core.roles import (
     OTHER,
     RESTING,
-    RESTING_PLACE,
     RESTING_ROLE,
     MeasuredRole,
     Role,
     get_measured_role,
     measured_roles,
 )
-from headroles.core.words import article, listed, percent
+from headroles.core.words import listed, percent
 from headroles.jobs import Progress
 from headroles.render.bars import figures
 
@@ -42,7 +42,6 @@ NOT_CALIBRATED = (
     "This record has no calibration: what is seen is judged by the strictest that another model's says, and nothing tells "
     "what is usual; analysing the model again adds it."
 )
-A_LITTLE = 0.5  # of a role's threshold: from there on a head is said to do a little of it
 TOLD: frozenset[State] = frozenset({"seen", "not seen", "not applicable"})  # of roles that turn on and off
 
 
@@ -71,7 +70,8 @@ def change_shown(role: RoleChange) -> tuple[str, str]:
 
 def describe_head(view: HeadView) -> str:
     """What this head mainly does in the model, and what it does on this text."""
-    return f"{_nature(view)} {_here(view)}"
+    scores = {name: reading.score for name, reading in view.readings.items()}
+    return f"{tell_nature(view.head, view.primary, scores, view.has_sink)} {_here(view)}"
 
 
 def describe_source(analysis: Analysis) -> str:
@@ -185,26 +185,6 @@ def _ago(seconds: float) -> str:
     return "a moment ago"
 
 
-def _nature(view: HeadView) -> str:
-    """What a head is in this model, whatever the text: its roles and where it rests, from its scores alone."""
-    label, primary = view.head.label, view.primary
-    scored = {name: reading.score for name, reading in view.readings.items() if reading.score is not None}
-    if view.main is None:
-        said = [f"{label} reaches no role's threshold in this model"]
-    else:
-        said = [f"{label} is mainly {article(primary.display_name.lower())} head ({scored[primary.name]:.2f})"]
-    if primary != RESTING_ROLE and (rest := scored.get(RESTING_ROLE.name, 0.0)) >= RESTING:
-        when = "when nothing repeats" if primary.requires_repetition else "when it has nothing to do"
-        said.append(f"rests on {_resting_place(view)} {when} ({rest:.2f})")
-    for role in measured_roles():
-        score = scored.get(role.name, 0.0)
-        if not role.is_content or role == primary or score < role.threshold * A_LITTLE:
-            continue
-        how = "also" if score >= role.threshold else "also a little"
-        said.append(f"{how} {article(role.display_name.lower()) if how == 'also' else role.display_name.lower()} ({score:.2f})")
-    return f"{'; '.join(said)}."
-
-
 def _here(view: HeadView) -> str:
     seen = [role for role in measured_roles() if view.readings[role.name].places and view.readings[role.name].is_active]
     said = [_seen(role, view) for role in seen]
@@ -213,7 +193,9 @@ def _here(view: HeadView) -> str:
         said.append(_not_seen(get_measured_role(looked_for), view))
     rest = view.readings[RESTING_ROLE.name]
     if looked_for != RESTING_ROLE and not seen and (rest.activation or 0.0) >= RESTING:
-        said.append(f"On this text it rests: {percent(rest.activation or 0.0)} of its attention lies on {_resting_place(view)}.")
+        said.append(
+            f"On this text it rests: {percent(rest.activation or 0.0)} of its attention lies on {resting_place(view.has_sink)}."
+        )
     if not said:
         said.append("On this text it is seen in none of the roles that a text calls for.")
     return " ".join(said)
@@ -245,10 +227,6 @@ def _not_seen(role: MeasuredRole, view: HeadView) -> str:
     instead = place.looks_at(view.tokens)
     most = f"the most it shows is {place.told(view.tokens)}{instead and f'; {instead}'}"
     return f"On this text it is not seen doing {name}: {most}."
-
-
-def _resting_place(view: HeadView) -> str:
-    return f"{RESTING_PLACE} or the learned sink" if view.has_sink else RESTING_PLACE
 
 
 def _measure(role: Role, view: HeadView) -> str:

@@ -73,12 +73,12 @@ def test_every_role_has_a_card_and_every_top_head_a_button_with_its_numbers(expl
 
 def test_a_head_that_the_literature_names_says_so_in_its_card(explorer):
     """The embedded model's own readings, shown under the name of a model that something is published of."""
-    head = Head(5, 5)
+    head = Head(3, 0)
     analysis = explorer.analyze(EMBEDDED_MODEL, REPEATING)
-    induction = analysis.role("induction")
-    readings = dataclasses.replace(induction, heads=(dataclasses.replace(induction.heads[0], head=head), *induction.heads[1:]))
-    roles = tuple(readings if reading.role.name == "induction" else reading for reading in analysis.roles)
-    known = "known from Wang et al. 2022 (IOI) and ARENA: induction head"
+    duplicate = analysis.role("duplicate_token")
+    readings = dataclasses.replace(duplicate, heads=(dataclasses.replace(duplicate.heads[0], head=head), *duplicate.heads[1:]))
+    roles = tuple(readings if reading.role.name == "duplicate_token" else reading for reading in analysis.roles)
+    known = "known from Wang et al. 2022 (IOI): duplicate token head"
     as_gpt2 = render_panel(dataclasses.replace(analysis, model="gpt2", roles=roles))
-    assert as_gpt2.count(known) == card(as_gpt2, "induction").count(known) == 1
+    assert as_gpt2.count(known) == card(as_gpt2, "duplicate_token").count(known) == 1
     assert "hr-known" not in render_panel(dataclasses.replace(analysis, roles=roles))

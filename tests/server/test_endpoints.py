@@ -317,6 +317,7 @@ def test_all_heads_come_when_they_are_asked_for(client, explorer):
     assert [(head["layer"], head["head"]) for head in result["heads"]] == [(h.layer, h.index) for h in table.heads()]
     for entry, head in zip(result["heads"], table.heads()):
         assert entry["primary_role"] == table.primary_role(head).name
+        assert entry["told"].startswith(f"{head.label} ")
         assert set(entry["roles"]) == {role.name for role in measured_roles()}
         assert entry["roles"]["induction"]["activation_score"] == table.reading(ROLES["induction"], head).activation
 

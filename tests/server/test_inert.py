@@ -64,7 +64,8 @@ def poisoned(value: T, attack: str) -> T:
     value = replace(value, model=attack, prompt=attack, tokens=tuple(attack for _ in value.tokens))
     if isinstance(value, Analysis):
         words = dict.fromkeys(("analysis_date", "revision", "dataset", "commit", "note"), attack)
-        value = replace(value, source=replace(value.source, **words))
+        suggested = tuple(replace(role, suggested_prompt=f"{attack} again") for role in value.roles)
+        value = replace(value, source=replace(value.source, **words), roles=suggested)
     return value
 
 
@@ -175,7 +176,7 @@ def outline(value: object) -> object:
 def test_no_cell_of_the_table_is_a_formula(scene, attack):
     text = save(poison(scene, attack), "scores.csv").content.decode()
     rows = list(csv.reader(io.StringIO(text, newline="")))
-    assert {len(row) for row in rows} == {12}
+    assert {len(row) for row in rows} == {13}
     cells = [cell for row in rows for cell in row if not re.fullmatch(r"-[\d.e-]+", cell)]  # a number below 0 is none
     assert not [cell for cell in cells if cell.startswith(FORMULA_STARTS[1:])]
 
