@@ -19,9 +19,10 @@ from headroles.core.nulls import without_excess
 from headroles.core.roles import MeasuredRole
 from headroles.errors import InvalidInputError
 from headroles.models.accelerator import lend_gpu, on_device
+from headroles.models.anatomy import UnknownAnatomyError
 from headroles.models.batches import TokenIds
 from headroles.models.calibration_texts import tokens_of
-from headroles.models.outputs import OutputReader
+from headroles.models.outputs import NO_NUMBER, OutputReader
 from headroles.models.probes import ProbeSizes, encoded_sentences
 from headroles.models.sentences import FOR_CALIBRATION
 from headroles.models.taps import Met, Taps
@@ -109,6 +110,8 @@ class KnockOuts:
             hidden = self._taps.run({"input_ids": ids, "use_cache": False})
         finally:
             self._plan = None
+        if not hidden.sum().isfinite():  # weights that are no numbers, or grow past them on this text
+            raise UnknownAnatomyError(NO_NUMBER)
         ends = self._outputs.unembed(hidden[:, query], lambda logits: _ends(logits, words))
         top, log_probs, of_words = ([row for part in ends for row in part[column]] for column in range(3))
         rows = self._losses(hidden, ids) if losses else [()] * len(sets)

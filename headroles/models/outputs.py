@@ -23,6 +23,7 @@ from headroles.models.capture import PatternReader
 from headroles.models.taps import Taps
 
 TESTED_WORDS = 64
+NO_NUMBER = "what they put out on this text is no number"
 LOGITS_AT_ONCE = 1 << 22  # 16 MB of them in float32: 256 tokens of a vocabulary of 150,000 would be 150 MB
 T = TypeVar("T")
 
@@ -70,14 +71,17 @@ class OutputReader:
 
     def read(self, token_ids: Sequence[int], query: int = -1) -> Stream:
         """What every part of the model wrote at one token of a text, by default the last; on the model's device."""
-        with self.in_our_words(), self.loaded.lock:
+        with self.in_our_words(), self.loaded.lock, torch.no_grad():
             kept: Kept = on_device(self, "collect", tuple(token_ids), query % len(token_ids))
-        ways = tuple(map(self._way, self.anatomy.writing, kept.outputs))
-        rest, last = kept.blocks[1:] - kept.blocks[:-1], kept.blocks[-1]
+            last = kept.blocks[-1]
+            if not last.sum().isfinite():
+                raise UnknownAnatomyError(NO_NUMBER)
+            # these call projections and norms, which others' forwards have taps on
+            ways = tuple(map(self._way, self.anatomy.writing, kept.outputs))
+            normed = self._module(self.anatomy.norm_path)(last)
+        rest = kept.blocks[1:] - kept.blocks[:-1]
         for writing, way, outputs in zip(self.anatomy.writing, ways, kept.outputs):
             rest[writing.layer] -= way.given(outputs)
-        with torch.no_grad():
-            normed = self._module(self.anatomy.norm_path)(last)
         return Stream(
             query=query % len(token_ids),
             pattern=kept.pattern,
@@ -97,7 +101,8 @@ class OutputReader:
 
     def logits(self, stream: Stream) -> Float[Tensor, " word"]:
         """The model's logits for the token that comes next."""
-        return self.unembed(stream.last[None], lambda logits: logits)[0][0]
+        with self.loaded.lock:
+            return self.unembed(stream.last[None], lambda logits: logits)[0][0]
 
     def uncapped(self, logits: Float[Tensor, " word"]) -> Float[Tensor, " word"]:
         """Logits before the cap that some models have, less the mean of all words': what the parts of a stream add up to."""
@@ -119,7 +124,7 @@ class OutputReader:
     def unembed(self, hidden: Float[Tensor, "token model"], work: Callable[..., T], *beside: Tensor) -> list[T]:
         """What `work` gives for the logits of a few tokens at a time, and the same rows of what stands `beside` them.
 
-        All logits are never in memory at once.
+        All logits are never in memory at once. Needs the model's lock.
         """
         found, rows = [], max(1, LOGITS_AT_ONCE // self._unembedding.weight.shape[0])
         with torch.no_grad():
@@ -212,15 +217,17 @@ class OutputReader:
         return self._model.get_submodule(path)
 
     def _way(self, writing: WritingLayer, mixed: Float[Tensor, "head width"]) -> Way:
-        """How a layer's heads write; the scale of their norm is the one that it has for what they wrote together."""
+        """How a layer's heads write; the scale of their norm is the one that it has for what they wrote together.
+
+        Needs the model's lock.
+        """
         projection: Any = self._module(writing.projection)
         weight = projection.weight.detach() if isinstance(projection, Conv1D) else projection.weight.detach().T
         bias = None if projection.bias is None else projection.bias.detach()
         writes, scale = weight.unflatten(0, mixed.shape), None
         if writing.norm is not None:
-            with torch.no_grad():
-                before = projection(mixed.flatten()[None])
-                scale = writing.norm.scale(before, self._module(writing.norm_path)(before))[0]
+            before = projection(mixed.flatten()[None])
+            scale = writing.norm.scale(before, self._module(writing.norm_path)(before))[0]
         return Way(writes, bias, writing.norm, scale, writing.factor)
 
     @cached_property

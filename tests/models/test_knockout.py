@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
@@ -11,7 +12,7 @@ from headroles.core.heads import Head
 from headroles.core.nulls import without_excess
 from headroles.core.registry import ARCHITECTURES
 from headroles.core.roles import ROLES, get_measured_role
-from headroles.errors import InvalidInputError, JobCancelledError
+from headroles.errors import InvalidInputError, JobCancelledError, UnsupportedModelError
 from headroles.models.capture import PatternReader
 from headroles.models.knockout import KnockOuts
 from headroles.models.loading import LoadedModel
@@ -196,3 +197,30 @@ def test_a_null_pattern_needs_a_role_that_a_text_triggers(explorer):
     with pytest.raises(InvalidInputError, match="Only what a role that a text triggers"):
         explorer.knock_out("headroles-tiny", REPEATING, role="previous_token", method="null")
     assert not ROLES["previous_token"].requires_repetition
+
+
+def test_effects_and_knock_outs_of_a_model_with_norms_behind_its_heads_do_not_meet(tiny):
+    """Reading effects calls projections and norms, on which the knock-outs of other threads have taps."""
+    reader = PatternReader(LoadedModel("r", build("gemma2"), tiny.tokenizer, "r"))
+    outputs, knock_outs = open_outputs(reader), open_knock_outs(reader)
+    nothing = knock_outs.replacement("zero", IDS)
+
+    def ask(number: int) -> list:
+        if number % 2:
+            return list(knock_outs.run(IDS, [[Head(number % 3, 1)]], nothing, WORDS))
+        return outputs.read(IDS, number % 24).by_key(outputs.targets(list(WORDS))).tolist()
+
+    expected = [ask(number) for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(5):
+            assert list(pool.map(ask, range(8))) == expected
+
+
+def test_a_text_on_which_a_model_puts_out_no_numbers_is_refused(tiny):
+    model = build("llama")
+    reader = PatternReader(LoadedModel("r", model, tiny.tokenizer, "r"))
+    outputs, knock_outs = open_outputs(reader), open_knock_outs(reader)
+    model.model.layers[2].mlp.down_proj.weight.data.fill_(float("nan"))
+    for ask in (lambda: outputs.read(IDS), lambda: list(knock_outs.run(IDS, [[]], knock_outs.replacement("zero", IDS)))):
+        with pytest.raises(UnsupportedModelError, match="what they put out on this text is no number"):
+            ask()
