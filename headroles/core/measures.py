@@ -93,6 +93,10 @@ class Measure(Protocol):
         """The score of a head with uniform attention; None where the recipe alone does not tell."""
         return None
 
+    def figure(self, score: float) -> str:
+        """A score as people read it, with its unit where it has one."""
+        return f"{score:.2f}"
+
     def fill(self, value: float) -> float:
         """Where a value lies in the measure's range, 0 to 1: how full its bar is."""
         low, high = self.range

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from headroles.core.heads import Head
-from headroles.core.roles import RESTING, RESTING_PLACE, RESTING_ROLE, Role, measured_roles
+from headroles.core.roles import RESTING, RESTING_PLACE, RESTING_ROLE, Role, get_measured_role, measured_roles
 from headroles.core.words import article
 
 A_LITTLE = 0.5  # of a role's threshold: from there on a head is said to do a little of it
@@ -18,7 +18,8 @@ def tell_nature(head: Head, primary: Role, scores: Mapping[str, float | None], h
     """
     known = {name: score for name, score in scores.items() if score is not None}
     if primary.name in known:
-        said = [f"{head.label} is mainly {article(primary.display_name.lower())} head ({known[primary.name]:.2f})"]
+        figure = get_measured_role(primary).measure.figure(known[primary.name])
+        said = [f"{head.label} is mainly {article(primary.display_name.lower())} head ({figure})"]
     else:
         said = [f"{head.label} reaches no role's threshold in this model"]
     if primary != RESTING_ROLE and (rest := known.get(RESTING_ROLE.name, 0.0)) >= RESTING:
@@ -29,7 +30,8 @@ def tell_nature(head: Head, primary: Role, scores: Mapping[str, float | None], h
         if not role.is_content or role == primary or score < role.threshold * A_LITTLE:
             continue
         how = "also" if score >= role.threshold else "also a little"
-        said.append(f"{how} {article(role.display_name.lower()) if how == 'also' else role.display_name.lower()} ({score:.2f})")
+        name = role.display_name.lower()
+        said.append(f"{how} {article(name) if how == 'also' else name} ({role.measure.figure(score)})")
     return f"{'; '.join(said)}."
 
 

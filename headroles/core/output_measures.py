@@ -53,5 +53,8 @@ class DirectEffect(Measure):
     def phrase(self, score: float | None, activation: float | None, chance: float | None) -> str:
         return f"on probe texts its {self.definition}, is {score or 0.0:+.2f}"
 
+    def figure(self, score: float) -> str:
+        return f"{score:.2f} logits"
+
     def fill(self, value: float) -> float:
         return min(max(value / FULL, 0.0), 1.0)

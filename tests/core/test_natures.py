@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from headroles.core.heads import Head
 from headroles.core.natures import A_LITTLE, tell_nature
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.roles import OTHER, RESTING, RESTING_ROLE, Role, measured_roles
+from headroles.core.roles import OTHER, RESTING, RESTING_ROLE, Role, get_measured_role, measured_roles
 from headroles.errors import InvalidInputError
 from headroles.render.cards import render_panel
 from headroles.render.exports import scores_csv
@@ -24,7 +24,7 @@ from tests.conftest import PLAIN
 # around the thresholds above all
 SCORES = st.floats(0, 1, allow_nan=False) | st.sampled_from([0.0, 0.15, 0.2, 0.3, 0.4, 0.5, 0.8, 1.0])
 TABLES = st.fixed_dictionaries({}, optional={role.name: SCORES | st.none() for role in measured_roles()})
-CLAUSE = re.compile(r"(is mainly an? |also a little |also an? |rests on )(.*?)( head)? \((-?\d\.\d\d)\)")
+CLAUSE = re.compile(r"(is mainly an? |also a little |also an? |rests on )(.*?)( head)? \((-?\d\.\d\d(?: logits)?)\)")
 
 
 class Clause(NamedTuple):
@@ -34,9 +34,9 @@ class Clause(NamedTuple):
 
 
 def primary_of(scores: Mapping[str, float | None]) -> Role:
-    """By the rule that a record follows: content before rest, and of these the stronger."""
+    """By the rule that a record follows: content before rest, what patterns show before what is written, and the stronger."""
     reached = [role for role in measured_roles() if (scores.get(role.name) or 0.0) >= role.threshold]
-    return max(reached, key=lambda role: (role.is_content, scores[role.name]), default=OTHER)
+    return max(reached, key=lambda role: (role.is_content, role.measure.goes_first, scores[role.name]), default=OTHER)
 
 
 @given(scores=TABLES, has_sink=st.booleans())
@@ -52,7 +52,9 @@ def test_it_names_what_the_scores_reach_each_once_and_nothing_else(scores, has_s
         assert first == "reaches no role's threshold in this model"
     else:
         rest = [first, *rest]
-        expected.append(Clause("is mainly", primary.display_name.lower(), f"{scores[primary.name]:.2f}"))
+        expected.append(
+            Clause("is mainly", primary.display_name.lower(), get_measured_role(primary).measure.figure(scores[primary.name]))
+        )
     rests = scores.get(RESTING_ROLE.name) or 0.0
     if primary != RESTING_ROLE and rests >= RESTING:
         where = "the first token or the learned sink" if has_sink else "the first token"
@@ -62,7 +64,7 @@ def test_it_names_what_the_scores_reach_each_once_and_nothing_else(scores, has_s
         score = scores.get(role.name) or 0.0
         if role.is_content and role != primary and score >= role.threshold * A_LITTLE:
             how = "also" if score >= role.threshold else "also a little"
-            expected.append(Clause(how, role.display_name.lower(), f"{score:.2f}"))
+            expected.append(Clause(how, role.display_name.lower(), role.measure.figure(score)))
     found = []
     for clause in rest:
         match = CLAUSE.fullmatch(clause)
