@@ -12,12 +12,12 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, model_validator
 
 from headroles.core.heads import Head
-from headroles.core.roles import Role, measured_roles
+from headroles.core.roles import Role, get_measured_role, measured_roles
 
 LITERATURE = Path(__file__).with_suffix(".json")
 
 Text = Annotated[str, Field(min_length=1, max_length=200)]
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Statistic = Literal["heads at rest", "mean by layer"]
 
 
@@ -39,7 +39,8 @@ class Claim(_Checked):
         heads: the heads named; empty for a statistic.
         statistic: `heads at rest`, the share of all heads with at least half of their attention on the first token, or
             `mean by layer`, the mean attention on the first token of each layer's heads.
-        values: the published numbers, 0 to 1: one a head or none at all; for a statistic its share, or one a layer.
+        values: the published numbers, 0 to 1, or in logits of a role that is measured in them: one a head or none at all; for a
+            statistic its share, or one a layer.
         setting: the texts it was seen on.
         kind: `primary` or `reported`, as told apart above.
         cited_as, source: who said it, short for the page and in full.
@@ -49,7 +50,7 @@ class Claim(_Checked):
     role: str | None
     heads: tuple[Annotated[Head, BeforeValidator(_head)], ...] = ()
     statistic: Statistic | None = None
-    values: tuple[Share, ...] = ()
+    values: tuple[Number, ...] = ()
     setting: Text
     kind: Literal["primary", "reported"]
     cited_as: Text
@@ -59,6 +60,9 @@ class Claim(_Checked):
     def _belongs_together(self) -> "Claim":
         if self.role is not None and self.role not in {role.name for role in measured_roles()}:
             raise ValueError(f"{self.role} is no role that is measured")
+        most = 1.0 if self.role is None else get_measured_role(self.role).measure.range[1]
+        if any(value > most for value in self.values):
+            raise ValueError(f"the values of {self.job} must be less than or equal to {most:g}")
         if (self.statistic is None) == (not self.heads):
             raise ValueError(f"a claim names heads or a statistic, this one of {self.job} neither or both")
         if self.statistic and (self.role is None or not self.values):

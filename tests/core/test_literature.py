@@ -11,7 +11,20 @@ from headroles.core.roles import ROLES, measured_roles
 from headroles.errors import InvalidInputError
 from tests.fixtures.known import known
 
-SHAPES = {"gpt2": (12, 12), "EleutherAI/pythia-160m": (12, 12), "EleutherAI/pythia-410m": (24, 16)}
+SHAPES = {
+    "gpt2": (12, 12),
+    "gpt2-medium": (24, 16),
+    "gpt2-large": (36, 20),
+    "gpt2-xl": (48, 25),
+    "distilgpt2": (6, 12),
+    "EleutherAI/pythia-70m": (6, 8),
+    "EleutherAI/pythia-160m": (12, 12),
+    "EleutherAI/pythia-410m": (24, 16),
+    "EleutherAI/pythia-1.4b": (24, 16),
+    "EleutherAI/pythia-2.8b": (32, 32),
+    "EleutherAI/gpt-neo-125m": (12, 12),
+    "EleutherAI/gpt-j-6b": (28, 16),
+}
 EVERY_CLAIM = [(model, claim) for model in known_models() for claim in claims(model)]
 FACT = {
     "job": "induction",
@@ -99,7 +112,7 @@ def test_the_hub_calls_gpt2_by_two_names():
     assert claims("openai-community/gpt2") == claims("gpt2") != ()
 
 
-@pytest.mark.parametrize("model", ["headroles-tiny", "gpt2-xl", "EleutherAI/pythia-160m-deduped", "", "GPT2"])
+@pytest.mark.parametrize("model", ["headroles-tiny", "EleutherAI/pythia-12b", "EleutherAI/pythia-160m-deduped", "", "GPT2"])
 def test_nothing_is_published_of_a_model_that_nobody_wrote_about(model):
     assert known_model(model) is None
     assert claims(model) == ()
@@ -108,7 +121,7 @@ def test_nothing_is_published_of_a_model_that_nobody_wrote_about(model):
 
 def test_a_head_is_known_from_all_who_name_it_and_for_a_role_from_those_alone():
     jobs = [claim.job for claim in known_from("gpt2", Head(10, 7))]
-    assert jobs == ["negative name mover", "copy suppression"]
+    assert jobs == ["negative name mover", "copy suppression", "copy suppression"]
     assert known_from("gpt2", Head(10, 7), ROLES["induction"]) == ()
     assert {claim.role for claim in known_from("gpt2", Head(5, 5), ROLES["induction"])} == {"induction"}
     assert known_from("gpt2", Head(5, 5), ROLES["previous_token"]) == ()
