@@ -121,6 +121,8 @@ def _judge(here: RoleReading, heads: HeadTable, is_scored: bool, tokens: Sequenc
     if not is_scored:
         return "not scored", f"Not scored in this record: analyse the model again to see its {name} heads."
     if role.name not in heads.active:
+        if not here.heads:
+            return "scored offline", f"No head of this model reaches the {name} threshold of {role.threshold:.1f}."
         return "scored offline", f"{role.measure.offline}: {_count(len(here.heads), name)}."
     missing = _missing(here, heads)
     if not here.heads:
