@@ -8,7 +8,6 @@ import torch
 
 from headroles.core.records import HeadCategories
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.roles import measured_roles
 from headroles.models.loading import LoadedModel, load_model
 from headroles.models.probes import ProbeSizes, repeated_sequences
 
@@ -107,7 +106,7 @@ def baselines(train: Prose, windows: np.ndarray, vocab_size: int) -> tuple[float
 def write_card(folder: Path, record: HeadCategories, losses: Losses, titles: list[str], steps: int, run: Run) -> None:
     """Writes the folder's README.md."""
     rows = []
-    for role in measured_roles():
+    for role in record.scored_roles:
         scores = np.array(record.all_scores[role.name])
         layer, head = np.unravel_index(scores.argmax(), scores.shape)
         count = len(record.top_heads(role))

@@ -16,7 +16,6 @@ from bench.measuring import compare, peak_memory
 from bench.subjects import random_model
 from headroles.core.heads import Attention
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
-from headroles.core.roles import measured_roles
 from headroles.core.scoring import measure_heads, roles_of_patterns
 from headroles.models.capture import PatternReader
 from headroles.models.loading import LoadedModel, load_model, registered_config
@@ -29,9 +28,9 @@ PROMPT_TOKENS = (16, 64, 256)
 
 
 def all_role_probes(loaded: LoadedModel, recipe: ProbeSizes) -> list[Probe]:
-    """The repeated sequences of the recipe, each scored on all roles."""
+    """The repeated sequences of the recipe, each scored on all roles that patterns show."""
     probes = [probe for probe in make_probes(loaded, recipe) if probe.roles[0].requires_repetition]
-    return [Probe(probe.token_ids, probe.lengths, measured_roles()) for probe in probes]
+    return [Probe(probe.token_ids, probe.lengths, roles_of_patterns()) for probe in probes]
 
 
 def bare_forward(config: PreTrainedConfig, probes: list[Probe]) -> Callable[[], None]:

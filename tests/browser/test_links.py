@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
+from headroles.core.roles import measured_roles
 from headroles.render.exports import DOWNLOADS
 from tests.browser.conftest import has_axe, open_page, serve, stop, violations, wait_until_settled
 from tests.browser.test_page import assert_in_step, card, cell, prompt_box, type_sentence
@@ -229,7 +230,7 @@ def test_every_download_opens_and_holds_what_the_page_shows(linked: Page, browse
         assert ET.fromstring(files[name]).tag.endswith("svg")
     assert "L2H1" in known(ET.fromstring(files["heatmap.svg"])[0].text)
     rows = list(csv.DictReader(io.StringIO(files["scores.csv"].decode())))
-    assert len(rows) == 4 * 8 * 5
+    assert len(rows) == 4 * 8 * len(measured_roles())
     assert {row["is_active"] for row in rows} == {"True", "False"} or {row["is_active"] for row in rows} == {"true", "false"}
     analysis = json.loads(files["analysis.json"])
     assert analysis["prompt"] == "one two three one two three one"
