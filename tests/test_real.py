@@ -12,11 +12,13 @@ import torch
 from analysis import runs
 from analysis.lens import open_bridge
 from headroles.core.calibration import AlwaysOn
+from headroles.core.knockouts import chance
 from headroles.core.readings import Analysis
 from headroles.core.record_files import read_record
 from headroles.core.records import HeadCategories
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
 from headroles.core.roles import RESTING_ROLE, measured_roles
+from headroles.core.scoring import roles_of_patterns
 from headroles.core.seen import is_seen
 from headroles.errors import ModelLoadError, ModelTooLargeError
 from headroles.explorer import Explorer
@@ -26,6 +28,7 @@ from headroles.hub.store import EMBEDDED
 from headroles.models.calibrating import calibrate
 from headroles.models.capture import PatternReader
 from headroles.models.loading import load_model
+from headroles.models.output_scores import score_outputs
 from headroles.models.own_prompts import find_prompts
 from headroles.models.probes import ProbeSizes
 from headroles.models.sentences import FOR_CALIBRATION
@@ -85,11 +88,10 @@ def test_the_shipped_record_says_which_file_and_how_its_weights_were_kept(real_r
 def test_the_shipped_record_is_what_the_analysis_gives(real_reader, shipped):
     made = analyze_here(real_reader, ProbeSizes(calibration=0))
     assert (made.revision, made.recipe.tokenizer_sha256) == (shipped.revision, shipped.recipe.tokenizer_sha256)
-    assert set(made.all_scores) == set(shipped.all_scores)
-    for name, table in shipped.all_scores.items():
-        torch.testing.assert_close(torch.tensor(made.all_scores[name]), torch.tensor(table), atol=1e-4, rtol=0)
-    for name, there in shipped.intervals.items():
-        for head, interval in there.items():
+    assert set(made.all_scores) == {role.name for role in roles_of_patterns()}
+    for name, table in made.all_scores.items():
+        torch.testing.assert_close(torch.tensor(table), torch.tensor(shipped.all_scores[name]), atol=1e-4, rtol=0)
+        for head, interval in shipped.intervals[name].items():
             assert made.intervals[name][head] == pytest.approx(interval, abs=1e-4)
 
 
@@ -108,17 +110,44 @@ def test_its_shipped_calibration_is_what_a_shorter_one_gives(real_reader, shippe
             assert there.recall == 1.0
 
 
+def test_of_what_its_heads_write_a_few_texts_give_what_the_record_says_within_its_intervals(real_reader, shipped):
+    made = score_outputs(real_reader, 10, seed=9)
+    for name, by_text in made.items():
+        best = shipped.top_heads(name)[0]
+        mean, spread = (float(found[shipped.layers.index(best.layer), best.index]) for found in (by_text.mean(0), by_text.std(0)))
+        assert mean == pytest.approx(shipped.score(name, best), abs=4 * spread / len(by_text) ** 0.5)
+
+
+def test_the_king_needs_no_induction_heads_and_made_up_words_do(real_explorer, shipped):
+    """The two sentences of docs/method.md, without all eight heads."""
+    heads = shipped.top_heads("induction")
+    known_by_heart = real_explorer.knock_out(
+        REAL_MODEL, "The king and the queen lived in a castle. The king and the", heads, "induction"
+    )
+    assert (chance(known_by_heart.favourite.before), chance(known_by_heart.favourite.after)) == ("97.8%", "97.6%")
+    assert known_by_heart.at_the_end == "hardly anything"
+    made_up = real_explorer.knock_out(REAL_MODEL, "Zorbat melkin frayd ustole. Zorbat melkin frayd", heads, "induction")
+    assert (chance(made_up.favourite.before), chance(made_up.favourite.after)) == ("50.6%", "0.4%")
+    assert made_up.at_the_end == made_up.in_the_text == "matters"
+    assert len(made_up.controls) == 20
+    writes = real_explorer.effects(REAL_MODEL, made_up.prompt, heads, "induction")
+    assert writes.written(writes.favourite) > max(writes.written_by_controls(writes.favourite))
+
+
 def test_its_best_heads_are_those_that_were_published(shipped):
     best = {role.name: shipped.top_heads(role)[0].label for role in measured_roles()}
     assert best == {
         "previous_token": "L16H0",
         "induction": "L18H6",
         "duplicate_token": "L14H3",
+        "name_mover": "L23H0",
+        "copy_suppression": "L24H4",
+        "successor": "L29H1",
         "positional": "L18H8",
         "diffuse": "L0H1",
     }
     resting = [head for head in shipped.heads() if shipped.primary_role(head) == RESTING_ROLE]
-    assert len(resting) == 154
+    assert len(resting) == 149
 
 
 @pytest.fixture(scope="module")

@@ -298,12 +298,12 @@ _MEASURED = (
             "it raises it than after the same words in an order that leads nowhere, since many heads raise any day after days."
         ),
         try_this=(
-            "Run the prompt and press “What do they write, and do they matter here?” on this card: the best head raises "
-            "“Thursday”. Then write “Wednesday, Monday, Tuesday,” and it raises it less."
+            "Run the prompt and press “What do they write, and do they matter here?” on this card: the head raises “Thursday”. "
+            "Then write “The days are Wednesday, Monday, Tuesday,” and it raises “Wednesday”, which comes after the last day."
         ),
         look_for="In the last row, strong cells in the columns of the series' last words.",
         why_inactive="it is scored on probe texts alone.",
-        suggested_prompt="Monday, Tuesday, Wednesday,",
+        suggested_prompt="The days are Monday, Tuesday, Wednesday,",
         measure=DirectEffect("the next word of a series, beyond that after the same words mixed", "series"),
         threshold=0.2,
         diversity_threshold=0.15,

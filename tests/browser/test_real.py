@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from headroles.core.roles import ROLES
+from headroles.core.roles import ROLES, measured_roles
 from tests.browser.conftest import open_page
 from tests.browser.test_links import save
 from tests.browser.test_page import card, cell, prompt_box
@@ -52,7 +52,7 @@ def test_a_deep_head_opens_and_its_files_hold_what_it_does(real_page: Page):
     expect(real_page.locator("#view")).to_contain_text("mainly induction")
     saved = json.loads(save(real_page, "analysis.json"))
     assert saved["model"] == REAL_MODEL
-    assert len(list(csv.DictReader(io.StringIO(save(real_page, "scores.csv").decode())))) == 30 * 9 * 5
+    assert len(list(csv.DictReader(io.StringIO(save(real_page, "scores.csv").decode())))) == 30 * 9 * len(measured_roles())
 
 
 def test_the_api_answers_of_it_as_of_any(real_url: str, real_page: Page):

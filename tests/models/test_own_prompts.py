@@ -1,5 +1,6 @@
 """Every text that is made to show a role is tried on the model, and the record says which does."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -91,6 +92,8 @@ def test_a_record_that_does_not_say_goes_on_with_the_roles_own_and_does_not_grow
 def test_a_suggested_prompt_that_is_no_short_line_of_visible_characters_is_refused(record, text):
     with pytest.raises(ValueError, match="suggested_prompt"):
         with_prompts(record, {"induction": text})
-    broken = record.to_json().replace('"kind": "triggered"', '"suggested_prompt": "\\u0007", "kind": "triggered"', 1)
+    data = json.loads(record.to_json())
+    data["calibration"]["induction"]["suggested_prompt"] = "\u0007"
+    broken = json.dumps(data)
     with pytest.raises(InvalidRecordError, match="is not valid"):
         parse_record(broken, "it")

@@ -10,8 +10,7 @@ import torch
 from analysis.lens import open_bridge, score_model
 from headroles.core.records import HeadCategories
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.roles import measured_roles
-from headroles.core.scoring import measure_heads
+from headroles.core.scoring import measure_heads, roles_of_patterns
 from headroles.errors import InvalidInputError, JobCancelledError
 from headroles.models import sweep
 from headroles.models.capture import PatternReader
@@ -41,7 +40,7 @@ def through_transformer_lens(loaded: LoadedModel) -> HeadCategories:
 
 
 def assert_same_scores(ours: HeadCategories, theirs: HeadCategories, tolerance: float = ROUNDED) -> None:
-    assert set(ours.all_scores) == {role.name for role in measured_roles()}
+    assert set(ours.all_scores) == {role.name for role in roles_of_patterns()}
     assert ours.layers == theirs.layers
     for name, table in ours.all_scores.items():
         rows = zip(table, theirs.all_scores[name], strict=True)
@@ -98,7 +97,7 @@ def test_a_record_is_the_mean_over_texts_read_one_at_a_time_without_padding(arch
     loaded = random_model(architecture)
     to_double(loaded.model)
     reader = PatternReader(loaded)
-    values = {role.name: [] for role in measured_roles()}
+    values = {role.name: [] for role in roles_of_patterns()}
     for probe in make_probes(loaded, SMALL):
         for ids, length in zip(probe.token_ids, probe.lengths):
             text = ids[None, :length]
@@ -183,7 +182,7 @@ def test_bfloat16_patterns_are_summed_in_float32(random_model):
     loaded = random_model("gpt2")
     loaded.model.to(torch.bfloat16)
     reader = PatternReader(loaded)
-    exact = {role.name: [] for role in measured_roles()}
+    exact = {role.name: [] for role in roles_of_patterns()}
     for probe in make_probes(loaded, SMALL):
         layers = reader.read_batch(probe.token_ids).double()
         for name, measured in measure_heads(layers, probe.token_ids, probe.lengths, probe.roles).items():
@@ -210,7 +209,7 @@ def test_every_text_weighs_the_same_whatever_the_batches_and_stands_at_its_place
     for sizes in ([5], [1, 4], [2, 2, 1]):
         summed = Sweep(fake_model(None, 4))
         for part, tokens in zip(patterns.split(sizes), ids.split(sizes)):
-            add_all_layers(summed, Probe(tokens, torch.full((len(tokens),), 9), measured_roles()), part)
+            add_all_layers(summed, Probe(tokens, torch.full((len(tokens),), 9), roles_of_patterns()), part)
         scores.append(summed.scores())
         by_text.append(summed.by_text())
     for name, table in scores[0].items():
@@ -229,7 +228,7 @@ def test_uniform_bfloat16_heads_stay_within_0_to_1():
     patterns = uniform_attention(length).to(torch.bfloat16).expand(2, 1, 4, length, length)
     summed = Sweep(fake_model(None))
     ids = torch.cat([torch.arange(18), torch.arange(19)]).expand(2, length)
-    add_all_layers(summed, Probe(ids, torch.tensor([length, length]), measured_roles()), patterns)
+    add_all_layers(summed, Probe(ids, torch.tensor([length, length]), roles_of_patterns()), patterns)
     scores = summed.scores()
     assert all(table.dtype == torch.float32 for table in scores.values())
     assert all(float(table.min()) >= 0 and float(table.max()) <= 1 for table in scores.values())
