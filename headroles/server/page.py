@@ -40,7 +40,7 @@ EXAMPLES = (
 )
 INTRODUCTION = (
     '<div class="hr-top"><h1>headroles</h1><p>A language model reads your sentence with many <b>attention heads</b>. '
-    "See which head does which job, and which of them are doing it right now.</p></div>"
+    "See which head does which job, which of them are doing it right now, and whether it matters.</p></div>"
 )
 # where an event of an element leads
 MOVES: tuple[tuple[str, str, Move], ...] = (
