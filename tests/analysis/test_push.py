@@ -30,7 +30,7 @@ from analysis.push import difference
 from headroles.core.record_files import parse_record, read_record, record_file_name, write_record
 from headroles.core.records import HeadCategories
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.roles import ROLES
+from headroles.core.roles import ROLES, measured_roles
 from headroles.errors import HubError
 from headroles.hub.store import EMBEDDED
 from tests.analysis.test_dataset import make
@@ -425,7 +425,8 @@ def test_a_difference_names_recipe_heads_and_scores():
     scores = [[*row] for row in old.all_scores["diffuse"]]
     scores[0][0] = 0.0
     changed = old.model_copy(update={"all_scores": {**old.all_scores, "diffuse": scores}})
-    assert difference(old, changed) == [f"  1 of 60 scores change, by {old.all_scores['diffuse'][0][0]:.4f} at most"]
+    count = 12 * len(old.scored_roles)
+    assert difference(old, changed) == [f"  1 of {count} scores change, by {old.all_scores['diffuse'][0][0]:.4f} at most"]
 
 
 # trouble
@@ -571,7 +572,7 @@ def test_load_dataset_gives_the_rows_of_the_folder_and_of_the_hub_and_a_pull_the
     folder = snapshot_download(
         repo, repo_type="dataset", local_dir=tmp_path / "here", endpoint=hub.endpoint, cache_dir=tmp_path, token=MEMBERS_TOKEN
     )
-    expected = f"{(12 + 6 + 270) * 5} 3 float64 int32 {dataset.rows(records[-1])['is_top_head'][0]}\n"
+    expected = f"{(12 + 6 + 270) * len(measured_roles())} 3 float64 int32 {dataset.rows(records[-1])['is_top_head'][0]}\n"
     for source in (folder, repo):
         told = environment(hub.endpoint, tmp_path)
         read = subprocess.run([sys.executable, "-c", READ, source], capture_output=True, text=True, env=told)

@@ -112,7 +112,20 @@ def test_asking_takes_one_request_and_downloads_nothing(hub, folder):
 # what is refused
 
 
-NO_NAMES = ("../x", "a/b/c", "", "x y", "a" * 300, "a/" + "b" * 300, "-a/b", "a--b", "org/m.git", "org/", "org/m\0", "caf\u00e9")
+NO_NAMES = (
+    "../not-there",
+    "a/b/c",
+    "",
+    "x y",
+    "a" * 300,
+    "a/" + "b" * 300,
+    "-a/b",
+    "a--b",
+    "org/m.git",
+    "org/",
+    "org/m\0",
+    "caf\u00e9",
+)
 NO_NAMES += ("https://huggingface.co/org/m", "org/m?x=1", "org/m\nX: y", "\ud800", None, 7, b"org/m", ["org/m"])
 
 
