@@ -254,7 +254,7 @@ _MEASURED = (
         display_name="Copy Suppression",
         icon="minus",
         color="#332288",
-        shape=((0, 0.32), (1, 0.32), (1, 0.68), (0, 0.68)),
+        shape=((0, 0.08), (1, 0.08), (0.5, 0.92)),
         description="Reads a word that the model is about to say again and lowers it.",
         explanation=(
             "When a word of the text is likely to come next, this head looks at it, as a name mover does, and writes the "

@@ -17,6 +17,7 @@ SHOTS = {  # file: (width, height, theme, query); a height of 0 is the whole pag
     "embed.png": (640, 900, "light", f"{INDUCTION}&embed=1"),
     "phone.png": (390, 0, "light", INDUCTION),
 }
+CAUSES = "matters.png", "out=induction&prompt=Zorbat+melkin+frayd+ustole.+Zorbat+melkin+frayd"  # of this part of the page alone
 
 
 def main() -> None:
@@ -32,6 +33,10 @@ def main() -> None:
                 page.wait_for_timeout(1500)  # the second picture of the head comes after the page
                 page.screenshot(path=OUT / name, full_page=not height)
                 page.close()
+            name, query = CAUSES
+            page = browser.new_page(viewport={"width": 1100, "height": 900})
+            page.goto(f"{url}?{query}&__theme=light")
+            page.locator(".hr-causes").screenshot(path=OUT / name, timeout=60_000)
             browser.close()
     finally:
         process.terminate()
