@@ -51,7 +51,8 @@ class DirectEffect(Measure):
         return measured.values > 0
 
     def phrase(self, score: float | None, activation: float | None, chance: float | None) -> str:
-        return f"on probe texts its {self.definition}, is {score or 0.0:+.2f}"
+        effect = -(score or 0.0) if self.lowers else score or 0.0
+        return f"its direct effect on {self.of}, is {effect:+.2f} logits"
 
     def figure(self, score: float) -> str:
         return f"{score:.2f} logits"

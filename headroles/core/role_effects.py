@@ -50,7 +50,7 @@ class RoleEffect(BaseModel):
         said = f"{said} ({signed(low)} to {signed(high)})"
         if not self.controls:
             return f"{said}; there are no other heads to compare with."
-        others = f"without {len(self.controls)} sets of other heads of the same layers by"
+        others = f"without {len(self.controls)} sets of as many others, of the same layers where these have enough, by"
         said = (
             f"{said}, {others} {signed(min(self.controls))} to {signed(max(self.controls))}: {judge(self.rise, self.controls)}."
         )

@@ -214,7 +214,7 @@ def _seen(role: MeasuredRole, view: HeadView) -> str:
 def _not_seen(role: MeasuredRole, view: HeadView) -> str:
     reading, name = view.readings[role.name], role.display_name.lower()
     if reading.activation is None:
-        return f"That stands in its weights, whatever the text: {_measure(role, view)}."
+        return f"{role.measure.offline}: {_measure(role, view)}."
     if reading.usual is not None:
         low, high = (percent(share) for share in reading.usual)
         what = "far from usual" if reading.is_unusual else "as usual"

@@ -132,6 +132,6 @@ def test_the_sentence_names_the_interval_and_the_controls():
     )
     assert effect.told == (
         "On 10 probe texts, without its 8 heads, the mean loss of tokens that could be foretold by it changes by +4.10 nats "
-        "(+3.90 to +4.30), without 20 sets of other heads of the same layers by +0.10 to +0.40: matters. Where nothing repeats, "
-        "they are worth −0.02."
+        "(+3.90 to +4.30), without 20 sets of as many others, of the same layers where these have enough, by +0.10 to +0.40: "
+        "matters. Where nothing repeats, they are worth −0.02."
     )

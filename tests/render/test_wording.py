@@ -111,7 +111,7 @@ def test_a_percentage_never_rounds_to_all_or_nothing(share, said):
 
 def test_every_role_can_be_said():
     for role in measured_roles():
-        assert ("+0.50" if role.measure.needs == "outputs" else "50%") in role.measure.phrase(0.5, 0.5, 0.25)
+        assert ("0.50 logits" if role.measure.needs == "outputs" else "50%") in role.measure.phrase(0.5, 0.5, 0.25)
         assert role.measure.definition
 
 
