@@ -38,6 +38,7 @@ from headroles.hub.packages import source_of
 from headroles.hub.repository import check_size, inspect
 from headroles.models.capture import PatternReader
 from headroles.models.loading import LoadedModel, load_model
+from headroles.models.output_scores import roles_of_outputs
 from headroles.models.probes import ProbeSizes, make_probes
 from headroles.models.role_effects import role_effects
 from headroles.models.sweep import calibrated, make_recipe, make_record, score_here, score_weights, scored_by_outputs
@@ -291,8 +292,9 @@ def _is_finished(record: HeadCategories, loaded: LoadedModel, sizes: ProbeSizes)
     reader = record.recipe.transformer_lens and version("transformer-lens")
     wanted = make_recipe(loaded, sizes, reader)
     # which of those that are scored by what heads write a model has words for, the recipe does not say
-    roles = tuple(role for role in measured_roles() if role.measure.needs != "outputs") if reader else roles_of_patterns()
-    scored = tuple(role for role in record.scored_roles if role.measure.needs != "outputs")
+    left_open = roles_of_outputs()
+    roles = tuple(role for role in measured_roles() if role not in left_open) if reader else roles_of_patterns()
+    scored = tuple(role for role in record.scored_roles if role not in left_open)
     same = (record.model_name, record.revision, record.recipe) == (loaded.name, loaded.revision, wanted)
     return same and scored == roles and not _lacks_intervals(record)
 

@@ -12,7 +12,6 @@ import torch
 from analysis import runs
 from analysis.lens import open_bridge
 from headroles.core.calibration import AlwaysOn
-from headroles.core.knockouts import chance
 from headroles.core.readings import Analysis
 from headroles.core.record_files import read_record
 from headroles.core.records import HeadCategories
@@ -20,6 +19,7 @@ from headroles.core.registry import EMBEDDED_MODEL, MODELS
 from headroles.core.roles import RESTING_ROLE, measured_roles
 from headroles.core.scoring import roles_of_patterns
 from headroles.core.seen import is_seen
+from headroles.core.words import fine_percent
 from headroles.errors import ModelLoadError, ModelTooLargeError
 from headroles.explorer import Explorer
 from headroles.hub.packages import is_here, source_of
@@ -124,10 +124,10 @@ def test_the_king_needs_no_induction_heads_and_made_up_words_do(real_explorer, s
     known_by_heart = real_explorer.knock_out(
         REAL_MODEL, "The king and the queen lived in a castle. The king and the", heads, "induction"
     )
-    assert (chance(known_by_heart.favourite.before), chance(known_by_heart.favourite.after)) == ("97.8%", "97.6%")
+    assert (fine_percent(known_by_heart.favourite.before), fine_percent(known_by_heart.favourite.after)) == ("97.8%", "97.6%")
     assert known_by_heart.at_the_end == "hardly anything"
     made_up = real_explorer.knock_out(REAL_MODEL, "Zorbat melkin frayd ustole. Zorbat melkin frayd", heads, "induction")
-    assert (chance(made_up.favourite.before), chance(made_up.favourite.after)) == ("50.6%", "0.4%")
+    assert (fine_percent(made_up.favourite.before), fine_percent(made_up.favourite.after)) == ("50.6%", "0.4%")
     assert made_up.at_the_end == made_up.in_the_text == "matters"
     assert len(made_up.controls) == 20
     writes = real_explorer.effects(REAL_MODEL, made_up.prompt, heads, "induction")

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from headroles.core.heads import Head
 from headroles.core.tokens import visible
-from headroles.core.words import signed
+from headroles.core.words import fine_percent, signed
 
 Method = Literal["zero", "mean", "resample", "null"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -188,7 +188,7 @@ def told(knock_out: KnockOut) -> str:
     """What is lost at the end of the text, against which controls, in two sentences."""
     heads, word = len(knock_out.heads), visible(knock_out.favourite.token)
     who = f"these {heads} heads" if heads > 1 else knock_out.heads[0].label
-    before, after = (chance(share or 0.0) for share in (knock_out.favourite.before, knock_out.favourite.after))
+    before, after = (fine_percent(share or 0.0) for share in (knock_out.favourite.before, knock_out.favourite.after))
     return f"Without {who}, the model gives “{word}” {after} instead of {before}. {_among(knock_out)}"
 
 
@@ -212,15 +212,9 @@ def told_of_control_text(knock_out: KnockOut) -> str:
     """What the same heads are worth where nothing calls for their role, in one sentence; empty where that was not looked at."""
     if (text := knock_out.control_text) is None:
         return ""
-    before, after = (chance(share or 0.0) for share in (text.favourite.before, text.favourite.after))
+    before, after = (fine_percent(share or 0.0) for share in (text.favourite.before, text.favourite.after))
     word = visible(text.favourite.token)
     return f"With every earlier copy of a token replaced, so that nothing repeats, they take “{word}” from {before} to {after}."
-
-
-def chance(probability: float) -> str:
-    """As on the page: `97.6%`, `0.4%`, `<0.1%`."""
-    share = 100 * probability
-    return "<0.1%" if 0 < share < 0.05 else f"{share:.1f}%"
 
 
 def _among(knock_out: KnockOut) -> str:
@@ -228,7 +222,7 @@ def _among(knock_out: KnockOut) -> str:
     is_one = len(knock_out.heads) == 1
     if not controls:
         return "The model has too few other heads to take out instead, so nothing says whether that is much."
-    least, most = (chance(_less(knock_out.favourite.before or 0.0, fall)) for fall in (max(controls), min(controls)))
+    least, most = (fine_percent(_less(knock_out.favourite.before or 0.0, fall)) for fall in (max(controls), min(controls)))
     they, them = ("it matters", "it") if is_one else ("they matter", "them")
     verdict = {
         "matters": f"so here {they} more than any of these",

@@ -11,7 +11,7 @@ from headroles.core.frames import to_frame
 from headroles.core.head_readings import HeadReading, HeadTable, RoleReading
 from headroles.core.heads import Head, as_head, taken_by_sink
 from headroles.core.natures import tell_nature
-from headroles.core.roles import MeasuredRole, Role, get_role, measured_roles
+from headroles.core.roles import Role, get_role, measured_roles
 from headroles.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -150,10 +150,6 @@ class HeadView:
     def main(self) -> HeadReading | None:
         """The head in what it mainly does; None where that is no measured role."""
         return self.readings.get(self.primary.name)
-
-    def played(self) -> tuple[MeasuredRole, ...]:
-        """The roles that the head plays on this prompt, in the order of ROLES."""
-        return tuple(role for role in measured_roles() if self.readings[role.name].is_active)
 
     def to_frame(self) -> "DataFrame":
         """One row a query and key that it can see: positions, tokens and attention. Raises MissingPackageError without pandas."""

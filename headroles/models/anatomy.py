@@ -16,10 +16,8 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from headroles.core.frozen import FrozenNorm, fit_norm
+from headroles.core.frozen import FITS, FrozenNorm, fit_norm
 
-# rounding of float32 in sums of a few hundred numbers; a wrong reading is off by a tenth or more
-FITS = 1e-4
 ROUNDINGS = 4  # as often is a number rounded, at most, on its way through a layer
 PARTS = 2  # of a layer, beside its heads: an MLP, and at most one more such as a state-space mixer or a per-layer input
 NO_STREAM = "its layers do not add to one residual stream"
@@ -186,7 +184,7 @@ def _factor_of(written: Call, others: Sequence[Call], block: str, stream: tuple[
 
 def _final_norm(head: nn.Module, blocks: Sequence[str], last: Tensor, calls: Sequence[Call]) -> tuple[FrozenNorm, str]:
     unembedded = next((call for call in reversed(calls) if call.module is head), None)
-    norms = [call for call in calls if not call.name.startswith(tuple(f"{block}" for block in blocks)) and _is(call.given, last)]
+    norms = [call for call in calls if not call.name.startswith(tuple(blocks)) and _is(call.given, last)]
     for call in norms:
         if unembedded is not None and call.module is not head and _is(call.made, unembedded.given):
             return _fitted(call), call.name

@@ -16,9 +16,10 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from headroles.core.effects import Stream, Way
+from headroles.core.frozen import FITS
 from headroles.errors import UnsupportedModelError
 from headroles.models.accelerator import lend_gpu, on_device
-from headroles.models.anatomy import FITS, Anatomy, UnknownAnatomyError, WritingLayer, find_anatomy
+from headroles.models.anatomy import Anatomy, UnknownAnatomyError, WritingLayer, find_anatomy
 from headroles.models.capture import PatternReader
 from headroles.models.taps import Taps
 

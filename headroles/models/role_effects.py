@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from headroles.core.bootstrap import mean_interval
 from headroles.core.heads import Head
 from headroles.core.records import HeadCategories
 from headroles.core.role_effects import RoleEffect
@@ -16,8 +17,6 @@ from headroles.models.opened import open_knock_outs
 from headroles.models.others import other_heads
 from headroles.models.probes import ProbeSizes, encoded_sentences, repeated_sequences
 
-RESAMPLES = 1000  # of the texts, for an interval
-
 
 def role_effects(
     reader: PatternReader, record: HeadCategories, sizes: ProbeSizes, on_progress: Callable[[float], None] = lambda _: None
@@ -25,7 +24,7 @@ def role_effects(
     """The effect of every role that has heads, by role name.
 
     Args:
-        sizes: `effects` says on how many texts, `seed` which.
+        sizes: `effects` says on how many texts, two or more, `seed` which.
         on_progress: called before each text and after the last with the share done, 0 to 1; what it raises ends the work.
 
     Raises UnsupportedModelError when what the model writes cannot be read.
@@ -75,11 +74,9 @@ def _rises(
 
 
 def _effect(rises: torch.Tensor, heads: int, role: MeasuredRole, seed: int) -> RoleEffect:
-    """The means over the texts [text, set], and an interval of the first set's (Efron 1979, Bootstrap Methods)."""
-    draws = torch.randint(len(rises), (RESAMPLES, len(rises)), generator=torch.Generator().manual_seed(seed))
-    mean = rises[:, 0].mean()
-    low, high = torch.quantile(rises[:, 0][draws].mean(-1), torch.tensor([0.025, 0.975])).tolist()
-    rise = round(float(mean), 4)
+    """The means over the texts [text, set], and between what the first set's lies."""
+    ((low, high),) = mean_interval(rises[:, :1], seed).tolist()
+    rise = round(float(rises[:, 0].mean()), 4)
     return RoleEffect(
         texts=len(rises),
         heads=heads,

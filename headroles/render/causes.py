@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from headroles.core.head_readings import RoleReading
-from headroles.core.knockouts import METHODS, KnockOut, Method, NextToken, chance, sentences
+from headroles.core.knockouts import METHODS, KnockOut, Method, NextToken, sentences
 from headroles.core.tokens import visible
-from headroles.core.words import signed
+from headroles.core.words import fine_percent, signed
 from headroles.core.writes import Writes
 from headroles.render.html import draw
 
@@ -123,7 +123,7 @@ def _rows(tokens: Sequence[NextToken]) -> list[Row]:
 
 
 def _chance(share: float | None) -> str:
-    return "unlikely" if share is None else chance(share)
+    return "unlikely" if share is None else fine_percent(share)
 
 
 def _tokens(knock_out: KnockOut) -> list[Marked]:

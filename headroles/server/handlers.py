@@ -16,14 +16,15 @@ from headroles.errors import HeadRolesError, NoHeadCategoriesError
 from headroles.explorer import Explorer
 from headroles.jobs import Job
 from headroles.models.losing import texts_read
+from headroles.render.causes import Causes
 from headroles.render.exports import DOWNLOADS
 from headroles.render.messages import render_message, render_model
 from headroles.render.tools import render_download, render_tools
 from headroles.server.limits import Desk
 from headroles.server.moves import Boxes, Move, as_text, read_place
-from headroles.server.parts import PARTS, download, draw_later, visit
+from headroles.server.parts import PARTS, download, draw, draw_later, visit
 from headroles.server.place import Place
-from headroles.server.scene import find_causes
+from headroles.server.scene import Scene, find_causes
 from headroles.server.turns import Turn, Turns
 from headroles.server.waiting import follow, work_with_progress
 
@@ -122,15 +123,18 @@ class Handlers:
         """What the heads that a place takes out write, and what is lost without them, which takes many forwards."""
         assert here.out is not None
         cost = texts_read(len(here.out.heads) or MAX_TOP_HEADS)
-        ask = partial(find_causes, self._explorer, here)
+        found: list[Causes | None] = []
+
+        def ask(on_progress: Callable[[float], None]) -> None:
+            found.append(find_causes(self._explorer, here, on_progress))
+
         async with aclosing(work_with_progress(ask, self._desk, visitor, "taking heads out", cost)) as steps:
             async for progress in steps:
                 if not self._turns.is_newest(turn):
                     return
                 yield say(progress, stoppable=True)
-        drawn = await self._desk.run(visitor, draw_later, self._explorer, here, ("causes",), cost=0)  # of what was kept
         if self._turns.is_newest(turn):
-            yield {**say(""), **drawn}
+            yield {**say(""), **draw(Scene(here, causes=found[0]), [PARTS["causes"]])}
 
     async def _bring(self, model: str, turn: Turn, visitor: str) -> AsyncIterator[Outputs]:
         """A model into memory, and its roles to this machine where the turn measures them."""

@@ -15,12 +15,12 @@ from headroles.core.knockouts import (
     KnockOut,
     NextToken,
     are_of_same_layers,
-    chance,
     control_sets,
     judge,
     told,
     told_of_text,
 )
+from headroles.core.words import fine_percent
 
 EVERY = [Head(layer, index) for layer in range(4) for index in range(8)]
 HEADS = st.lists(st.sampled_from(EVERY), min_size=1, max_size=32, unique=True)
@@ -124,4 +124,4 @@ def test_the_gap_between_direct_and_total_effect_is_named(direct, total, said):
     ("share", "said"), [(0.976, "97.6%"), (0.0004, "<0.1%"), (0.0, "0.0%"), (1.0, "100.0%"), (0.004, "0.4%")]
 )
 def test_chances_are_told_to_a_tenth_of_a_percent(share, said):
-    assert chance(share) == said
+    assert fine_percent(share) == said

@@ -7,10 +7,10 @@ import torch
 from transformer_lens.tools.analysis import direct_logit_attribution
 
 from analysis.lens import open_bridge
+from headroles.core.frozen import FITS
 from headroles.core.heads import Head
 from headroles.core.registry import ARCHITECTURES
 from headroles.errors import UnsupportedModelError
-from headroles.models.anatomy import FITS
 from headroles.models.capture import PatternReader
 from headroles.models.loading import LoadedModel
 from headroles.models.opened import open_outputs
