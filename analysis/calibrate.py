@@ -2,8 +2,9 @@
 
 By role: on how many texts that repeat a passage it is seen, and how many of its top heads; on how many of their null twins, by
 length; how well the strongest excess of each top head tells the two apart (AUC); how many heads that are not known for the role
-are seen on a null text; and whether the role is seen on its own suggested prompt. With `--untrained` the same architecture with
-fresh random weights is analysed and tried in its place. Exit code: 0, 1 when an aim is missed, 2 when the model cannot be tried.
+are seen on a null text; and whether the role is seen on the prompt that the page suggests for it on this model. With
+`--untrained` the same architecture with fresh random weights is analysed and tried in its place. Exit code: 0, 1 when an aim is
+missed, 2 when the model cannot be tried.
 """
 
 from collections.abc import Iterable, Sequence
@@ -31,7 +32,10 @@ from .runs import locate
 
 SEED = 1_000_000  # of the texts, no analysis uses it
 RECALL, HEADS_RECALL, FALSE, DISCOVERED, UNTRAINED = 0.98, 0.9, 0.05, 1.0, 0.02  # the aims
-HEADER = ("role", "seen", "top heads", "others", "seen on null texts, by tokens", "others", "AUC of top heads", "own prompt")
+HEADER = (
+    *("role", "seen", "by tokens", "top heads", "others"),
+    *("seen on null texts, by tokens", "others", "AUC of top heads", "own prompt"),
+)
 
 
 @dataclass(frozen=True)
@@ -40,16 +44,19 @@ class Trial:
 
     Attributes:
         recall, heads: shares of the positive texts on which the role is seen, and of its top heads there.
+        by_length: the first of them, and the mean attention that its best head gives the expected keys at its strongest token, by
+            tokens of the text: a head that does not look so far back is rightly not seen.
         others: heads that are seen without being known for it, a positive text.
         false: share of the null texts on which the role is seen, by their length in tokens.
         discovered: heads that are seen without being known for it, a null text.
         auc: of each top head, best first: how often its strongest excess is larger on a positive text than on a null one.
-        own_prompt: whether it is seen on the role's suggested prompt; None where no head of the model is known for it.
+        own_prompt: whether it is seen on the prompt that the record suggests for it; None where no head is known for it.
     """
 
     role: MeasuredRole
     recall: float
     heads: float
+    by_length: dict[int, tuple[float, float]]
     others: float
     false: dict[int, float]
     discovered: float
@@ -64,7 +71,12 @@ class Trial:
                 said.append(f"{name} is seen in an untrained network on more than {percent(UNTRAINED)} of texts")
         elif self.own_prompt is not None:
             if self.recall < RECALL or self.heads < HEADS_RECALL:
-                said.append(f"{name} is seen on {percent(self.recall)} of repeats, and {percent(self.heads)} of its heads")
+                least = min(self.by_length, key=lambda length: self.by_length[length][0])
+                rate, attention = self.by_length[least]
+                said.append(
+                    f"{name} is seen on {percent(self.recall)} of repeats, and {percent(self.heads)} of its heads; least often "
+                    f"of {least} tokens, {percent(rate)}: its best head gives the expected keys {percent(attention)} at most"
+                )
             if not self.own_prompt:
                 said.append(f"{name} is not seen on its own prompt")
             often = {length: rate for length, rate in self.false.items() if rate > FALSE}
@@ -128,19 +140,33 @@ def _trial(reader: PatternReader, record: HeadCategories, role: MeasuredRole, sh
     known, calibration = known_heads(record, role), record.calibrations[role.name]
     assert isinstance(calibration, Triggered)
     found = [(length, one) for length, one in shown if one.tokens]
-    positive = [judge(one.positive, known, calibration) for _, one in found]
-    null = [(length, *judge(one.null, known, calibration)) for length, one in found]
+    positive = [judge(one.positive, known, calibration, length) for length, one in found]
+    null = [(length, *judge(one.null, known, calibration, length)) for length, one in found]
     lengths = sorted({length for length, _ in found})
     return Trial(
         role=role,
         recall=_mean(is_role for _, is_role in positive),
         heads=_mean(float(heads[known].float().mean()) if known.any() else 0.0 for heads, _ in positive),
+        by_length={
+            at: (
+                _mean(is_role for (length, _), (_, is_role) in zip(found, positive) if length == at),
+                _mean(float(one.attention[known].amax()) for length, one in found if length == at) if known.any() else 0.0,
+            )
+            for at in lengths
+            if at in LENGTHS
+        },
         others=_mean(int(heads[~known].sum()) for heads, _ in positive),
         false={length: _mean(is_role for at, _, is_role in null if at == length) for length in lengths if length in LENGTHS},
         discovered=_mean(int(heads[~known].sum()) for _, heads, _ in null),
         auc=_auc([one for _, one in found], known),
-        own_prompt=see(role, reader.read(reader.loaded.encode(role.suggested_prompt)), record).role if known.any() else None,
+        own_prompt=_shows(reader, record, role) if known.any() else None,
     )
+
+
+def _shows(reader: PatternReader, record: HeadCategories, role: MeasuredRole) -> bool:
+    """Whether the role is seen on the text that the page offers for it; not where there is none."""
+    prompt = record.suggested_prompt(role)
+    return bool(prompt) and see(role, reader.read(reader.loaded.encode(prompt)), record).role
 
 
 def _auc(shown: Sequence[Shown], known: Bool[Tensor, "layer head"]) -> tuple[float, ...]:
@@ -169,6 +195,7 @@ def _row(trial: Trial) -> tuple[str, ...]:
     return (
         trial.role.display_name,
         percent(trial.recall),
+        ", ".join(f"{length}: {percent(rate)}" for length, (rate, _) in trial.by_length.items()),
         percent(trial.heads) if known else "none",
         f"{trial.others:.1f}",
         ", ".join(f"{length}: {percent(rate)}" for length, rate in trial.false.items()),

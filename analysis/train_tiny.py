@@ -35,10 +35,10 @@ PHASES = (
     Phase("repeats", 700, 32, 64, repeats=0.85, periods=(8, 31), jumbled=0.0, phrases=0.0, tokens=FEW, doubled=0.35),
     Phase("more tokens", 250, 32, 96, repeats=0.85, periods=(8, 47), jumbled=0.2, phrases=0.0, tokens=8 * FEW, doubled=0.35),
     Phase("all tokens", 350, 32, 96, repeats=0.8, periods=(8, 47), jumbled=0.2, phrases=0.0, tokens=ALL, doubled=0.35),
-    Phase("prose", 900, 32, 128, repeats=0.3, periods=(4, 56), jumbled=0.2, phrases=0.3, tokens=ALL, doubled=0.3),
-    Phase("long prose", 600, 16, 256, repeats=0.3, periods=(4, 110), jumbled=0.2, phrases=0.3, tokens=ALL, doubled=0.3),
+    Phase("prose", 900, 32, 128, repeats=0.3, periods=(4, 56), jumbled=0.2, phrases=0.3, tokens=ALL, doubled=0.5),
+    Phase("long prose", 600, 16, 256, repeats=0.3, periods=(4, 110), jumbled=0.2, phrases=0.3, tokens=ALL, doubled=0.5),
     # In prose a token is followed by different ones, so that induction has to look at more than the last token.
-    Phase("phrases", 800, 32, 128, repeats=0.5, periods=(5, 60), jumbled=0.1, phrases=0.8, tokens=ALL, doubled=0.1),
+    Phase("phrases", 800, 32, 128, repeats=0.5, periods=(5, 60), jumbled=0.1, phrases=0.8, tokens=ALL, doubled=0.4),
 )
 STEPS = sum(phase.steps for phase in PHASES)
 # At 2e-3 the heads of this width saturate on arbitrary distances before they learn anything of content.

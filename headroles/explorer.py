@@ -207,7 +207,9 @@ class Explorer(Causal):
                 role=looked_for,
                 primary=primary,
                 pattern=attention.pattern(which),
-                expected=looked_for.expected_keys(torch.tensor(attention.token_ids), attention.window(which.layer)),
+                expected=looked_for.expected_keys(
+                    torch.tensor(attention.token_ids), attention.window(which.layer), attention.delimiters
+                ),
                 readings=read_head(heads, which),
                 called=heads.tokens,
                 other_layers=attention.other_layers,

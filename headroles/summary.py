@@ -17,7 +17,8 @@ def get_active_head_summary(activation_data: Attention | Mapping, model_name: st
 
     Args:
         activation_data: an Attention, or a mapping with `token_ids` [seq], `patterns` [layer, head, seq, seq] (of the layers that
-            have them, as transformers' `output_attentions` gives them) and, if you like, `tokens` (texts).
+            have them, as transformers' `output_attentions` gives them) and, if you like, `tokens` (texts), without which nothing
+            is known of delimiters.
         model_name: whose record to read; the patterns must have its layers and heads.
 
     Returns:

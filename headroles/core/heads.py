@@ -3,11 +3,13 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from headroles.core.tokens import is_delimiter
 from headroles.core.words import layers_listed
 from headroles.errors import InvalidInputError
 
@@ -126,6 +128,11 @@ class Attention:
     @property
     def num_heads(self) -> int:
         return self.patterns.shape[1]
+
+    @cached_property
+    def delimiters(self) -> Bool[Tensor, " query"]:
+        """Which tokens are delimiters, on the CPU."""
+        return torch.tensor([is_delimiter(token) for token in self.tokens])
 
     def window(self, layer: int) -> int | None:
         """How many keys back a layer sees on this prompt; None when that is all of it."""

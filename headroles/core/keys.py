@@ -30,6 +30,18 @@ def induction_keys(token_ids: Int[Tensor, "batch query"]) -> Bool[Tensor, "batch
     return after_copy & (k >= 1) & (k < q)
 
 
+def current_keys(token_ids: Int[Tensor, "batch query"]) -> Bool[Tensor, "batch query key"]:
+    """The query itself, for q >= 2: rows 0 and 1 have too little choice to say anything."""
+    q, k = positions(token_ids)
+    return ((k == q) & (q >= 2)).expand(len(token_ids), -1, -1)
+
+
+def earlier_keys(token_ids: Int[Tensor, "batch query"]) -> Bool[Tensor, "batch query key"]:
+    """Every earlier key but the first token, which is looked at for other reasons."""
+    q, k = positions(token_ids)
+    return ((k < q) & (k >= 1)).expand(len(token_ids), -1, -1)
+
+
 def positions(token_ids: Int[Tensor, "*batch query"]) -> tuple[Int[Tensor, "query 1"], Int[Tensor, "1 key"]]:
     positions = torch.arange(token_ids.shape[-1], device=token_ids.device)
     return positions[:, None], positions[None, :]

@@ -63,8 +63,18 @@ class Measure(Protocol):
         ...
 
     @property
+    def target(self) -> str:
+        """What a head of the role looks at, as in "looks at ..."; empty where it is not about that."""
+        return ""
+
+    @property
     def is_triggered(self) -> bool:
         """Whether a text calls for the role at some tokens, where the head is compared with itself at others."""
+        return False
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether the tokens' texts are needed, beside their ids, to tell which are delimiters."""
         return False
 
     def excess(
@@ -77,15 +87,25 @@ class Measure(Protocol):
         """The same measure for a model whose heads have a learned sink: one more place to look, which is no token."""
         return self
 
-    def expected_keys(self, token_ids: Int[Tensor, " query"], window: int | None = None) -> Bool[Tensor, "query key"]:
-        """The cells of a pattern that the role expects to be strong, inside the window; none for a role without such cells."""
+    def expected_keys(
+        self,
+        token_ids: Int[Tensor, " query"],
+        window: int | None = None,
+        delimiters: Bool[Tensor, " query"] | None = None,
+    ) -> Bool[Tensor, "query key"]:
+        """The cells of a pattern that the role expects to be strong, inside the window; none for a role without such cells.
+
+        Raises InvalidInputError where it `reads_texts` and nobody says which tokens are delimiters.
+        """
         return torch.zeros(len(token_ids), len(token_ids), dtype=torch.bool, device=token_ids.device)
 
     def foretold(self, token_ids: Int[Tensor, " query"], query: int) -> list[int]:
         """The tokens that the role foretells as the next one after a query, the nearest key's first; none in most roles."""
         return []
 
-    def picture(self, token_ids: Int[Tensor, " query"]) -> Float[Tensor, "query key"] | None:
+    def picture(
+        self, token_ids: Int[Tensor, " query"], delimiters: Bool[Tensor, " query"] | None = None
+    ) -> Float[Tensor, "query key"] | None:
         """The pattern of a head that plays the role perfectly; None where a role has no picture."""
         return None
 
@@ -138,19 +158,24 @@ class MassOnExpectedKeys(Measure):
 
     def __call__(self, evidence: Evidence) -> Measurement:
         patterns, token_ids = evidence.text()
-        cells = self._cells(token_ids, evidence)
+        expected = self._keys(token_ids, evidence.delimiters)
+        cells = self._cells(expected, token_ids, evidence)
         batch, length = token_ids.shape
         keys = torch.bincount(cells[0] * length + cells[1], minlength=batch * length).view(batch, length)
         eligible = keys > 0
         per_token = mass_at(patterns, cells)
         places = visible_keys(token_ids, evidence.window) + int(self.has_sink)
         if self.expects_sink and self.has_sink:
-            eligible = self.keys(token_ids).any(-1) & real_queries(token_ids, evidence.lengths)  # no window hides the sink
+            eligible = expected.any(-1) & real_queries(token_ids, evidence.lengths)  # no window hides the sink
             per_token += taken_by_sink(patterns) * at_heads(eligible, patterns)
             keys = keys + eligible
         chance = (keys / places).sum(-1).to(patterns.dtype)
         count = eligible.sum(-1)
         return Measurement(_mean(per_token.sum(-1), count), per_token, _mean(chance, count), eligible)
+
+    @property
+    def target(self) -> str:
+        return self.looks_at
 
     @property
     def is_triggered(self) -> bool:
@@ -178,8 +203,13 @@ class MassOnExpectedKeys(Measure):
         share, by_chance = percent(activation or 0.0), percent(chance or 0.0)
         return f"{where}{share} of its attention goes to {self.looks_at} ({by_chance} would by chance)"
 
-    def expected_keys(self, token_ids: Int[Tensor, " query"], window: int | None = None) -> Bool[Tensor, "query key"]:
-        return self.keys(token_ids[None])[0] & reach(token_ids, window)
+    def expected_keys(
+        self,
+        token_ids: Int[Tensor, " query"],
+        window: int | None = None,
+        delimiters: Bool[Tensor, " query"] | None = None,
+    ) -> Bool[Tensor, "query key"]:
+        return self._keys(token_ids[None], None if delimiters is None else delimiters[None])[0] & reach(token_ids, window)
 
     def foretold(self, token_ids: Int[Tensor, " query"], query: int) -> list[int]:
         if not self.foretells:
@@ -187,9 +217,15 @@ class MassOnExpectedKeys(Measure):
         keys = self.expected_keys(token_ids)[query].nonzero()[:, 0].flip(0)
         return list(dict.fromkeys(token_ids[keys].tolist()))
 
-    def _cells(self, token_ids: Int[Tensor, "batch query"], evidence: Evidence) -> Cells:
+    def _keys(
+        self, token_ids: Int[Tensor, "batch query"], delimiters: Bool[Tensor, "batch query"] | None
+    ) -> Bool[Tensor, "batch query key"]:
+        return self.keys(token_ids)
+
+    def _cells(
+        self, expected: Bool[Tensor, "batch query key"], token_ids: Int[Tensor, "batch query"], evidence: Evidence
+    ) -> Cells:
         """The expected keys of all real queries, inside the window."""
-        expected = self.keys(token_ids)
         if evidence.window is not None:
             expected = expected & reach(token_ids, evidence.window)
         if evidence.lengths is not None:
@@ -197,8 +233,10 @@ class MassOnExpectedKeys(Measure):
         batch, query, key = expected.nonzero().unbind(-1)
         return batch, query, key
 
-    def picture(self, token_ids: Int[Tensor, " query"]) -> Float[Tensor, "query key"] | None:
-        return self.expected_keys(token_ids).float()
+    def picture(
+        self, token_ids: Int[Tensor, " query"], delimiters: Bool[Tensor, " query"] | None = None
+    ) -> Float[Tensor, "query key"] | None:
+        return self.expected_keys(token_ids, delimiters=delimiters).float()
 
     def chance_on_probes(self, prepend_bos: bool, repeat_length: int) -> float | None:
         """Exact for repeats, `[BOS] + r + r` with no token twice in r; for sentences it depends on how many tokens each has."""
@@ -207,6 +245,22 @@ class MassOnExpectedKeys(Measure):
         string = torch.arange(1, repeat_length + 1)
         token_ids = torch.cat([torch.zeros(int(prepend_bos), dtype=torch.long), string, string])
         return float(self(Evidence(uniform_pattern(len(token_ids)).double()[None], token_ids[None])).chance)
+
+
+@dataclass(frozen=True)
+class MassOnDelimiters(MassOnExpectedKeys):
+    """The same, on those of the expected keys that are delimiters, which ids alone do not tell."""
+
+    @property
+    def reads_texts(self) -> bool:
+        return True
+
+    def _keys(
+        self, token_ids: Int[Tensor, "batch query"], delimiters: Bool[Tensor, "batch query"] | None
+    ) -> Bool[Tensor, "batch query key"]:
+        if delimiters is None:
+            raise InvalidInputError("This role is measured on delimiters; the texts of the tokens must be given, too.")
+        return super()._keys(token_ids, delimiters) & delimiters[:, None, :]
 
 
 @dataclass(frozen=True)
@@ -262,7 +316,9 @@ class EntropyOfRows(Measure):
     def phrase(self, score: float | None, activation: float | None, chance: float | None) -> str:
         return f"its attention is {percent(activation or 0.0)} as evenly spread as it could be"
 
-    def picture(self, token_ids: Int[Tensor, " query"]) -> Float[Tensor, "query key"] | None:
+    def picture(
+        self, token_ids: Int[Tensor, " query"], delimiters: Bool[Tensor, " query"] | None = None
+    ) -> Float[Tensor, "query key"] | None:
         return uniform_pattern(len(token_ids))
 
     def chance_on_probes(self, prepend_bos: bool, repeat_length: int) -> float | None:

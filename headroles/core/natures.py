@@ -22,9 +22,11 @@ def tell_nature(head: Head, primary: Role, scores: Mapping[str, float | None], h
         said = [f"{head.label} is mainly {article(primary.display_name.lower())} head ({figure})"]
     else:
         said = [f"{head.label} reaches no role's threshold in this model"]
-    if primary != RESTING_ROLE and (rest := known.get(RESTING_ROLE.name, 0.0)) >= RESTING:
-        when = "when nothing repeats" if primary.requires_repetition else "when it has nothing to do"
-        said.append(f"rests on {resting_place(has_sink)} {when} ({rest:.2f})")
+    when = "when nothing repeats" if primary.requires_repetition else "when it has nothing to do"
+    for role in measured_roles():
+        if role.rests_on and role != primary and (rest := known.get(role.name, 0.0)) >= RESTING:
+            where = resting_place(has_sink) if role == RESTING_ROLE else role.rests_on
+            said.append(f"rests on {where} {when} ({rest:.2f})")
     for role in measured_roles():
         score = known.get(role.name, 0.0)
         if not role.is_content or role == primary or score < role.threshold * A_LITTLE:

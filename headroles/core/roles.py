@@ -12,9 +12,10 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from headroles.core.keys import duplicate_keys, first_keys, induction_keys, previous_keys
-from headroles.core.measures import EntropyOfRows, MassOnExpectedKeys, Measure
+from headroles.core.keys import current_keys, duplicate_keys, earlier_keys, first_keys, induction_keys, previous_keys
+from headroles.core.measures import EntropyOfRows, MassOnDelimiters, MassOnExpectedKeys, Measure
 from headroles.core.output_measures import DirectEffect
+from headroles.core.tokens import is_delimiter
 from headroles.errors import InvalidInputError
 
 Shape = tuple[tuple[float, float], ...]
@@ -36,6 +37,9 @@ class Example:
         """The same number for the same word."""
         return torch.tensor([self.words.index(word) for word in self.words])
 
+    def delimiters(self) -> Bool[Tensor, " query"]:
+        return torch.tensor([is_delimiter(word) for word in self.words])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Role:
@@ -53,6 +57,7 @@ class Role:
         source: the paper that describes it.
         threshold: the score that a top head needs; 0 for what is left over.
         is_content: whether it says what a head does, and not where it rests.
+        rests_on: of a role that may be no more than a rest state, where such a head rests.
         example: the text of its lesson's picture; None for a role without one.
     """
 
@@ -69,6 +74,7 @@ class Role:
     source: str = ""
     threshold: float = 0.0
     is_content: bool = False
+    rests_on: str = ""
     example: Example | None = None
 
     @property
@@ -76,8 +82,17 @@ class Role:
         """Whether only a text that repeats a token can show it."""
         return False
 
-    def expected_keys(self, token_ids: Int[Tensor, " query"], window: int | None = None) -> Bool[Tensor, "query key"]:
-        """The cells of a pattern that the role expects to be strong, inside the window; none where it expects none."""
+    def expected_keys(
+        self,
+        token_ids: Int[Tensor, " query"],
+        window: int | None = None,
+        delimiters: Bool[Tensor, " query"] | None = None,
+    ) -> Bool[Tensor, "query key"]:
+        """The cells of a pattern that the role expects to be strong, inside the window; none where it expects none.
+
+        Args:
+            delimiters: which tokens are; a role that goes by them raises InvalidInputError without.
+        """
         return torch.zeros(len(token_ids), len(token_ids), dtype=torch.bool, device=token_ids.device)
 
 
@@ -108,8 +123,13 @@ class MeasuredRole(Role):
         """As for any role; it is scored on such texts alone."""
         return self.measure.probes == "repeats"
 
-    def expected_keys(self, token_ids: Int[Tensor, " query"], window: int | None = None) -> Bool[Tensor, "query key"]:
-        return self.measure.expected_keys(token_ids, window)
+    def expected_keys(
+        self,
+        token_ids: Int[Tensor, " query"],
+        window: int | None = None,
+        delimiters: Bool[Tensor, " query"] | None = None,
+    ) -> Bool[Tensor, "query key"]:
+        return self.measure.expected_keys(token_ids, window, delimiters)
 
     def measure_in(self, has_sink: bool) -> Measure:
         """Its measure in a model whose heads have a learned sink, or have none."""
@@ -200,7 +220,7 @@ _MEASURED = (
         ),
         try_this=(
             "Run the prompt and open the head with the longest bar: the row of the second “boy” has its strong cell in the "
-            "column of the first “boy”. Change the second “boy” to “king”, and that cell goes out. Then delete everything after "
+            "column of the first “boy”. Change the second “boy” to “cat”, and that cell goes out. Then delete everything after "
             "“a story”: no word comes twice any more, and the circle empties."
         ),
         look_for=(
@@ -222,6 +242,32 @@ _MEASURED = (
         example=Example(
             "the boy saw the dog and the dog ran",
             "A word that has been there before looks at its earlier copies: “dog” at “dog”, the last “the” at both others.",
+        ),
+    ),
+    MeasuredRole(
+        name="current_token",
+        display_name="Current Token",
+        icon="circle-dot",
+        color="#882255",
+        shape=((0.5, 0.08), (1, 0.92), (0, 0.92)),
+        description="Looks at the token itself.",
+        explanation=(
+            "From every token, this head looks at that very token and at little else. It moves nothing from one place to "
+            "another: what it passes on is worked out of the token's own content. In the picture it is the diagonal."
+        ),
+        try_this=(
+            "Run the prompt and open the head with the longest bar: most rows have their strong cell on the diagonal. Then put "
+            "its words in any order you like: the diagonal stays."
+        ),
+        look_for="Strong cells on the diagonal: each row's own token. The first two rows have too little choice to count.",
+        why_inactive="your text is too short; it takes three tokens or more.",
+        suggested_prompt="She opened the door and saw a small garden behind the house.",
+        measure=MassOnExpectedKeys(current_keys, "the token itself"),
+        rests_on="the token itself",
+        source="Clark et al. 2019, What Does BERT Look At?",
+        example=Example(
+            "The rain came down upon the quiet town",
+            "From the third word on, each looks at itself: the diagonal.",
         ),
     ),
     MeasuredRole(
@@ -332,11 +378,39 @@ _MEASURED = (
         why_inactive="your text is too short; it takes three tokens or more.",
         suggested_prompt="She opened the door and saw a small garden behind the house.",
         measure=MassOnExpectedKeys(first_keys, "the first token", expects_sink=True),
+        rests_on="the first token",
         threshold=0.5,
         source="Xiao et al. 2023, Efficient Streaming Language Models with Attention Sinks",
         example=Example(
             "She opened the door and saw a garden",
             "From the third word on, each looks at the first; the two before hardly have a choice.",
+        ),
+    ),
+    MeasuredRole(
+        name="delimiter",
+        display_name="Delimiter",
+        icon="pause",
+        color="#999933",
+        shape=((0.28, 0), (0.72, 0), (0.72, 1), (0.28, 1)),
+        description="Looks at earlier punctuation and line breaks.",
+        explanation=(
+            "From what follows, this head looks back at full stops, commas and new lines. They say little themselves: such a "
+            "head may read there what the model has summed up of the sentence so far, or only rest. Its attention alone does "
+            "not tell which."
+        ),
+        try_this=(
+            "Run the prompt and open the head with the longest bar: the columns of the comma and the full stop are strong. Then "
+            "delete all punctuation, and the columns are gone: there is nothing for it to look at."
+        ),
+        look_for="Strong columns below commas, full stops and line breaks. One as the first token of the text does not count.",
+        why_inactive="no punctuation mark or line break comes before other tokens of your text.",
+        suggested_prompt="The rain had stopped, and the street was empty. A cat crossed it slowly, looked around, and went home",
+        measure=MassOnDelimiters(earlier_keys, "earlier punctuation and line breaks"),
+        rests_on="punctuation and line breaks",
+        source="Clark et al. 2019, What Does BERT Look At?",
+        example=Example(
+            "The rain stopped , and then the sun came",
+            "Every word after the comma looks at the comma.",
         ),
     ),
     MeasuredRole(
@@ -389,15 +463,15 @@ OTHER = Role(
         "that head does, then test your sentence on a fourth text."
     ),
     look_for=(
-        "Whatever comes back on every text: lines at other distances, blocks, single strong columns. L2H7 of headroles-tiny "
-        "and L11H6 of SmolLM2-135M-Instruct-Q4_1 have a strong diagonal on ordinary sentences: each token looks at itself, a "
-        "job that has no card here."
+        "Whatever comes back on every text: lines at other distances, blocks, single strong columns. A head that no role names "
+        "can still do one thing, on texts that you have not tried yet."
     ),
 )
 
 _roles: dict[str, Role] = {role.name: role for role in (*_MEASURED, OTHER)}
 ROLES: Mapping[str, Role] = MappingProxyType(_roles)  # the measured ones, then OTHER
-RESTING_ROLE, RESTING_PLACE = ROLES["positional"], "the first token"  # where heads with nothing to do put their attention
+RESTING_ROLE = ROLES["positional"]  # where most heads with nothing to do put their attention
+RESTING_PLACE = RESTING_ROLE.rests_on
 
 
 def measured_roles() -> tuple[MeasuredRole, ...]:

@@ -4,13 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from headroles.core.evidence import Evidence, Measurement
 from headroles.core.heads import Attention, Head, as_head, check_patterns
 from headroles.core.nulls import Excess
 from headroles.core.roles import MeasuredRole, Role, get_role, measured_roles
+from headroles.core.tokens import is_delimiter
 from headroles.errors import InvalidInputError
 
 Numbers = Tensor | np.ndarray | Sequence
@@ -23,6 +24,7 @@ def measure_heads(
     roles: Sequence[MeasuredRole] | None = None,
     window: int | None = None,
     has_sink: bool = False,
+    delimiters: Bool[Tensor, "batch query"] | None = None,
 ) -> dict[str, Measurement]:
     """Every role that needs patterns for every head, by role name, on the device of `patterns`.
 
@@ -30,15 +32,19 @@ def measure_heads(
         patterns: attention after softmax; any axes between batch and query, for instance layer and head.
         token_ids: the tokens behind it.
         lengths: how many tokens of each row are real, where rows are padded on the right; None for all.
-        roles: those to measure; None for all that need patterns.
+        roles: those to measure; None for all that need patterns, and no more than what is given here.
         window: how many keys back from the query these heads see, the query's own included; None for all.
         has_sink: whether each of these heads has a learned sink, which takes what its rows leave of 1.
+        delimiters: which tokens are delimiters, as their texts tell.
 
     Raises:
-        InvalidInputError: when the shapes do not belong together.
+        InvalidInputError: when the shapes do not belong together, or a role is asked for that goes by delimiters, and they are
+            not given.
     """
-    evidence = Evidence(patterns, token_ids, lengths, window)
-    return {role.name: role.measure_in(has_sink)(evidence) for role in (roles_of_patterns() if roles is None else roles)}
+    if roles is None:
+        roles = [role for role in roles_of_patterns() if delimiters is not None or not role.measure.reads_texts]
+    evidence = Evidence(patterns, token_ids, lengths, window, delimiters=delimiters)
+    return {role.name: role.measure_in(has_sink)(evidence) for role in roles}
 
 
 def roles_of_patterns() -> tuple[MeasuredRole, ...]:
@@ -50,8 +56,13 @@ def measure_windows(attention: Attention) -> dict[int | None, dict[str, Measurem
     """All patterns measured under each window that their layers have on this prompt: one, unless windows are shorter than it."""
     windows = {attention.window(layer) for layer in attention.layers}
     token_ids = torch.tensor([attention.token_ids], device=attention.patterns.device)
-    patterns, has_sink = attention.patterns[None], attention.has_sink
-    return {window: measure_heads(patterns, token_ids, window=window, has_sink=has_sink) for window in windows}
+    told = {"has_sink": attention.has_sink, "delimiters": attention.delimiters[None].to(token_ids.device)}
+    return {window: measure_heads(attention.patterns[None], token_ids, window=window, **told) for window in windows}
+
+
+def can_show(role: Role, measured: Mapping[int | None, Mapping[str, Measurement]]) -> bool:
+    """Whether a text, measured under each window, has a query at which the role can show."""
+    return any(bool(under[role.name].count[0] > 0) for under in measured.values())
 
 
 def of_layers(
@@ -103,6 +114,7 @@ def verify_head_activation(
     category: Role | str,
     window: int | None = None,
     has_sink: bool = False,
+    texts: Sequence[str] | None = None,
 ) -> float:
     """How strongly one head plays a role on one text: the role's own measure, 0.0 to 1.0.
 
@@ -113,6 +125,7 @@ def verify_head_activation(
         category: a role, or its name; what no pattern shows gives 0.0, as does a text on which the role cannot show.
         window: the sliding window of the head's layer in tokens; None for none.
         has_sink: whether the head has a learned sink, which takes what its rows leave of 1.
+        texts: the tokens' texts, for the role that goes by punctuation and line breaks.
 
     Raises:
         InvalidInputError: names the argument, its shape or value, and what is allowed.
@@ -126,8 +139,12 @@ def verify_head_activation(
             f"attention_weights must be [seq, seq], but has shape {tuple(pattern.shape)}, with {len(token_ids)} tokens."
         )
     check_patterns(pattern, len(token_ids), "attention_weights", window, has_sink)
+    if texts is not None and len(texts) != len(token_ids):
+        raise InvalidInputError(f"texts must be one for each of the {len(token_ids)} tokens, but are {len(texts)}.")
+    delimiters = None if texts is None else torch.tensor([[is_delimiter(text) for text in texts]])
     asked = [shown for shown in roles_of_patterns() if shown == role]
-    measured = measure_heads(pattern[None], token_ids[None], roles=asked, window=window, has_sink=has_sink)
+    told = {"window": window, "has_sink": has_sink, "delimiters": delimiters}
+    measured = measure_heads(pattern[None], token_ids[None], roles=asked, **told)
     return float(measured[role.name].values) if asked else 0.0
 
 

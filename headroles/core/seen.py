@@ -18,13 +18,14 @@ from headroles.core.calibration import (
     percentile_of,
     shares_above,
 )
-from headroles.core.head_readings import Place
-from headroles.core.heads import Attention, taken_by_sink
+from headroles.core.head_readings import MARKED, Mark, Place
+from headroles.core.heads import Attention, Head, taken_by_sink
 from headroles.core.nulls import Excess
 from headroles.core.records import HeadCategories
 from headroles.core.roles import MeasuredRole
 from headroles.core.scoring import excess_by_window
 
+SINK = -1  # in place of a key
 PLACES = 3  # tokens that are told of a head that is seen; of another, the strongest alone
 
 
@@ -38,6 +39,7 @@ class Seen:
         tokens: at how many tokens it could show, with something to compare with.
         seen_at: at how many of them a head is seen.
         places: of each head, its strongest tokens.
+        marks: the tokens at which heads are seen in it, first to last.
     """
 
     heads: Bool[Tensor, "layer head"]
@@ -45,6 +47,7 @@ class Seen:
     tokens: int
     seen_at: Int[Tensor, "layer head"]
     places: tuple[tuple[tuple[Place, ...], ...], ...]
+    marks: tuple[Mark, ...] = ()
 
 
 def known_heads(record: HeadCategories, role: MeasuredRole) -> Bool[Tensor, "layer head"]:
@@ -58,7 +61,7 @@ def known_heads(record: HeadCategories, role: MeasuredRole) -> Bool[Tensor, "lay
 def is_seen(role: MeasuredRole, attention: Attention, record: HeadCategories) -> bool:
     """Whether a triggered role shows on a text in the heads that are known for it."""
     excess, known = _excess(role, attention), known_heads(record, role)
-    return len(excess.queries) > 0 and judge(excess.values, known, _calibration(role, record))[1]
+    return len(excess.queries) > 0 and judge(excess.values, known, _calibration(role, record), len(attention.token_ids))[1]
 
 
 def see(role: MeasuredRole, attention: Attention, record: HeadCategories) -> Seen:
@@ -69,12 +72,15 @@ def see(role: MeasuredRole, attention: Attention, record: HeadCategories) -> See
         nothing = torch.zeros_like(known)
         return Seen(nothing, False, 0, nothing.long(), tuple(tuple(() for _ in row) for row in known))
     which = _calibration(role, record)
-    heads, is_role = judge(excess.values, known, which)
-    by_rank = chances_by_rank(shares_above(excess.values, which.table.expand(*known.shape, -1)))
+    heads, is_role = judge(excess.values, known, which, len(attention.token_ids))
+    shares = shares_above(excess.values, which.table.expand(*known.shape, -1))
+    by_rank = chances_by_rank(shares)
     level = torch.where(known, KNOWN_LEVEL, which.other_level)
     rank = torch.arange(1, tokens + 1)
     seen_at = ((by_rank < level[..., None]) * rank).amax(-1) * heads  # Benjamini and Hochberg 1995
-    return Seen(heads, is_role, tokens, seen_at, _places(role, attention, excess, heads))
+    is_seen_at = shares.argsort(dim=-1, stable=True).argsort(-1) < seen_at[..., None]
+    marks = _marks(role, attention, excess, is_seen_at)
+    return Seen(heads, is_role, tokens, seen_at, _places(role, attention, excess, heads), marks)
 
 
 def _excess(role: MeasuredRole, attention: Attention) -> Excess:
@@ -89,16 +95,19 @@ def _calibration(role: MeasuredRole, record: HeadCategories) -> Triggered:
 
 
 def judge(
-    excess: Float[Tensor, "layer head place"], known: Bool[Tensor, "layer head"], calibration: Triggered
+    excess: Float[Tensor, "layer head place"], known: Bool[Tensor, "layer head"], calibration: Triggered, tokens: int
 ) -> tuple[Bool[Tensor, "layer head"], bool]:
     """Which heads are seen, by the excess of each at every token that calls for the role, and whether the role is.
 
     In two steps, so that many heads need not each show what one alone would have to: first, is there anything at all, corrected
     for tokens and heads looked at; and only then, which heads have part in it.
+
+    Args:
+        tokens: how many the text has.
     """
     chances = chance_of(excess, calibration.table.expand(*excess.shape[:2], -1))
     tail = calibration.role_tail
-    is_role = tail is not None and bool(known.any()) and _is_rare(excess[known], tail, calibration.role_level)
+    is_role = tail is not None and bool(known.any()) and _is_rare(excess[known], tail, calibration.level_at(tokens))
     is_any = is_role or _is_rare(excess.flatten(0, 1), calibration.any_tail, calibration.any_level)
     heads = (known & is_role & (chances < KNOWN_LEVEL)) | (~known & is_any & (chances < calibration.other_level))
     return heads, is_role
@@ -137,33 +146,58 @@ def usual(role: MeasuredRole, activation: Float[Tensor, "layer head"], tokens: i
 def _places(
     role: MeasuredRole, attention: Attention, excess: Excess, heads: Bool[Tensor, "layer head"]
 ) -> tuple[tuple[tuple[Place, ...], ...], ...]:
+    """Of each head its strongest tokens."""
     count = min(PLACES, len(excess.queries))
     best = excess.values.sort(dim=-1, descending=True, stable=True).indices[..., :count]  # of equal ones, the first
     query = excess.queries[best]
+    rows = attention.patterns.gather(2, query[..., None].expand(*query.shape, len(attention.token_ids)))
+    cells = *_told(role, attention, rows, query), excess.mass.gather(-1, best), excess.control.gather(-1, best)
+    tables = [*(table.tolist() for table in (query, *cells)), heads.tolist()]
+    return tuple(
+        tuple(tuple(map(_place, *of_head[:-1]))[: PLACES if of_head[-1] else 1] for of_head in zip(*of_layer))
+        for of_layer in zip(*tables)
+    )
+
+
+def _marks(
+    role: MeasuredRole, attention: Attention, excess: Excess, is_seen_at: Bool[Tensor, "layer head place"]
+) -> tuple[Mark, ...]:
+    """At each token that calls for the role, the heads that are seen in it there."""
+    seen = is_seen_at.flatten(0, 1).T
+    at = seen.any(-1).nonzero()[:, 0]
+    if not len(at):
+        return ()
+    mass, control = (table.flatten(0, 1).T[at] for table in (excess.mass, excess.control))
+    strength = (mass - control).masked_fill(~seen[at], -2.0)  # below any excess
+    best = strength.topk(min(MARKED, strength.shape[-1])).indices
+    query = excess.queries[at, None].expand_as(best)
+    rows = attention.patterns.flatten(0, 1)[best, query]
+    cells = *_told(role, attention, rows, query), mass.gather(-1, best), control.gather(-1, best)
+    of_token = zip(best.tolist(), seen[at].sum(-1).tolist(), zip(*(table.tolist() for table in (query, *cells))))
+    return tuple(
+        Mark(looked[0][0], tuple(zip((_head(attention, number) for number in numbers[:count]), map(_place, *looked))), count)
+        for numbers, count, looked in of_token
+    )
+
+
+def _told(
+    role: MeasuredRole, attention: Attention, rows: Float[Tensor, "*cells key"], query: Int[Tensor, "*cells"]
+) -> tuple[Int[Tensor, "*cells"], Int[Tensor, "*cells"], Float[Tensor, "*cells"]]:
+    """Of rows of patterns: the expected key that is looked at most, the key of all, or SINK, and how much that one gets."""
     expected = role.expected_keys(torch.tensor(attention.token_ids))
-    rows = attention.patterns.gather(2, query[..., None].expand(*query.shape, len(expected)))
     key = (rows + 1e-9).mul(expected[query]).argmax(-1)  # one of them also where it looks at none
     most, most_key = rows.max(-1)
-    most_keys = most_key.tolist()
     if attention.has_sink:
         sink = taken_by_sink(rows)
-        most_keys = _without(most_keys, (sink > most).tolist())
+        most_key = most_key.masked_fill(sink > most, SINK)
         most = torch.maximum(most, sink)
-    numbers = zip(
-        query.tolist(),
-        key.tolist(),
-        excess.mass.gather(-1, best).tolist(),
-        excess.control.gather(-1, best).tolist(),
-        most_keys,
-        most.tolist(),
-        heads.tolist(),
-    )
-    return tuple(
-        tuple(tuple(Place(*cell) for cell in zip(*tables[:-1]))[: PLACES if tables[-1] else 1] for tables in zip(*layer))
-        for layer in numbers
-    )
+    return key, most_key, most
 
 
-def _without(keys: list, is_sink: list) -> list:
-    """The keys [layer][head][place], None where the sink took more."""
-    return [[[None if taken else key for key, taken in zip(*head)] for head in zip(*layer)] for layer in zip(keys, is_sink)]
+def _place(query: int, key: int, most_key: int, most: float, mass: float, control: float) -> Place:
+    return Place(query, key, mass, control, None if most_key == SINK else most_key, most)
+
+
+def _head(attention: Attention, number: int) -> Head:
+    """The head of that number, counted over the layers that have a pattern."""
+    return Head(attention.layers[number // attention.num_heads], number % attention.num_heads)

@@ -8,6 +8,11 @@ def clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
+def is_delimiter(token: str) -> bool:
+    """Whether a token is nothing but punctuation that ends or parts a sentence, or a new line: `,`, `·.`, `?!`, `↵`."""
+    return bool(token.strip(" ")) and set(token) <= _DELIMITERS | {" "}
+
+
 def visible(token: str) -> str:
     """A token's text with everything that would not be seen made visible, and never empty: `·king`, `↵`, `<U+200B>`, `◌́`.
 
@@ -35,6 +40,8 @@ def code_point(character: str) -> str:
     return f"<U+{ord(character):04X}>"
 
 
+# the specification's, and what other scripts write for them
+_DELIMITERS = frozenset(".,;:!?\n\r…。、，；：！？．،؛؟۔।॥")
 _SIGNS = {" ": "·", "\n": "↵", "\t": "⇥", "\u00a0": "⍽"}
 _JOINER = "\u200d"
 # letters, marks and a symbol by their category, yet without ink: grapheme joiner, Hangul and Khmer fillers, empty Braille

@@ -12,7 +12,7 @@ from headroles.core.record_fit import check_shape
 from headroles.core.records import HeadCategories
 from headroles.core.repeats import comes_again_differently
 from headroles.core.roles import OTHER, RESTING, RESTING_ROLE, MeasuredRole, get_measured_role, measured_roles
-from headroles.core.scoring import measure_windows, of_layers
+from headroles.core.scoring import can_show, measure_windows, of_layers
 from headroles.core.seen import Usual, see, usual
 from headroles.core.words import percent
 
@@ -50,6 +50,8 @@ def read_heads(attention: Attention, record: HeadCategories) -> HeadTable:
             continue
         verdict = partial(role.measure.verdict, calibration=record.calibration_of(role))
         active[role.name] = of_layers(attention, measured, role.name, verdict)
+        if not can_show(role, measured):
+            continue
         if found := usual(role, activations[role.name], len(attention.token_ids), record):
             ranges[role.name] = found
     return HeadTable(
@@ -57,12 +59,13 @@ def read_heads(attention: Attention, record: HeadCategories) -> HeadTable:
         activations={name: whole(table) for name, table in activations.items()},
         chances={role.name: chances(role) for role in roles},
         active={name: whole(table) for name, table in active.items()},
-        applicable={role.name: any(bool(under[role.name].count[0] > 0) for under in measured.values()) for role in roles},
+        applicable={role.name: can_show(role, measured) for role in roles},
         primary=record.primary_roles,
         places={name: whole(found.places) for name, found in seen.items()},
         seen_at={name: whole(found.seen_at) for name, found in seen.items()},
         tokens={name: found.tokens for name, found in seen.items()},
         is_seen={name: found.role for name, found in seen.items()},
+        marks={name: found.marks for name, found in seen.items()},
         usual={name: whole(found.ranges) for name, found in ranges.items()},
         percentiles={name: whole(found.percentiles) for name, found in ranges.items()},
         unusual={name: whole(found.heads) for name, found in ranges.items()},
@@ -94,6 +97,7 @@ def _read_role(role: MeasuredRole, heads: HeadTable, record: HeadCategories, tok
         applicable=heads.applicable.get(role.name, False),
         others=_others(role, heads, record),
         tokens=heads.tokens.get(role.name, 0),
+        marks=heads.marks.get(role.name, ()),
         effect=record.effect_of(role),
         suggested_prompt=record.suggested_prompt(role),
     )

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from headroles.core.calibration import (
     KNOWN_LEVEL,
+    LEVELS,
     OTHERS,
     ROLE_LEVEL,
     TAIL,
@@ -23,24 +24,27 @@ from headroles.core.calibration import (
 )
 from headroles.core.records import HeadCategories
 from headroles.core.roles import MeasuredRole
-from headroles.core.scoring import excess_by_window, measure_windows, of_layers, roles_of_patterns
+from headroles.core.scoring import can_show, excess_by_window, measure_windows, of_layers, roles_of_patterns
 from headroles.core.seen import judge, known_heads
 from headroles.models.batches import TokenIds, split_into_forwards
 from headroles.models.calibration_texts import LENGTHS, Kind, Pair, make_pairs, ordinary_texts
 from headroles.models.capture import PatternReader
 from headroles.models.sentences import FOR_CALIBRATION
 
-ENOUGH = 64  # tokens, from which on longer null texts show no more
-
 
 @dataclass(frozen=True)
 class Shown:
-    """What a role's cells show on one text of that kind and length: each head's excess at the tokens of the second passage."""
+    """What a role's cells show on one text of that kind and length: each head's excess at the tokens of the second passage.
+
+    Attributes:
+        attention: the most that each head gives the expected keys at one of them, in the text that repeats.
+    """
 
     kind: Kind
     length: int
     positive: Float[Tensor, "layer head place"]
     null: Float[Tensor, "layer head place"]
+    attention: Float[Tensor, "layer head"]
 
     @property
     def tokens(self) -> int:
@@ -75,15 +79,15 @@ def calibrate(
             of_role.append(on_pair[name])
         on_progress((done := done + 1) / total)
     for on_text in activations(reader, ordinary):
-        for name, values in usual.items():
-            values.append(on_text[name])
+        for name in usual.keys() & on_text.keys():
+            usual[name].append(on_text[name])
         on_progress((done := done + 1) / total)
     seen = {
         role.name: triggered_from(shown[role.name], known_heads(record, role))
         for role in triggered
         if any(one.tokens for one in shown[role.name])
     }
-    return {**seen, **{name: always_on_from(values) for name, values in usual.items()}}
+    return {**seen, **{name: always_on_from(values) for name, values in usual.items() if values}}
 
 
 def show_pairs(
@@ -97,18 +101,22 @@ def show_pairs(
         tokens, heads = torch.tensor(pair.positive), layers.shape[2]
         by_role = {}
         for role in roles:
-            both = excess_by_window(role, layers.flatten(1, 2), tokens, windows, pair.second).values
-            by_role[role.name] = Shown(pair.kind, _nearest_length(len(tokens)), both[:, :heads], both[:, heads:])
+            excess = excess_by_window(role, layers.flatten(1, 2), tokens, windows, pair.second)
+            both, mass = excess.values, excess.mass[:, :heads]
+            most = mass.amax(-1) if mass.shape[-1] else mass.new_zeros(mass.shape[:2])
+            by_role[role.name] = Shown(pair.kind, _nearest_length(len(tokens)), both[:, :heads], both[:, heads:], most)
         yield pair, by_role
 
 
 def activations(reader: PatternReader, texts: Sequence[TokenIds]) -> Iterator[dict[str, Float[Tensor, "layer head"]]]:
-    """Every head's activation in each role that needs patterns, text by text."""
+    """Every head's activation in each role that the text can show, text by text."""
     heads = len(reader.loaded.layers) * reader.loaded.identity.num_heads
     for group in split_into_forwards(set(texts), 4 * heads):
         for attention in reader.read_texts(group):
             measured = measure_windows(attention)
-            yield {role.name: of_layers(attention, measured, role.name) for role in roles_of_patterns()}
+            yield {
+                role.name: of_layers(attention, measured, role.name) for role in roles_of_patterns() if can_show(role, measured)
+            }
 
 
 def triggered_from(shown: Sequence[Shown], known: Bool[Tensor, "layer head"]) -> Triggered:
@@ -119,39 +127,40 @@ def triggered_from(shown: Sequence[Shown], known: Bool[Tensor, "layer head"]) ->
     table = torch.tensor(_rounded(tails))
     nulls = torch.stack([chance_of(one.null, table) for one in shown])
     unknown = nulls[:, ~known].flatten().sort().values
-    role_tail, role_level = _joint([one.null[known] for one in shown], shown) if known.any() else (None, 0.0)
-    any_tail, any_level = _joint([one.null.flatten(0, 1) for one in shown], shown)
+    role_tail, role_levels = _joint([one.null[known] for one in shown], shown) if known.any() else (None, {})
+    any_tail, any_levels = _joint([one.null.flatten(0, 1) for one in shown], shown)
     made = Triggered(
         null_texts=len(shown),
         null_tokens=pool.shape[-1],
         tails=_rounded(tails),
         role_tail=role_tail,
         any_tail=any_tail,
-        role_level=role_level,
-        any_level=any_level,
+        role_level=min(role_levels.values(), default=0.0),
+        role_levels=[role_levels[length] for length in LEVELS] if set(LEVELS) <= set(role_levels) else None,
+        any_level=min(any_levels.values()),
         other_level=min(KNOWN_LEVEL, float(unknown[int(OTHERS * len(shown))])) if len(unknown) else 0.0,
         positive_texts=len(shown),
         recall=0.0,
         head_recall=0.0,
     )
-    judged = [judge(one.positive, known, made) for one in shown]
+    judged = [judge(one.positive, known, made, one.length) for one in shown]
     recall = sum(is_role for _, is_role in judged) / len(shown)
     heads = sum(float(heads[known].float().mean()) for heads, _ in judged) / len(shown) if known.any() else 0.0
     return made.model_copy(update={"recall": round(recall, 4), "head_recall": round(heads, 4)})
 
 
-def _joint(excess: Sequence[Float[Tensor, "head _"]], shown: Sequence[Shown]) -> tuple[list[float], float]:
-    """The tail of the largest excess at a token among some heads, and the level that it reaches on too many null texts.
+def _joint(excess: Sequence[Float[Tensor, "head _"]], shown: Sequence[Shown]) -> tuple[list[float], dict[int, float]]:
+    """The tail of the largest excess at a token among some heads, and by length the level that it reaches on too many null texts.
 
-    That is the lowest of what is right for texts of each length and kind: false alarms are to be as rare on short ones as on
-    long, and in random tokens as in prose.
+    That is the lower of what is right for either kind: false alarms are to be as rare in random tokens as in prose.
     """
     largest = [table.amax(0) for table in excess]
     tail = _rounded(torch.quantile(torch.cat(largest), 1 - torch.tensor(TAIL))[None, None])[0][0]
-    chances: dict[tuple[str, int], list[float]] = {}
+    chances: dict[tuple[int, str], list[float]] = {}
     for one, values in zip(shown, largest):
-        chances.setdefault((one.kind, min(one.length, ENOUGH)), []).append(float(chance_of(values, torch.tensor(tail))))
-    return tail, min(sorted(found)[int(ROLE_LEVEL * len(found))] for found in chances.values())
+        chances.setdefault((min(one.length, LEVELS[-1]), one.kind), []).append(float(chance_of(values, torch.tensor(tail))))
+    rare = {group: sorted(found)[int(ROLE_LEVEL * len(found))] for group, found in chances.items()}
+    return tail, {length: min(level for (at, _), level in rare.items() if at == length) for length, _ in rare}
 
 
 def _nearest_length(tokens: int) -> int:

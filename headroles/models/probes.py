@@ -1,14 +1,15 @@
 """The seeded inputs that every model is scored on, offline and here: random sequences that repeat once, and varied sentences."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from headroles.core.measures import Probes
 from headroles.core.roles import MeasuredRole, measured_roles
+from headroles.core.tokens import is_delimiter
 from headroles.errors import InvalidInputError
 from headroles.models.loading import LoadedModel
 from headroles.models.sentences import SENTENCES
@@ -38,11 +39,16 @@ class ProbeSizes:
 
 @dataclass(frozen=True)
 class Probe:
-    """A batch of texts and the roles that are scored on them; rows are padded on the right, `lengths` says from where on."""
+    """A batch of texts and the roles that are scored on them; rows are padded on the right, `lengths` says from where on.
+
+    Attributes:
+        delimiters: which tokens are; None of texts whose roles do not go by them.
+    """
 
     token_ids: Int[Tensor, "batch token"]
     lengths: Int[Tensor, " batch"]
     roles: tuple[MeasuredRole, ...]
+    delimiters: Bool[Tensor, "batch token"] | None = None
 
 
 def make_probes(loaded: LoadedModel, sizes: ProbeSizes, batch: int = 10) -> Iterator[Probe]:
@@ -58,12 +64,17 @@ def make_probes(loaded: LoadedModel, sizes: ProbeSizes, batch: int = 10) -> Iter
     for rows in repeated.split(batch):
         lengths = torch.full((len(rows),), rows.shape[1])
         yield Probe(rows, lengths, roles_scored_on("repeats"))
-    encoded = [torch.tensor(ids) for ids in encoded_sentences(loaded, sizes)]
+    encoded = encoded_sentences(loaded, sizes)
     for first in range(0, len(encoded), batch):
         rows = encoded[first : first + batch]
-        padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
         lengths = torch.tensor([len(row) for row in rows])
-        yield Probe(padded, lengths, roles_scored_on("sentences"))
+        marks = [[is_delimiter(text) for text in loaded.token_texts(row)] for row in rows]
+        yield Probe(_padded(rows), lengths, roles_scored_on("sentences"), _padded(marks))
+
+
+def _padded(rows: Sequence[Sequence[int] | Sequence[bool]]) -> Tensor:
+    """[batch, token], with 0 or False after the end of each."""
+    return torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
 
 
 def roles_scored_on(probes: Probes) -> tuple[MeasuredRole, ...]:

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from types import MappingProxyType
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from headroles.core.evidence import Evidence, HeadWeights
@@ -37,27 +37,41 @@ class Sweep:
         self._values: dict[str, dict[int, list[Float[Tensor, "text head"]]]] = {
             role.name: {layer: [] for layer in self._layers} for role in roles_of_patterns()
         }
+        # likewise, in which texts the role can show under that layer's window
+        self._shows: dict[str, dict[int, list[Bool[Tensor, " text"]]]] = {
+            name: {layer: [] for layer in self._layers} for name in self._values
+        }
 
     def add(self, probe: Probe, layer: int, patterns: Float[Tensor, "batch head query key"]) -> None:
         """Adds one layer's patterns on a probe; every layer that has one, by its number in the model, once a probe."""
         token_ids, lengths = probe.token_ids.to(patterns.device), probe.lengths.to(patterns.device)
         window, has_sink = self._windows[layer], self._has_sink
-        for name, measured in measure_heads(patterns, token_ids, lengths, probe.roles, window, has_sink).items():
+        delimiters = None if probe.delimiters is None else probe.delimiters.to(patterns.device)
+        for name, measured in measure_heads(patterns, token_ids, lengths, probe.roles, window, has_sink, delimiters).items():
             self._values[name][layer].append(measured.values.cpu())
+            self._shows[name][layer].append(measured.count.cpu() > 0)
 
     def scores(self) -> dict[str, Float[Tensor, "layer head"]]:
-        """Each role's mean over the texts that score it, of the layers that have a pattern, on the CPU."""
+        """Each role's mean over the texts that score it, of the layers that have a pattern, on the CPU.
+
+        A text in which it cannot show, as one without a comma, does not count.
+        """
         means: dict[str, Float[Tensor, "layer head"]] = {}
         for name, by_layer in self._values.items():
             # probe by probe, as it always was: another order of adding would change the last digit of a score
             totals = [reduce(torch.add, [part.sum(0) for part in parts]) for parts in by_layer.values()]
-            means[name] = torch.stack(totals) / sum(map(len, by_layer[self._layers[0]]))
+            means[name] = torch.stack(totals) / max(1, int(self._showing(name).sum()))
         return means
+
+    def _showing(self, name: str) -> Bool[Tensor, " text"]:
+        """The texts in which a role can show in any layer."""
+        return torch.stack([torch.cat(parts) for parts in self._shows[name].values()]).any(0)
 
     def by_text(self) -> dict[str, Float[Tensor, "text layer head"]]:
         """What the means of `scores` are over: each role's texts in the order of the probes, however many a batch held."""
         return {
-            name: torch.stack([torch.cat(parts) for parts in by_layer.values()], dim=1) for name, by_layer in self._values.items()
+            name: torch.stack([torch.cat(parts) for parts in by_layer.values()], dim=1)[self._showing(name)]
+            for name, by_layer in self._values.items()
         }
 
 

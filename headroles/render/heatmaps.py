@@ -34,7 +34,7 @@ DOTS_PER_INCH = 110
 MAP_DOTS_PER_INCH = 100
 CELL_INCHES = 0.3
 LONGEST_SIDE_INCHES = 11  # of the map's cells; above it they shrink
-LEGEND_INCHES = 2.2
+LEGEND_INCHES, LEGEND_LINE_INCHES = 2.2, 0.18
 
 _SVG_LOCK = threading.Lock()
 
@@ -89,7 +89,7 @@ def map_figure(
     if selected is not None:
         selected.check_inside(layers, heads, [layer for layer, row in enumerate(primary) if row])
     cell = min(CELL_INCHES, LONGEST_SIDE_INCHES / max(layers, heads))
-    size = max(heads * cell, 1) + LEGEND_INCHES + 0.4, max(layers * cell, 1.6) + 0.9
+    size = max(heads * cell, 1) + LEGEND_INCHES + 0.4, max(layers * cell, LEGEND_LINE_INCHES * len(ROLES)) + 0.9
     figure = Figure(figsize=size, dpi=MAP_DOTS_PER_INCH, layout="constrained")
     axes = figure.add_subplot(aspect="equal", anchor="NW", xlim=(-0.5, heads - 0.5), ylim=(layers - 0.5, -0.5))
     axes.add_collection(_shapes(primary, fill, line_width=min(1.2, cell * 5)))

@@ -64,7 +64,7 @@ def lesson_of(role: Role) -> Lesson:
 
 def _picture(role: Role) -> Picture | None:
     example = role.example
-    pattern = None if example is None else get_measured_role(role).measure.picture(example.token_ids())
+    pattern = None if example is None else get_measured_role(role).measure.picture(example.token_ids(), example.delimiters())
     if example is None or pattern is None:
         return None
     words, places = example.words, range(len(example.words))
@@ -82,7 +82,7 @@ def _picture(role: Role) -> Picture | None:
 
 def _tell(role: Role, example: Example) -> str:
     """The picture in words, for those who do not see it: the caption, and each expected cell where there are any."""
-    words, expected = example.words, role.expected_keys(example.token_ids())
+    words, expected = example.words, role.expected_keys(example.token_ids(), delimiters=example.delimiters())
     rows = [(q, row.nonzero().flatten().tolist()) for q, row in enumerate(expected) if row.any()]
     looks = "; ".join(f"{_place(words, q)} at {' and '.join(_place(words, k) for k in keys)}" for q, keys in rows)
     return f"{example.caption} Filled: {looks}." if looks else example.caption

@@ -162,7 +162,7 @@ def test_an_unsupported_architecture_is_refused_in_one_line(tiny, tmp_path, caps
 def test_a_model_without_attention_patterns_is_refused_by_name(tiny):
     loaded = rwkv(tiny)
     loaded.model.config.architectures = [type(loaded.model).__name__]
-    probe = Probe(torch.tensor([[1, 2, 3]]), torch.tensor([3]), roles_of_patterns())
+    probe = Probe(torch.tensor([[1, 2, 3]]), torch.tensor([3]), roles_of_patterns(), torch.zeros(1, 3, dtype=torch.bool))
     with pytest.raises(UnsupportedModelError, match=r"TransformerLens cannot analyse odd: it has no attention patterns\."):
         score_model(open_bridge(loaded), loaded, [probe])
 

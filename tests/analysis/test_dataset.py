@@ -79,7 +79,7 @@ def test_chance_is_what_a_uniform_head_scores_on_the_very_probes(random_model, t
         uniform = uniform_attention(probe.token_ids.shape[1])[None, None].expand(len(probe.token_ids), -1, -1, -1)
         for role in probe.roles:
             if (expected := chance(role, said)) is not None:
-                measured = role.measure(Evidence(uniform, probe.token_ids, probe.lengths))
+                measured = role.measure(Evidence(uniform, probe.token_ids, probe.lengths, delimiters=probe.delimiters))
                 assert measured.chance.tolist() == pytest.approx([expected] * len(probe.token_ids), abs=1e-6)
                 assert measured.values.flatten().tolist() == pytest.approx([expected] * len(probe.token_ids), abs=1e-6)
                 told += 1

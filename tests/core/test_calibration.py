@@ -89,15 +89,15 @@ def test_one_token_among_many_must_be_rarer_and_many_together_need_less():
 def test_heads_have_part_only_where_there_is_anything_at_all_and_unknown_ones_must_show_more():
     known = torch.tensor([[True, False]])
     excess = torch.tensor([[[0.75], [0.75]]])
-    heads, is_role = judge(excess, known, made())
+    heads, is_role = judge(excess, known, made(), 16)
     assert (heads.tolist(), is_role) == ([[True, False]], True)  # .0007 is rare enough for the one, not for the other
-    heads, is_role = judge(excess, known, made(other_level=0.002))
+    heads, is_role = judge(excess, known, made(other_level=0.002), 16)
     assert heads.tolist() == [[True, True]]
-    heads, is_role = judge(torch.tensor([[[0.45], [0.95]]]), known, made(role_level=0.004))
+    heads, is_role = judge(torch.tensor([[[0.45], [0.95]]]), known, made(role_level=0.004), 16)
     assert (heads.tolist(), is_role) == ([[False, True]], False)  # known, but not seen: another head is
-    heads, is_role = judge(excess, known, made(role_level=1e-9, any_level=1e-9))
+    heads, is_role = judge(excess, known, made(role_level=1e-9, any_level=1e-9), 16)
     assert (heads.tolist(), is_role) == ([[False, False]], False)
-    heads, is_role = judge(excess, ~known & known, made(role_tail=None, role_level=0.0, other_level=0.01))
+    heads, is_role = judge(excess, ~known & known, made(role_tail=None, role_level=0.0, other_level=0.01), 16)
     assert (heads.tolist(), is_role) == ([[True, True]], False)
 
 
@@ -142,6 +142,8 @@ def test_a_record_keeps_its_calibration_and_is_refused_with_one_of_another_shape
     found = record.calibrations
     assert {name: type(one) for name, one in found.items()} == {
         "previous_token": AlwaysOn,
+        "current_token": AlwaysOn,
+        "delimiter": AlwaysOn,
         "induction": Triggered,
         "duplicate_token": Triggered,
         "positional": AlwaysOn,

@@ -91,7 +91,7 @@ def test_what_is_offered_turns_the_verdict_when_it_is_run_again(explorer):
     assert found >= 8
 
 
-@pytest.mark.parametrize(("text", "does_it"), [("This is it and this is so", "instead of"), ("hi", "made-up")])
+@pytest.mark.parametrize(("text", "does_it"), [("He said that he saw that it was late", "instead of"), ("hi", "made-up")])
 def test_where_little_is_said_another_word_or_made_up_ones_let_induction_show(explorer, text, does_it):
     edit, after = known(explorer.find_edits(EMBEDDED_MODEL, text)[get_measured_role("induction")])
     assert does_it in edit.told

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from headroles.core.heads import Head
 from headroles.core.natures import A_LITTLE, tell_nature
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.roles import OTHER, RESTING, RESTING_ROLE, Role, get_measured_role, measured_roles
+from headroles.core.roles import OTHER, RESTING, Role, get_measured_role, measured_roles
 from headroles.errors import InvalidInputError
 from headroles.render.cards import render_panel
 from headroles.render.exports import scores_csv
@@ -55,11 +55,13 @@ def test_it_names_what_the_scores_reach_each_once_and_nothing_else(scores, has_s
         expected.append(
             Clause("is mainly", primary.display_name.lower(), get_measured_role(primary).measure.figure(scores[primary.name]))
         )
-    rests = scores.get(RESTING_ROLE.name) or 0.0
-    if primary != RESTING_ROLE and rests >= RESTING:
-        where = "the first token or the learned sink" if has_sink else "the first token"
-        when = "when nothing repeats" if primary.requires_repetition else "when it has nothing to do"
-        expected.append(Clause("rests on", f"{where} {when}", f"{rests:.2f}"))
+    when = "when nothing repeats" if primary.requires_repetition else "when it has nothing to do"
+    first_token = "the first token or the learned sink" if has_sink else "the first token"
+    places = {"current_token": "the token itself", "positional": first_token, "delimiter": "punctuation and line breaks"}
+    for name, where in places.items():
+        rests = scores.get(name) or 0.0
+        if primary.name != name and rests >= RESTING:
+            expected.append(Clause("rests on", f"{where} {when}", f"{rests:.2f}"))
     for role in measured_roles():
         score = scores.get(role.name) or 0.0
         if role.is_content and role != primary and score >= role.threshold * A_LITTLE:

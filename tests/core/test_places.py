@@ -13,7 +13,7 @@ from tests.core.test_other_layers import mixed_record, recipe
 from tests.core.test_sinks import with_sink
 
 TOKENS = ("She", " saw", " that", " cat", " and", " that")
-NOT_SEEN = "This is it and this is so"
+NOT_SEEN = "It was so that it was not"
 
 
 @pytest.mark.parametrize("prompt", [NOT_SEEN, "one two one two one two three"])
@@ -32,12 +32,12 @@ def test_every_place_says_which_key_has_most_of_all_attention(explorer, prompt):
 
 def test_a_card_that_is_not_seen_though_a_token_calls_for_it_says_where_the_closest_head_looks(explorer):
     analysis = explorer.analyze(EMBEDDED_MODEL, NOT_SEEN)
-    reading = analysis.role("induction")
+    reading = analysis.role("duplicate_token")
     assert (reading.state, reading.tokens) == ("not seen", 1)
     place = max(reading.heads, key=lambda head: head.excess).places[0]
-    first, share = visible(analysis.tokens[0]), percent(place.most_attention)
-    assert place.most_key == 0
-    assert reading.reason.endswith(f"; at ·is it looks most at {first}, the first token, {share}.")
+    assert place.most_key == place.query
+    at, share = visible(analysis.tokens[place.query]), percent(place.most_attention)
+    assert reading.reason.endswith(f"; at {at} it looks most at that token itself, {share}.")
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,15 @@ token_lists = st.integers(1, 64).flatmap(
 )
 
 
+def marked(ids: torch.Tensor) -> torch.Tensor:
+    """Which tokens are delimiters, say."""
+    return ids % 3 == 0
+
+
+def evidence(patterns: torch.Tensor, ids: torch.Tensor, lengths: torch.Tensor | None = None) -> Evidence:
+    return Evidence(patterns, ids, lengths, delimiters=marked(ids))
+
+
 def perfect_attention(expected: torch.Tensor) -> torch.Tensor:
     """All attention on the expected keys, alike; on the query itself where none is expected."""
     rows = expected.float()
@@ -29,9 +38,9 @@ def perfect_attention(expected: torch.Tensor) -> torch.Tensor:
 
 def test_the_registry_is_ordered_and_complete():
     assert list(ROLES) == [
-        *("previous_token", "induction", "duplicate_token"),
+        *("previous_token", "induction", "duplicate_token", "current_token"),
         *("name_mover", "copy_suppression", "successor"),
-        *("positional", "diffuse", "other"),
+        *("positional", "delimiter", "diffuse", "other"),
     ]
     assert all(role.name == name for name, role in ROLES.items())
     assert [role.name for role in ROLES.values() if role not in measured_roles()] == ["other"]
@@ -55,9 +64,9 @@ def test_an_unknown_role_is_refused_with_the_names_there_are():
 @given(tokens=token_lists)
 def test_a_perfect_head_scores_one_and_a_uniform_head_scores_chance(role, tokens):
     ids = torch.tensor([tokens])
-    expected = role.expected_keys(ids[0])
-    perfect = role.measure(Evidence(perfect_attention(expected)[None], ids))
-    uniform = role.measure(Evidence(uniform_attention(len(tokens))[None], ids))
+    expected = role.expected_keys(ids[0], delimiters=marked(ids[0]))
+    perfect = role.measure(evidence(perfect_attention(expected)[None], ids))
+    uniform = role.measure(evidence(uniform_attention(len(tokens))[None], ids))
     if expected.any():
         torch.testing.assert_close(perfect.values, torch.ones(1))
         torch.testing.assert_close(uniform.values, uniform.chance)
@@ -71,7 +80,7 @@ def test_a_perfect_head_scores_one_and_a_uniform_head_scores_chance(role, tokens
 @settings(max_examples=50)
 def test_values_and_chance_lie_between_zero_and_one_for_all_lengths_and_repeats(role, tokens, seed, sharpness):
     patterns = random_attention(1, 2, 3, length=len(tokens), seed=seed, sharpness=sharpness)
-    measured = role.measure(Evidence(patterns, torch.tensor([tokens])))
+    measured = role.measure(evidence(patterns, torch.tensor([tokens])))
     assert measured.values.shape == (1, 2, 3)
     assert torch.isfinite(measured.values).all()
     assert ((measured.values >= 0) & (measured.values <= 1)).all()
@@ -86,18 +95,35 @@ def test_the_measure_equals_the_definition_written_as_loops(role, tokens, seed):
     keys = {
         "previous_token": lambda q: [q - 1] if q >= 2 else [],
         "positional": lambda q: [0] if q >= 2 else [],
+        "current_token": lambda q: [q] if q >= 2 else [],
+        "delimiter": lambda q: [k for k in range(1, q) if tokens[k] % 3 == 0],
         "duplicate_token": lambda q: [k for k in range(q) if tokens[k] == tokens[q]],
         "induction": lambda q: [k + 1 for k in range(q) if tokens[k] == tokens[q] and k + 1 < q],
     }[role.name]
     rows = {q: keys(q) for q in range(len(tokens)) if keys(q)}
     mass = sum(pattern[q, k].item() for q, ks in rows.items() for k in ks) / max(1, len(rows))
     chance = sum(len(ks) / (q + 1) for q, ks in rows.items()) / max(1, len(rows))
-    measured = role.measure(Evidence(pattern[None], torch.tensor([tokens])))
+    measured = role.measure(evidence(pattern[None], torch.tensor([tokens])))
     assert measured.count == len(rows)
     expected = [sum(pattern[q, k].item() for k in rows.get(q, ())) for q in range(len(tokens))]
     assert measured.per_token[0].tolist() == pytest.approx(expected)
     assert measured.values.item() == pytest.approx(mass, abs=1e-9)
     assert measured.chance.item() == pytest.approx(chance, abs=1e-6)
+
+
+def test_a_role_that_goes_by_delimiters_asks_for_them():
+    delimiter, ids = get_measured_role("delimiter"), torch.tensor([[1, 2, 3]])
+    for ask in (
+        lambda: delimiter.expected_keys(ids[0]),
+        lambda: delimiter.measure(Evidence(uniform_attention(3)[None], ids)),
+    ):
+        with pytest.raises(InvalidInputError, match="measured on delimiters; the texts of the tokens must be given"):
+            ask()
+
+
+def test_a_delimiter_as_the_first_token_is_not_expected():
+    delimiter, marks = get_measured_role("delimiter"), torch.tensor([True, False, True, False, True])
+    assert delimiter.expected_keys(torch.arange(5), delimiters=marks).nonzero().tolist() == [[3, 2], [4, 2]]
 
 
 def test_induction_never_expects_the_query_itself_when_a_token_repeats_at_once():
@@ -109,7 +135,7 @@ def test_induction_never_expects_the_query_itself_when_a_token_repeats_at_once()
 def test_a_token_alone_in_its_row_makes_no_query_eligible():
     ids = torch.tensor([[1, 2, 3, 4]])
     for name in ("induction", "duplicate_token"):
-        assert get_measured_role(name).measure(Evidence(uniform_attention(4)[None], ids)).count == 0
+        assert get_measured_role(name).measure(evidence(uniform_attention(4)[None], ids)).count == 0
 
 
 def test_every_earlier_copy_counts():
@@ -121,7 +147,7 @@ def test_every_earlier_copy_counts():
 def test_diffuse_is_one_for_uniform_and_zero_for_one_hot_attention():
     diffuse = get_measured_role("diffuse").measure
     ids = torch.arange(20)[None]
-    uniform, one_hot = diffuse(Evidence(uniform_attention(20)[None], ids)), diffuse(Evidence(torch.eye(20)[None], ids))
+    uniform, one_hot = diffuse(evidence(uniform_attention(20)[None], ids)), diffuse(evidence(torch.eye(20)[None], ids))
     torch.testing.assert_close(uniform.values, torch.ones(1))
     torch.testing.assert_close(uniform.details["peaks"], (1 / torch.arange(4.0, 21)).mean()[None])
     assert one_hot.values == 0
@@ -130,7 +156,7 @@ def test_diffuse_is_one_for_uniform_and_zero_for_one_hot_attention():
 
 def test_diffuse_needs_four_tokens():
     for length, eligible in ((1, 0), (3, 0), (4, 1)):
-        measured = get_measured_role("diffuse").measure(Evidence(uniform_attention(length)[None], torch.arange(length)[None]))
+        measured = get_measured_role("diffuse").measure(evidence(uniform_attention(length)[None], torch.arange(length)[None]))
         assert measured.count == eligible
         assert measured.values == eligible
         assert measured.per_token.shape == (1, length)
@@ -141,9 +167,9 @@ def test_a_padded_batch_measures_what_each_text_measures_alone(role):
     lengths = [3, 9, 16]
     ids = torch.randint(0, 6, (3, 16), generator=torch.Generator().manual_seed(1))
     patterns = random_attention(3, 2, length=16)
-    together = role.measure(Evidence(patterns, ids, torch.tensor(lengths)))
+    together = role.measure(evidence(patterns, ids, torch.tensor(lengths)))
     for row, length in enumerate(lengths):
-        alone = role.measure(Evidence(patterns[row : row + 1, :, :length, :length], ids[row : row + 1, :length]))
+        alone = role.measure(evidence(patterns[row : row + 1, :, :length, :length], ids[row : row + 1, :length]))
         torch.testing.assert_close(together.values[row], alone.values[0])
         torch.testing.assert_close(together.chance[row], alone.chance[0])
         assert together.count[row] == alone.count[0]
@@ -153,7 +179,7 @@ def test_a_padded_batch_measures_what_each_text_measures_alone(role):
 
 def test_half_precision_patterns_are_measured_in_float32():
     patterns = random_attention(1, 4, length=12).half()
-    values = get_measured_role("positional").measure(Evidence(patterns, torch.arange(12)[None])).values
+    values = get_measured_role("positional").measure(evidence(patterns, torch.arange(12)[None])).values
     assert values.dtype == torch.float32
-    full = get_measured_role("positional").measure(Evidence(patterns.float(), torch.arange(12)[None]))
+    full = get_measured_role("positional").measure(evidence(patterns.float(), torch.arange(12)[None]))
     torch.testing.assert_close(values, full.values)

@@ -76,9 +76,10 @@ def test_a_perfect_induction_head_gets_half_from_detect_head_and_one_from_us():
 def test_heads_and_batches_are_scored_together_as_alone():
     ids = torch.randint(0, 8, (3, 20), generator=torch.Generator().manual_seed(0))
     patterns = random_attention(3, 2, 4, length=20)
-    together = measure_heads(patterns, ids)
+    marks = ids % 3 == 0
+    together = measure_heads(patterns, ids, delimiters=marks)
     for b, layer, head in np.ndindex(3, 2, 4):
-        alone = measure_heads(patterns[b : b + 1, layer, head], ids[b : b + 1])
+        alone = measure_heads(patterns[b : b + 1, layer, head], ids[b : b + 1], delimiters=marks[b : b + 1])
         for role in roles_of_patterns():
             torch.testing.assert_close(together[role.name].values[b, layer, head], alone[role.name].values[0])
 
@@ -162,8 +163,22 @@ def test_verify_takes_tensors_arrays_and_lists(form):
 @settings(max_examples=60)
 def test_verify_always_answers_between_zero_and_one(seed, length, category):
     tokens = torch.randint(0, 5, (length,), generator=torch.Generator().manual_seed(seed))
-    value = verify_head_activation(random_attention(length=length, seed=seed), tokens, {"layer": 0, "head": 0}, category)
+    texts = [", .ab"[token] for token in tokens]
+    value = verify_head_activation(
+        random_attention(length=length, seed=seed), tokens, {"layer": 0, "head": 0}, category, texts=texts
+    )
     assert 0.0 <= value <= 1.0
+
+
+def test_verify_goes_by_the_texts_where_a_role_goes_by_punctuation():
+    even, tokens = uniform_attention(4), [1, 2, 3, 4]
+    value = verify_head_activation(even, tokens, "L0H0", "delimiter", texts=["a", ",", " b", " c"])
+    assert value == pytest.approx((1 / 3 + 1 / 4) / 2)
+    assert verify_head_activation(even, tokens, "L0H0", "delimiter", texts=["a", "b", "c", "."]) == 0.0
+    with pytest.raises(InvalidInputError, match="measured on delimiters; the texts of the tokens must be given"):
+        verify_head_activation(even, tokens, "L0H0", "delimiter")
+    with pytest.raises(InvalidInputError, match="texts must be one for each of the 4 tokens, but are 1"):
+        verify_head_activation(even, tokens, "L0H0", "delimiter", texts=["a"])
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,8 @@ def by_hand(name: str, pattern: list[list[float]], sink: list[float], ids: list[
             "positional": [k for k in keys if k == 0 and q >= 2],
             "duplicate_token": [k for k in keys if k < q and ids[k] == ids[q]],
             "induction": [k for k in keys if 1 <= k < q and ids[k - 1] == ids[q]],
+            "current_token": [q] if q >= 2 else [],
+            "delimiter": [k for k in keys if 1 <= k < q and ids[k] == 0],
         }[name]
         on_sink = name == "positional" and q >= 2
         if expected or on_sink:
@@ -63,7 +65,8 @@ def by_hand(name: str, pattern: list[list[float]], sink: list[float], ids: list[
 )
 def test_every_role_is_measured_with_the_sink_as_one_more_place(ids, seed, window):
     patterns, sink = with_sink(1, 2, length=len(ids), seed=seed, window=window)
-    measured = measure_heads(patterns, torch.tensor([ids]), window=window, has_sink=True)
+    tokens = torch.tensor([ids])
+    measured = measure_heads(patterns, tokens, window=window, has_sink=True, delimiters=tokens == 0)
     for name, found in measured.items():
         for head in range(2):
             value, chance = by_hand(name, patterns[0, head].tolist(), sink[0, head].tolist(), ids, window)
@@ -86,7 +89,7 @@ def test_padding_changes_nothing_beside_a_sink(seed, lengths):
 
 def test_a_head_that_leaves_everything_to_its_sink_rests_and_does_nothing_else():
     ids = torch.tensor([[1, 2, 1, 2, 1, 2]])
-    measured = measure_heads(torch.zeros(1, 1, 6, 6), ids, has_sink=True)
+    measured = measure_heads(torch.zeros(1, 1, 6, 6), ids, has_sink=True, delimiters=ids == 2)
     assert {name: float(found.values) for name, found in measured.items()} == {
         role.name: float(role.name == "positional") for role in roles_of_patterns()
     }

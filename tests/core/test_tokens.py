@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headroles.core.tokens import visible
+from headroles.core.tokens import is_delimiter, visible
 
 JOINERS = {"\u200d"}
 # `text()` alone hardly ever puts the odd characters beside the ones they act on
@@ -81,3 +81,13 @@ def test_no_mark_selector_or_joiner_stands_without_what_it_acts_on(token):
 @given(st.text(st.characters(categories=("L", "N", "P", "S"), exclude_characters="\u115f\u1160\u2800\u3164\uffa0"), min_size=1))
 def test_letters_digits_punctuation_and_symbols_stay_as_they_are(token):
     assert visible(token) == token
+
+
+@pytest.mark.parametrize("token", [".", " ,", ";", ":", "!", "?", "?!", "...", "\n", "\n\n", ".\n", "。", " ،"])
+def test_punctuation_that_ends_or_parts_a_sentence_and_line_breaks_are_delimiters(token):
+    assert is_delimiter(token)
+
+
+@pytest.mark.parametrize("token", ["", " ", "a", "a.", "-", "'", '"', "(", ".5", "\t", "·"])
+def test_nothing_else_is(token):
+    assert not is_delimiter(token)

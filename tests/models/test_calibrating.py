@@ -5,7 +5,7 @@ import torch
 
 from analysis.__main__ import main
 from analysis.calibrate import report, try_out, untrained
-from headroles.core.calibration import USUAL, AlwaysOn, Triggered
+from headroles.core.calibration import ROLE_LEVEL, USUAL, AlwaysOn, Triggered
 from headroles.core.record_making import with_calibration
 from headroles.core.records import HeadCategories
 from headroles.core.registry import EMBEDDED_MODEL
@@ -89,13 +89,14 @@ def test_a_calibration_has_every_role_and_its_own_texts_reach_what_it_promises(r
 def test_levels_let_as_few_null_texts_through_as_they_promise():
     generator = torch.Generator().manual_seed(0)
     shown = [
-        Shown("prose", 16, torch.full((2, 3, 4), 0.9), torch.rand(2, 3, 4, generator=generator) ** 3 / 2) for _ in range(200)
+        Shown("prose", 16, torch.full((2, 3, 4), 0.9), null**3 / 2, torch.full((2, 3), 0.9))
+        for null in torch.rand(200, 2, 3, 4, generator=generator)
     ]
     those = torch.zeros(2, 3, dtype=torch.bool)
     those[0, :2] = True
     made = triggered_from(shown, those)
-    seen = [judge(one.null, those, made) for one in shown]
-    assert sum(is_role for _, is_role in seen) <= 0.035 * len(shown)
+    seen = [judge(one.null, those, made, one.length) for one in shown]
+    assert sum(is_role for _, is_role in seen) <= ROLE_LEVEL * len(shown)
     assert sum(int(heads[~those].sum()) for heads, _ in seen) <= 0.25 * len(shown) + 1
     assert (made.recall, made.head_recall) == (1, 1)
     none = triggered_from(shown, those & ~those)
@@ -105,7 +106,7 @@ def test_levels_let_as_few_null_texts_through_as_they_promise():
 def test_a_context_too_short_for_a_passage_said_twice_calibrates_what_it_can(reader, record, monkeypatch):
     monkeypatch.setattr(type(reader.loaded), "context", 14)
     assert not list(make_pairs(reader.loaded, 1, FOR_CALIBRATION, 0))
-    assert set(calibrate(reader, record, texts=1)) == {"previous_token", "positional", "diffuse"}
+    assert set(calibrate(reader, record, texts=1)) == {"previous_token", "current_token", "positional", "delimiter", "diffuse"}
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from analysis.lens import open_bridge, score_model
 from headroles.core.records import HeadCategories
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.scoring import measure_heads, roles_of_patterns
+from headroles.core.tokens import is_delimiter
 from headroles.errors import InvalidInputError, JobCancelledError
 from headroles.models import sweep
 from headroles.models.capture import PatternReader
@@ -87,7 +88,7 @@ def test_what_lies_outside_a_window_scores_nothing_and_is_never_expected(archite
         window = loaded.windows[layer]
         for name in ("induction", "duplicate_token"):
             assert (max(record.all_scores[name][layer]) == 0) == (window == 12), (layer, name)
-        for name in ("previous_token", "positional", "diffuse"):
+        for name in ("previous_token", "current_token", "positional", "diffuse"):
             assert min(record.all_scores[name][layer]) > 0, (layer, name)
 
 
@@ -101,14 +102,19 @@ def test_a_record_is_the_mean_over_texts_read_one_at_a_time_without_padding(arch
     for probe in make_probes(loaded, SMALL):
         for ids, length in zip(probe.token_ids, probe.lengths):
             text = ids[None, :length]
+            marks = torch.tensor([[is_delimiter(token) for token in loaded.token_texts(tuple(text[0].tolist()))]])
             layers = [
-                measure_heads(patterns, text, window=loaded.windows[layer], has_sink=architecture == "gpt_oss")
+                measure_heads(patterns, text, window=loaded.windows[layer], has_sink=architecture == "gpt_oss", delimiters=marks)
                 for patterns, layer in zip(reader.read_layers(text), loaded.layers)
             ]
             for role in probe.roles:
-                values[role.name].append(torch.stack([layer[role.name].values[0] for layer in layers]))
+                if any(layer[role.name].count > 0 for layer in layers):
+                    values[role.name].append(torch.stack([layer[role.name].values[0] for layer in layers]))
     record = analyze_here(reader, SMALL)
     for name, each in values.items():
+        if not each:  # none of these few texts has a comma before its end
+            assert not any(map(any, record.all_scores[name]))
+            continue
         mean = torch.stack(each).mean(0)
         rows = [record.all_scores[name][layer] for layer in loaded.layers]
         torch.testing.assert_close(torch.tensor(rows, dtype=mean.dtype), mean, atol=ROUNDED, rtol=0)
@@ -185,11 +191,15 @@ def test_bfloat16_patterns_are_summed_in_float32(random_model):
     exact = {role.name: [] for role in roles_of_patterns()}
     for probe in make_probes(loaded, SMALL):
         layers = reader.read_batch(probe.token_ids).double()
-        for name, measured in measure_heads(layers, probe.token_ids, probe.lengths, probe.roles).items():
-            exact[name] += measured.values.unbind(0)
+        for name, measured in measure_heads(
+            layers, probe.token_ids, probe.lengths, probe.roles, delimiters=probe.delimiters
+        ).items():
+            exact[name] += measured.values[measured.count > 0].unbind(0)
     record = analyze_here(reader, SMALL)
     assert record.recipe.dtype == "bfloat16"
     for name, values in exact.items():
+        if not values:
+            continue
         mean = torch.stack(values).mean(0)
         torch.testing.assert_close(torch.tensor(record.all_scores[name]).double(), mean, atol=2e-6, rtol=0)
 
@@ -209,7 +219,8 @@ def test_every_text_weighs_the_same_whatever_the_batches_and_stands_at_its_place
     for sizes in ([5], [1, 4], [2, 2, 1]):
         summed = Sweep(fake_model(None, 4))
         for part, tokens in zip(patterns.split(sizes), ids.split(sizes)):
-            add_all_layers(summed, Probe(tokens, torch.full((len(tokens),), 9), roles_of_patterns()), part)
+            lengths = torch.full((len(tokens),), 9)
+            add_all_layers(summed, Probe(tokens, lengths, roles_of_patterns(), delimiters=tokens == 1), part)
         scores.append(summed.scores())
         by_text.append(summed.by_text())
     for name, table in scores[0].items():
@@ -228,7 +239,7 @@ def test_uniform_bfloat16_heads_stay_within_0_to_1():
     patterns = uniform_attention(length).to(torch.bfloat16).expand(2, 1, 4, length, length)
     summed = Sweep(fake_model(None))
     ids = torch.cat([torch.arange(18), torch.arange(19)]).expand(2, length)
-    add_all_layers(summed, Probe(ids, torch.tensor([length, length]), roles_of_patterns()), patterns)
+    add_all_layers(summed, Probe(ids, torch.tensor([length, length]), roles_of_patterns(), delimiters=ids == 3), patterns)
     scores = summed.scores()
     assert all(table.dtype == torch.float32 for table in scores.values())
     assert all(float(table.min()) >= 0 and float(table.max()) <= 1 for table in scores.values())

@@ -123,7 +123,8 @@ def test_a_role_without_expected_keys_shows_no_chance(plain, repeating):
     rows = re.findall(r"<li style=.*?</li>", drawn, re.S)
     assert {change.role.name for change in compared.heads} >= {"duplicate_token", "induction"}
     for change, row in zip(compared.heads, rows, strict=True):
-        reach = sum(reading.compared is not None for reading in (change.a, change.b))
+        sides = ((compared.a, change.a), (compared.b, change.b))
+        reach = sum(read.compared is not None and text.role(change.role).applicable for text, read in sides)
         assert row.count("hr-chance") == (reach if get_measured_role(change.role).measure.beats_uniform else 0)
 
 

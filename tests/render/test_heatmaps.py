@@ -43,7 +43,7 @@ def view_of(tokens: list[str], role: str = "induction", seed: int = 0) -> HeadVi
         role=ROLES[role],
         primary=ROLES[role],
         pattern=random_attention(length=len(tokens), seed=seed),
-        expected=ROLES[role].expected_keys(ids),
+        expected=ROLES[role].expected_keys(ids, delimiters=ids == 0),
         readings={},
     )
 

@@ -15,8 +15,12 @@ DRAWN = {"b", "button", "details", "div", "em", "figcaption", "figure", "h3", "h
     *("svg", "path", "circle", "rect", "polygon", "text")
 }
 EXAMPLES = {role.name: role.example for role in measured_roles() if role.example}
-EXPECTING = [name for name, example in EXAMPLES.items() if ROLES[name].expected_keys(example.token_ids()).any()]
-PREVIOUS, INDUCTION, DUPLICATE, FIRST, DIFFUSE = (role.suggested_prompt for role in roles_of_patterns())
+EXPECTING = [
+    name
+    for name, example in EXAMPLES.items()
+    if ROLES[name].expected_keys(example.token_ids(), delimiters=example.delimiters()).any()
+]
+PREVIOUS, INDUCTION, DUPLICATE, CURRENT, FIRST, DELIMITER, DIFFUSE = (role.suggested_prompt for role in roles_of_patterns())
 
 
 def parse(drawn: str) -> ET.Element:
@@ -60,12 +64,13 @@ def test_every_role_that_a_pattern_shows_has_an_example_of_few_words_in_which_it
     assert list(EXAMPLES) == [role.name for role in roles_of_patterns()]
     for name, example in EXAMPLES.items():
         assert 8 <= len(example.words) <= 9
-        assert get_measured_role(name).measure.picture(example.token_ids()) is not None
+        assert get_measured_role(name).measure.picture(example.token_ids(), example.delimiters()) is not None
 
 
 @pytest.mark.parametrize("name", EXPECTING)
 def test_the_filled_cells_of_a_picture_are_exactly_the_expected_keys(name):
-    drawn, expected = picture(name), ROLES[name].expected_keys(EXAMPLES[name].token_ids())
+    drawn, example = picture(name), EXAMPLES[name]
+    expected = ROLES[name].expected_keys(example.token_ids(), delimiters=example.delimiters())
     assert cells(drawn, "hr-strong") == dict.fromkeys(map(tuple, expected.nonzero().tolist()), 1.0)
 
 

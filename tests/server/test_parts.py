@@ -50,7 +50,8 @@ def test_the_twin_is_empty_for_a_role_without_a_suggested_text(explorer):
 
 
 def test_a_change_of_the_text_is_offered_later_and_only_where_a_role_is_not_seen(explorer):
-    assert draw_later(explorer, Place(head=Head(2, 2)), {"edits", "text"}) == {"edits": ""}
+    seen = Place(prompt="I know that you know that it is late", head=Head(2, 2))
+    assert draw_later(explorer, seen, {"edits", "text"}) == {"edits": ""}
     plain = Place(prompt="She opened a door and saw my small garden.", head=Head(2, 2))
     assert "data-prompt=" in draw_later(explorer, plain, {"edits"})["edits"]
 
