@@ -10,7 +10,21 @@ import pytest
 ROOT = Path(__file__).parent.parent
 HOUSE = ROOT / "headroles"
 # Each package may import from those before it, and each module only from modules that do not import it, however far round.
-ORDER = ["errors", "settings", "jobs", "core", "hub", "models", "render", "summary", "causal", "explorer", "server", "__main__"]
+ORDER = [
+    "errors",
+    "settings",
+    "jobs",
+    "core",
+    "hub",
+    "models",
+    "render",
+    "summary",
+    "causal",
+    "explorer",
+    "notebook",
+    "server",
+    "__main__",
+]
 WALLS = {
     "errors": set(),
     "settings": {"errors"},
@@ -22,6 +36,7 @@ WALLS = {
     "summary": {"errors", "core", "hub"},
     "causal": {"errors", "core", "models"},
     "explorer": {"errors", "settings", "jobs", "core", "hub", "models", "causal"},
+    "notebook": {"core", "render"},
     "server": {"errors", "settings", "jobs", "core", "hub", "models", "render", "explorer"},
     "__main__": {"errors", "settings", "hub", "server"},
 }
@@ -36,6 +51,7 @@ FORBIDDEN = {
     "summary": {"transformers", "gradio", "pyvene"},
     "causal": {"transformers", "huggingface_hub", "gradio", "markupsafe", "matplotlib", "pyvene"},
     "explorer": {"gradio", "markupsafe", "matplotlib"},
+    "notebook": {"transformers", "huggingface_hub", "gradio", "pyvene"},
     "server": {"matplotlib", "pyvene"},
     "__main__": {"torch", "transformers", "gradio"},
 }

@@ -8,6 +8,7 @@ from headroles.core.head_readings import HeadReading, RoleReading
 from headroles.core.heads import Head
 from headroles.core.readings import Analysis
 from headroles.core.roles import RESTING_ROLE, ROLES, Role, measured_roles
+from headroles.core.shown import Shown
 from headroles.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class HeadChange:
 
 
 @dataclass(frozen=True)
-class PromptComparison:
+class PromptComparison(Shown):
     """The same model on two texts.
 
     Attributes:
@@ -129,7 +130,7 @@ class RoleCensus:
 
 
 @dataclass(frozen=True)
-class ModelComparison:
+class ModelComparison(Shown):
     """Two models on the same text; `roles` are all roles in the order of ROLES, `other` included."""
 
     a: Analysis

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from headroles.core.heads import Head
+from headroles.core.shown import Shown
 from headroles.core.tokens import visible
 from headroles.core.words import fine_percent, signed
 
@@ -55,7 +56,7 @@ class ControlText:
 
 
 @dataclass(frozen=True)
-class KnockOut:
+class KnockOut(Shown):
     """A text read without some heads.
 
     Attributes:

@@ -12,6 +12,7 @@ from headroles.core.head_readings import HeadReading, HeadTable, RoleReading
 from headroles.core.heads import Head, as_head, taken_by_sink
 from headroles.core.natures import tell_nature
 from headroles.core.roles import Role, get_role, measured_roles
+from headroles.core.shown import Shown
 from headroles.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Analysis:
+class Analysis(Shown):
     """Everything that panel, map, API and exports need of one prompt on one model; `roles` in the order of ROLES.
 
     Attributes:
@@ -118,7 +119,7 @@ class Analysis:
 
 
 @dataclass(frozen=True)
-class HeadView:
+class HeadView(Shown):
     """One head on one prompt: its pattern, the cells that `role` expects to be strong, and its readings in every measured role.
 
     `primary` is what the head mainly does in this model, `role` the one it is looked at for. `called` says at how many tokens

@@ -16,6 +16,7 @@ from headroles.core.heads import Head, as_head
 from headroles.core.measures import Calibration
 from headroles.core.role_effects import RoleEffect
 from headroles.core.roles import OTHER, MeasuredRole, Role, get_role, measured_roles
+from headroles.core.shown import Shown
 from headroles.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class Category(_Checked):
     top_heads: Annotated[list[TopHead], Field(max_length=MAX_TOP_HEADS)]
 
 
-class HeadCategories(_Checked):
+class HeadCategories(_Checked, Shown):
     """One model's record, as published; every field is bounded, every score finite and within its measure's range.
 
     It may hold fewer roles than this version knows: those are not scored in it. Roles that it alone knows are kept, so that they
