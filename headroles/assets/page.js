@@ -45,6 +45,25 @@ const typeAgain = () => {
 history.replaceState(null, '');
 if (!document.body.classList.contains('hr-opening')) setTimeout(typeAgain, 0);
 
+// While something else is picked or typed, the result below is still of what it was.
+const showAge = () => {
+  const here = new URLSearchParams(query());
+  const model = document.querySelector('#model input')?.value;
+  if (model === undefined || !sentence()) return;
+  const isOther = model !== here.get('model') && !model.startsWith(`${here.get('model')} (`);
+  const isOld = isOther || sentence().value !== here.get('prompt');
+  document.body.classList.toggle('hr-old', isOld);
+  element.querySelector('.hr-stale').textContent = isOld ? `Below is still the answer ${isOther ? `of ${here.get('model')}` : 'to the last sentence'}; Explore brings the new one.` : '';
+};
+document.addEventListener('input', ({ target }) => target.closest?.('#ask') && showAge());
+// the line on the model follows a pick, which no event of the browser's own tells; it may not be there yet
+const watchModel = () => {
+  const about = document.getElementById('about');
+  if (!about) return setTimeout(watchModel, 100);
+  new MutationObserver(showAge).observe(about, { childList: true, subtree: true, characterData: true });
+};
+watchModel();
+
 const write = () => {
   const wasGoingBack = isGoingBack;
   isGoingBack = false;
@@ -62,6 +81,7 @@ watch('value', () => {
   tab = element.querySelector('[data-tab]').dataset.tab || tab;
   open();
   setTimeout(typeAgain, 0);
+  setTimeout(showAge, 0);
   write();
 });
 // A tab that the visitor turned to, or, after the answer that turned the page, the page by itself.

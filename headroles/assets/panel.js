@@ -1,4 +1,5 @@
 // One delegated listener a part: Gradio patches the DOM in place, so the buttons come and go under it.
+const isAlive = typeof watch === 'function'; // a page saved as a file has nobody to answer
 const whole = (selector) => [...document.querySelectorAll(selector)];
 
 // the head's page may lie out of sight of the button that opens it: on a phone, and from the cards
@@ -12,11 +13,22 @@ const bringIntoSight = (view) => {
 // ---- buttons: a head, a role's suggested prompt, an example
 const press = (button) => {
   const { layer, head, role, side, prompt } = button.dataset;
+  if (button.matches('.hr-fold')) return fold(button);
+  if (button.matches('.hr-token')) return showLooks(button);
   if (button.dataset.filter) return filter(button);
+  if ('view' in button.dataset) return look(button.dataset.view);
+  if ('picking' in button.dataset) return button.setAttribute('aria-pressed', isPicking = !isPicking);
+  if ('enlarge' in button.dataset) return enlarge(button);
   if (button.dataset.picked) return usePicked(button.dataset.picked);
-  if (button.dataset.out) return takeOut(button.dataset.out, button.dataset.method);
-  if (button.dataset.try) return trigger('submit', { try: button.dataset.try, prompt });
-  if (prompt !== undefined) return trigger('submit', { prompt });
+  if (button.dataset.out) return takeOut(button.dataset.out, button.dataset.method, prompt);
+  if (button.dataset.try) {
+    trigger('submit', { try: button.dataset.try, prompt });
+    return bringIntoSight(document.getElementById('text'));
+  }
+  if (prompt !== undefined) {
+    trigger('submit', { prompt });
+    return bringIntoSight(document.getElementById('text'));
+  }
   if (layer === undefined) return;
   trigger('submit', { layer: Number(layer), head: Number(head), role, side });
   bringIntoSight(document.getElementById('view'));
@@ -24,7 +36,7 @@ const press = (button) => {
 element.addEventListener('click', (event) => {
   const button = event.target.closest('button');
   if (!button) return;
-  if (event.shiftKey && button.matches('.hr-cell')) pick(button);
+  if ((event.shiftKey || isPicking) && button.matches('.hr-cell')) pick(button);
   else press(button);
 });
 
@@ -33,11 +45,142 @@ const mark = () => {
   const open = document.querySelector('.hr-view')?.dataset;
   if (!open) return;
   const isOpen = (button) => button.dataset.layer === open.layer && button.dataset.head === open.head;
-  for (const button of whole('.hr-head')) button.setAttribute('aria-pressed', isOpen(button));
+  for (const button of whole('.hr-head, .hr-chip')) button.setAttribute('aria-pressed', isOpen(button));
   for (const cell of whole('.hr-cell')) {
     cell.setAttribute('aria-selected', isOpen(cell));
     if (!cell.matches(':focus')) cell.tabIndex = isOpen(cell) ? 0 : -1;
   }
+};
+
+// ---- cards: what is opened stays open, whatever text comes next
+const opened = new Set(); // roles
+const fold = (button) => {
+  const { role } = button.closest('.hr-card').dataset;
+  if (!opened.delete(role)) opened.add(role);
+  showOpened();
+};
+const showOpened = () => {
+  for (const card of element.querySelectorAll('.hr-card')) {
+    const isOpen = opened.has(card.dataset.role);
+    card.classList.toggle('is-open', isOpen);
+    card.querySelector('.hr-fold').setAttribute('aria-expanded', isOpen);
+    card.querySelector('.hr-more').hidden = !isOpen;
+  }
+};
+// what was asked of a role's heads beyond where they look stands on its card, too
+const climb = () => {
+  const asked = document.querySelector('.hr-causes')?.dataset;
+  for (const rung of whole('.hr-rung[data-rung]')) {
+    const found = asked?.out === rung.dataset.out ? asked[rung.dataset.rung] : '';
+    rung.firstChild.data = `${rung.dataset.rung} ${found || '?'}`;
+    rung.classList.toggle('is-known', Boolean(found));
+  }
+};
+
+// ---- the sentence: at a token that a role is seen at, arcs to where its heads look, and which heads
+const TOLD = 3; // heads of a token that are named
+const drawn = (name) => document.createElementNS(document.querySelector('svg').namespaceURI, name);
+const arc = (from, to, role, strength) => {
+  const path = drawn('path');
+  const isBeside = Math.abs(from.top - to.top) < 4;
+  const rise = isBeside ? 9 + Math.min(11, Math.abs(from.middle - to.middle) / 14) : 16;
+  const end = isBeside ? to.top : to.bottom;
+  path.setAttribute('d', `M${from.middle} ${from.top}C${from.middle} ${from.top - rise} ${to.middle} ${end + (isBeside ? -rise : rise)} ${to.middle} ${end}`);
+  path.setAttribute('stroke', role.color);
+  path.setAttribute('stroke-width', 1 + 3 * strength);
+  return path;
+};
+const chip = ([layer, head, key, , share, otherwise], role, words) => {
+  const button = document.createElement('button');
+  Object.assign(button, { type: 'button', className: 'hr-chip', title: `${otherwise} otherwise`, disabled: !isAlive });
+  Object.assign(button.dataset, { layer, head, role: role.role });
+  button.style.setProperty('--role', role.color);
+  button.textContent = `L${layer}H${head} → ${words[key]} ${share}`;
+  return button;
+};
+const showLooks = (token) => {
+  const strip = token.closest('.hr-strip');
+  const items = [...strip.querySelectorAll('li')];
+  const words = items.map((item) => item.querySelector('bdi').textContent);
+  const at = items.indexOf(token.closest('li'));
+  const edge = strip.getBoundingClientRect();
+  const place = (item) => {
+    const { left, right, top, bottom } = item.getBoundingClientRect();
+    return { middle: (left + right) / 2 - edge.left + strip.scrollLeft, top: top - edge.top + strip.scrollTop, bottom: bottom - edge.top + strip.scrollTop };
+  };
+  const roles = JSON.parse(token.dataset.looks);
+  const keys = new Set(roles.flatMap((role) => role.heads.map(([, , key]) => key)));
+  for (const other of strip.querySelectorAll('.hr-token')) other.setAttribute('aria-pressed', other === token);
+  items.forEach((item, position) => item.classList.toggle('is-looked-at', keys.has(position)));
+  const arcs = strip.querySelector('.hr-arcs');
+  const list = strip.querySelector('ol');
+  Object.assign(arcs.style, { width: `${list.offsetLeft + list.offsetWidth}px`, height: `${list.offsetTop + list.offsetHeight}px` });
+  arcs.replaceChildren(...roles.flatMap((role) => {
+    const strongest = new Map();
+    for (const [, , key, strength] of role.heads) strongest.set(key, Math.max(strength, strongest.get(key) ?? 0));
+    return [...strongest].map(([key, strength]) => arc(place(items[at]), place(items[key]), role, strength));
+  }));
+  element.querySelector('.hr-looks').replaceChildren(...roles.map((role) => {
+    const line = document.createElement('p');
+    const more = role.count - Math.min(TOLD, role.heads.length);
+    line.append(`“${words[at]}” (${at + 1}): ${role.name}, `, ...role.heads.slice(0, TOLD).flatMap((head) => [chip(head, role, words), ' ']), more > 0 ? `and ${more} more` : '');
+    return line;
+  }));
+  mark();
+};
+const settleStrip = () => {
+  const tokens = [...element.querySelectorAll('.hr-token')];
+  const chosen = tokens.find((token) => token.getAttribute('aria-pressed') === 'true') ?? tokens.at(-1);
+  if (chosen) showLooks(chosen);
+};
+const overToken = (event) => {
+  const token = event.target.closest('.hr-token');
+  if (token && token.getAttribute('aria-pressed') !== 'true') showLooks(token);
+};
+element.addEventListener('pointerover', overToken);
+element.addEventListener('focusin', overToken);
+if (element.querySelector('.hr-answer')) new ResizeObserver(() => requestAnimationFrame(settleStrip)).observe(element);
+
+// ---- the map: a button for each head, made of seven bytes that say of it what `render/model_map.py` packs
+const CELL_BYTES = 7;
+const NO_SCORE = -(2 ** 15);
+const FLAGS = { rests: 1, offline: 2, seen: 4, unusual: 8 };
+const buildMap = () => {
+  const grid = element.querySelector('.hr-grid');
+  if (!grid || (grid.built === grid.dataset.cells && grid.querySelector('.hr-cell'))) return;
+  grid.built = grid.dataset.cells;
+  const { roles, states, figures, always } = JSON.parse(grid.dataset.known);
+  const bytes = Uint8Array.from(atob(grid.dataset.cells), (character) => character.charCodeAt(0));
+  const numbers = new DataView(bytes.buffer);
+  const rows = [...grid.querySelectorAll('.hr-map-row[data-layer]')];
+  const heads = bytes.length / CELL_BYTES / rows.length;
+  rows.forEach((row, at) => {
+    for (const old of row.querySelectorAll('.hr-cell')) old.remove();
+    row.append(...[...Array(heads).keys()].map((head) => {
+      const start = CELL_BYTES * (at * heads + head);
+      const [which, stateAt, filling, flags, figure] = bytes.subarray(start, start + 5);
+      const [name, role, color] = roles[which];
+      const score = numbers.getInt16(start + 5, true);
+      const scored = score === NO_SCORE ? '–' : (score / 100).toFixed(2);
+      const here = flags & FLAGS.offline ? always : `here ${figures[figure - 101] ?? `${figure}%`}, ${states[stateAt]}`;
+      const told = states[stateAt] === 'not a role' ? role : `${role} (score ${scored}), ${here}`;
+      const cell = document.createElement('button');
+      Object.assign(cell, { type: 'button', className: `hr-cell${flags & FLAGS.rests ? ' is-resting' : ''}`, tabIndex: -1 });
+      Object.assign(cell.dataset, {
+        layer: row.dataset.layer, head, role: name, state: flags & FLAGS.seen ? 'seen' : flags & FLAGS.unusual ? 'unusual' : '',
+      });
+      const attributes = { role: 'gridcell', 'aria-selected': false, 'aria-label': `L${row.dataset.layer}H${head}: ${told}` };
+      for (const [attribute, value] of Object.entries(attributes)) cell.setAttribute(attribute, value);
+      cell.style.setProperty('--role', color);
+      cell.style.setProperty('--here', (filling / 100).toFixed(2));
+      const shape = drawn('svg');
+      shape.setAttribute('viewBox', '0 0 1 1');
+      shape.append(drawn('use'));
+      shape.firstChild.setAttribute('href', `#hr-${name}`);
+      cell.append(shape);
+      return cell;
+    }));
+  });
 };
 
 // ---- the map: filters, arrow keys, names
@@ -46,15 +189,34 @@ const filter = ({ dataset: { filter: role } }) => {
   if (!wanted.delete(role)) wanted.add(role);
   dim();
 };
+let seenAs = ''; // all, what is seen here, what is unusual here, what has a role
+const look = (view) => {
+  seenAs = view;
+  dim();
+};
+let layers = ''; // `12-23`, or all
+const isShown = ({ dataset: { role, state } }) => (wanted.size === 0 || wanted.has(role))
+  && (seenAs === '' || (seenAs === 'known' ? role !== 'other' : state === seenAs));
+element.addEventListener('change', (event) => {
+  if (!event.target.closest('.hr-layers')) return;
+  layers = event.target.value;
+  dim();
+});
 const dim = () => {
-  for (const button of element.querySelectorAll('.hr-filter')) button.setAttribute('aria-pressed', wanted.has(button.dataset.filter));
+  for (const button of element.querySelectorAll('[data-view]')) button.setAttribute('aria-pressed', button.dataset.view === seenAs);
+  const choice = element.querySelector('.hr-layers select');
+  if (choice) choice.value = [...choice.options].some((option) => option.value === layers) ? layers : '';
+  const [first, last] = choice?.value ? choice.value.split('-').map(Number) : [0, Infinity];
+  for (const row of element.querySelectorAll('.hr-map-row[data-layer]')) row.hidden = row.dataset.layer < first || row.dataset.layer > last;
+  for (const button of element.querySelectorAll('[data-filter]')) button.setAttribute('aria-pressed', wanted.has(button.dataset.filter));
   for (const cell of element.querySelectorAll('.hr-cell')) {
-    cell.classList.toggle('is-off', wanted.size > 0 && !wanted.has(cell.dataset.role));
+    cell.classList.toggle('is-off', !isShown(cell));
   }
 };
 
 // ---- heads that are picked to be taken out together; they outlive the map that they were picked on, not the model
 const picked = new Set();
+let isPicking = false; // by every press, for fingers
 let pickedOn = '';
 const labelOf = ({ dataset: { layer, head } }) => `L${layer}H${head}`;
 const pick = (cell) => {
@@ -68,6 +230,7 @@ const showPicked = () => {
   if (model !== pickedOn) picked.clear();
   pickedOn = model;
   for (const cell of element.querySelectorAll('.hr-cell')) cell.classList.toggle('is-picked', picked.has(labelOf(cell)));
+  element.querySelector('[data-picking]').setAttribute('aria-pressed', isPicking);
   bar.hidden = picked.size === 0;
   bar.querySelector('span').textContent = `${[...picked].join(', ')} picked.`;
 };
@@ -76,8 +239,8 @@ const usePicked = (what) => {
   picked.clear();
   showPicked();
 };
-const takeOut = (out, method) => {
-  trigger('submit', { out, method });
+const takeOut = (out, method, prompt) => {
+  trigger('submit', { out, method, prompt });
   bringIntoSight(document.getElementById('causes'));
 };
 
@@ -147,8 +310,23 @@ const show = (figure, query, key) => {
     slider.setAttribute('aria-valuetext', told(pattern, axis, chosen));
   }
 };
+const enlarge = (button) => {
+  const figure = button.closest('.hr-figure').querySelector('.hr-pattern');
+  const isLarge = figure.classList.toggle('is-large');
+  button.setAttribute('aria-pressed', isLarge);
+  for (const axis of figure.querySelectorAll('.hr-axis')) {
+    axis.labels ??= [...axis.children];
+    const all = () => patternOf(figure).tokens.map((token, at) => {
+      const label = document.createElement('bdi');
+      label.style.setProperty('--at', at + 1);
+      label.textContent = token;
+      return label;
+    });
+    axis.replaceChildren(...(isLarge ? all() : axis.labels));
+  }
+};
 const index = (position, start, length, count) => Math.min(count - 1, Math.max(0, Math.floor(((position - start) / length) * count)));
-element.addEventListener('pointermove', (event) => {
+const point = (event) => {
   const figure = event.target.closest('.hr-pattern');
   const on = event.target.closest('[data-axis], .hr-square');
   if (!figure || !on) return;
@@ -157,7 +335,9 @@ element.addEventListener('pointermove', (event) => {
   const query = on.dataset.axis === 'keys' ? null : index(event.clientY, box.top, box.height, count);
   const key = on.dataset.axis === 'queries' ? null : index(event.clientX, box.left, box.width, count);
   show(figure, query, key);
-});
+};
+element.addEventListener('pointermove', point);
+element.addEventListener('pointerdown', point); // a finger that taps moves nothing
 const SLIDES = { ArrowUp: -1, ArrowLeft: -1, ArrowDown: 1, ArrowRight: 1, PageUp: -10, PageDown: 10, Home: -Infinity, End: Infinity };
 const slide = (slider, step) => {
   const figure = slider.closest('.hr-pattern');
@@ -181,6 +361,6 @@ element.addEventListener('keydown', (event) => {
 });
 
 // ---- after every change of this part; a page saved as a file has no `watch`
-const settle = () => { mark(); dim(); showPicked(); };
-if (typeof watch === 'function') watch('value', settle);
+const settle = () => { buildMap(); mark(); dim(); showPicked(); showOpened(); climb(); settleStrip(); };
+if (isAlive) watch('value', settle);
 settle();

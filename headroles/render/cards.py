@@ -17,6 +17,7 @@ from headroles.render.wording import ON_EVERY_TEXT, describe_source, state_of
 CARD_KINDS: Mapping[State, str] = MappingProxyType(
     {"seen": "is-active", "unusual here": "is-active", "not seen": "is-grey", "not applicable": "is-grey"}
 )
+STRONGEST = 3  # heads that a card names before it is opened
 MAX_OTHERS = 8  # heads that are not known for a role, as buttons
 
 
@@ -39,7 +40,8 @@ class Card:
     `kind` is the class that greys or frames it, `count` says how many heads are not in the list, `effect` what is lost without
     them on the probe texts.
 
-    `others` are heads to open beside the role's own, and `also` the words before them. `prompt` is a text to try, empty for none;
+    `strongest` are the heads that are named before the card is opened, those first that are seen or unusual here. `others` are
+    heads to open beside the role's own, and `also` the words before them. `prompt` is a text to try, empty for none;
     `no_prompt` says that none shows the role on this model.
     """
 
@@ -55,6 +57,7 @@ class Card:
     can_be_tested: bool
     prompt: str
     no_prompt: str
+    strongest: tuple[HeadLine, ...]
 
 
 def render_panel(analysis: Analysis) -> str:
@@ -70,12 +73,17 @@ def render_panel(analysis: Analysis) -> str:
 
 def _card(reading: RoleReading, analysis: Analysis) -> Card:
     kind = CARD_KINDS.get(reading.state, "is-neutral")
+    lines = {head.head: _line(reading.role, head, analysis) for head in reading.heads}
+    telling = sorted(
+        reading.heads, key=lambda head: (not head.is_unusual, not (head.is_triggered and head.is_active), -head.excess)
+    )
     return Card(
         role=reading.role,
         kind=kind,
         state=reading.state,
         reason=reading.reason,
-        heads=tuple(_line(reading.role, head, analysis) for head in reading.heads),
+        heads=tuple(lines.values()),
+        strongest=tuple(lines[head.head] for head in telling[:STRONGEST]),
         count=_count(reading, analysis.heads.counts(reading.role)),
         also=_also(reading),
         others=tuple(other.head for other in reading.others[:MAX_OTHERS]),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from headroles.core.head_readings import RoleReading
-from headroles.core.knockouts import METHODS, KnockOut, Method, NextToken, sentences
+from headroles.core.knockouts import METHODS, KnockOut, Matters, Method, NextToken, sentences
 from headroles.core.tokens import visible
 from headroles.core.words import fine_percent, signed
 from headroles.core.writes import Writes
@@ -22,12 +22,25 @@ IN_PLACE: dict[Method, tuple[str, str]] = {
 }
 
 
+# the uppermost rung in two words, for a card
+IN_SHORT: dict[Matters, str] = {
+    "matters": "● yes",
+    "no more than other heads": "○ no more than others",
+    "hardly anything": "○ hardly",
+    "surer without": "○ surer without",
+    "no control": "– untold",
+}
+
+
 class Causes(NamedTuple):
-    """What was asked of some heads on one text: `out` says which, as the address does; `looks` is of their role, if any."""
+    """What was asked of some heads on one text.
+
+    `out` says which, as the address does; `looks` is of their role, if any; `writes` is None where nobody asked.
+    """
 
     out: str
     looks: RoleReading | None
-    writes: Writes
+    writes: Writes | None
     knock_out: KnockOut
 
 
@@ -70,9 +83,10 @@ def render_causes(causes: Causes) -> str:
         state=causes.looks.state if causes.looks else "",
         published=causes.looks.effect.told if causes.looks and causes.looks.effect else "",
         writes=writes,
-        read=_read(writes),
+        read=_read(writes) if writes else "",
         said=sentences(knock_out),
-        matters=knock_out.matters,
+        matters=IN_SHORT["matters" if knock_out.matters else knock_out.at_the_end],
+        written=signed(writes.written(writes.foretold or writes.favourite)) if writes else "",
         at_the_end=knock_out.at_the_end,
         in_the_text=knock_out.in_the_text,
         dots=dots,

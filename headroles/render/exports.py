@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
@@ -14,24 +14,35 @@ from matplotlib.figure import Figure
 
 from headroles.core.heads import Head
 from headroles.core.readings import Analysis, HeadView
+from headroles.core.records import HeadCategories
 from headroles.errors import InvalidInputError
+from headroles.render.answer import tell_answer
 from headroles.render.bars import filling
 from headroles.render.causes import Causes
 from headroles.render.figure_text import one_line, shorten
-from headroles.render.heatmaps import attention_figure, map_figure, to_png, to_svg
+from headroles.render.heatmaps import attention_figure, map_figure, to_pdf, to_png, to_svg
 from headroles.render.html import ASSETS, STYLES, draw
 from headroles.render.plain import analysis_result
 from headroles.render.plain_causes import effects_result, knock_out_result
+from headroles.render.sheets import model_sheet, text_sheet
 from headroles.render.wording import describe_head, describe_layers
 
-Kind = Literal["png", "svg"]
-KINDS: tuple[Kind, ...] = ("png", "svg")
+Kind = Literal["png", "svg", "pdf"]
+KINDS: tuple[Kind, ...] = ("png", "svg", "pdf")
+Sheet = Literal["text", "model"]
+SHEETS: tuple[Sheet, ...] = ("text", "model")
 DOWNLOADS: Mapping[str, str] = MappingProxyType(
     {
         "heatmap.png": "Heatmap (PNG)",
         "heatmap.svg": "Heatmap (SVG)",
         "map.png": "Map of all heads (PNG)",
         "map.svg": "Map of all heads (SVG)",
+        "sheet.pdf": "Sheet of this sentence (PDF)",
+        "sheet.png": "Sheet of this sentence (PNG)",
+        "sheet.svg": "Sheet of this sentence (SVG)",
+        "model.pdf": "Sheet of the model (PDF)",
+        "model.png": "Sheet of the model (PNG)",
+        "model.svg": "Sheet of the model (SVG)",
         "scores.csv": "Scores of all heads (CSV)",
         "analysis.json": "Analysis (JSON)",
         "page.html": "This page (HTML)",
@@ -79,7 +90,8 @@ def analysis_json(analysis: Analysis, causes: Causes | None = None) -> Download:
     """The same result as the API's, indented; with it, what was asked of heads beyond where they look."""
     result: dict[str, object] = dict(analysis_result(analysis))
     if causes is not None:
-        result |= {"effects": effects_result(causes.writes), "knock_out": knock_out_result(causes.knock_out)}
+        result |= {"knock_out": knock_out_result(causes.knock_out)}
+        result |= {} if causes.writes is None else {"effects": effects_result(causes.writes)}
     text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False)
     # a lone surrogate has no UTF-8 form; what is written for it is JSON's own escape
     return Download(_file_name(analysis.model, "analysis.json"), "application/json", text.encode("utf-8", "backslashreplace"))
@@ -112,6 +124,20 @@ def map_file(analysis: Analysis, kind: Kind, selected: Head | None = None) -> Do
     return _picture(name, kind, lambda: map_figure(title, heads.primary, fill, selected), title, description)
 
 
+def text_sheet_file(analysis: Analysis, views: Sequence[HeadView], kind: Kind) -> Download:
+    """The sheet of a sentence, for print. Raises InvalidInputError for an unknown kind."""
+    title = shorten(one_line(f"{analysis.model}: {analysis.prompt}"), TITLE_COLUMNS)
+    name = _file_name(analysis.model, "sheet")
+    return _picture(name, kind, lambda: text_sheet(analysis, views), title, tell_answer(analysis))
+
+
+def model_sheet_file(record: HeadCategories, kind: Kind) -> Download:
+    """The sheet of a model, for print. Raises InvalidInputError for an unknown kind."""
+    description = "What each head mainly does, how strong each role is by depth, and from when on one is seen."
+    title = f"Attention heads of {record.model_name}"
+    return _picture(_file_name(record.model_name, "model"), kind, lambda: model_sheet(record), title, description)
+
+
 def standalone_page(title: str, body: str, analysis_date: str = "") -> Download:
     """One HTML file that opens without a network: the page's own styles and script, and nothing from elsewhere.
 
@@ -140,6 +166,8 @@ def _picture(name: str, kind: Kind, draw: Callable[[], Figure], title: str, desc
         raise InvalidInputError(f"There is no picture of kind {str(kind)[:50]!r}; the kinds are {', '.join(KINDS)}.")
     if kind == "png":
         return Download(f"{name}.png", "image/png", to_png(draw()))
+    if kind == "pdf":
+        return Download(f"{name}.pdf", "application/pdf", to_pdf(draw()))
     return Download(f"{name}.svg", "image/svg+xml", to_svg(draw(), title, description).encode())
 
 
@@ -163,7 +191,8 @@ def _inline_styles() -> Markup:
 def _inline_script() -> Markup:
     """The page's script as the body of a function, once for each part; its events have nobody to answer them."""
     script = _script("panel.js")
-    dead = "for (const button of document.querySelectorAll('.hr-head, .hr-open')) button.disabled = true;"
+    asking = ".hr-head, .hr-chip, .hr-open:not([data-enlarge])"
+    dead = f"for (const button of document.querySelectorAll('{asking}')) button.disabled = true;"
     parts = "document.querySelectorAll('[data-part]')"
     return Markup(f"{dead}\nfor (const part of {parts}) (function (element, trigger) {{\n{script}\n}})(part, () => {{}});")
 

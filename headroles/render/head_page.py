@@ -33,6 +33,7 @@ def render_head(view: HeadView) -> str:
         view=view,
         primary="no named role" if view.main is None else f"mainly {view.primary.display_name.lower()}",
         sentence=sentence,
+        state=state_of(view.readings[view.role.name]) if view.role.name in view.readings else "not a role",
         known=known[:1].upper() + known[1:],
         pattern=pattern_shown(view, f"Attention of {view.head.label} over {len(view.tokens)} tokens. {sentence}"),
         rests=(view.readings[RESTING_ROLE.name].activation or 0.0) >= RESTING,

@@ -11,9 +11,10 @@ import matplotlib
 import numpy as np
 from jaxtyping import Bool
 from markupsafe import Markup
+from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.path import Path
@@ -50,7 +51,7 @@ def attention_figure(view: HeadView) -> Figure:
     figure = Figure(figsize=(side + room + 1.2, side + room + 0.7), dpi=DOTS_PER_INCH, layout="constrained")
     axes = figure.add_subplot()
     image = axes.imshow(as_array(view.pattern), cmap=COLORMAP, vmin=0, vmax=1, interpolation="nearest")
-    axes.add_collection(_outline(view.expected, view.role.color, count))
+    axes.add_collection(outline(view.expected, view.role.color, count))
     # parse_math off: a user's "$" must not start a formula; anchored, labels end at their tick whatever the viewer's font
     text = {"fontsize": size, "parse_math": False, "fontfamily": font_families()}
     axes.set_xticks(ticks, labels, rotation=90, rotation_mode="anchor", ha="right", va="center", **text)
@@ -91,22 +92,34 @@ def map_figure(
     cell = min(CELL_INCHES, LONGEST_SIDE_INCHES / max(layers, heads))
     size = max(heads * cell, 1) + LEGEND_INCHES + 0.4, max(layers * cell, LEGEND_LINE_INCHES * len(ROLES)) + 0.9
     figure = Figure(figsize=size, dpi=MAP_DOTS_PER_INCH, layout="constrained")
-    axes = figure.add_subplot(aspect="equal", anchor="NW", xlim=(-0.5, heads - 0.5), ylim=(layers - 0.5, -0.5))
-    axes.add_collection(_shapes(primary, fill, line_width=min(1.2, cell * 5)))
-    gaps = [layer for layer, row in enumerate(primary) if not row]
-    axes.hlines(gaps, -0.3, heads - 0.7, colors="#cccccc", linewidths=0.8, linestyles="dotted")
+    axes = add_role_map(figure, primary, fill, line_width=min(1.2, cell * 5))
     if selected is not None:
         corner = selected.index - 0.5, selected.layer - 0.5
         axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="black", linewidth=1.5, clip_on=False))
-    _add_legend(figure, _role_handles(primary), "" if fill is None else "the fuller, the more\non this text")
     _set_title(figure, title)
+    return figure
+
+
+def add_role_map(
+    figure: Figure | SubFigure,
+    primary: Sequence[Sequence[Role]],
+    fill: Sequence[Sequence[float]] | None = None,
+    line_width: float = 0.6,
+) -> Axes:
+    """Draws the map of `map_figure`, and its legend, into a figure or a part of one."""
+    layers, heads = len(primary), max(map(len, primary))
+    axes = figure.add_subplot(aspect="equal", anchor="NW", xlim=(-0.5, heads - 0.5), ylim=(layers - 0.5, -0.5))
+    axes.add_collection(_shapes(primary, fill, line_width))
+    gaps = [layer for layer, row in enumerate(primary) if not row]
+    axes.hlines(gaps, -0.3, heads - 0.7, colors="#cccccc", linewidths=0.8, linestyles="dotted")
+    _add_legend(figure, _role_handles(primary), "" if fill is None else "the fuller, the more\non this text")
     axes.set_xlabel("head", fontsize=8)
     axes.set_ylabel("layer", fontsize=8)
     axes.set_xticks(every_nth(heads, MAP_LABELS))
     axes.set_yticks(every_nth(layers, MAP_LABELS))
     axes.tick_params(length=2, labelsize=7)
     axes.spines[:].set_color("#cccccc")
-    return figure
+    return axes
 
 
 def to_png(figure: Figure) -> bytes:
@@ -130,6 +143,14 @@ def to_svg(figure: Figure, title: str = "", description: str = "") -> str:
     return f'<?xml version="1.0" encoding="UTF-8"?>\n<svg role="img"{opening}>{words}{body}'
 
 
+def to_pdf(figure: Figure) -> bytes:
+    """The figure as a PDF file with its fonts in it, the same each time; characters that no font here has as in `to_png`."""
+    buffer = io.BytesIO()
+    with _drawable_text(figure):
+        figure.savefig(buffer, format="pdf", metadata={"CreationDate": None, "Producer": None, "Creator": None})
+    return buffer.getvalue()
+
+
 @contextmanager
 def _svg_settings() -> Iterator[None]:
     """While open, matplotlib writes SVG as ours must be; one thread at a time, since its settings are the whole process's.
@@ -147,7 +168,7 @@ def _svg_settings() -> Iterator[None]:
             settings["svg.fonttype"], settings["svg.hashsalt"] = before
 
 
-def _add_legend(figure: Figure, handles: list[Line2D], title: str) -> None:
+def _add_legend(figure: Figure | SubFigure, handles: list[Line2D], title: str) -> None:
     legend = figure.legend(
         handles=handles,
         title=title or None,
@@ -173,7 +194,8 @@ def _set_title(figure: Figure, title: str) -> None:
     text.set_text(shorten(whole, columns))
 
 
-def _outline(expected: Bool[Tensor, "query key"], color: str, count: int) -> LineCollection:
+def outline(expected: Bool[Tensor, "query key"], color: str, count: int) -> LineCollection:
+    """The border of the cells that a role expects, in its colour."""
     across, down = edges(expected)
     ends = np.concatenate([across[:, [1, 0, 2, 0]], down[:, [0, 1, 0, 2]]]).reshape(-1, 2, 2) - 0.5  # x, y of both ends
     width = 1.6 if count <= 64 else 0.8 if count <= 128 else 0.4  # never so wide that a cell's own colour is hidden

@@ -9,6 +9,11 @@ from headroles.core.roles import ROLES, Example, Role, get_measured_role
 from headroles.render.html import draw
 
 CELL = 24  # side of a cell, in the units of the picture
+# induction heads look in both; only on the second, which nobody can know by meaning, do they matter
+LOOKS_AND_MATTERS = (
+    "The king and the queen lived in a castle. The king and the",
+    "Zorbat melkin frayd ustole. Zorbat melkin frayd",
+)
 MARGIN = 50  # room for the words, left of the cells and below them
 
 
@@ -54,7 +59,9 @@ class Lesson:
 
 def render_lessons() -> str:
     """The lessons on all roles, and why so many heads look at the first token."""
-    return draw("lessons", lessons=[lesson_of(role) for role in ROLES.values()])
+    return draw(
+        "lessons", lessons=[lesson_of(role) for role in ROLES.values()], rungs=LOOKS_AND_MATTERS, looking=ROLES["induction"]
+    )
 
 
 def lesson_of(role: Role) -> Lesson:

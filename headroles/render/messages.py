@@ -17,9 +17,10 @@ def render_progress(progress: Progress, seconds: float) -> str:
     return draw("progress", note=progress.note, percent_done=progress.fraction * 100, words=words)
 
 
-def render_model(name: str, any_model: bool = False) -> str:
+def render_model(name: str, any_model: bool = False, is_loaded: bool = False) -> str:
     """Why one would pick a model, and its size and terms; with `any_model`, that others can be typed."""
     info = MODELS.get(name)
-    about = f"{info.title} {describe_model(info)}" if info else f"Explore loads {name} and looks at it."
+    unknown = f"{name} is none of the listed models." if is_loaded else f"Explore loads {name} and looks at it."
+    about = f"{info.title} {describe_model(info)}" if info else unknown
     hint = " You can also type a model's name on the Hub, or a folder of this server." if any_model and info else ""
     return draw("model", words=about + hint)

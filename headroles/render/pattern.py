@@ -4,11 +4,18 @@ import base64
 import json
 from dataclasses import dataclass
 
+from jaxtyping import Float
+from torch import Tensor
+
 from headroles.core.readings import HeadView
 from headroles.core.tokens import visible
+from headroles.core.words import percent
 from headroles.render.labels import LABEL_COLUMNS, PAGE_LABELS, every_nth
 from headroles.render.pixels import outline_path, pattern_bytes, pattern_png
 from headroles.render.wording import describe_sink
+
+STRONGEST = 6  # cells that are named below a picture
+LEAST = 0.05  # attention of a cell that is named
 
 
 @dataclass(frozen=True)
@@ -26,6 +33,7 @@ class PatternShown:
         told: the picture in words.
         role: the name of the role whose cells are outlined.
         sink: what a learned sink took, in words; empty without one.
+        strongest: the cells that get most, the first token's column left out: who looks, at what, and how much.
     """
 
     count: int
@@ -39,6 +47,7 @@ class PatternShown:
     told: str
     role: str
     sink: str
+    strongest: tuple[tuple[str, str, str], ...]
 
 
 def pattern_shown(view: HeadView, told: str) -> PatternShown:
@@ -57,4 +66,18 @@ def pattern_shown(view: HeadView, told: str) -> PatternShown:
         told=told,
         role=view.role.display_name,
         sink=describe_sink(view),
+        strongest=tuple(
+            (f"“{tokens[query]}” ({query + 1})", f"“{tokens[key]}” ({key + 1})", percent(share))
+            for query, key, share in strongest_cells(view.pattern)
+        ),
     )
+
+
+def strongest_cells(pattern: Float[Tensor, "query key"], count: int = STRONGEST) -> list[tuple[int, int, float]]:
+    """Query, key and attention of the cells that get most, most first; the column of the first token, where heads rest, and cells
+    that get next to nothing are left out."""
+    cells = pattern.clone()
+    cells[:, 0] = 0
+    best = cells.flatten().topk(min(count, cells.numel()))
+    found = ((*divmod(at, len(pattern)), share) for at, share in zip(best.indices.tolist(), best.values.tolist()))
+    return [(query, key, share) for query, key, share in found if share >= LEAST]

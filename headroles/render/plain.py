@@ -15,6 +15,7 @@ from headroles.render.results import (
     BatchResult,
     CategoriesResult,
     ComparisonResult,
+    FigureResult,
     HeadResult,
     HeadRoles,
     HeatmapResult,
@@ -226,13 +227,16 @@ def pattern_result(view: HeadView) -> PatternResult:
 
 
 def heatmap_result(view: HeadView, media_type: str, content: bytes) -> HeatmapResult:
+    return {**figure_result(media_type, content), "description": describe_head(view)}
+
+
+def figure_result(media_type: str, content: bytes) -> FigureResult:
     is_text = media_type == "image/svg+xml"
     return {
         "api_version": API_VERSION,
         "media_type": media_type,
         "encoding": "utf-8" if is_text else "base64",
         "data": (content if is_text else base64.b64encode(content)).decode("utf-8"),
-        "description": describe_head(view),
     }
 
 

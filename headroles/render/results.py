@@ -256,6 +256,15 @@ class HeatmapResult(TypedDict):
     description: str
 
 
+class FigureResult(TypedDict):
+    """A sheet for print; `data` is text for "utf-8", else the bytes in base64."""
+
+    api_version: str
+    media_type: str
+    encoding: str
+    data: str
+
+
 class SinkResult(TypedDict, total=False):
     """What the learned sink of a head takes, where it has one: `[query]`."""
 

@@ -14,7 +14,8 @@ ENDPOINTS = (
     ("analyze_batch", "model, prompts, all_heads = false", f"the same for up to {MAX_BATCH_PROMPTS} texts at once"),
     ("compare", 'model, prompt, other_prompt = "", other_model = ""', "what changes between two texts or two models"),
     ("pattern", "model, prompt, layer, head", "the attention of one head, and what it does"),
-    ("heatmap", 'model, prompt, layer, head, role = "", format = "png"', "a picture of it, PNG or SVG"),
+    ("heatmap", 'model, prompt, layer, head, role = "", format = "png"', "a picture of it, PNG, SVG or PDF"),
+    ("figure", 'model, prompt = "", sheet = "text", format = "pdf"', "a sheet for print, of a text or of a model"),
     ("next_tokens", "model, prompt, count = 5", "what comes next after every token, and each token's loss"),
     ("effects", 'model, prompt, heads = null, role = "", query = -1', "what heads write to the next token's logits"),
     (

@@ -17,7 +17,8 @@ from headroles.jobs import Job
 from headroles.models.batches import check_batch
 from headroles.models.losing import texts_read
 from headroles.render import plain, plain_causes, results
-from headroles.render.exports import KINDS, heatmap_file
+from headroles.render.exports import KINDS, SHEETS, heatmap_file, model_sheet_file, text_sheet_file
+from headroles.render.sheets import told_heads
 from headroles.server import api
 from headroles.server.limits import LARGE_PROMPTS, Desk
 from headroles.server.visitors import visitor_of
@@ -45,7 +46,7 @@ class Endpoints:
     def all(self) -> tuple[Callable, ...]:
         """Those that are published, in the order in which they are told."""
         asked = self.models, self.categories, self.analyze, self.analyze_batch, self.compare, self.pattern, self.heatmap
-        return *asked, self.next_tokens, self.effects, self.knock_out
+        return *asked, self.figure, self.next_tokens, self.effects, self.knock_out
 
     async def models(self, request: gr.Request) -> results.ModelsResult:
         """The models that can be analysed, with how many tokens each reads, and the limits of this server."""
@@ -139,7 +140,7 @@ class Endpoints:
             layer: The head's layer, from 0.
             head: The head's number within the layer, from 0.
             role: The role whose cells are outlined, for instance induction; empty for what the head mainly does.
-            format: png (the result holds it in base64) or svg (as text).
+            format: png or pdf (the result holds it in base64) or svg (as text).
         """
         which, looked_for = api.checked_head(layer, head), api.checked_role(role)
         kind = api.checked_choice("format", format, KINDS)
@@ -148,6 +149,31 @@ class Endpoints:
             view = self._explorer.view_head(model, prompt, which, looked_for)
             file = heatmap_file(view, kind)
             return plain.heatmap_result(view, file.media_type, file.content)
+
+        return await self._asked(request, [model], draw)
+
+    @with_limits
+    async def figure(
+        self, request: gr.Request, model: str, prompt: str = "", sheet: str = "text", format: str = "pdf"
+    ) -> results.FigureResult:
+        """A sheet for print: of a text with the heads of the roles that are seen on it, or of a model and all its heads.
+
+        Args:
+            model: The model's name as /models gives it, for instance headroles-tiny.
+            prompt: The text, at most {tokens} tokens.
+            sheet: text or model; the latter needs no prompt.
+            format: pdf or png (the result holds it in base64) or svg (as text).
+        """
+        kind, which = api.checked_choice("format", format, KINDS), api.checked_choice("sheet", sheet, SHEETS)
+
+        def draw() -> results.FigureResult:
+            if which == "model":
+                file = model_sheet_file(self._explorer.categories(model), kind)
+            else:
+                analysis = self._explorer.analyze(model, prompt)
+                views = [self._explorer.view_head(model, prompt, head, role) for head, role in told_heads(analysis)]
+                file = text_sheet_file(analysis, views, kind)
+            return plain.figure_result(file.media_type, file.content)
 
         return await self._asked(request, [model], draw)
 

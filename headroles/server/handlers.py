@@ -31,7 +31,7 @@ from headroles.server.waiting import follow, work_with_progress
 INPUTS = ("model", "prompt", "other_prompt", "other_model")  # the boxes that hold an attribute of a place
 SAYING = ("message", "offer", "stop")
 # all that an event may change; named after the elements
-OUTPUTS = (*SAYING, "tabs", "place", "tools", "refused", *INPUTS, "tab", *PARTS)
+OUTPUTS = (*SAYING, "tabs", "place", "tools", "refused", *INPUTS, "tab", "about", *PARTS)
 Outputs = Mapping[str, object]  # what is left out stays as it is
 
 
@@ -96,7 +96,10 @@ class Handlers:
 
     def describe_model(self, name: str) -> Outputs:
         """What there is to say of the model that was picked."""
-        return {"about": render_model(name, self._explorer.settings.any_model), **say("")}
+        return {"about": self._about(name), **say("")}
+
+    def _about(self, model: str, is_loaded: bool = False) -> str:
+        return render_model(model, self._explorer.settings.any_model, is_loaded)
 
     async def _lead(self, last: Place, here: Place, turn: Turn, visitor: str) -> AsyncIterator[Outputs]:
         """The page on its way from one place to another."""
@@ -109,10 +112,15 @@ class Handlers:
         here, parts = await self._desk.run(visitor, visit, self._explorer, here, known)
         if self._turns.is_newest(turn):
             self._turns.shows(turn, here.contents)
-            yield arrive(here, parts, last, turn)
+            answer = {name: html for name, html in parts.items() if PARTS[name].is_answer}
+            yield {**arrive(here, answer, last, turn), "about": self._about(here.model, is_loaded=True)}
+            if rest := {name: html for name, html in parts.items() if name not in answer}:
+                yield rest
         late = tuple(name for name in parts if PARTS[name].comes_later and (name != "causes" or here.out is None))
-        if late:
-            drawn = await self._desk.run(visitor, draw_later, self._explorer, here, late, cost=0)
+        for name in late:
+            if not self._turns.is_newest(turn):
+                return
+            drawn = await self._desk.run(visitor, draw_later, self._explorer, here, (name,), cost=0)
             if self._turns.is_newest(turn):
                 yield drawn
         if "causes" in parts and here.out is not None and self._turns.is_newest(turn):

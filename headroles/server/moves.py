@@ -43,17 +43,20 @@ def explore(last: Place, boxes: Boxes, _: Mapping) -> Place:
 
 
 def press(last: Place, _: Boxes, data: Mapping) -> Place:
-    """A button in one of the page's own parts: a head, a role's suggested prompt, an example, or heads to take out."""
+    """A button in one of the page's own parts: a head, a role's suggested prompt, an example, or heads to take out, maybe
+    of another text."""
     if "try" in data:
         role = get_role(data["try"])
         prompt = as_text(data.get("prompt")) or role.suggested_prompt or last.prompt
         return replace(_of_text(last, prompt), head=None, role=role)
-    if "prompt" in data:
-        return _of_text(last, as_text(data["prompt"]))
     if "out" in data:
         # the rest is as in a link
         asked = {"out": as_text(data["out"]), "method": as_text(data.get("method"))}
+        if prompt := as_text(data.get("prompt")):
+            asked |= {"prompt": prompt, "head": "", "role": ""}
         return replace(read_place(last.query(), **asked), tab="explore")
+    if "prompt" in data:
+        return _of_text(last, as_text(data["prompt"]))
     role = get_role(data["role"]) if data.get("role") else None
     opened = replace(last, head=Head(data.get("layer", -1), data.get("head", -1)), role=role, tab="explore")
     if data.get("side") == "b" and last.tab == "prompts" and last.other_prompt:

@@ -39,8 +39,8 @@ EXAMPLES = (
     ROLES["diffuse"].suggested_prompt,
 )
 INTRODUCTION = (
-    '<div class="hr-top"><h1>headroles</h1><p>A language model reads your sentence with many <b>attention heads</b>. '
-    "See which head does which job, which of them are doing it right now, and whether it matters.</p></div>"
+    '<div class="hr-top"><h1>headroles</h1><p>Which <b>attention heads</b> of a language model do which job on your sentence, '
+    "and does it matter?</p></div>"
 )
 # where an event of an element leads
 MOVES: tuple[tuple[str, str, Move], ...] = (
@@ -114,15 +114,16 @@ def _lay_out_tabs(parts: Mapping[str, str], any_model: bool) -> Elements:
 
     with tab("explore"):
         part("text")
+        part("next")
+        part("panel")
+        part("edits")
+        part("causes")
         with gr.Row(elem_id="glance"):
             with gr.Column(scale=4, min_width=320):
                 part("map")
                 part("twin")
             with gr.Column(scale=6, min_width=320):
                 part("view")
-        part("causes")
-        part("panel")
-        part("edits")
     with tab("prompts"):
         with gr.Row(equal_height=True):
             made["other_prompt"] = _sentence(OTHER_PROMPT, "Compare your sentence (A) with this one (B)", "other-prompt")

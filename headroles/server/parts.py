@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 from headroles.core.readings import Analysis, HeadView
 from headroles.errors import InvalidInputError
 from headroles.explorer import Explorer
+from headroles.render.answer import render_answer
 from headroles.render.cards import render_panel
 from headroles.render.causes import render_causes
 from headroles.render.compare_models import render_model_comparison
@@ -16,15 +18,18 @@ from headroles.render.edits import render_edits
 from headroles.render.exports import (
     DOWNLOADS,
     Download,
+    Kind,
     analysis_json,
     heatmap_file,
     map_file,
+    model_sheet_file,
     scores_csv,
     standalone_page,
+    text_sheet_file,
 )
 from headroles.render.head_page import render_head, render_twin
 from headroles.render.model_map import render_map
-from headroles.render.text import render_text
+from headroles.render.next_word import render_next
 from headroles.server.place import Place
 from headroles.server.scene import Scene, ask
 
@@ -40,6 +45,7 @@ class Part:
         draw: its HTML from the subject.
         comes_later: whether it is asked for and drawn on its own, after the page has answered: it may take a forward.
         is_saved: whether the saved page holds it.
+        is_answer: whether it goes to the page before all others.
     """
 
     name: str
@@ -48,6 +54,7 @@ class Part:
     draw: Callable[[Any], str]
     comes_later: bool = False
     is_saved: bool = True
+    is_answer: bool = False
 
 
 TEXT = frozenset({"model", "prompt"})
@@ -57,12 +64,13 @@ PARTS: Mapping[str, Part] = MappingProxyType(
     {
         part.name: part
         for part in (
-            Part("text", "analysis", TEXT, render_text),
+            Part("text", "analysis", TEXT, render_answer, is_answer=True),
+            Part("next", "next", TEXT, render_next, comes_later=True),
+            Part("panel", "analysis", TEXT, render_panel, is_answer=True),
+            Part("causes", "causes", TEXT | {"out", "method"}, render_causes, comes_later=True),
             Part("map", "analysis", TEXT, render_map),
             Part("view", "view", HEAD, render_head),
             Part("twin", "twin", HEAD, lambda twin: render_twin(*twin), comes_later=True, is_saved=False),
-            Part("causes", "causes", TEXT | {"out", "method"}, render_causes, comes_later=True),
-            Part("panel", "analysis", TEXT, render_panel),
             Part("edits", "edits", TEXT, lambda edits: render_edits(*edits), comes_later=True, is_saved=False),
             Part("by_prompt", "prompts", TEXT | {"other_prompt"}, render_prompt_comparison),
             Part("by_model", "models", TEXT | {"other_model"}, render_model_comparison),
@@ -132,6 +140,17 @@ def _view(scene: Scene) -> HeadView:
     return scene.view
 
 
+def _text_sheet(kind: Kind, scene: Scene) -> Download:
+    assert scene.told is not None
+    return text_sheet_file(_analysis(scene), scene.told, kind)
+
+
+def _model_sheet(kind: Kind, scene: Scene) -> Download:
+    assert scene.record is not None
+    return model_sheet_file(scene.record, kind)
+
+
+SHEET_KINDS: tuple[Kind, ...] = ("pdf", "png", "svg")
 # the attributes of a scene that each of DOWNLOADS needs, and who makes it
 FILES: Mapping[str, tuple[frozenset[str], Callable[[Scene], Download]]] = MappingProxyType(
     {
@@ -139,6 +158,8 @@ FILES: Mapping[str, tuple[frozenset[str], Callable[[Scene], Download]]] = Mappin
         "heatmap.svg": (frozenset({"view"}), lambda scene: heatmap_file(_view(scene), "svg")),
         "map.png": (frozenset({"analysis"}), lambda scene: map_file(_analysis(scene), "png", scene.place.head)),
         "map.svg": (frozenset({"analysis"}), lambda scene: map_file(_analysis(scene), "svg", scene.place.head)),
+        **{f"sheet.{kind}": (frozenset({"analysis", "told"}), partial(_text_sheet, kind)) for kind in SHEET_KINDS},
+        **{f"model.{kind}": (frozenset({"record"}), partial(_model_sheet, kind)) for kind in SHEET_KINDS},
         "scores.csv": (frozenset({"analysis"}), lambda scene: scores_csv(_analysis(scene))),
         "analysis.json": (
             frozenset({"analysis", "causes"}),

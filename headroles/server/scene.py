@@ -6,10 +6,13 @@ from typing import NamedTuple
 
 from headroles.core.comparison import ModelComparison, PromptComparison, compare_models, compare_prompts
 from headroles.core.readings import Analysis, HeadView
-from headroles.errors import PromptError
+from headroles.core.records import HeadCategories
+from headroles.errors import PromptError, UnsupportedModelError
 from headroles.explorer import Explorer
 from headroles.render.causes import Causes
 from headroles.render.edits import Found
+from headroles.render.next_word import GUESSES, Next
+from headroles.render.sheets import told_heads
 from headroles.server.place import Place
 
 
@@ -36,8 +39,11 @@ class Scene:
         analysis: of its text.
         view: of the head that is open.
         twin: that head where its role can show; None for a role without a prompt on which it shows on the model.
+        next: what the model expects after the text.
         edits: for the roles that are not seen, the smallest change of the text that turns that.
         causes: what the heads that it takes out write, and what is lost without them.
+        told: the heads that a sheet of its text shows, each looked at for a role that is seen.
+        record: of its model.
         prompts, models: its comparisons.
     """
 
@@ -45,13 +51,16 @@ class Scene:
     analysis: Analysis | None = None
     view: HeadView | None = None
     twin: Twin | None = None
+    next: Next | None = None
     edits: Edits | None = None
     causes: Causes | None = None
+    told: tuple[HeadView, ...] | None = None
+    record: HeadCategories | None = None
     prompts: PromptComparison | None = None
     models: ModelComparison | None = None
 
 
-EVERYTHING = frozenset({"analysis", "view", "twin", "edits", "causes", "prompts", "models"})
+EVERYTHING = frozenset({"analysis", "view", "twin", "next", "edits", "causes", "told", "record", "prompts", "models"})
 
 
 def ask(explorer: Explorer, place: Place, wanted: Collection[str] = EVERYTHING) -> Scene:
@@ -61,7 +70,7 @@ def ask(explorer: Explorer, place: Place, wanted: Collection[str] = EVERYTHING) 
     """
     wanted = set(wanted)
     analysis = None
-    if place.head is None or wanted & {"analysis", "prompts", "models"}:
+    if place.head is None or wanted & {"analysis", "told", "prompts", "models"}:
         analysis = explorer.analyze(place.model, place.prompt)
         place = place if place.head else open_telling_head(place, analysis)
     view = _view(explorer, place) if wanted & {"view", "twin"} else None
@@ -70,8 +79,11 @@ def ask(explorer: Explorer, place: Place, wanted: Collection[str] = EVERYTHING) 
         analysis,
         view,
         _twin(explorer, view) if view and "twin" in wanted else None,
+        _next(explorer, place) if "next" in wanted else None,
         _edits(explorer, place, analysis) if "edits" in wanted else None,
         find_causes(explorer, place) if "causes" in wanted else None,
+        _told(explorer, place, analysis) if analysis and "told" in wanted else None,
+        explorer.categories(place.model) if "record" in wanted else None,
         _compare_prompts(explorer, place, analysis) if analysis and "prompts" in wanted else None,
         _compare_models(explorer, place, analysis) if analysis and "models" in wanted else None,
     )
@@ -119,9 +131,20 @@ def _twin(explorer: Explorer, view: HeadView) -> Twin | None:
         return None
 
 
+def _next(explorer: Explorer, place: Place) -> Next:
+    try:
+        return Next(explorer.next_tokens(place.model, place.prompt, GUESSES))
+    except UnsupportedModelError as error:  # its patterns can be read all the same
+        return Next(None, str(error))
+
+
 def _edits(explorer: Explorer, place: Place, analysis: Analysis | None) -> Edits:
     found = explorer.find_edits(place.model, place.prompt)
     return Edits(found, analysis or explorer.analyze(place.model, place.prompt))  # kept from when they were looked for
+
+
+def _told(explorer: Explorer, place: Place, analysis: Analysis) -> tuple[HeadView, ...]:
+    return tuple(explorer.view_head(place.model, place.prompt, head, role) for head, role in told_heads(analysis))
 
 
 def _compare_prompts(explorer: Explorer, place: Place, analysis: Analysis) -> PromptComparison | None:

@@ -9,17 +9,19 @@ from tests.browser.conftest import open_page
 from tests.browser.test_page import card, cell, type_sentence
 
 pytestmark = pytest.mark.browser
-ASK = "What do they write, and do they matter here?"
 
 
 def test_a_card_asks_what_its_heads_write_and_whether_they_matter_and_a_link_leads_there(page: Page, browser, url, check_axe):
     expect(page.locator("#causes .hr-causes")).to_have_count(0)
-    card(page, "induction").get_by_role("button", name=ASK).click()
+    card(page, "induction").get_by_role("button", name="Do the Induction heads matter here?").click()
     causes = page.locator("#causes .hr-causes")
     expect(causes.locator("h2")).to_contain_text("Do they matter here?")
-    expect(causes).to_contain_text("Without these 6 heads, the model gives “·window”")
+    expect(causes).to_contain_text("Without these 8 heads, the model gives “·window”")
     expect(causes.locator(".hr-other")).to_have_count(20)
     expect(causes).to_be_in_viewport()
+    expect(card(page, "induction").locator("[data-rung=matters]")).to_contain_text(re.compile("matters [●○]"))
+    expect(card(page, "induction").locator("[data-rung=writes]")).to_contain_text("writes +")
+    expect(card(page, "duplicate_token").locator("[data-rung=matters]")).to_contain_text("matters ?")
     check_axe(page)
     causes.get_by_role("button", name="its mean").click()
     expect(causes.get_by_role("button", name="its mean")).to_have_attribute("aria-pressed", "true")

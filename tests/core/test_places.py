@@ -2,14 +2,16 @@
 
 import pytest
 
-from headroles.core.head_readings import Place
+from headroles.core.head_readings import MARKED, Place
 from headroles.core.heads import Attention
 from headroles.core.readings import Source
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.tokens import visible
+from headroles.core.verdicts import read_heads
 from headroles.core.words import percent
 from headroles.explorer import analysis_of
-from tests.core.test_other_layers import mixed_record, recipe
+from tests.conftest import PLAIN, REPEATING
+from tests.core.test_other_layers import mixed_attention, mixed_record, recipe
 from tests.core.test_sinks import with_sink
 
 TOKENS = ("She", " saw", " that", " cat", " and", " that")
@@ -71,3 +73,41 @@ def test_a_learned_sink_is_told_where_it_takes_more_than_any_token():
             assert place.most_attention == pytest.approx(max(sink, float(pattern.max())), abs=1e-6)
             found.add(place.most_key is None)
     assert found == {True, False}
+
+
+def test_each_token_that_a_role_is_seen_at_is_marked_with_the_heads_that_do_it_there(explorer):
+    """Counted the other way round: head by head, from their strongest tokens."""
+    analysis = explorer.analyze(EMBEDDED_MODEL, REPEATING)
+    marked = 0
+    for role in ("induction", "duplicate_token"):
+        reading = analysis.role(role)
+        heads = [analysis.heads.reading(role, head) for head in analysis.heads.heads()]
+        assert sum(mark.count for mark in reading.marks) == sum(head.seen_at for head in heads) > 0
+        assert [mark.query for mark in reading.marks] == sorted({mark.query for mark in reading.marks})
+        places = {(head.head, place.query): place for head in heads if head.is_active for place in head.places}
+        for mark in reading.marks:
+            assert len(mark.looks) == min(mark.count, MARKED)
+            strengths = [place.excess for _, place in mark.looks]
+            assert strengths == sorted(strengths, reverse=True)
+            for head, place in mark.looks:
+                assert place.query == mark.query
+                assert analysis.heads.reading(role, head).is_active
+                assert places.get((head, mark.query), place) == place
+                marked += 1
+    assert marked > 10
+
+
+def test_a_role_that_is_not_seen_marks_no_token(explorer):
+    analysis = explorer.analyze(EMBEDDED_MODEL, PLAIN)
+    assert all(not reading.marks for reading in analysis.roles)
+
+
+def test_a_mark_in_a_model_with_layers_that_have_no_pattern_names_the_layer_by_its_number():
+    attention, record = mixed_attention(), mixed_record()
+    table = read_heads(attention, record)
+    for name, marks in table.marks.items():
+        for mark in marks:
+            for head, place in mark.looks:
+                row = attention.pattern(head)[mark.query]
+                assert place.most_attention == pytest.approx(float(row.max())), name
+                assert place in table.reading(name, head).places or table.reading(name, head).seen_at > 3

@@ -26,6 +26,7 @@ from headroles.render.plain import analysis_result, categories_result
 from headroles.render.wording import MARKS, ON_EVERY_TEXT
 from tests.conftest import random_attention
 from tests.fixtures.extra_roles import KEEPS, TWO_BACK, registered
+from tests.fixtures.map_cells import cells_of
 from tests.fixtures.outline import Outline
 
 BEST, WORST = Head(1, 2), Head(0, 1)  # of the role in the weights
@@ -86,13 +87,13 @@ def full(added, record) -> HeadCategories:
 def test_a_card_for_each_with_its_mark_and_its_heads(full):
     drawn = render_panel(read(full))
     two_back, weighed, silent = (card(drawn, name) for name in (TWO_BACK.name, KEEPS.name, "induction"))
-    assert f"{MARKS['not seen']} not seen" in two_back
+    assert f"{MARKS['not seen']} <span>not seen</span>" in two_back
     assert f'data-try="{TWO_BACK.name}"' in two_back
-    assert f"{MARKS['scored offline']} scored offline" in weighed
+    assert f"{MARKS['scored offline']} <span>scored offline</span>" in weighed
     assert weighed.count(f'<span class="hr-dot" aria-hidden="true">{MARKS["scored offline"]}</span>') == 2
     assert "data-try" not in weighed
     assert f'data-out="{KEEPS.name}"' in weighed
-    assert f"{MARKS['not scored']} not scored" in silent
+    assert f"{MARKS['not scored']} <span>not scored</span>" in silent
     assert "is-neutral" in weighed
     assert "is-neutral" in silent
     assert "marks what is scored offline and not read on your text: Keeps Directions." in drawn
@@ -117,11 +118,12 @@ def test_the_map_has_their_shapes_their_filters_and_cells_that_say_what_they_are
         KEEPS.name,
         "other",
     ]
-    assert set(re.findall(r'href="#(hr-\w+)"', drawn)) == {f"hr-{TWO_BACK.name}", f"hr-{KEEPS.name}", "hr-other"}
-    assert set(re.findall(r'href="#(hr-\w+)"', drawn)) < set(re.findall(r'<symbol id="(hr-\w+)"', drawn))
-    (best,) = outline.find(class_="hr-cell", data_layer=str(BEST.layer), data_head=str(BEST.index))
-    assert best["aria-label"] == f"{BEST.label}: Keeps Directions (score 0.70), {ON_EVERY_TEXT}"
-    assert best["style"] == f"--role:{KEEPS.color};--here:0.85"
+    cells = cells_of(drawn)
+    assert {cell.role for cell in cells} == {TWO_BACK.name, KEEPS.name, "other"}
+    assert {f"hr-{cell.role}" for cell in cells} < set(re.findall(r'<symbol id="(hr-\w+)"', drawn))
+    (best,) = [cell for cell in cells if (cell.layer, cell.head) == (BEST.layer, BEST.index)]
+    assert best.told == f"{BEST.label}: Keeps Directions (score 0.70), {ON_EVERY_TEXT}"
+    assert best.filling == 0.85
     assert f"1 head, {MARKS['scored offline']} scored offline" in outline.text
     assert f"0 heads, {MARKS['not scored']} not scored" in outline.text
 
@@ -153,7 +155,7 @@ def test_two_models_count_the_heads_of_both(full):
 
 
 def test_each_has_a_lesson_with_a_picture_where_it_has_one(added):
-    assert render_lessons().count("<section") == len(ROLES)
+    assert render_lessons().count("data-lesson=") == len(ROLES)
     assert "hr-lesson-picture" in draw("lesson", lesson=lesson_of(TWO_BACK))
     assert "Filled: four at two; five at three; six at four." in draw("lesson", lesson=lesson_of(TWO_BACK))
     assert "<figure" not in draw("lesson", lesson=lesson_of(KEEPS))

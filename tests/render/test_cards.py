@@ -29,10 +29,10 @@ def test_a_card_is_filled_on_a_repeat_and_grey_with_a_reason_and_an_offer_withou
     active = card(render_panel(explorer.analyze(EMBEDDED_MODEL, REPEATING)), "induction")
     grey = card(render_panel(explorer.analyze(EMBEDDED_MODEL, "She opened a door and saw my small garden.")), "induction")
     assert "is-active" in active
-    assert f"{MARKS['seen']} seen" in active
+    assert f"{MARKS['seen']} <span>seen</span>" in active
     assert "data-try" not in active
     assert "is-grey" in grey
-    assert f"{MARKS['not applicable']} not applicable" in grey
+    assert f"{MARKS['not applicable']} <span>not applicable</span>" in grey
     assert "Not visible here: no token of your text comes back" in grey
     assert 'data-try="induction"' in grey
 

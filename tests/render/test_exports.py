@@ -161,10 +161,10 @@ def test_any_title_gives_a_file_name_that_every_system_takes(title):
     assert len(name) <= MAX_NAME_CHARACTERS + 30
 
 
-@pytest.mark.parametrize("kind", ["pdf", "", "PNG", None, "x" * 1000])
+@pytest.mark.parametrize("kind", ["gif", "", "PNG", None, "x" * 1000])
 def test_an_unknown_kind_is_refused_with_the_kinds_there_are(analysis, view, kind):
     for save in (heatmap_file, map_file):
-        with pytest.raises(InvalidInputError, match=r"no picture of kind .{0,60}; the kinds are png, svg\.$"):
+        with pytest.raises(InvalidInputError, match=r"no picture of kind .{0,60}; the kinds are png, svg, pdf\.$"):
             save(view if save is heatmap_file else analysis, kind)
 
 
@@ -250,7 +250,8 @@ def test_every_variable_of_the_style_sheets_has_a_value_in_light_and_dark():
     inline = set(re.findall(r"(--[\w-]+):\{", source))
     light, dark = (exports.ASSETS / "saved.css").read_text("utf-8").split(".dark {")
     assert used
-    for name in used - own - inline:
+    scripted = set(re.findall(r"setProperty\('(--[\w-]+)'", (exports.ASSETS / "panel.js").read_text("utf-8")))
+    for name in used - own - inline - scripted:
         assert f"{name}:" in light
         assert name.startswith("--font") or f"{name}:" in dark
 
@@ -262,5 +263,7 @@ def test_the_script_runs_for_every_part_with_no_one_to_answer_it():
 
 
 def test_downloads_are_named_as_their_files_end():
-    assert list(DOWNLOADS) == ["heatmap.png", "heatmap.svg", "map.png", "map.svg", "scores.csv", "analysis.json", "page.html"]
+    sheets = [f"{name}.{kind}" for name in ("sheet", "model") for kind in ("pdf", "png", "svg")]
+    pictures = ["heatmap.png", "heatmap.svg", "map.png", "map.svg", *sheets]
+    assert list(DOWNLOADS) == [*pictures, "scores.csv", "analysis.json", "page.html"]
     assert len(set(DOWNLOADS.values())) == len(DOWNLOADS)

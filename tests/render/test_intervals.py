@@ -18,6 +18,7 @@ from headroles.settings import Settings
 from tests.conftest import REPEATING
 from tests.core.test_records import without_intervals
 from tests.fixtures.known import known
+from tests.fixtures.map_cells import cells_of
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,12 @@ def test_a_heads_page_tells_it_beside_the_score_of_each_role_that_the_head_stand
 
 def test_the_map_keeps_to_the_score_alone(explorer, record):
     head = record.top_heads("induction")[0]
-    assert f"(score {record.score('induction', head):.2f})" in render_map(explorer.analyze(EMBEDDED_MODEL, REPEATING))
+    (cell,) = [
+        cell
+        for cell in cells_of(render_map(explorer.analyze(EMBEDDED_MODEL, REPEATING)))
+        if (cell.layer, cell.head) == (head.layer, head.index)
+    ]
+    assert f"(score {record.score('induction', head):.2f})" in cell.told
 
 
 def test_programs_get_low_and_high_of_every_top_head(record):

@@ -1,4 +1,4 @@
-"""The map: a button for every head, named, in the shape of its role and filled by what it does here."""
+"""The map: every head, named, in the shape of its role and filled by what it does here."""
 
 import dataclasses
 import re
@@ -9,9 +9,12 @@ from headroles.core.head_readings import HeadTable
 from headroles.core.heads import Head
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles import OTHER, RESTING_ROLE, ROLES, measured_roles
+from headroles.render.bars import figures, score_figures
 from headroles.render.model_map import render_map
+from headroles.render.wording import state_of
 from tests.conftest import REPEATING
 from tests.fixtures.known import known
+from tests.fixtures.map_cells import cells_of
 from tests.fixtures.outline import Outline
 
 
@@ -20,22 +23,29 @@ def analysis(explorer):
     return explorer.analyze(EMBEDDED_MODEL, REPEATING)
 
 
-def test_every_head_is_a_named_button_with_its_role_and_filling(analysis):
-    outline = Outline(render_map(analysis))
-    cells = outline.find(role="gridcell")
-    assert [(int(cell["data-layer"]), int(cell["data-head"])) for cell in cells] == [
-        (head.layer, head.index) for head in analysis.heads.heads()
-    ]
+def test_every_head_is_named_with_its_role_its_numbers_and_filling(analysis):
+    cells = cells_of(render_map(analysis))
+    assert [(cell.layer, cell.head) for cell in cells] == [(head.layer, head.index) for head in analysis.heads.heads()]
     for head, cell in zip(analysis.heads.heads(), cells):
-        role = analysis.heads.primary_role(head)
-        assert cell["data-role"] == role.name
-        assert cell["aria-label"].startswith(f"{head.label}: {role.display_name}")
-        filling = float(known(re.search(r"--here:([\d.]+)", cell["style"]))[1])
-        reading = analysis.heads.main_reading(head)
+        role, reading = analysis.heads.primary_role(head), analysis.heads.main_reading(head)
+        assert cell.role == role.name
         assert (reading is None) == (role == OTHER)
+        told = role.display_name
+        if reading is not None:
+            told += f" (score {score_figures(reading)}), here {figures(reading)}, {state_of(reading)}"
+        assert cell.told == f"{head.label}: {told}"
         evidence = 1 if reading is None else max(reading.excess, 0) if reading.is_triggered else reading.activation
-        assert filling == pytest.approx(evidence, abs=0.005)
-        assert ("is-resting" in cell["class"]) == (role == RESTING_ROLE and not known(reading).is_unusual)
+        assert cell.filling == pytest.approx(evidence, abs=0.005)
+        assert cell.rests == (role == RESTING_ROLE and not known(reading).is_unusual)
+        seen = any(analysis.heads.reading(name, head).is_active for name in ("induction", "duplicate_token"))
+        unusual = any(analysis.heads.reading(other, head).is_unusual for other in measured_roles())
+        assert cell.state == ("seen" if seen else "unusual" if unusual else "")
+
+
+def test_deep_models_can_be_looked_at_by_groups_of_layers(analysis):
+    assert "hr-layers" not in render_map(analysis)
+    deep = dataclasses.replace(analysis, num_layers=30)
+    assert re.findall(r'<option value="([^"]*)"', render_map(deep)) == ["", "0-11", "12-23", "24-29"]
 
 
 def test_the_legend_filters_by_role_and_counts_all_heads(analysis):
@@ -47,7 +57,7 @@ def test_the_legend_filters_by_role_and_counts_all_heads(analysis):
 def test_every_role_has_a_shape_of_its_own_that_the_cells_refer_to(analysis):
     drawn = render_map(analysis)
     assert len({role.shape for role in ROLES.values()}) == len(ROLES)
-    assert set(re.findall(r'href="#(hr-\w+)"', drawn)) <= set(re.findall(r'<symbol id="(hr-\w+)"', drawn))
+    assert {f"hr-{cell.role}" for cell in cells_of(drawn)} <= set(re.findall(r'<symbol id="(hr-\w+)"', drawn))
 
 
 @pytest.mark.parametrize(("layers", "heads"), [(2, 2), (12, 12), (48, 64)])
@@ -64,8 +74,8 @@ def test_it_holds_from_the_smallest_to_the_largest_model(analysis, layers, heads
         primary=tuple(tuple(measured_roles()[(layer + head) % 5] for head in range(heads)) for layer in range(layers)),
     )
     drawn = render_map(dataclasses.replace(analysis, num_layers=layers, num_heads=heads, heads=table))
-    outline = Outline(drawn)
-    assert len(outline.find(role="gridcell")) == layers * heads
+    cells = cells_of(drawn)
+    assert len(cells) == layers * heads
     assert ("hr-map-wide" in drawn) is (heads > 16)
-    assert f"{Head(layers - 1, heads - 1).label}:" in drawn
-    assert len(drawn) < 400 * layers * heads + 8_000
+    assert cells[-1].told.startswith(f"{Head(layers - 1, heads - 1).label}:")
+    assert len(drawn) < 60_000

@@ -20,6 +20,7 @@ from headroles.render.model_map import render_map
 from headroles.render.plain import analysis_result, categories_result, pattern_result
 from tests.conftest import PLAIN
 from tests.core.test_other_layers import mixed_analysis, mixed_record
+from tests.fixtures.map_cells import cells_of
 
 LAYERS = "3 of 6 layers have attention patterns; the others (convolution and linear attention) have none."
 
@@ -37,8 +38,7 @@ def sink_view(analysis: Analysis, head: Head) -> HeadView:
 
 def test_the_map_draws_no_head_where_there_is_none_and_names_what_is_there_instead():
     html = render_map(mixed_analysis())
-    cells = re.findall(r'data-layer="(\d+)"\s+data-head="(\d+)"', html)
-    assert cells == [(str(layer), str(head)) for layer in (1, 4, 5) for head in (0, 1)]
+    assert [(cell.layer, cell.head) for cell in cells_of(html)] == [(layer, head) for layer in (1, 4, 5) for head in (0, 1)]
     named = {0: "linear attention", 2: "linear attention", 3: "convolution"}
     gaps = re.findall(r'hr-map-gap" role="rowheader">([^<]+)<', html)
     assert gaps == [f"layer {layer}: {kind}, no pattern" for layer, kind in named.items()]

@@ -4,9 +4,9 @@ import pytest
 
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.tokens import visible
+from headroles.render.answer import render_answer
 from headroles.render.cards import render_panel
 from headroles.render.messages import render_message
-from headroles.render.text import render_text
 from headroles.render.tools import render_examples
 from tests.fixtures.outline import Outline
 
@@ -19,11 +19,11 @@ TAGS = {"b", "bdi", "button", "details", "div", "em", "h3", "li", "ol", "p", "pa
 @pytest.mark.parametrize("text", [HOSTILE, "\x00 \u202e abc", "😀 e\u0301", "日本語"])
 def test_a_users_text_is_never_markup(explorer, text):
     analysis = explorer.analyze(EMBEDDED_MODEL, text)
-    for drawn in (render_text(analysis), render_panel(analysis), render_message(text), render_examples([text])):
+    for drawn in (render_answer(analysis), render_panel(analysis), render_message(text), render_examples([text])):
         outline = Outline(drawn)
         assert outline.tags <= TAGS
         assert not any(name.startswith("on") for name in outline.attributes)
-    shown = Outline(render_text(analysis)).text
+    shown = Outline(render_answer(analysis)).text
     assert all(visible(token) in shown for token in analysis.tokens)
 
 

@@ -49,6 +49,12 @@ def test_each_gives_what_the_explorer_says_in_plain_values(endpoints, explorer):
         assert (await endpoints.compare(REQUEST, EMBEDDED_MODEL, PLAIN, REPEATING))["kind"] == "prompts"
         assert (await endpoints.pattern(REQUEST, EMBEDDED_MODEL, PLAIN, 1, 2))["tokens"] == list(analysis.tokens)
         assert (await endpoints.heatmap(REQUEST, EMBEDDED_MODEL, PLAIN, 1, 2, format="svg"))["data"].startswith("<?xml")
+        of_text, of_model = (
+            await endpoints.figure(REQUEST, EMBEDDED_MODEL, PLAIN),
+            await endpoints.figure(REQUEST, EMBEDDED_MODEL, sheet="model", format="svg"),
+        )
+        assert (of_text["media_type"], of_text["encoding"]) == ("application/pdf", "base64")
+        assert of_model["data"].startswith("<?xml")
         assert len((await endpoints.models(REQUEST))["models"]) == len(explorer.models())
 
     asyncio.run(ask())

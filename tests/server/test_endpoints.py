@@ -46,6 +46,7 @@ RIGHT = {
     "/compare": {"model": EMBEDDED_MODEL, "prompt": REPEATING, "other_prompt": PLAIN, "other_model": ""},
     "/pattern": {"model": EMBEDDED_MODEL, "prompt": REPEATING, "layer": 1, "head": 2},
     "/heatmap": {"model": EMBEDDED_MODEL, "prompt": REPEATING, "layer": 1, "head": 2, "role": "", "format": "png"},
+    "/figure": {"model": EMBEDDED_MODEL, "prompt": REPEATING, "sheet": "text", "format": "pdf"},
     "/next_tokens": {"model": EMBEDDED_MODEL, "prompt": REPEATING, "count": 2},
     "/effects": {"model": EMBEDDED_MODEL, "prompt": REPEATING, "heads": ["L2H2"], "role": "", "query": -1},
     "/knock_out": {
@@ -205,7 +206,10 @@ def test_one_wrong_value_is_refused_in_one_sentence(url, endpoint, name, value):
         ("/pattern", {"layer": -1}, "layer must be a whole number from 0 on"),
         ("/pattern", {"layer": "1; DROP"}, "layer must be a whole number from 0 on, but is '1; DROP'"),
         ("/pattern", {"head": 10**30}, "head is outside any model"),
-        ("/heatmap", {"format": "gif"}, "format must be png or svg, but is 'gif'"),
+        ("/heatmap", {"format": "gif"}, "format must be png or svg or pdf, but is 'gif'"),
+        ("/figure", {"format": "gif"}, "format must be png or svg or pdf, but is 'gif'"),
+        ("/figure", {"sheet": "poster"}, "sheet must be text or model, but is 'poster'"),
+        ("/figure", {"prompt": ""}, "There is no text to look at"),
         ("/heatmap", {"role": "queen"}, "There is no role 'queen'; the roles are previous_token"),
     ],
 )

@@ -21,7 +21,11 @@ from tests.fixtures.known import known
 def test_a_first_visit_draws_all_and_opens_a_head_that_is_active(explorer):
     here, parts = visit(explorer, Place())
     analysis = explorer.analyze(here.model, here.prompt)
-    assert list(parts) == list(PARTS) == ["text", "map", "view", "twin", "causes", "panel", "edits", "by_prompt", "by_model"]
+    assert (
+        list(parts)
+        == list(PARTS)
+        == [*("text", "next", "panel", "causes", "map", "view", "twin", "edits", "by_prompt", "by_model")]
+    )
     assert next(reading for reading in analysis.role(known(here.role).name).heads if reading.head == here.head).is_active
 
 
@@ -130,7 +134,7 @@ def test_whatever_the_page_asks_each_text_is_measured_once_on_each_model(two_mod
 def test_the_saved_page_holds_the_parts_in_the_order_of_the_table_and_those_that_have_something_to_say(explorer):
     page = download(explorer, Place(prompt="one two one two", other_prompt="Once upon a time"), "page.html").content.decode()
     names = re.findall(r'<div data-part="(\w+)">', page)
-    assert names == ["text", "map", "view", "panel", "by_prompt"]
+    assert names == ["text", "next", "panel", "map", "view", "by_prompt"]
     assert f"from a record of {explorer.categories(EMBEDDED_MODEL).analysis_date}." in page
 
 

@@ -7,8 +7,10 @@ import pytest
 
 from headroles.core.comparison import compare_prompts
 from headroles.core.heads import Head
+from headroles.core.predictions import Predictions
 from headroles.core.readings import Analysis, HeadView
 from headroles.core.record_making import with_prompts
+from headroles.core.records import HeadCategories
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles import ROLES, Role
 from headroles.errors import InvalidInputError
@@ -33,6 +35,13 @@ class Counting(Explorer):
         self.asked.append(("view_head", prompt, head))
         return self._explorer.view_head(model, prompt, head, role)
 
+    def next_tokens(self, model: str, prompt: str, count: int = 5) -> Predictions:
+        self.asked.append(("next_tokens", prompt))
+        return self._explorer.next_tokens(model, prompt, count)
+
+    def categories(self, model: str) -> HeadCategories:
+        return self._explorer.categories(model)
+
     def find_edits(self, model: str, prompt: str) -> dict:
         self.asked.append(("find_edits", prompt))
         return self._explorer.find_edits(model, prompt)
@@ -52,12 +61,14 @@ def test_a_scene_holds_what_the_explorer_says_of_its_place(explorer):
 
 def test_every_question_is_asked_once(explorer):
     counting = Counting(explorer)
-    place = ask(counting, Place(prompt="one two one two", other_prompt="Once upon a time")).place
+    wanted = EVERYTHING - {"told"}  # a sheet's own heads
+    place = ask(counting, Place(prompt="one two one two", other_prompt="Once upon a time"), wanted).place
     suggested = known(place.role).suggested_prompt
     assert counting.asked == [
         ("analyze", EMBEDDED_MODEL, "one two one two"),
         ("view_head", "one two one two", place.head),
         ("view_head", suggested, place.head),
+        ("next_tokens", "one two one two"),
         ("find_edits", "one two one two"),
         ("analyze", EMBEDDED_MODEL, "Once upon a time"),
     ]

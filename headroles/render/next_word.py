@@ -1,0 +1,26 @@
+"""The next word -> HTML: what the model expects after the sentence."""
+
+from dataclasses import dataclass
+
+from headroles.core.predictions import Predictions
+from headroles.core.tokens import visible
+from headroles.core.words import fine_percent
+from headroles.render.html import draw
+
+GUESSES = 4
+
+
+@dataclass(frozen=True)
+class Next:
+    """What a model expects after a text; or why that cannot be read."""
+
+    predictions: Predictions | None
+    why_not: str = ""
+
+
+def render_next(found: Next) -> str:
+    """One line: the likeliest next tokens with their chances."""
+    guesses = found.predictions.guesses[-1][:GUESSES] if found.predictions else ()
+    return draw(
+        "next", guesses=[(visible(guess.token), fine_percent(guess.probability)) for guess in guesses], why_not=found.why_not
+    )
