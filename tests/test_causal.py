@@ -4,6 +4,7 @@ import pytest
 
 from headroles.core.heads import Head
 from headroles.errors import InvalidInputError, JobCancelledError, PromptError, UnknownModelError
+from headroles.render.lessons import LOOKS_AND_MATTERS
 from tests.conftest import PLAIN, REPEATING
 
 MODEL = "headroles-tiny"
@@ -78,6 +79,12 @@ def test_made_up_words_need_the_induction_heads_and_the_control_text_does_not(ex
     assert knock_out.control_text.effect.fall < 0.1
     assert len(knock_out.grown) == len(knock_out.heads) <= 8
     assert knock_out.grown[-1] == knock_out.effect
+
+
+def test_the_lesson_on_what_looks_and_matters_holds_on_the_embedded_model(explorer):
+    """It says that there the heads matter on both of its sentences."""
+    for text in LOOKS_AND_MATTERS:
+        assert explorer.knock_out(MODEL, text, role="induction").at_the_end == "matters"
 
 
 def test_all_heads_of_the_model_can_go_and_nothing_is_left_to_compare_with(explorer):

@@ -140,6 +140,8 @@ def test_its_best_heads_are_those_that_were_published(shipped):
         "previous_token": "L16H0",
         "induction": "L18H6",
         "duplicate_token": "L14H3",
+        "current_token": "L11H6",
+        "delimiter": "L1H1",
         "name_mover": "L23H0",
         "copy_suppression": "L24H4",
         "successor": "L29H1",

@@ -138,8 +138,5 @@ element.addEventListener('click', (event) => {
   if (!button) return;
   if (button.dataset.copy) copy(button.dataset.copy);
   if ('theme' in button.dataset) turnTheme();
-  if (button.dataset.download) {
-    trigger('select', { download: button.dataset.download });
-    button.closest('details').open = false;
-  }
+  if (button.dataset.download) trigger('select', { download: button.dataset.download }); // the menu stays, for the next one
 });

@@ -143,17 +143,23 @@ def judge(effect: float, controls: Sequence[float]) -> Matters:
     return "matters" if effect > max(controls) else "no more than other heads"
 
 
+SPARE = 3  # heads more than are needed, so that sets differ
+
+
 def control_sets(
     heads: Collection[Head], others: Collection[Head], count: int = CONTROLS, seed: int = 0
 ) -> list[tuple[Head, ...]]:
     """Different sets of as many other heads, drawn at random; fewer where there are not so many.
 
-    They are of the same layers, as many of each; where a layer has too few, what is missing is drawn from all other layers.
+    They are of the same layers, as many of each; where a layer has too few, what is missing is drawn from other layers, but from
+    none before the first, where there are enough: heads there feed these, and without them these are not themselves.
     """
     needed = Counter(head.layer for head in heads)
     by_layer = {layer: sorted(head for head in others if head.layer == layer) for layer in needed}
     missing = sum(max(0, number - len(by_layer[layer])) for layer, number in needed.items())
     elsewhere = sorted(head for head in others if head.layer not in needed or len(by_layer[head.layer]) > needed[head.layer])
+    later = [head for head in elsewhere if head.layer >= min(needed, default=0)]
+    elsewhere = later if len(later) >= missing + SPARE else elsewhere
     if missing > len(elsewhere):
         return []
     draw = random.Random(seed)

@@ -146,7 +146,7 @@ _ALL = (
     ModelInfo(
         name=EMBEDDED_MODEL,
         source=EMBEDDED_FOLDER,
-        title="Trained on 28 old books; it ships with headroles, needs no network, and has every role that patterns show.",
+        title="Trained on 28 old books; it ships with headroles, needs no network, and has most roles that patterns show.",
         model_type="gpt_neox",
         shape={
             "vocab_size": 3072,

@@ -60,7 +60,7 @@ def text_sheet(analysis: Analysis, views: Sequence[HeadView]) -> Figure:
     top = 0.75 + 0.15 * (len(lines) + len(answer)) + 0.15 * -(-len(verdicts) // 3)
     figure = Figure(figsize=(WIDTH_INCHES, top + 2.45 * rows + 0.45), dpi=PRINT_DOTS_PER_INCH, layout="constrained")
     heading, pictures, source = _parts(figure, [top, 2.45 * max(rows, 0.01), 0.45])
-    y = _write(heading, [one_line(f"{analysis.model}")], 1.0, top, weight="bold", size=SIZE + 2)
+    y = _write(heading, [one_line(analysis.model)], 1 - 0.04 / top, top, weight="bold", size=SIZE + 2)
     y = _write(heading, lines, y, top, family="monospace")
     y = _write(heading, answer, y - 0.05 / top, top)
     for column in range(3):
@@ -96,7 +96,9 @@ def _parts(figure: Figure, heights: Sequence[float]) -> tuple[SubFigure, SubFigu
 
 def _wrap(text: str, most: int = 8) -> list[str]:
     """Lines that a sheet is wide enough for; what is left of a longer text is `…`."""
-    return textwrap.wrap(text, int(WIDTH_INCHES * 72 / (SIZE * 0.53)), max_lines=most, placeholder=" …", break_on_hyphens=False)
+    return textwrap.wrap(
+        one_line(text), int(WIDTH_INCHES * 72 / (SIZE * 0.53)), max_lines=most, placeholder=" …", break_on_hyphens=False
+    )
 
 
 def _write(
@@ -147,7 +149,7 @@ def _by_depth(axes: Axes, record: HeadCategories) -> None:
     axes.set_xlabel("layer", fontsize=SIZE - 1)
     axes.set_title("Strongest head of each layer, score on the probe texts", fontsize=SIZE - 1)
     axes.tick_params(labelsize=SIZE - 2)
-    axes.legend(fontsize=5.5, frameon=False, ncols=2)
+    axes.legend(fontsize=5.5, framealpha=0.8, edgecolor="none", ncols=2)
 
 
 def _tails(axes: Axes, record: HeadCategories) -> None:

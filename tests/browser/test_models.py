@@ -122,7 +122,7 @@ def test_a_model_that_cannot_be_had_says_why_and_the_page_goes_on(any_page: Page
     explore(any_page, folders / model if model == "broken" else model)
     expect(any_page.locator("#message .hr-message")).to_contain_text(message)
     expect(any_page.locator("#panel .hr-source")).to_contain_text("Roles of headroles-tiny")
-    any_page.locator("#panel .hr-head").nth(1).click()
+    any_page.locator("#panel .hr-chip").nth(1).click()
     expect(any_page.locator("#view .hr-sentence")).to_contain_text("On this text")
 
 

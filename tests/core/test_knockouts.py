@@ -54,6 +54,15 @@ def test_control_sets_hold_as_many_other_heads_all_different_and_none_that_is_sp
     assert bool(found) == (len(others) >= len(heads))
 
 
+def test_what_a_layer_lacks_is_drawn_from_layers_that_do_not_feed_these_heads_where_there_are_enough():
+    heads = [Head(2, index) for index in range(6)]
+    sets = control_sets(heads, [head for head in EVERY if head not in heads])
+    assert len(sets) == CONTROLS
+    assert all(head.layer >= 2 for control in sets for head in control)
+    last = [Head(3, index) for index in range(6)]
+    assert {head.layer for control in control_sets(last, [head for head in EVERY if head not in last]) for head in control} > {3}
+
+
 @given(HEADS)
 def test_all_sets_there_are_are_found_where_they_are_few(heads):
     others = [Head(heads[0].layer, index) for index in range(8) if Head(heads[0].layer, index) != heads[0]]

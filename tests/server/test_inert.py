@@ -74,7 +74,8 @@ def scene(explorer) -> Scene:
     """Everything that the page can show of a text, both comparisons included."""
     analysis = explorer.analyze(EMBEDDED_MODEL, REPEATING)
     view = explorer.view_head(EMBEDDED_MODEL, REPEATING, Head(2, 2), ROLES["induction"])
-    return Scene(Place(prompt=REPEATING, head=Head(2, 2)), analysis, view)
+    record = explorer.categories(EMBEDDED_MODEL)
+    return Scene(Place(prompt=REPEATING, head=Head(2, 2)), analysis, view, told=(view,), record=record)
 
 
 def poison(scene: Scene, attack: str) -> Scene:
@@ -85,6 +86,8 @@ def poison(scene: Scene, attack: str) -> Scene:
         place=place,
         analysis=analysis,
         view=view,
+        told=(view,),
+        record=known(scene.record).model_copy(update={"model_name": attack, "revision": attack}),
         prompts=compare_prompts(analysis, replace(analysis, prompt=attack + " ")),
         models=compare_models(analysis, replace(analysis, model=attack + " ")),
     )
