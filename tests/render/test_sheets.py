@@ -8,7 +8,8 @@ from PIL import Image
 
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.errors import InvalidInputError
-from headroles.render.exports import model_sheet_file, text_sheet_file
+from headroles.explorer import Explorer
+from headroles.render.exports import Download, Kind, model_sheet_file, text_sheet_file
 from headroles.render.sheets import HEADS, told_heads
 from tests.analysis.test_dataset import make
 from tests.conftest import PLAIN, REPEATING
@@ -16,7 +17,7 @@ from tests.conftest import PLAIN, REPEATING
 HOSTILE = "$x^2$ <b>&amp; \x00 日本 😀 \\frac{1}{2} " * 5
 
 
-def sheet(explorer, text: str, kind: str):
+def sheet(explorer: Explorer, text: str, kind: Kind) -> Download:
     analysis = explorer.analyze(EMBEDDED_MODEL, text)
     views = [explorer.view_head(EMBEDDED_MODEL, text, head, role) for head, role in told_heads(analysis)]
     return text_sheet_file(analysis, views, kind)
@@ -63,4 +64,4 @@ def test_a_model_has_a_sheet_whatever_its_record_holds(record, kind):
 
 def test_an_unknown_kind_is_refused(record):
     with pytest.raises(InvalidInputError, match="no picture of kind 'gif'; the kinds are png, svg, pdf"):
-        model_sheet_file(record, "gif")
+        model_sheet_file(record, "gif")  # type: ignore[arg-type]
