@@ -32,6 +32,7 @@ INPUTS = ("model", "prompt", "other_prompt", "other_model")  # the boxes that ho
 SAYING = ("message", "offer", "stop")
 # all that an event may change; named after the elements
 OUTPUTS = (*SAYING, "tabs", "place", "tools", "refused", *INPUTS, "tab", "about", *PARTS)
+HALF = "half of one place and half of another"  # what a page shows between an answer and the rest
 Outputs = Mapping[str, object]  # what is left out stays as it is
 
 
@@ -111,10 +112,14 @@ class Handlers:
         known = last if self._turns.still_shows(turn, last.contents) else None
         here, parts = await self._desk.run(visitor, visit, self._explorer, here, known)
         if self._turns.is_newest(turn):
-            self._turns.shows(turn, here.contents)
             answer = {name: html for name, html in parts.items() if PARTS[name].is_answer}
+            rest = {name: html for name, html in parts.items() if name not in answer}
+            self._turns.shows(turn, HALF)  # who comes in between finds two texts on the page, and draws it whole
             yield {**arrive(here, answer, last, turn), "about": self._about(here.model, is_loaded=True)}
-            if rest := {name: html for name, html in parts.items() if name not in answer}:
+            if not self._turns.is_newest(turn):
+                return
+            self._turns.shows(turn, here.contents)
+            if rest:
                 yield rest
         late = tuple(name for name in parts if PARTS[name].comes_later and (name != "causes" or here.out is None))
         for name in late:

@@ -115,15 +115,21 @@ class Sessions:
         for session in {*pending, *messages}:
             if session in self._listening:
                 continue
-            is_over = not pending.get(session) and (session not in messages or messages[session].empty())
-            if is_over or now - self._unheard_since.setdefault(session, now) >= KEEP_SECONDS:
-                self._unheard_since.pop(session, None)
+            if not pending.get(session) and (session not in messages or messages[session].empty()):
+                self._drop(session)  # without waiting for anything: the session's next event may come meanwhile
+            elif now - self._unheard_since.setdefault(session, now) >= KEEP_SECONDS:
+                ended = set(pending.get(session, ()))
                 await queue.clean_events(session_hash=session)
-                messages.pop(session, None)
-                pending.pop(session, None)
+                if session not in self._listening and not set(pending.get(session, ())) - ended:
+                    self._drop(session)
         self._unheard_since = {session: since for session, since in self._unheard_since.items() if session in pending}
         for visitor in list(self._events):
             self.outstanding(visitor)
+
+    def _drop(self, session: str) -> None:
+        self._unheard_since.pop(session, None)
+        getattr(self._queue, "pending_messages_per_session", {}).pop(session, None)
+        self._pending().pop(session, None)
 
     def _pending(self) -> dict[str, set[str]]:
         return getattr(self._queue, "pending_event_ids_session", {})

@@ -5,6 +5,7 @@ Every text that reaches the files is hostile at once: the model's name, the prom
 
 import csv
 import io
+import itertools
 import json
 import re
 from dataclasses import dataclass, field, replace
@@ -139,8 +140,17 @@ def test_no_text_changes_what_the_saved_page_is_made_of(scene, attack):
     assert hostile.tags == plain.tags
 
 
-@pytest.mark.parametrize("name", [name for name in DOWNLOADS if name.endswith(".svg")])
-@pytest.mark.parametrize("attack", ATTACKS, ids=short)
+SHEETS = ("sheet.svg", "model.svg")  # dear to draw, and of the same pieces: some of the attacks
+
+
+@pytest.mark.parametrize(
+    ("name", "attack"),
+    [
+        *itertools.product([name for name in DOWNLOADS if name.endswith(".svg") and name not in SHEETS], ATTACKS),
+        *itertools.product(SHEETS, ATTACKS[::4]),
+    ],
+    ids=short,
+)
 def test_no_text_runs_in_a_picture_or_leads_out_of_it(scene, attack, name):
     content = save(poison(scene, attack), name).content
     assert not re.search(rb"<!ENTITY|<\?xml-stylesheet", content)

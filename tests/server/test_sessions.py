@@ -67,6 +67,33 @@ def test_an_answer_that_nobody_listens_for_goes_after_a_while_and_one_that_is_li
     asyncio.run(scenario())
 
 
+def test_an_event_that_comes_while_its_session_is_cleared_up_is_not_lost(blocks, monkeypatch):
+    """Its page would wait for ever: gradio answers that there is no such session."""
+
+    async def scenario() -> None:
+        clock, queue = Clock(), blocks._queue
+        sessions = sessions_of(blocks, clock, "busy", "idle")
+        queue.pending_event_ids_session["idle"].clear()
+        queue.pending_messages_per_session["idle"].get_nowait()
+        cleared = []
+
+        async def clean(session_hash: str) -> None:
+            cleared.append(session_hash)
+            queue.pending_event_ids_session[session_hash].add("another event")
+
+        monkeypatch.setattr(queue, "clean_events", clean)
+        await sessions.sweep()
+        assert "idle" not in queue.pending_messages_per_session  # and nothing was waited for
+        assert not cleared
+        clock.now += KEEP_SECONDS
+        await sessions.sweep()
+        assert cleared == ["busy"]
+        assert "another event" in queue.pending_event_ids_session["busy"]
+        assert "busy" in queue.pending_messages_per_session
+
+    asyncio.run(scenario())
+
+
 def test_what_was_delivered_goes_at_once(blocks):
     async def scenario() -> None:
         queue: Any = blocks._queue
