@@ -82,6 +82,7 @@ def test_a_tab_turned_to_while_an_answer_is_under_way_stays_and_loses_nothing_of
     network.send("Network.emulateNetworkConditions", {**slow, "latency": 0})
     linked.locator('[data-try="previous_token"]').first.click()
     expect(linked.get_by_role("tab", name="Explore")).to_have_attribute("aria-selected", "true")
+    expect(linked).not_to_have_url(re.compile("tab=learn"))  # the step is written, and can be gone back
     linked.go_back()  # one step, though text, head and tab changed with it
     expect(linked.get_by_role("tab", name="Lessons")).to_have_attribute("aria-selected", "true")
     expect(linked).to_have_url(re.compile("prompt=The\\+king.*tab=learn"))
