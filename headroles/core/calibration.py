@@ -5,6 +5,7 @@ a repetition, has for each head the tail of its excess on null texts; one that i
 """
 
 import math
+import sys
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Literal
@@ -93,9 +94,9 @@ class Triggered(_Calibrated):
     def level_at(self, tokens: int) -> float:
         """What the chance of the role must be below on a text of so many tokens: between LEVELS, its logarithm in a straight line
         over that of the tokens."""
-        if self.role_levels is None or min(self.role_levels) <= 0:
+        if self.role_levels is None:
             return self.role_level
-        levels = [math.log(level) for level in self.role_levels]
+        levels = [math.log(max(level, sys.float_info.min)) for level in self.role_levels]
         place = min(max(math.log2(max(tokens, 1)) - math.log2(LEVELS[0]), 0.0), len(LEVELS) - 1.0)
         low = min(int(place), len(LEVELS) - 2)
         return math.exp(levels[low] + (levels[low + 1] - levels[low]) * (place - low))

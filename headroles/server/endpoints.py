@@ -18,9 +18,9 @@ from headroles.models.batches import check_batch
 from headroles.models.losing import texts_read
 from headroles.render import plain, plain_causes, results
 from headroles.render.exports import KINDS, SHEETS, heatmap_file, model_sheet_file, text_sheet_file
-from headroles.render.sheets import told_heads
 from headroles.server import api
 from headroles.server.limits import LARGE_PROMPTS, Desk
+from headroles.server.scene import view_told_heads
 from headroles.server.visitors import visitor_of
 from headroles.server.waiting import follow
 
@@ -171,8 +171,7 @@ class Endpoints:
                 file = model_sheet_file(self._explorer.categories(model), kind)
             else:
                 analysis = self._explorer.analyze(model, prompt)
-                views = [self._explorer.view_head(model, prompt, head, role) for head, role in told_heads(analysis)]
-                file = text_sheet_file(analysis, views, kind)
+                file = text_sheet_file(analysis, view_told_heads(self._explorer, analysis), kind)
             return plain.figure_result(file.media_type, file.content)
 
         return await self._asked(request, [model], draw)

@@ -82,7 +82,7 @@ def ask(explorer: Explorer, place: Place, wanted: Collection[str] = EVERYTHING) 
         _next(explorer, place) if "next" in wanted else None,
         _edits(explorer, place, analysis) if "edits" in wanted else None,
         find_causes(explorer, place) if "causes" in wanted else None,
-        _told(explorer, place, analysis) if analysis and "told" in wanted else None,
+        view_told_heads(explorer, analysis) if analysis and "told" in wanted else None,
         explorer.categories(place.model) if "record" in wanted else None,
         _compare_prompts(explorer, place, analysis) if analysis and "prompts" in wanted else None,
         _compare_models(explorer, place, analysis) if analysis and "models" in wanted else None,
@@ -143,8 +143,9 @@ def _edits(explorer: Explorer, place: Place, analysis: Analysis | None) -> Edits
     return Edits(found, analysis or explorer.analyze(place.model, place.prompt))  # kept from when they were looked for
 
 
-def _told(explorer: Explorer, place: Place, analysis: Analysis) -> tuple[HeadView, ...]:
-    return tuple(explorer.view_head(place.model, place.prompt, head, role) for head, role in told_heads(analysis))
+def view_told_heads(explorer: Explorer, analysis: Analysis) -> tuple[HeadView, ...]:
+    """The heads that a sheet of a text shows, each looked at for a role that is seen. Raises as `Explorer.view_head` does."""
+    return tuple(explorer.view_head(analysis.model, analysis.prompt, head, role) for head, role in told_heads(analysis))
 
 
 def _compare_prompts(explorer: Explorer, place: Place, analysis: Analysis) -> PromptComparison | None:
