@@ -25,6 +25,8 @@ SCHEMA = pa.schema(
         ("head", pa.int32()),
         ("role", pa.string()),
         ("score", pa.float64()),
+        ("interval_low", pa.float64()),
+        ("interval_high", pa.float64()),
         ("is_top_head", pa.bool_()),
         ("chance", pa.float64()),
         ("revision", pa.string()),
@@ -43,6 +45,9 @@ def columns() -> Mapping[str, str]:
         "head": "from 0; a query head where several share a key and a value",
         "role": ", ".join(role.name for role in measured_roles()),
         "score": "how strongly the head plays the role on the recipe's texts; 0 to 1 unless the role's measure says otherwise",
+        "interval_low": "from where the score lies with 95 % confidence over texts such as the recipe's; null unless the head "
+        "stands for the role",
+        "interval_high": "up to where",
         "is_top_head": "whether the head stands for the role: it is one of `top_heads` in the JSON",
         "chance": "the score of a head that looks at all tokens so far alike. It follows exactly from the recipe for "
         f"{listed(told)}; for {listed(rest)} it depends on what the record does not say, such as how many tokens each sentence "

@@ -5,6 +5,7 @@ When a claim agrees:
   texts and lengths differ from run to run. A published score below that threshold: ours is within TOLERANCE of it.
 - `heads at rest`: the share of heads with a first-token score of RESTING or more is within TOLERANCE of the published one.
 - `mean by layer`: over the layers, our mean scores correlate with the published ones by MIN_CORRELATION (Pearson) or more.
+- Some roles have a second score, and some published numbers are of that one: they are held against it alike.
 - A job that none of our roles measures neither agrees nor disagrees; the report says what the head mainly does here.
 """
 
@@ -118,8 +119,9 @@ def _head(record: HeadCategories, claim: Claim, head: Head) -> Verdict:
     role = _scored_role(record, claim)
     if role is None:
         return Verdict(claim, head.label, value, None, None, mainly, None)
-    ours = record.score(role, head)
-    rank = 1 + sum(score > ours for row in record.all_scores[role.name] for score in row)
+    table = record.second_table[role.name] if claim.is_second else record.all_scores[role.name]
+    ours = table[head.layer][head.index]
+    rank = 1 + sum(score > ours for row in table for score in row)
     return Verdict(claim, head.label, value, ours, rank, mainly, agree(role, ours, value))
 
 
@@ -138,6 +140,8 @@ def _statistic(record: HeadCategories, claim: Claim) -> Verdict:
 def _scored_role(record: HeadCategories, claim: Claim) -> MeasuredRole | None:
     """Our role for the job of a claim; None where we have none, or the record does not score it."""
     role = None if claim.role is None else get_measured_role(claim.role)
+    if claim.is_second and (role is None or role.name not in record.second_table):
+        return None
     return role if role in record.scored_roles else None
 
 

@@ -12,6 +12,7 @@ from headroles.causal import Causal, bytes_of_knock_out
 from headroles.core.edits import Edit, edits_of
 from headroles.core.heads import Attention, Head, as_head
 from headroles.core.knockouts import KnockOut
+from headroles.core.nulls import control_cells
 from headroles.core.readings import Analysis, HeadView, Source
 from headroles.core.records import HeadCategories
 from headroles.core.registry import EMBEDDED_MODEL, MODELS, ModelInfo, get_model_info
@@ -196,7 +197,10 @@ class Explorer(Causal):
             heads = self._read(reader, prompt, token_ids, categories, source).heads
             attention = self._attention(reader, token_ids)
             primary = categories.primary_role(which)
-            looked_for = asked or primary
+            looked_for, window = asked or primary, attention.window(which.layer)
+            expected = looked_for.expected_keys(torch.tensor(attention.token_ids), window, attention.delimiters)
+            readings = read_head(heads, which)
+            looked_at = readings.get(looked_for.name)
             return HeadView(
                 model=model,
                 prompt=clean(prompt),
@@ -207,14 +211,14 @@ class Explorer(Causal):
                 role=looked_for,
                 primary=primary,
                 pattern=attention.pattern(which),
-                expected=looked_for.expected_keys(
-                    torch.tensor(attention.token_ids), attention.window(which.layer), attention.delimiters
-                ),
-                readings=read_head(heads, which),
+                expected=expected,
+                readings=readings,
                 called=heads.tokens,
                 other_layers=attention.other_layers,
                 has_sink=attention.has_sink,
                 suggested_prompt=categories.suggested_prompt(looked_for),
+                controls=control_cells(expected, looked_at.places[0].query, window) if looked_at and looked_at.places else None,
+                source=source,
             )
 
         return self._use(model, work)

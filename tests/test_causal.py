@@ -82,8 +82,9 @@ def test_made_up_words_need_the_induction_heads_and_the_control_text_does_not(ex
 
 
 def test_the_lesson_on_what_looks_and_matters_holds_on_the_embedded_model(explorer):
-    """It says that there the heads matter on both of its sentences."""
+    """It says that there the heads are seen and matter on both of its sentences."""
     for text in LOOKS_AND_MATTERS:
+        assert explorer.analyze(MODEL, text).role("induction").state == "seen"
         assert explorer.knock_out(MODEL, text, role="induction").at_the_end == "matters"
 
 

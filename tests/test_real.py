@@ -112,7 +112,7 @@ def test_its_shipped_calibration_is_what_a_shorter_one_gives(real_reader, shippe
 
 def test_of_what_its_heads_write_a_few_texts_give_what_the_record_says_within_its_intervals(real_reader, shipped):
     made = score_outputs(real_reader, 10, seed=9)
-    for name, by_text in made.items():
+    for name, by_text in made.scores.items():
         best = shipped.top_heads(name)[0]
         mean, spread = (float(found[shipped.layers.index(best.layer), best.index]) for found in (by_text.mean(0), by_text.std(0)))
         assert mean == pytest.approx(shipped.score(name, best), abs=4 * spread / len(by_text) ** 0.5)
@@ -130,6 +130,8 @@ def test_the_king_needs_no_induction_heads_and_made_up_words_do(real_explorer, s
     assert (fine_percent(made_up.favourite.before), fine_percent(made_up.favourite.after)) == ("50.6%", "0.4%")
     assert made_up.at_the_end == made_up.in_the_text == "matters"
     assert len(made_up.controls) == 20
+    for text in (known_by_heart.prompt, made_up.prompt):
+        assert real_explorer.analyze(REAL_MODEL, text).role("induction").state == "seen"
     writes = real_explorer.effects(REAL_MODEL, made_up.prompt, heads, "induction")
     assert writes.written(writes.favourite) > max(writes.written_by_controls(writes.favourite))
 

@@ -133,6 +133,20 @@ const turnTheme = () => {
   say(isDark ? 'Dark.' : 'Light.');
 };
 
+document.addEventListener('click', async ({ target }) => {
+  const button = target.closest?.('[data-copy-cite]');
+  if (!button) return;
+  const said = button.parentElement.querySelector('[data-cite]');
+  const link = whole({});
+  if (!said.textContent.includes(link)) said.append(` ${link}`);
+  try {
+    await navigator.clipboard.writeText(said.textContent);
+    button.nextElementSibling.textContent = 'Copied.';
+  } catch { // a frame or an old browser may not let us: it stands there, to be marked
+    button.nextElementSibling.textContent = 'It cannot be copied from here; mark the line above.';
+  }
+});
+
 element.addEventListener('click', (event) => {
   const button = event.target.closest('button');
   if (!button) return;

@@ -75,6 +75,7 @@ const climb = () => {
     rung.firstChild.data = `${rung.dataset.rung} ${found || '?'}`;
     rung.classList.toggle('is-known', Boolean(found));
   }
+  for (const line of whole('[data-held]')) line.textContent = asked?.out === line.dataset.held ? asked.told : '';
 };
 
 // ---- the sentence: at a token that a role is seen at, arcs to where its heads look, and which heads

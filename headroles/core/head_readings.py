@@ -97,6 +97,7 @@ class HeadReading:
         is_unusual: whether the activation is far outside the head's usual range.
         interval: where the score lies with 95 % confidence over texts such as the probes; None where the record does not tell, as
             of a head that does not stand for the role.
+        second: the role's second number (`core.second_scores`); None for a role without one, or where the record does not tell.
     """
 
     head: Head
@@ -111,6 +112,12 @@ class HeadReading:
     percentile: float | None = None
     is_unusual: bool = False
     interval: tuple[float, float] | None = field(default=None, repr=False)
+    second: float | None = field(default=None, repr=False)
+
+    @property
+    def can_show(self) -> bool:
+        """Whether the text has a token that could show the role; where it has none, there is no number to tell."""
+        return bool(self.places) if self.is_triggered else bool(self.chance)
 
     @property
     def excess(self) -> float:
@@ -213,6 +220,7 @@ class HeadTable:
         marks: of the same: the tokens at which heads are seen in it.
         usual, percentiles, unusual: of the roles that are always on, as far as the record tells.
         intervals: of the scores of the heads that stand for a role, likewise.
+        seconds: of the roles that have a second number, that one, as far as the record tells.
     """
 
     scores: Mapping[str, Cells]
@@ -230,6 +238,7 @@ class HeadTable:
     percentiles: Mapping[str, Cells] = field(default_factory=dict)
     unusual: Mapping[str, tuple[tuple[bool, ...], ...]] = field(default_factory=dict)
     intervals: Mapping[str, Mapping[Head, tuple[float, float]]] = field(default_factory=dict)
+    seconds: Mapping[str, Cells] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"HeadTable({len(self.primary)} x {self.num_heads} heads, {', '.join(self.activations)})"
@@ -269,6 +278,7 @@ class HeadTable:
             percentile=_cell(self.percentiles, name, head),
             is_unusual=bool(_cell(self.unusual, name, head)),
             interval=self.intervals.get(name, {}).get(head),
+            second=_cell(self.seconds, name, head),
         )
 
     def main_reading(self, head: Head) -> HeadReading | None:

@@ -41,6 +41,7 @@ class Claim(_Checked):
             `mean by layer`, the mean attention on the first token of each layer's heads.
         values: the published numbers, 0 to 1, or in logits of a role that is measured in them: one a head or none at all; for a
             statistic its share, or one a layer.
+        is_second: whether the numbers are of the role's second score, and not of its score.
         setting: the texts it was seen on.
         kind: `primary` or `reported`, as told apart above.
         cited_as, source: who said it, short for the page and in full.
@@ -51,6 +52,7 @@ class Claim(_Checked):
     heads: tuple[Annotated[Head, BeforeValidator(_head)], ...] = ()
     statistic: Statistic | None = None
     values: tuple[Number, ...] = ()
+    is_second: bool = False
     setting: Text
     kind: Literal["primary", "reported"]
     cited_as: Text
@@ -61,6 +63,8 @@ class Claim(_Checked):
         if self.role is not None and self.role not in {role.name for role in measured_roles()}:
             raise ValueError(f"{self.role} is no role that is measured")
         most = 1.0 if self.role is None else get_measured_role(self.role).measure.range[1]
+        if self.is_second and (self.role is None or get_measured_role(self.role).measure.second is None):
+            raise ValueError(f"the role of {self.job} has no second score")
         if any(value > most for value in self.values):
             raise ValueError(f"the values of {self.job} must be less than or equal to {most:g}")
         if (self.statistic is None) == (not self.heads):

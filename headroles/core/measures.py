@@ -15,6 +15,7 @@ from headroles.core.evidence import Evidence, Measurement
 from headroles.core.heads import taken_by_sink
 from headroles.core.keys import reach, real_queries, visible_keys
 from headroles.core.nulls import Excess, excess_of
+from headroles.core.second_scores import SecondScore
 from headroles.core.sums import Cells, entropy_and_peak, mass_at
 from headroles.core.words import percent
 from headroles.errors import InvalidInputError
@@ -61,6 +62,11 @@ class Measure(Protocol):
     def phrase(self, score: float | None, activation: float | None, chance: float | None) -> str:
         """The number behind the role on a text, as a clause."""
         ...
+
+    @property
+    def second(self) -> SecondScore | None:
+        """Another number for the role, told beside its score; None for none."""
+        return None
 
     @property
     def target(self) -> str:

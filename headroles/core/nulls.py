@@ -80,6 +80,23 @@ def excess_of(
     )
 
 
+def control_cells(expected: Bool[Tensor, "query key"], query: int, window: int | None = None) -> Bool[Tensor, "query key"]:
+    """The cells that both controls of one query are taken from: its keys under other queries, and keys as far back from others.
+
+    None where the query expects no keys, or has nothing to be compared with.
+    """
+    cells, queries = torch.zeros_like(expected), torch.tensor([query], device=expected.device)
+    place, key = expected[queries].nonzero().unbind(-1)
+    if not len(key):
+        return cells
+    (others,), (are_there,) = _other_queries(expected, queries, window)
+    (shifts,), (are_possible,) = _shifts(expected, queries, place, key)
+    cells[others[are_there, None], key] = True
+    moved = shifts[are_possible, None]
+    cells[query + moved, key + moved] = True
+    return cells
+
+
 def without_excess(
     patterns: Float[Tensor, "*heads query key"], expected: Bool[Tensor, "query key"], window: int | None = None
 ) -> Float[Tensor, "*heads query key"]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from headroles.core.evidence import Evidence, Measurement
 from headroles.core.measures import Calibration, Measure, Need, Probes
+from headroles.core.second_scores import SecondScore
 from headroles.errors import InvalidInputError
 
 FULL = 1.5  # logits at which a bar is full
@@ -21,16 +22,22 @@ class DirectEffect(Measure):
     Attributes:
         of: the effect in words, as in "direct effect on ...".
         lowers: whether the role is to lower the logit; the score is then minus the effect, and the best head lowers it most.
+        beside: another number for the role; one in logits is turned round likewise.
     """
 
     of: str
     probes: Probes
     lowers: bool = False
+    beside: SecondScore | None = None
     needs: ClassVar[Need] = "outputs"
     range: ClassVar[tuple[float, float]] = (-100.0, 100.0)
     beats_uniform: ClassVar[bool] = False
     offline: ClassVar[str] = "Scored by what heads write on probe texts; what they write on yours, ask below"
     goes_first: ClassVar[bool] = False
+
+    @property
+    def second(self) -> SecondScore | None:
+        return self.beside
 
     @property
     def definition(self) -> str:

@@ -124,8 +124,9 @@ class HeadView(Shown):
 
     `primary` is what the head mainly does in this model, `role` the one it is looked at for. `called` says at how many tokens
     each triggered role could show, with something to compare with; `suggested_prompt` is a text on which `role` shows on this
-    model, empty for none. `other_layers` are those without heads; `has_sink` is whether
-    the head has a learned sink, which takes what a row of the pattern leaves of 1.
+    model, empty for none. `other_layers` are those without heads; `has_sink` is whether the head has a learned sink, which takes
+    what a row of the pattern leaves of 1. `controls` are the cells that its strongest token in `role` is held against, None
+    where it is held against none; `source` says where the scores came from.
     """
 
     model: str
@@ -143,6 +144,8 @@ class HeadView(Shown):
     other_layers: Collection[int] = ()
     has_sink: bool = False
     suggested_prompt: str = ""
+    controls: Bool[Tensor, "query key"] | None = None
+    source: Source | None = None
 
     def __repr__(self) -> str:
         return f"HeadView({self.model!r}, {self.head.label}, mainly {self.primary.display_name}, {len(self.tokens)} tokens)"

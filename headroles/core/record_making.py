@@ -1,6 +1,7 @@
 """A model's record from the scores of its heads, with the heads that stand for each role."""
 
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 from jaxtyping import Float
@@ -56,13 +57,29 @@ def build_record(
     )
 
 
-def with_scores(record: HeadCategories, by_text: Mapping[str, Float[Tensor, "text layer head"]]) -> HeadCategories:
-    """The record with roles that were scored apart; the score is the mean over the texts, of the layers that have patterns."""
+def with_scores(
+    record: HeadCategories,
+    by_text: Mapping[str, Float[Tensor, "text layer head"]],
+    seconds: Mapping[str, Float[Tensor, "text layer head"]] = MappingProxyType({}),
+) -> HeadCategories:
+    """The record with roles that were scored apart; the score is the mean over the texts, of the layers that have patterns.
+
+    Args:
+        seconds: the same for the second number of some of these roles.
+    """
     roles = [role for role in measured_roles() if role.name in by_text]
     tables = {role.name: _whole_table(by_text[role.name].mean(0), record.layers, record.num_layers) for role in roles}
     made = {
         role.name: _category(role, tables[role.name], by_text[role.name], record.layers, record.recipe.seed) for role in roles
     }
+    second_tables = {name: _whole_table(found.mean(0), record.layers, record.num_layers) for name, found in seconds.items()}
+    for role in roles:
+        if role.name in seconds and (second := role.measure.second):
+            top_heads = made[role.name].top_heads
+            scores = [second_tables[role.name][top.layer][top.head] for top in top_heads]
+            found = _intervals(top_heads, scores, second.range, seconds[role.name], record.layers, record.recipe.seed)
+            told = [top.model_copy(update={"second_interval": interval}) for top, interval in zip(top_heads, found)]
+            made[role.name] = made[role.name].model_copy(update={"top_heads": told or top_heads})
     # in the order of roles, whoever scored them first
     order = [*(role.name for role in measured_roles()), OTHER.name]
     categories, scores = {**record.categories, **made}, {**record.all_scores, **tables}
@@ -71,6 +88,8 @@ def with_scores(record: HeadCategories, by_text: Mapping[str, Float[Tensor, "tex
         "categories": {name: categories[name].model_dump(exclude_unset=True) for name in names},
         "all_scores": {name: scores[name] for name in names if name in scores},
     }
+    if second_tables:
+        fields["second_scores"] = {**(record.second_scores or {}), **second_tables}
     return HeadCategories.model_validate({**record.model_dump(exclude_unset=True), **fields})
 
 
@@ -94,6 +113,40 @@ def _category(
         requires_repetition=role.requires_repetition,
         top_heads=_with_intervals(select_top_heads(table, role), role, by_text, layers, seed),
     )
+
+
+def _with_intervals(
+    top_heads: list[TopHead],
+    role: MeasuredRole,
+    by_text: Float[Tensor, "text layer head"] | None,
+    layers: Sequence[int],
+    seed: int,
+) -> list[TopHead]:
+    """The same heads, each with where its score lies; as they were where no texts, or too few, say it."""
+    if by_text is None:
+        return top_heads
+    found = _intervals(top_heads, [top.score for top in top_heads], role.measure.range, by_text, layers, seed)
+    return [top.model_copy(update={"interval": interval}) for top, interval in zip(top_heads, found)] or top_heads
+
+
+def _intervals(
+    top_heads: list[TopHead],
+    scores: list[float],
+    bounds: tuple[float, float],
+    by_text: Float[Tensor, "text layer head"],
+    layers: Sequence[int],
+    seed: int,
+) -> list[list[float]]:
+    """Where each head's score lies; none where texts are too few to say it."""
+    if len(by_text) < MIN_TEXTS or not top_heads:
+        return []
+    values = torch.stack([by_text[:, layers.index(top.layer), top.head] for top in top_heads], dim=-1)
+    least, most = bounds
+    # a score is rounded from another sum of the same texts: by a last digit it may lie outside
+    return [
+        [max(least, min(_rounded(low), score)), min(most, max(_rounded(high), score))]
+        for score, (low, high) in zip(scores, mean_interval(values, seed).tolist())
+    ]
 
 
 def with_calibration(record: HeadCategories, found: Mapping[str, Triggered | AlwaysOn]) -> HeadCategories:
@@ -149,26 +202,6 @@ def select_top_heads(scores: list[list[float]], role: MeasuredRole) -> list[TopH
             chosen.remove(crowd[-1])
         chosen.append(candidate)
     return sorted(chosen, key=ranked.index)
-
-
-def _with_intervals(
-    top_heads: list[TopHead],
-    role: MeasuredRole,
-    by_text: Float[Tensor, "text layer head"] | None,
-    layers: Sequence[int],
-    seed: int,
-) -> list[TopHead]:
-    """The same heads, each with where its score lies; as they were where no texts, or too few, say it."""
-    if by_text is None or len(by_text) < MIN_TEXTS or not top_heads:
-        return top_heads
-    values = torch.stack([by_text[:, layers.index(top.layer), top.head] for top in top_heads], dim=-1)
-    least, most = role.measure.range
-    found = []
-    for top, (low, high) in zip(top_heads, mean_interval(values, seed).tolist()):
-        # the score is rounded from another sum of the same texts: by a last digit it may lie outside
-        interval = [max(least, min(_rounded(low), top.score)), min(most, max(_rounded(high), top.score))]
-        found.append(top.model_copy(update={"interval": interval}))
-    return found
 
 
 def _rounded(score: float) -> float:

@@ -78,17 +78,22 @@ class Recipe(_Checked):
     learned_sink: bool = False  # whether the heads have one; First Token counts it then, and Diffuse spreads over it too
 
 
+Interval = Annotated[list[Score], Field(min_length=2, max_length=2)]
+
+
 class TopHead(_Checked):
     """A head that stands for a role, with its offline score.
 
     `interval` is where the score lies with 95 % confidence, low and high, over texts such as the probes (`core.bootstrap`); None
-    for a role that is read from the weights, and in records of before it was measured.
+    for a role that is read from the weights, and in records of before it was measured. `second_interval` is that of the role's
+    second number, where it has one.
     """
 
     layer: Annotated[int, Field(ge=0)]
     head: Annotated[int, Field(ge=0)]
     score: Score
-    interval: Annotated[list[Score], Field(min_length=2, max_length=2)] | None = None
+    interval: Interval | None = None
+    second_interval: Interval | None = None
 
 
 class Category(_Checked):
@@ -117,12 +122,14 @@ class HeadCategories(_Checked, Shown):
     recipe: Recipe
     categories: Annotated[dict[Text, Category], Field(max_length=MAX_ROLES)]
     all_scores: Annotated[dict[Text, list[list[Score]]], Field(max_length=MAX_ROLES)]
+    second_scores: Annotated[dict[Text, list[list[Score]]], Field(max_length=MAX_ROLES)] | None = None
     calibration: Annotated[dict[Text, dict[Text, JsonValue]], Field(max_length=MAX_ROLES)] | None = None
     effects: Annotated[dict[Text, RoleEffect], Field(max_length=MAX_ROLES)] | None = None
 
     @model_validator(mode="after")
     def _belongs_together(self) -> "HeadCategories":
-        for name, scores in self.all_scores.items():
+        tables = [*self.all_scores.items(), *(self.second_scores or {}).items()]
+        for name, scores in tables:
             if len(scores) != self.num_layers or any(len(row) not in (0, self.num_heads) for row in scores):
                 raise ValueError(f"all_scores of {name} are not {self.num_layers} layers x {self.num_heads} heads")
             if [layer for layer, row in enumerate(scores) if not row] != list(self.other_layers):
@@ -132,9 +139,9 @@ class HeadCategories(_Checked, Shown):
         if len(self.other_layers) == self.num_layers:
             raise ValueError("no layer has scores")
         for role in self.scored_roles:
-            low, high = role.measure.range
-            if any(not low <= score <= high for row in self.all_scores[role.name] for score in row):
-                raise ValueError(f"all_scores of {role.name} leave the range of {low:g} to {high:g}")
+            _check_range(f"all_scores of {role.name}", self.all_scores[role.name], role.measure.range)
+            if second := role.measure.second:
+                _check_range(f"second_scores of {role.name}", (self.second_scores or {}).get(role.name, []), second.range)
         for name, category in self.categories.items():
             for top in category.top_heads:
                 self._check_top_head(name, top)
@@ -154,15 +161,16 @@ class HeadCategories(_Checked, Shown):
             raise ValueError(f"{name} has no scores and so no top heads")
         if not math.isclose(top.score, self.all_scores[name][top.layer][top.head], abs_tol=1e-4):
             raise ValueError(f"top head L{top.layer}H{top.head} of {name} has another score in all_scores")
+        measure = next((role.measure for role in self.scored_roles if role.name == name), None)
+        told = f"interval of L{top.layer}H{top.head} in {name}"
         if top.interval is not None:
-            self._check_interval(name, top, *top.interval)
-
-    def _check_interval(self, name: str, top: TopHead, low: float, high: float) -> None:
-        if not low <= top.score <= high:
-            raise ValueError(f"the interval of L{top.layer}H{top.head} in {name} does not hold its score")
-        known = next((role for role in self.scored_roles if role.name == name), None)
-        if known is not None and not known.measure.range[0] <= low <= high <= known.measure.range[1]:
-            raise ValueError(f"the interval of L{top.layer}H{top.head} in {name} leaves the range of its measure")
+            _check_interval(told, top.score, top.interval, None if measure is None else measure.range)
+        if top.second_interval is not None:
+            table = (self.second_scores or {}).get(name)
+            if table is None:
+                raise ValueError(f"the second {told} has no second score")
+            second = None if measure is None else measure.second
+            _check_interval(f"second {told}", table[top.layer][top.head], top.second_interval, second and second.range)
 
     @cached_property
     def other_layers(self) -> tuple[int, ...]:
@@ -183,6 +191,13 @@ class HeadCategories(_Checked, Shown):
     def score_table(self) -> Mapping[str, tuple[tuple[float, ...], ...]]:
         """[layer][head] of every scored role, by name."""
         return {role.name: tuple(map(tuple, self.all_scores[role.name])) for role in self.scored_roles}
+
+    @cached_property
+    def second_table(self) -> Mapping[str, tuple[tuple[float, ...], ...]]:
+        """[layer][head] of the second number of every scored role that has one, by name."""
+        found = self.second_scores or {}
+        told = [role for role in self.scored_roles if role.measure.second and role.name in found]
+        return {role.name: tuple(map(tuple, found[role.name])) for role in told}
 
     @cached_property
     def intervals(self) -> Mapping[str, Mapping[Head, tuple[float, float]]]:
@@ -213,7 +228,16 @@ class HeadCategories(_Checked, Shown):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> "HeadCategories":
         """As pydantic's, without what was worked out of the fields that change."""
         copied = super().model_copy(update=update, deep=deep)
-        for name in ("other_layers", "layers", "scored_roles", "score_table", "intervals", "calibrations", "primary_roles"):
+        for name in (
+            "other_layers",
+            "layers",
+            "scored_roles",
+            "score_table",
+            "second_table",
+            "intervals",
+            "calibrations",
+            "primary_roles",
+        ):
             vars(copied).pop(name, None)
         return copied
 
@@ -240,6 +264,17 @@ class HeadCategories(_Checked, Shown):
         Raises InvalidInputError for a head outside the model.
         """
         return self.intervals.get(get_role(role).name, {}).get(self._inside(head))
+
+    def second_score(self, role: Role | str, head: Head | str | tuple[int, int]) -> float | None:
+        """A head's second number in a role that has one; None where the record does not tell. Raises as `interval`."""
+        return _cell(self.second_table.get(get_role(role).name), self._inside(head))
+
+    def second_interval(self, role: Role | str, head: Head | str | tuple[int, int]) -> tuple[float, float] | None:
+        """Where that lies, as `interval` of the score. Raises as `interval`."""
+        found, head = get_role(role), self._inside(head)
+        tops = self.categories[found.name].top_heads if found.name in self.second_table else []
+        told = next((top.second_interval for top in tops if (top.layer, top.head) == (head.layer, head.index)), None)
+        return None if told is None else (told[0], told[1])
 
     def top_heads(self, role: Role | str) -> tuple[Head, ...]:
         """The heads that stand for a role, best first; none where it is not scored."""
@@ -276,16 +311,20 @@ class HeadCategories(_Checked, Shown):
         return tuple(head for head in self.heads() if self.primary_role(head) == OTHER)
 
     def rows(self) -> Iterator[dict[str, object]]:
-        """One row a head and scored role."""
+        """One row a head and scored role; no interval where the head does not stand for the role."""
         top_heads = {role.name: set(self.top_heads(role)) for role in self.scored_roles}
         for head in self.heads():
             for role in self.scored_roles:
+                low, high = self.interval(role, head) or (None, None)
                 yield {
                     "model": self.model_name,
                     "layer": head.layer,
                     "head": head.index,
                     "role": role.name,
                     "score": self.score(role, head),
+                    "interval_low": low,
+                    "interval_high": high,
+                    "second_score": self.second_score(role, head),
                     "is_top_head": head in top_heads[role.name],
                     "revision": self.revision,
                 }
@@ -314,6 +353,24 @@ class HeadCategories(_Checked, Shown):
         found = as_head(head)
         found.check_inside(self.num_layers, self.num_heads, self.layers)
         return found
+
+
+def _cell(table: tuple[tuple[float, ...], ...] | None, head: Head) -> float | None:
+    return None if table is None else table[head.layer][head.index]
+
+
+def _check_range(told: str, table: list[list[float]], bounds: tuple[float, float]) -> None:
+    low, high = bounds
+    if any(not low <= score <= high for row in table for score in row):
+        raise ValueError(f"{told} leave the range of {low:g} to {high:g}")
+
+
+def _check_interval(told: str, score: float, interval: list[float], bounds: tuple[float, float] | None) -> None:
+    low, high = interval
+    if not low <= score <= high:
+        raise ValueError(f"the {told} does not hold its score")
+    if bounds is not None and not bounds[0] <= low <= high <= bounds[1]:
+        raise ValueError(f"the {told} leaves the range of its measure")
 
 
 def _check_order(name: str, top_heads: list[TopHead]) -> None:

@@ -1,139 +1,17 @@
-"""The one place where a role is defined: what it is called, how it is measured, when it counts, what people are told of it.
-
-Offline analysis and run-time verification both call `MeasuredRole.measure`, so they cannot disagree.
-"""
+"""The one place where a role is defined: what it is called, how it is measured, when it counts, what people are told of it."""
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
-import torch
-from jaxtyping import Bool, Int
-from torch import Tensor
-
 from headroles.core.keys import current_keys, duplicate_keys, earlier_keys, first_keys, induction_keys, previous_keys
-from headroles.core.measures import EntropyOfRows, MassOnDelimiters, MassOnExpectedKeys, Measure
+from headroles.core.measures import EntropyOfRows, MassOnDelimiters, MassOnExpectedKeys
 from headroles.core.output_measures import DirectEffect
-from headroles.core.tokens import is_delimiter
+from headroles.core.role import Example, MeasuredRole, Role, Shape
+from headroles.core.second_scores import BY_WEIGHTS, ON_REPEATS, SecondScore
 from headroles.errors import InvalidInputError
 
-Shape = tuple[tuple[float, float], ...]
 RESTING = 0.5  # half of the attention on the first token is a rest state
-
-
-@dataclass(frozen=True)
-class Example:
-    """A short text on which a role shows, a word a token, and the sentence that says what is to be seen."""
-
-    text: str
-    caption: str
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        return tuple(self.text.split())
-
-    def token_ids(self) -> Int[Tensor, " query"]:
-        """The same number for the same word."""
-        return torch.tensor([self.words.index(word) for word in self.words])
-
-    def delimiters(self) -> Bool[Tensor, " query"]:
-        return torch.tensor([is_delimiter(word) for word in self.words])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Role:
-    """What a head can mainly be: a role that is measured, or what is left over.
-
-    Attributes:
-        name: the key in records and in the API.
-        display_name, icon, description, explanation: for people; `explanation` speaks to students.
-        try_this: an experiment for students; every one of them works on the embedded model and on a published one, and a
-            test carries it out on both.
-        look_for: what a head's heatmap shows when it plays the role.
-        shape: stands for it in pictures, beside the colour, for those who see colours otherwise: a polygon in a unit square,
-            points (x, y) with y downwards.
-        suggested_prompt: a text on which it shows; empty for none. The analysis of a model looks whether it does there.
-        source: the paper that describes it.
-        threshold: the score that a top head needs; 0 for what is left over.
-        is_content: whether it says what a head does, and not where it rests.
-        rests_on: of a role that may be no more than a rest state, where such a head rests.
-        example: the text of its lesson's picture; None for a role without one.
-    """
-
-    name: str
-    display_name: str
-    icon: str
-    color: str
-    shape: Shape
-    description: str
-    explanation: str
-    try_this: str
-    look_for: str
-    suggested_prompt: str = ""
-    source: str = ""
-    threshold: float = 0.0
-    is_content: bool = False
-    rests_on: str = ""
-    example: Example | None = None
-
-    @property
-    def requires_repetition(self) -> bool:
-        """Whether only a text that repeats a token can show it."""
-        return False
-
-    def expected_keys(
-        self,
-        token_ids: Int[Tensor, " query"],
-        window: int | None = None,
-        delimiters: Bool[Tensor, " query"] | None = None,
-    ) -> Bool[Tensor, "query key"]:
-        """The cells of a pattern that the role expects to be strong, inside the window; none where it expects none.
-
-        Args:
-            delimiters: which tokens are; a role that goes by them raises InvalidInputError without.
-        """
-        return torch.zeros(len(token_ids), len(token_ids), dtype=torch.bool, device=token_ids.device)
-
-
-@dataclass(frozen=True, kw_only=True)
-class MeasuredRole(Role):
-    """One job a head can have.
-
-    Attributes:
-        measure: the number behind it, and all that depends on what kind of number it is.
-        threshold, diversity_threshold: the score a top head needs, and one from an otherwise unheard layer.
-        why_inactive: completes "Not visible here: ..." when no query of a prompt is eligible.
-        other_prompts: tried in this order, of a role that a text triggers, on a model where the suggested one does not show it.
-    """
-
-    measure: Measure
-    why_inactive: str = ""
-    threshold: float = 0.4
-    diversity_threshold: float = 0.3
-    other_prompts: tuple[str, ...] = ()
-
-    @property
-    def prompts(self) -> tuple[str, ...]:
-        """All texts that are made to show it, in the order in which they are tried."""
-        return tuple(prompt for prompt in (self.suggested_prompt, *self.other_prompts) if prompt)
-
-    @property
-    def requires_repetition(self) -> bool:
-        """As for any role; it is scored on such texts alone."""
-        return self.measure.probes == "repeats"
-
-    def expected_keys(
-        self,
-        token_ids: Int[Tensor, " query"],
-        window: int | None = None,
-        delimiters: Bool[Tensor, " query"] | None = None,
-    ) -> Bool[Tensor, "query key"]:
-        return self.measure.expected_keys(token_ids, window, delimiters)
-
-    def measure_in(self, has_sink: bool) -> Measure:
-        """Its measure in a model whose heads have a learned sink, or have none."""
-        return self.measure.beside_sink() if has_sink else self.measure
 
 
 def _circle(radius: float) -> Shape:
@@ -289,7 +167,7 @@ _MEASURED = (
         look_for="In the last row, a strong cell in the column of the name that is to come.",
         why_inactive="it is scored on probe texts alone.",
         suggested_prompt="When Mary and John went to the store, John gave a drink to",
-        measure=DirectEffect("the name that is to come, through the attention to it", "names"),
+        measure=DirectEffect("the name that is to come, through the attention to it", "names", beside=ON_REPEATS),
         threshold=0.3,
         diversity_threshold=0.2,
         is_content=True,
@@ -313,7 +191,7 @@ _MEASURED = (
         look_for="In the last row, a strong cell in the column of a word that is likely to come again, as for a name mover.",
         why_inactive="it is scored on probe texts alone.",
         suggested_prompt="When Mary and John went to the store, John gave a drink to",
-        measure=DirectEffect("the name that is to come, through the attention to it", "names", lowers=True),
+        measure=DirectEffect("the name that is to come, through the attention to it", "names", lowers=True, beside=ON_REPEATS),
         threshold=0.3,
         diversity_threshold=0.2,
         is_content=True,
@@ -350,7 +228,7 @@ _MEASURED = (
         look_for="In the last row, strong cells in the columns of the series' last words.",
         why_inactive="it is scored on probe texts alone.",
         suggested_prompt="The days are Monday, Tuesday, Wednesday,",
-        measure=DirectEffect("the next word of a series, beyond that after the same words mixed", "series"),
+        measure=DirectEffect("the next word of a series, beyond that after the same words mixed", "series", beside=BY_WEIGHTS),
         threshold=0.2,
         diversity_threshold=0.15,
         is_content=True,
@@ -477,6 +355,11 @@ RESTING_PLACE = RESTING_ROLE.rests_on
 def measured_roles() -> tuple[MeasuredRole, ...]:
     """The roles that are measured, in the order of ROLES."""
     return tuple(role for role in ROLES.values() if isinstance(role, MeasuredRole))
+
+
+def second_of(role: Role) -> SecondScore | None:
+    """The second number of a role, where it has one."""
+    return role.measure.second if isinstance(role, MeasuredRole) else None
 
 
 def get_role(role: Role | str) -> Role:

@@ -70,6 +70,7 @@ def read_heads(attention: Attention, record: HeadCategories) -> HeadTable:
         percentiles={name: whole(found.percentiles) for name, found in ranges.items()},
         unusual={name: whole(found.heads) for name, found in ranges.items()},
         intervals=record.intervals,
+        seconds=record.second_table,
     )
 
 

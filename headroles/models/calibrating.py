@@ -3,6 +3,7 @@
 Everything is read through PyVene, as a visitor's text is.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -159,8 +160,23 @@ def _joint(excess: Sequence[Float[Tensor, "head _"]], shown: Sequence[Shown]) ->
     chances: dict[tuple[int, str], list[float]] = {}
     for one, values in zip(shown, largest):
         chances.setdefault((min(one.length, LEVELS[-1]), one.kind), []).append(float(chance_of(values, torch.tensor(tail))))
-    rare = {group: sorted(found)[int(ROLE_LEVEL * len(found))] for group, found in chances.items()}
+    rare = {group: level_below(found, ROLE_LEVEL) for group, found in chances.items()}
     return tail, {length: min(level for (at, _), level in rare.items() if at == length) for length, _ in rare}
+
+
+def level_below(chances: Sequence[float], share: float) -> float:
+    """The chance that a share of other texts of the same kind has less than.
+
+    Of n texts the k-th smallest is undercut by k / (n + 1) of others on average, whatever their distribution; between two of them
+    the logarithm goes in a straight line, and below the first the chance falls as the share does.
+    """
+    smallest, place = sorted(chances), share * (len(chances) + 1)
+    low = int(place)
+    if low < 1 or smallest[low - 1] <= 0:
+        return smallest[0] * min(place, 1.0)
+    if low >= len(smallest):
+        return smallest[-1]
+    return math.exp(math.log(smallest[low - 1]) + (place - low) * math.log(smallest[low] / smallest[low - 1]))
 
 
 def _nearest_length(tokens: int) -> int:

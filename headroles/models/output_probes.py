@@ -7,9 +7,11 @@ one with a small vocabulary has fewer of them, or none: then its record does not
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from headroles.models.batches import TokenIds
 from headroles.models.loading import LoadedModel
+from headroles.models.probes import ordinary_ids
 
 # Wang et al. 2022, Interpretability in the Wild: names, places and things of its prompts
 _NAMES = """
@@ -42,6 +44,7 @@ A B C D E F G H I J K L M N O P Q R S T U V W X Y Z
 SERIES = tuple(tuple(line.split()) for line in _SERIES.strip().splitlines())
 SHOWN = 3  # words of a series before the one that comes next
 FEWEST_NAMES = 4
+REPEATED = 30  # random tokens of a string that comes twice
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,30 @@ def series_probes(loaded: LoadedModel, count: int, seed: int = 0) -> list[Output
         if target is not None and len(text) == len(other):
             probes.append(OutputProbe(text, target, other=other))
     return probes
+
+
+def repeat_probes(loaded: LoadedModel, count: int, seed: int = 0) -> list[OutputProbe]:
+    """Random tokens that come twice, read at one place of the second time, with the token that came next the first time.
+
+    None for a model that reads too few tokens, or knows too few words.
+    """
+    length = min(REPEATED, (loaded.max_tokens - len(loaded.bos)) // 2)
+    ordinary = ordinary_ids(loaded).tolist()
+    if not 2 <= length <= len(ordinary):
+        return []
+    draw, probes = random.Random(seed), []
+    for _ in range(count):
+        string, read = draw.sample(ordinary, length), draw.randint(1, length - 1)
+        key = len(loaded.bos) + read
+        # what comes after the token that is read changes nothing of what is written there
+        probes.append(OutputProbe((*loaded.bos, *string, *string[:read]), string[read], key))
+    return probes
+
+
+def ordinals(loaded: LoadedModel) -> list[tuple[int, int]]:
+    """Each word of a series with the one that comes next, where both are one token."""
+    pairs = [tuple(_token(loaded, f" {word}") for word in pair) for words in SERIES for pair in pairwise(words)]
+    return [(word, following) for word, following in pairs if word is not None and following is not None]
 
 
 def _runs(loaded: LoadedModel) -> Iterator[Sequence[str]]:

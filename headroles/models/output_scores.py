@@ -1,6 +1,7 @@
 """Every head scored in the roles that need what heads write: mean direct effects on seeded texts."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import torch
@@ -13,12 +14,21 @@ from headroles.errors import UnsupportedModelError
 from headroles.models.capture import PatternReader
 from headroles.models.loading import LoadedModel
 from headroles.models.opened import open_outputs
-from headroles.models.output_probes import OutputProbe, name_probes, series_probes
+from headroles.models.output_probes import OutputProbe, name_probes, repeat_probes, series_probes
 from headroles.models.outputs import OutputReader
+from headroles.models.successors import successor_firsts
 
 PROBES: Mapping[str, Callable[[LoadedModel, int, int], list[OutputProbe]]] = MappingProxyType(
-    {"names": name_probes, "series": series_probes}
+    {"names": name_probes, "series": series_probes, "repeats": repeat_probes}
 )
+
+
+@dataclass(frozen=True)
+class OutputScores:
+    """What each text gives every head, by role name: of the scores, and of the second numbers of the roles that have one."""
+
+    scores: dict[str, Float[Tensor, "text layer head"]]
+    seconds: dict[str, Float[Tensor, "text layer head"]]
 
 
 def roles_of_outputs() -> tuple[MeasuredRole, ...]:
@@ -28,8 +38,8 @@ def roles_of_outputs() -> tuple[MeasuredRole, ...]:
 
 def score_outputs(
     reader: PatternReader, texts: int, seed: int = 0, on_progress: Callable[[float], None] = lambda _: None
-) -> dict[str, Float[Tensor, "text layer head"]]:
-    """Each role's value of every head on each of its texts, on the CPU, by role name; the score is the mean over the texts.
+) -> OutputScores:
+    """Each role's value of every head on each of its texts, on the CPU; the score is the mean over the texts.
 
     Empty for a model whose output side cannot be read; a role is left out where the model's vocabulary has no words for it.
 
@@ -40,19 +50,29 @@ def score_outputs(
     try:
         outputs = open_outputs(reader)
     except UnsupportedModelError:
-        return {}
+        return OutputScores({}, {})
     kinds = {kind: make(reader.loaded, texts, seed) for kind, make in PROBES.items()}
-    total, done, found = sum(map(len, kinds.values())), 0, {}
+    total, done = sum(map(len, kinds.values())), 0
     effects: dict[str, list[Float[Tensor, "layer head"]]] = {kind: [] for kind in kinds}
     for kind, probes in kinds.items():
         for probe in probes:
             on_progress(done / total)
             effects[kind].append(effect_of(outputs, probe))
             done += 1
-    for role in roles_of_outputs():
-        if on_texts := effects[role.measure.probes]:
-            found[role.name] = role.measure(Evidence(effects=torch.stack(on_texts))).values
-    return found
+    roles, on_texts = roles_of_outputs(), {kind: torch.stack(found) for kind, found in effects.items() if found}
+    scores = {role.name: _measured(role, on_texts[role.measure.probes]) for role in roles if role.measure.probes in on_texts}
+    if (firsts := successor_firsts(outputs)) is not None:
+        on_texts["weights"] = firsts
+    seconds = {
+        role.name: _measured(role, on_texts[second.probes])
+        for role in roles
+        if role.name in scores and (second := role.measure.second) and second.probes in on_texts
+    }
+    return OutputScores(scores, seconds)
+
+
+def _measured(role: MeasuredRole, effects: Float[Tensor, "text layer head"]) -> Float[Tensor, "text layer head"]:
+    return role.measure(Evidence(effects=effects)).values
 
 
 def effect_of(outputs: OutputReader, probe: OutputProbe) -> Float[Tensor, "layer head"]:

@@ -214,6 +214,16 @@ class OutputReader:
     def in_body(self, path: str) -> str:
         return path.removeprefix(self._prefix)
 
+    def projection(self, writing: WritingLayer) -> Any:
+        """The module that takes a layer's heads back into the residual stream."""
+        return self._module(writing.projection)
+
+    def writes(self, writing: WritingLayer) -> Float[Tensor, "head width model"]:
+        """Its weights, head by head."""
+        projection = self.projection(writing)
+        weight = projection.weight.detach() if isinstance(projection, Conv1D) else projection.weight.detach().T
+        return weight.unflatten(0, (self.loaded.identity.num_heads, -1))
+
     def _module(self, path: str) -> nn.Module:
         return self._model.get_submodule(path)
 
@@ -222,14 +232,12 @@ class OutputReader:
 
         Needs the model's lock.
         """
-        projection: Any = self._module(writing.projection)
-        weight = projection.weight.detach() if isinstance(projection, Conv1D) else projection.weight.detach().T
+        projection, scale = self.projection(writing), None
         bias = None if projection.bias is None else projection.bias.detach()
-        writes, scale = weight.unflatten(0, mixed.shape), None
         if writing.norm is not None:
             before = projection(mixed.flatten()[None])
             scale = writing.norm.scale(before, self._module(writing.norm_path)(before))[0]
-        return Way(writes, bias, writing.norm, scale, writing.factor)
+        return Way(self.writes(writing), bias, writing.norm, scale, writing.factor)
 
     @cached_property
     def _mean_word(self) -> Float[Tensor, " model"]:

@@ -104,7 +104,10 @@ def scored_by_outputs(
 
     `on_progress` as in `score_outputs`.
     """
-    return with_scores(record, score_outputs(reader, sizes.outputs, sizes.seed, on_progress)) if sizes.outputs else record
+    if not sizes.outputs:
+        return record
+    found = score_outputs(reader, sizes.outputs, sizes.seed, on_progress)
+    return with_scores(record, found.scores, found.seconds)
 
 
 def calibrated(

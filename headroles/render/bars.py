@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from headroles.core.head_readings import HeadReading
-from headroles.core.roles import Role, get_measured_role
+from headroles.core.roles import Role, get_measured_role, second_of
 from headroles.core.words import percent
 
 
@@ -25,7 +25,7 @@ def bar_of(role: Role, reading: HeadReading, with_chance: bool = True) -> Bar:
     """The bar of a head in a measured role, within what its measure can be."""
     measure, chance = get_measured_role(role).measure, reading.compared
     fill = measure.fill(reading.shown) * 100
-    if chance is None or not with_chance:
+    if chance is None or not with_chance or not reading.can_show:
         return Bar(fill)
     words = f"otherwise {percent(chance)}" if reading.is_triggered else f"by chance {percent(chance)}"
     return Bar(fill, measure.fill(chance) * 100, words)
@@ -42,7 +42,13 @@ def figures(reading: HeadReading) -> str:
     """The head's number: a share of what there is to attend to, or the score of a role that no text changes."""
     if reading.activation is None:
         return score_figures(reading)
-    return "–" if reading.is_triggered and not reading.places else percent(reading.shown)
+    return percent(reading.shown) if reading.can_show else "–"
+
+
+def second_figures(role: Role, reading: HeadReading) -> str:
+    """The role's second number: `+0.52 logits on random repeats`; empty without one."""
+    second = second_of(role)
+    return "" if second is None or reading.second is None else second.told(reading.second)
 
 
 def score_figures(reading: HeadReading, with_interval: bool = False) -> str:

@@ -10,7 +10,7 @@ from headroles.core.literature import credit, known_from
 from headroles.core.readings import Analysis
 from headroles.core.roles import OTHER, Role, measured_roles
 from headroles.core.words import listed
-from headroles.render.bars import Bar, bar_of, figures, score_figures
+from headroles.render.bars import Bar, bar_of, figures, score_figures, second_figures
 from headroles.render.html import draw
 from headroles.render.wording import ON_EVERY_TEXT, describe_source, state_of
 
@@ -23,13 +23,14 @@ MAX_OTHERS = 8  # heads that are not known for a role, as buttons
 
 @dataclass(frozen=True)
 class HeadLine:
-    """A head in a card: a button with its number, `said` to screen readers, and what the literature knows of it."""
+    """A head in a card: a button with its number, `said` to screen readers, a second number, and what others know of it."""
 
     head: Head
     state: State
     bar: Bar
     number: str
     said: str
+    second: str
     known: str
 
 
@@ -137,6 +138,7 @@ def _line(role: Role, reading: HeadReading, analysis: Analysis) -> HeadLine:
         bar=bar_of(role, reading),
         number=figures(reading),
         said=f"{_said(reading)}. {analysis.tell(reading.head)}",
+        second=second_figures(role, reading),
         known=credit(known_from(analysis.model, reading.head, role)),
     )
 

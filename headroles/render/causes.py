@@ -87,6 +87,7 @@ def render_causes(causes: Causes) -> str:
         said=sentences(knock_out),
         matters=IN_SHORT["matters" if knock_out.matters else knock_out.at_the_end],
         written=signed(writes.written(writes.foretold or writes.favourite)) if writes else "",
+        held=_held(knock_out, writes),
         at_the_end=knock_out.at_the_end,
         in_the_text=knock_out.in_the_text,
         dots=dots,
@@ -103,6 +104,20 @@ def render_causes(causes: Causes) -> str:
         method=knock_out.method,
         visible=visible,
     )
+
+
+def _held(knock_out: KnockOut, writes: Writes | None) -> str:
+    """Both upper rungs' numbers and what they are held against, in one line for the head's page."""
+    said = []
+    if writes:
+        target = writes.foretold or writes.favourite
+        controls = writes.written_by_controls(target)
+        beside = f" ({signed(min(controls))} to {signed(max(controls))} by other sets)" if controls else ""
+        said.append(f"Writes {signed(writes.written(target))} to “{visible(target.token)}”{beside}.")
+    falls = [effect.fall for effect in knock_out.controls]
+    others = f" ({max(falls):.2f} at most without other sets)" if falls else ""
+    said.append(f"Without: {knock_out.effect.fall:.2f} nats lost at the end{others}.")
+    return " ".join(said)
 
 
 def _can_lose_role(causes: Causes) -> bool:

@@ -63,7 +63,7 @@ def render_prompt_comparison(comparison: PromptComparison) -> str:
         b=comparison.b,
         roles=[_change_row(role) for role in comparison.roles],
         some_not_applicable=any(reading.state == "not applicable" for reading in readings),
-        heads=[_changed_head(change, comparison) for change in comparison.heads],
+        heads=[_changed_head(change) for change in comparison.heads],
         least_points=MIN_CHANGE * 100,
     )
 
@@ -86,23 +86,22 @@ def _state_cell(reading: RoleReading) -> StateCell:
     return StateCell(reading, "" if reading.state == "not applicable" else f"{strongest.head.label} {figures(strongest)}")
 
 
-def _changed_head(change: HeadChange, comparison: PromptComparison) -> ChangedHead:
-    name = change.role.name
+def _changed_head(change: HeadChange) -> ChangedHead:
     return ChangedHead(
         role=change.role,
         head=change.a.head,
         sign="▲ +" if change.evidence > 0 else "▼ −",
         points=abs(change.evidence) * 100,
         sides=(
-            _side_bar("a", change.role, change.a, comparison.a.heads.applicable[name]),
-            _side_bar("b", change.role, change.b, comparison.b.heads.applicable[name]),
+            _side_bar("a", change.role, change.a),
+            _side_bar("b", change.role, change.b),
         ),
     )
 
 
-def _side_bar(side: str, role: Role, reading: HeadReading, applicable: bool) -> SideBar:
+def _side_bar(side: str, role: Role, reading: HeadReading) -> SideBar:
     # where uniform attention is what a role is, there is no chance to compare with
-    by_chance = applicable and reading.compared is not None and get_measured_role(role).measure.beats_uniform
+    by_chance = reading.can_show and reading.compared is not None and get_measured_role(role).measure.beats_uniform
     bar = bar_of(role, reading, by_chance)
-    said = f", {bar.chance_words}" if by_chance else "" if applicable else " not applicable"
-    return SideBar(side, reading.head, bar, figures(reading) if applicable else "–", said)
+    said = f", {bar.chance_words}" if by_chance else "" if reading.can_show else " not applicable"
+    return SideBar(side, reading.head, bar, figures(reading), said)

@@ -5,7 +5,8 @@ The picture is drawn from the role's own measure, so it cannot say anything else
 
 from dataclasses import dataclass
 
-from headroles.core.roles import ROLES, Example, Role, get_measured_role
+from headroles.core.role import Example, Role
+from headroles.core.roles import ROLES, get_measured_role
 from headroles.render.html import draw
 
 CELL = 24  # side of a cell, in the units of the picture

@@ -30,6 +30,7 @@ class PatternShown:
         tokens: all of them, as JSON.
         cells, png: the pattern for the script and for the eye, in base64.
         outline: of the cells that the role expects, as an SVG path; empty for none.
+        controls: of those that its strongest token is held against, likewise; and that token.
         told: the picture in words.
         role: the name of the role whose cells are outlined.
         sink: what a learned sink took, in words; empty without one.
@@ -44,6 +45,8 @@ class PatternShown:
     cells: str
     png: str
     outline: str
+    controls: str
+    strongest_token: str
     told: str
     role: str
     sink: str
@@ -63,6 +66,8 @@ def pattern_shown(view: HeadView, told: str) -> PatternShown:
         cells=pattern_bytes(view.pattern),
         png=base64.b64encode(pattern_png(view.pattern)).decode(),
         outline=outline_path(view.expected),
+        controls="" if view.controls is None else outline_path(view.controls),
+        strongest_token="" if view.controls is None else _strongest_token(view),
         told=told,
         role=view.role.display_name,
         sink=describe_sink(view),
@@ -71,6 +76,11 @@ def pattern_shown(view: HeadView, told: str) -> PatternShown:
             for query, key, share in strongest_cells(view.pattern)
         ),
     )
+
+
+def _strongest_token(view: HeadView) -> str:
+    query = view.readings[view.role.name].places[0].query
+    return f"“{visible(view.tokens[query])}” ({query + 1})"
 
 
 def strongest_cells(pattern: Float[Tensor, "query key"], count: int = STRONGEST) -> list[tuple[int, int, float]]:

@@ -9,7 +9,7 @@ from headroles.core.heads import Head
 from headroles.core.readings import Analysis, HeadView
 from headroles.core.records import HeadCategories
 from headroles.core.role_effects import RoleEffect
-from headroles.core.roles import ROLES, measured_roles
+from headroles.core.roles import ROLES, measured_roles, second_of
 from headroles.render.results import (
     AnalysisResult,
     BatchResult,
@@ -48,10 +48,14 @@ def categories_result(record: HeadCategories) -> CategoriesResult:
                         "head": head.index,
                         "score": record.score(role, head),
                         "interval": _pair(record.interval(role, head)),
+                        "second_score": record.second_score(role, head),
+                        "second_interval": _pair(record.second_interval(role, head)),
                     }
                     for head in record.top_heads(role)
                 ],
                 "scores": [list(row) for row in record.all_scores.get(role.name, ())],
+                "second_definition": second.definition if (second := second_of(role)) else "",
+                "second_scores": [list(row) for row in record.second_table.get(role.name, ())],
             }
             for role in ROLES.values()
         ],

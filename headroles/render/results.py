@@ -161,16 +161,22 @@ class TopHeadResult(TypedDict):
     """A head that stands for a role; `score` within the range of the role's measure.
 
     `interval` is between what the score lies with 95 % confidence over texts such as the probes; null where no texts tell.
+    `second_score` and its interval are of another number, from other evidence; null of a role that has none.
     """
 
     layer: int
     head: int
     score: float
     interval: list[float] | None
+    second_score: float | None
+    second_interval: list[float] | None
 
 
 class CategoryResult(TypedDict):
-    """One role in one model; `top_heads` best first; `scores` [layer][head], empty where it or the layer is not scored."""
+    """One role in one model; `top_heads` best first; `scores` [layer][head], empty where it or the layer is not scored.
+
+    `second_scores` likewise, of another number for the role, which `second_definition` says in words; empty where it has none.
+    """
 
     key: str
     display_name: str
@@ -178,6 +184,8 @@ class CategoryResult(TypedDict):
     threshold: float
     top_heads: list[TopHeadResult]
     scores: list[list[float]]
+    second_definition: str
+    second_scores: list[list[float]]
 
 
 class CategoriesResult(TypedDict):

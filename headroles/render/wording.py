@@ -7,7 +7,7 @@ from types import MappingProxyType
 from headroles.core.comparison import MIN_CHANGE, Change, HeadChange, ModelComparison, PromptComparison, RoleChange
 from headroles.core.head_readings import HeadReading, State
 from headroles.core.natures import A_LITTLE, resting_place, tell_nature
-from headroles.core.readings import Analysis, HeadView
+from headroles.core.readings import Analysis, HeadView, Source
 from headroles.core.registry import ModelInfo
 from headroles.core.roles import (
     OTHER,
@@ -49,7 +49,7 @@ def state_of(reading: HeadReading) -> State:
     """What a head does in a role on a text."""
     if reading.activation is None:
         return "scored offline"
-    if reading.is_triggered and not reading.places:
+    if not reading.can_show:
         return "not applicable"
     if reading.usual is not None:
         return "unusual here" if reading.is_unusual else "as usual"
@@ -90,6 +90,22 @@ def describe_source(analysis: Analysis) -> str:
         f"on revision {source.revision[:24]}{weights}; activations read from your text through PyVene."
         f"{'' if source.is_calibrated else ' ' + NOT_CALIBRATED}{source.note and ' ' + source.note} {describe_layers(analysis)}"
     ).rstrip()
+
+
+def describe_origin(source: Source | None) -> str:
+    """What made the numbers of a head, for who cites it; empty where nobody says."""
+    if source is None:
+        return ""
+    published = f"dataset {source.dataset} at commit {source.commit}"
+    where = {
+        "embedded": "record that ships with headroles",
+        "analysed here": "record that is not published",
+        "local": "record of this server's own",
+        "published": published,
+        "cached": published,
+    }[source.kind]
+    when = f"Scores of {source.analysis_date} by {source.reader} on revision {source.revision}"
+    return f"{when}, {where}; attention read through PyVene."
 
 
 def describe_layers(analysis: Analysis) -> str:
@@ -215,14 +231,14 @@ def _not_seen(role: MeasuredRole, view: HeadView) -> str:
     reading, name = view.readings[role.name], role.display_name.lower()
     if reading.activation is None:
         return f"{role.measure.offline}: {_measure(role, view)}."
+    if not reading.can_show:
+        return f"Nothing on this text calls for {name}: {role.why_inactive}"
     if reading.usual is not None:
         low, high = (percent(share) for share in reading.usual)
         what = "far from usual" if reading.is_unusual else "as usual"
         return f"On this text {_measure(role, view)}: {what} ({low} to {high} on nine of ten ordinary texts)."
     if not role.measure.is_triggered:
         return f"On this text {_measure(role, view)}."
-    if not reading.places:
-        return f"Nothing on this text calls for {name}: {role.why_inactive}"
     place = reading.places[0]
     instead = place.looks_at(view.tokens)
     most = f"the most it shows is {place.told(view.tokens)}{instead and f'; {instead}'}"

@@ -1,12 +1,15 @@
 """A record held against the literature: a made-up GPT-2 that is as published, and what changes when one score does not fit."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import pytest
 import torch
 
 from analysis.validate import agree, report, run, validate
 from headroles.core.heads import Head
 from headroles.core.literature import claims
-from headroles.core.record_making import build_record
+from headroles.core.record_making import build_record, with_scores
 from headroles.core.records import HeadCategories, Recipe
 from headroles.core.roles import ROLES, measured_roles
 from headroles.errors import InvalidRecordError
@@ -25,7 +28,7 @@ RECIPE = Recipe(
     repeat_length=2,
     sentences=1,
 )
-JUDGED = 49  # 47 heads in roles of ours and two statistics of GPT-2
+JUDGED = 56  # 47 heads in roles of ours, 7 in second scores and two statistics of GPT-2
 Scores = dict[str, torch.Tensor]
 
 
@@ -37,7 +40,7 @@ def scores_as_published(model: str = "gpt2", num_layers: int = 12, num_heads: in
     scores = {role.name: torch.full((num_layers, num_heads), 0.1) for role in measured_roles()}
     for claim in claims(model):
         for head in claim.heads:
-            if claim.role:
+            if claim.role and not claim.is_second:
                 table, value = scores[claim.role], claim.value(head) or max(0.7, ROLES[claim.role].threshold)
                 table[head.layer, head.index] = max(table[head.layer, head.index].item(), value)
         if claim.statistic == "mean by layer":
@@ -53,8 +56,28 @@ def resting_layer(mean: float, num_heads: int) -> torch.Tensor:
     return scores
 
 
-def record_of(scores: Scores, model: str = "gpt2") -> HeadCategories:
-    return build_record(scores, model_name=model, revision="r", date="2026-01-01", recipe=RECIPE)
+def record_of(
+    scores: Scores, model: str = "gpt2", changes: Mapping[tuple[str, Head], float] = MappingProxyType({})
+) -> HeadCategories:
+    """With second scores as published, but for the changes."""
+    made = build_record(scores, model_name=model, revision="r", date="2026-01-01", recipe=RECIPE)
+    seconds = {role.name: torch.zeros(1, *scores[role.name].shape) for role in measured_roles() if role.measure.second}
+    for claim in claims(model):
+        for head in claim.heads if claim.is_second else ():
+            table = seconds[str(claim.role)][0]
+            if head.layer < table.shape[0] and head.index < table.shape[1]:
+                table[head.layer, head.index] = known(claim.value(head))
+    for (role, head), second in changes.items():
+        seconds[role][0, head.layer, head.index] = second
+    return with_scores(made, {name: scores[name][None] for name in seconds}, seconds)
+
+
+def test_what_is_published_of_a_second_score_is_held_against_that_and_open_where_there_is_none():
+    off = {("name_mover", Head(9, 6)): 0.2, ("copy_suppression", Head(10, 7)): 0.2}
+    made = record_of(scores_as_published(), changes=off)
+    assert {(v.claim.role, v.subject) for v in validate(made) if v.agrees is False} == {(role, head.label) for role, head in off}
+    older = made.model_copy(update={"second_scores": None})
+    assert {v.agrees for v in validate(older) if v.claim.is_second} == {None}
 
 
 def changed(role: str, head: Head, score: float) -> HeadCategories:

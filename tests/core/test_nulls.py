@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from headroles.core.keys import duplicate_keys, induction_keys, reach
-from headroles.core.nulls import CONTROLS, FEWEST, SHIFTS, excess_of
+from headroles.core.nulls import CONTROLS, FEWEST, SHIFTS, control_cells, excess_of
 
 KINDS = {"duplicate_token": duplicate_keys, "induction": induction_keys}
 texts = st.lists(st.integers(0, 5), min_size=1, max_size=24)
@@ -123,3 +123,20 @@ def test_nothing_is_said_where_there_is_nothing_to_compare_with(ids):
         excess = excess_of(torch.zeros(2, 3, len(ids), len(ids)), keys(tokens[None])[0])
         if len(set(ids)) != 2 or len(ids) < 4:
             assert excess.values.shape == (2, 3, 0)
+
+
+@given(tokens=texts, window=windows)
+def test_the_cells_that_are_shown_as_controls_are_those_that_the_control_is_made_of(tokens, window):
+    """Attention in them alone gives the control all there is, and attention in all other cells gives it none."""
+    ids = torch.tensor(tokens)
+    expected = induction_keys(ids[None])[0] & reach(ids, window)
+    for place, query in enumerate(excess_of(torch.zeros(1, len(ids), len(ids)), expected, window).queries.tolist()):
+        cells = control_cells(expected, query, window)
+        assert not (cells & expected)[query].any()
+        assert float(excess_of((~cells).double()[None], expected, window).control[0, place]) == 0
+        inside = excess_of(cells.double()[None], expected, window)
+        assert float(inside.elsewhere[0, place]) == pytest.approx(int(expected[query].sum()))
+
+
+def test_a_query_that_expects_nothing_has_no_control_cells():
+    assert not control_cells(induction_keys(torch.tensor([[1, 2, 3, 4]]))[0], 2).any()

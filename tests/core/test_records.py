@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from headroles.core.bootstrap import mean_interval
 from headroles.core.heads import Head
 from headroles.core.record_files import MAX_RECORD_BYTES, file_part, parse_record, read_record, record_file_name
-from headroles.core.record_making import build_record, select_top_heads
+from headroles.core.record_making import build_record, select_top_heads, with_scores
 from headroles.core.records import MAX_TOP_HEADS, HeadCategories, Recipe
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
 from headroles.core.roles import ROLES, get_measured_role, get_role, measured_roles
@@ -184,6 +184,28 @@ def test_whatever_texts_give_an_interval_holds_its_score_and_the_record_is_valid
     assert parse_record(made.to_json(), "it") == made
 
 
+def test_a_second_score_is_kept_beside_the_score_with_its_own_interval(record):
+    draw = torch.Generator().manual_seed(0)
+    first, second = torch.rand(9, 4, 8, generator=draw), torch.rand(9, 4, 8, generator=draw)
+    made = with_scores(record, {"name_mover": first}, {"name_mover": second - 0.5})
+    for head in made.top_heads("name_mover"):
+        low, high = known(made.second_interval("name_mover", head))
+        of_head = second[:, head.layer, head.index] - 0.5
+        told = known(made.second_score("name_mover", head))
+        assert told == pytest.approx(of_head.mean().item(), abs=1e-5)
+        assert low <= told <= high
+        assert (low, high) != known(made.interval("name_mover", head))
+    assert made.top_heads("name_mover") == with_scores(record, {"name_mover": first}).top_heads("name_mover")
+    assert made.second_score("induction", "L0H0") is made.second_interval("induction", "L2H2") is None
+    assert made.second_interval("name_mover", "L0H0") is None or Head(0, 0) in made.top_heads("name_mover")
+    assert parse_record(made.to_json(), "it") == made
+    (row,) = [row for row in made.rows() if (row["role"], row["layer"], row["head"]) == ("name_mover", 1, 2)]
+    assert row["second_score"] == made.second_score("name_mover", "L1H2")
+    assert made.to_json().index('"second_scores"') > 0
+    older = made.model_copy(update={"second_scores": None})
+    assert older.second_score("name_mover", "L1H2") is None
+
+
 def test_one_text_alone_and_no_texts_give_no_interval(record):
     assert made_of(torch.full((1, 1, 1), 0.9), record.recipe).intervals["diffuse"] == {}
     made = build_record(scores_of(induction=0.5), model_name="m", revision="r", date="2026-01-01", recipe=record.recipe)
@@ -310,6 +332,13 @@ def broken(**changes) -> Callable[[dict], None]:
         (broken(categories__diffuse__top_heads__0__interval=[0.95, 0.96]), "of L0H3 in diffuse does not hold its score"),
         (broken(categories__diffuse__top_heads__0__interval=[0.85, 1.01]), "of L0H3 in diffuse leaves the range of its measure"),
         (broken(categories__diffuse__top_heads__0__interval=[float("nan"), 1.0]), "interval"),
+        (
+            broken(categories__diffuse__top_heads__0__second_interval=[0.1, 0.2]),
+            "second interval of L0H3 in diffuse has no second score",
+        ),
+        (broken(second_scores={"successor": [[0.5] * 8] * 3}), "successor are not 4 layers x 8 heads"),
+        (broken(second_scores={"successor": [[1.5] * 8] * 4}), "second_scores of successor leave the range of 0 to 1"),
+        (broken(second_scores={"nobody": [[0.5] * 8] * 4}), "nobody has scores and no category"),
         (broken(categories__other__top_heads=[{"layer": 0, "head": 0, "score": 0.1}]), "no scores and so no top heads"),
     ],
 )
