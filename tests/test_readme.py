@@ -205,7 +205,7 @@ def test_the_page_on_security_tells_of_every_variable_and_every_endpoint(explore
     told = {name for cell in re.findall(r"^\| (`.*?`) \|", opened, re.M) for name in re.findall(r"`(\w+)`", cell)}
     assert set(re.findall(r"HEADROLES_[A-Z_]+", source)) < told
     assert len(Endpoints(explorer, Desk()).all()) == 11
-    assert "arguments of the eleven endpoints" in SECURITY
+    assert "arguments of the twelve endpoints" in SECURITY
 
 
 def test_every_check_that_the_page_on_security_names_is_there_and_refuses_in_those_words():

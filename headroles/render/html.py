@@ -11,6 +11,7 @@ from markupsafe import Markup
 from headroles.core.roles import Role
 from headroles.core.tokens import visible
 from headroles.core.words import percent, signed
+from headroles.render.glossary import term
 from headroles.render.wording import MARKS
 
 ASSETS = Path(__file__).parent.parent / "assets"
@@ -60,6 +61,7 @@ _TEMPLATES.globals |= {
     "icon": icon,
     "percent": percent,
     "signed": signed,
+    "term": term,
     "shape_points": shape_points,
     "visible": visible,
 }

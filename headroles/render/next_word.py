@@ -20,7 +20,10 @@ class Next:
 
 def render_next(found: Next) -> str:
     """One line: the likeliest next tokens with their chances."""
+    return draw("next", guesses=guesses_of(found), why_not=found.why_not)
+
+
+def guesses_of(found: Next) -> list[tuple[str, str]]:
+    """The likeliest next tokens with their chances; none where they cannot be read."""
     guesses = found.predictions.guesses[-1][:GUESSES] if found.predictions else ()
-    return draw(
-        "next", guesses=[(visible(guess.token), fine_percent(guess.probability)) for guess in guesses], why_not=found.why_not
-    )
+    return [(visible(guess.token), fine_percent(guess.probability)) for guess in guesses]

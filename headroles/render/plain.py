@@ -15,6 +15,7 @@ from headroles.render.results import (
     BatchResult,
     CategoriesResult,
     ComparisonResult,
+    ExplainResult,
     FigureResult,
     HeadResult,
     HeadRoles,
@@ -25,6 +26,10 @@ from headroles.render.results import (
 from headroles.render.wording import describe_head, state_of
 
 API_VERSION = "1"  # changes when a field goes or changes its meaning, not when one is added
+
+
+def explain_result(analysis: Analysis, words: str) -> ExplainResult:
+    return {"api_version": API_VERSION, "model": analysis.model, "prompt": analysis.prompt, "words": words}
 
 
 def categories_result(record: HeadCategories) -> CategoriesResult:

@@ -273,6 +273,15 @@ class FigureResult(TypedDict):
     data: str
 
 
+class ExplainResult(TypedDict):
+    """What goes on in a text, in lines of words: the answer, then a line a role, then what belongs below."""
+
+    api_version: str
+    model: str
+    prompt: str
+    words: str
+
+
 class SinkResult(TypedDict, total=False):
     """What the learned sink of a head takes, where it has one: `[query]`."""
 

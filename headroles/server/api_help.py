@@ -16,6 +16,11 @@ ENDPOINTS = (
     ("pattern", "model, prompt, layer, head", "the attention of one head, and what it does"),
     ("heatmap", 'model, prompt, layer, head, role = "", format = "png"', "a picture of it, PNG, SVG or PDF"),
     ("figure", 'model, prompt = "", sheet = "text", format = "pdf"', "a sheet for print, of a text or of a model"),
+    (
+        "explain",
+        "model, prompt",
+        "what goes on in a text, in words: what is seen, where, why the rest is not, the next word",
+    ),
     ("next_tokens", "model, prompt, count = 5", "what comes next after every token, and each token's loss"),
     ("effects", 'model, prompt, heads = null, role = "", query = -1', "what heads write to the next token's logits"),
     (

@@ -17,10 +17,12 @@ from headroles.jobs import Job
 from headroles.models.batches import check_batch
 from headroles.models.losing import texts_read
 from headroles.render import plain, plain_causes, results
+from headroles.render.explained import explain
 from headroles.render.exports import KINDS, SHEETS, heatmap_file, model_sheet_file, text_sheet_file
 from headroles.server import api
 from headroles.server.limits import LARGE_PROMPTS, Desk
-from headroles.server.scene import view_told_heads
+from headroles.server.place import Place
+from headroles.server.scene import ask, view_told_heads
 from headroles.server.visitors import visitor_of
 from headroles.server.waiting import follow
 
@@ -46,7 +48,7 @@ class Endpoints:
     def all(self) -> tuple[Callable, ...]:
         """Those that are published, in the order in which they are told."""
         asked = self.models, self.categories, self.analyze, self.analyze_batch, self.compare, self.pattern, self.heatmap
-        return *asked, self.figure, self.next_tokens, self.effects, self.knock_out
+        return *asked, self.figure, self.explain, self.next_tokens, self.effects, self.knock_out
 
     async def models(self, request: gr.Request) -> results.ModelsResult:
         """The models that can be analysed, with how many tokens each reads, and the limits of this server."""
@@ -175,6 +177,24 @@ class Endpoints:
             return plain.figure_result(file.media_type, file.content)
 
         return await self._asked(request, [model], draw)
+
+    @with_limits
+    async def explain(self, request: gr.Request, model: str, prompt: str) -> results.ExplainResult:
+        """What goes on in a text, in words: which roles are seen, where, in which heads, why others are not, and the next word.
+
+        Args:
+            model: The model's name as /models gives it, for instance headroles-tiny.
+            prompt: The text, at most {tokens} tokens.
+        """
+
+        def say() -> results.ExplainResult:
+            place = Place(prompt=prompt, model=model)
+            scene = ask(self._explorer, place, ("analysis", "next"))
+            assert scene.analysis is not None
+            assert scene.next is not None
+            return plain.explain_result(scene.analysis, explain(scene.analysis, scene.next))
+
+        return await self._asked(request, [model], say, cost=2)
 
     @with_limits
     async def next_tokens(self, request: gr.Request, model: str, prompt: str, count: int = 5) -> results.NextTokensResult:

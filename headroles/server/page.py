@@ -72,7 +72,7 @@ def build_app(explorer: Explorer) -> gr.Blocks:
     desk = Desk(explorer.settings)
     with Blocks(title="headroles", analytics_enabled=False) as app:
         elements = lay_out(here, parts, explorer.settings.any_model)
-        add_api(explorer, desk)
+        add_api(explorer, desk, explorer.settings.mcp)
         connect(elements, Handlers(explorer, desk))
     return app.queue(default_concurrency_limit=None)  # the desk refuses in words, gradio's queue would only hold back
 

@@ -12,9 +12,13 @@ from gradio.state_holder import SessionState
 
 from headroles.errors import HeadRolesError
 from headroles.explorer import Explorer
+from headroles.render.explained import chat_card
 from headroles.server.endpoints import Endpoints
 from headroles.server.limits import Desk
 from headroles.server.visitors import while_listened_to
+
+WORDED = "answer"  # the tool whose words a chat client may show on the card
+CARD, CARD_TYPE = "ui://headroles/answer.html", "text/html;profile=mcp-app"
 
 
 class Blocks(gr.Blocks):
@@ -45,13 +49,30 @@ class Blocks(gr.Blocks):
         return [by_block.get(block, gr.skip()) for block in block_fn.outputs]
 
 
-def add_api(explorer: Explorer, desk: Desk) -> None:
-    """Adds the public endpoints to the Blocks that are being built."""
-    for endpoint in Endpoints(explorer, desk).all():
-        # no limit of gradio's own: its queue says nothing to those who wait, the desk does
-        gr.api(  # pyright: ignore[reportPrivateImportUsage]
-            in_words(endpoint), api_name=endpoint.__name__, concurrency_limit=None
-        )
+def add_api(explorer: Explorer, desk: Desk, mcp: bool = False) -> None:
+    """Adds the public endpoints to the Blocks that are being built; for chat clients also one that answers in words alone."""
+    endpoints = Endpoints(explorer, desk)
+    for endpoint in endpoints.all():
+        _publish(in_words(endpoint), endpoint.__name__)
+    if mcp:
+        meta = {"ui": {"resourceUri": CARD}, "openai/outputTemplate": CARD}  # one key of MCP Apps, one of ChatGPT's
+        _publish(gr.mcp.tool(structured_output=True, _meta=meta)(in_words(_words_of(endpoints))), WORDED)
+        _publish(gr.mcp.resource(CARD, "The card on which a chat client shows an answer", CARD_TYPE)(chat_card), "answer_card")
+
+
+def _publish(function: Callable, name: str) -> None:
+    # no limit of gradio's own: its queue says nothing to those who wait, the desk does
+    gr.api(function, api_name=name, concurrency_limit=None)  # pyright: ignore[reportPrivateImportUsage]
+
+
+def _words_of(endpoints: Endpoints) -> Callable[..., Coroutine[Any, Any, str]]:
+    """`explain` with its words alone: of an object gradio's tools give what Python would print."""
+
+    async def answer(request: gr.Request, model: str, prompt: str) -> str:
+        return (await endpoints.explain(request, model, prompt))["words"]
+
+    answer.__doc__ = endpoints.explain.__doc__
+    return answer
 
 
 def in_words(endpoint: Callable[..., Coroutine[Any, Any, object]]) -> Callable[..., Coroutine[Any, Any, object]]:

@@ -6,11 +6,12 @@ from headroles.core.head_readings import MARKED, Place
 from headroles.core.heads import Attention
 from headroles.core.readings import Source
 from headroles.core.registry import EMBEDDED_MODEL
+from headroles.core.roles import ROLES
 from headroles.core.tokens import visible
 from headroles.core.verdicts import read_heads
 from headroles.core.words import percent
 from headroles.explorer import analysis_of
-from tests.conftest import PLAIN, REPEATING
+from tests.conftest import PLAIN
 from tests.core.test_other_layers import mixed_attention, mixed_record, recipe
 from tests.core.test_sinks import with_sink
 
@@ -77,9 +78,9 @@ def test_a_learned_sink_is_told_where_it_takes_more_than_any_token():
 
 def test_each_token_that_a_role_is_seen_at_is_marked_with_the_heads_that_do_it_there(explorer):
     """Counted the other way round: head by head, from their strongest tokens."""
-    analysis = explorer.analyze(EMBEDDED_MODEL, REPEATING)
     marked = 0
     for role in ("induction", "duplicate_token"):
+        analysis = explorer.analyze(EMBEDDED_MODEL, ROLES[role].suggested_prompt)
         reading = analysis.role(role)
         heads = [analysis.heads.reading(role, head) for head in analysis.heads.heads()]
         assert sum(mark.count for mark in reading.marks) == sum(head.seen_at for head in heads) > 0

@@ -2,7 +2,9 @@
 
 import base64
 import dataclasses
+import html
 import json
+import re
 
 import pytest
 
@@ -10,9 +12,13 @@ from headroles.core.heads import Head
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles import ROLES, measured_roles
 from headroles.core.tokens import visible
-from headroles.render.head_page import render_head, render_twin
+from headroles.render.bars import figures
+from headroles.render.head_page import cite, render_head, render_twin
 from headroles.render.labels import PAGE_LABELS
-from tests.conftest import REPEATING
+from headroles.render.pixels import outline_path
+from headroles.render.wording import describe_head
+from tests.conftest import PLAIN, REPEATING
+from tests.fixtures.known import known
 from tests.fixtures.outline import Outline
 
 HOSTILE = "<img src=x onerror=alert(1)> ${alert(1)} \\x {{7*7}} \"'></li><script>alert(2)</script> &lt;b&gt;"
@@ -33,7 +39,24 @@ TAGS = {
     "li",
     "nav",
 } | {
-    *("p", "path", "section", "small", "span", "strong", "summary", "svg", "circle", "rect", "table", "tbody", "td", "th"),
+    *(
+        "br",
+        "dfn",
+        "p",
+        "path",
+        "section",
+        "small",
+        "span",
+        "strong",
+        "summary",
+        "svg",
+        "circle",
+        "rect",
+        "table",
+        "tbody",
+        "td",
+        "th",
+    ),
     *("thead", "tr", "ul"),
 }
 
@@ -118,3 +141,53 @@ def test_a_head_that_the_literature_names_says_so(explorer):
     view = explorer.view_head(EMBEDDED_MODEL, REPEATING, Head(0, 0))
     assert "Known from Wang et al." in render_head(dataclasses.replace(view, model="gpt2", num_heads=12, head=Head(5, 5)))
     assert "nown from" not in render_head(view)
+
+
+def test_the_lowest_rung_says_its_number_and_what_it_is_held_against(explorer):
+    for prompt, role in ((REPEATING, "induction"), (PLAIN, "previous_token")):
+        view = explorer.view_head(EMBEDDED_MODEL, prompt, explorer.analyze(EMBEDDED_MODEL, prompt).role(role).heads[0].head, role)
+        reading = view.readings[role]
+        shown = html.unescape(re.sub("<[^>]*>", "", render_head(view)))
+        held = reading.places[0].told(view.tokens) if reading.places else f"{figures(reading)}, usually"
+        assert f"{view.role.display_name}: {held}" in shown
+
+
+def test_the_cells_of_the_control_are_dashed_and_those_of_a_role_without_one_are_not(explorer, induction):
+    shown = render_head(induction)
+    assert f'class="hr-controls" d="{outline_path(known(induction.controls))}"' in shown
+    query = induction.readings["induction"].places[0].query
+    assert f"“{visible(induction.tokens[query])}” ({query + 1})" in shown
+    assert "Dashed" not in render_head(explorer.view_head(EMBEDDED_MODEL, REPEATING, "L1H6", "previous_token"))
+
+
+def test_a_usual_range_is_drawn_where_the_text_lies_in_it(explorer):
+    view = explorer.view_head(EMBEDDED_MODEL, PLAIN, "L1H6", "previous_token")
+    low, high = known(view.readings["previous_token"].usual)
+    here = known(view.readings["previous_token"].activation)
+    wanted = f'style="left:{100 * low:.1f}%;width:{100 * (high - low):.1f}%"></span><b style="left:{100 * here:.1f}%">'
+    assert wanted in render_head(view)
+
+
+def test_a_head_is_cited_with_all_that_made_its_numbers(explorer, induction):
+    source = known(induction.source)
+    said = cite(induction)
+    assert said.startswith(f"headroles: {induction.head.label} of {EMBEDDED_MODEL} on “{REPEATING}”. ")
+    assert source.revision in said
+    assert source.analysis_date in said
+    assert "record that ships with headroles" in said
+    published = dataclasses.replace(
+        induction, prompt="x" * 500, source=dataclasses.replace(source, kind="published", dataset="o/d", commit="abc")
+    )
+    assert "dataset o/d at commit abc" in cite(published)
+    assert len(cite(published)) < 400
+    assert cite(dataclasses.replace(induction, source=None)).endswith("”.")
+
+
+def test_a_role_that_nothing_here_can_show_has_no_number(explorer):
+    """Also one that is always on, as looking at punctuation where there is none."""
+    view = explorer.view_head(EMBEDDED_MODEL, "no marks in this text at all", "L0H0", "delimiter")
+    assert not view.readings["delimiter"].can_show
+    row = known(re.search(r'<tr class="is-looked-at">.*?</tr>', render_head(view), re.S)).group()
+    assert "%" not in row.partition("usual")[0]
+    assert "not applicable" in row
+    assert "Nothing on this text calls for delimiter" in describe_head(view)

@@ -24,11 +24,13 @@ from headroles.core.comparison import compare_models, compare_prompts
 from headroles.core.registry import EMBEDDED_MODEL, MODELS, ModelInfo
 from headroles.core.roles import ROLES, measured_roles
 from headroles.explorer import Explorer
+from headroles.render.explained import chat_card, explain
+from headroles.render.next_word import GUESSES, Next
 from headroles.render.wording import state_of
 from headroles.server.api import API_VERSION
 from headroles.server.api_help import ENDPOINTS, render_help
 from headroles.server.limits import Desk
-from headroles.server.publish import Blocks, add_api
+from headroles.server.publish import CARD, CARD_TYPE, WORDED, Blocks, add_api
 from headroles.server.visitors import visitor_of
 from headroles.settings import Settings
 from tests.conftest import PLAIN, REPEATING
@@ -47,6 +49,7 @@ RIGHT = {
     "/pattern": {"model": EMBEDDED_MODEL, "prompt": REPEATING, "layer": 1, "head": 2},
     "/heatmap": {"model": EMBEDDED_MODEL, "prompt": REPEATING, "layer": 1, "head": 2, "role": "", "format": "png"},
     "/figure": {"model": EMBEDDED_MODEL, "prompt": REPEATING, "sheet": "text", "format": "pdf"},
+    "/explain": {"model": EMBEDDED_MODEL, "prompt": REPEATING},
     "/next_tokens": {"model": EMBEDDED_MODEL, "prompt": REPEATING, "count": 2},
     "/effects": {"model": EMBEDDED_MODEL, "prompt": REPEATING, "heads": ["L2H2"], "role": "", "query": -1},
     "/knock_out": {
@@ -556,13 +559,23 @@ def test_the_endpoints_are_tools_of_an_mcp_server_where_that_is_installed(explor
         async with streamablehttp_client(f"{url}/gradio_api/mcp/") as (read, write, _), mcp.ClientSession(read, write) as session:
             await session.initialize()
             tools = {tool.name: tool for tool in (await session.list_tools()).tools}
-            assert [f"/{name}" for name in tools] == NAMES
+            assert [f"/{name}" for name in tools] == [*NAMES, f"/{WORDED}"]
             for name, tool in tools.items():
                 assert tool.description
                 assert all(argument["description"] for argument in tool.inputSchema["properties"].values()), name
             answer = await session.call_tool("analyze", {"model": EMBEDDED_MODEL, "prompt": REPEATING})
             assert not answer.isError
             assert "'induction'" in answer.content[0].text
+            told = await session.call_tool(WORDED, {"model": EMBEDDED_MODEL, "prompt": REPEATING})
+            words = explain(
+                explorer.analyze(EMBEDDED_MODEL, REPEATING), Next(explorer.next_tokens(EMBEDDED_MODEL, REPEATING, GUESSES))
+            )
+            assert told.content[0].text == told.structuredContent["result"][0]["text"] == words
+            assert tools[WORDED].meta["ui"]["resourceUri"] == tools[WORDED].meta["openai/outputTemplate"] == CARD
+            assert CARD in {str(resource.uri) for resource in (await session.list_resources()).resources}
+            (card,) = (await session.read_resource(CARD)).contents
+            assert card.mimeType == CARD_TYPE
+            assert card.text == chat_card()
             refusal = await session.call_tool("analyze", {"model": "gpt5", "prompt": REPEATING})
             assert refusal.isError
             assert "There is no model 'gpt5' here" in refusal.content[0].text
