@@ -53,6 +53,10 @@ class NoHeadCategoriesError(HeadRolesError):
     """Raised when nobody has published roles for a model; names the models that have some."""
 
 
+class NoTrainingRunError(HeadRolesError):
+    """Raised when nobody recorded the training of a model; names the models that have a recorded run."""
+
+
 class LibraryPanicError(HeadRolesError):
     """Raised in place of what a library raises that Python does not count among errors, as those written in Rust do."""
 

@@ -19,10 +19,12 @@ from headroles.core.registry import EMBEDDED_MODEL, MODELS, ModelInfo, get_model
 from headroles.core.roles import MeasuredRole, Role, get_measured_role, get_role
 from headroles.core.seen import is_seen
 from headroles.core.tokens import clean
+from headroles.core.training import TrainingRun
 from headroles.core.verdicts import read_head, read_heads, read_roles
 from headroles.errors import ModelLoadError, NoHeadCategoriesError, UnknownModelError
 from headroles.hub.packages import is_here, source_of
 from headroles.hub.store import RecordStore
+from headroles.hub.training import find_run
 from headroles.jobs import Job, Jobs
 from headroles.models.batches import TokenIds, check_batch, encode_all, split_into_forwards
 from headroles.models.capture import PatternReader
@@ -93,6 +95,17 @@ class Explorer(Causal):
         except NoHeadCategoriesError:
             return False
         return True
+
+    def training(self, model: str) -> TrainingRun:
+        """The recorded training run of a model, which need not be in memory.
+
+        Raises:
+            UnknownModelError: when there is no such model.
+            NoTrainingRunError: when nobody recorded one; names the models that have one.
+            InvalidRecordError: when it is broken.
+        """
+        self._source(model)
+        return find_run(model)
 
     def analyze(self, model: str, prompt: str) -> Analysis:
         """What every role's top heads do on a prompt.

@@ -22,6 +22,7 @@ from headroles.core.record_files import MAX_RECORD_BYTES
 from headroles.core.records import MAX_TOP_HEADS, HeadCategories
 from headroles.core.registry import ARCHITECTURES, EMBEDDED_MODEL, MODELS
 from headroles.core.roles import ROLES, get_measured_role
+from headroles.core.training import MAX_POINTS, MAX_TRAINING_BYTES
 from headroles.explorer import Explorer
 from headroles.hub import gguf, talk, weights
 from headroles.hub.download import DISK_RESERVE
@@ -127,6 +128,7 @@ def test_the_endpoints_take_and_give_what_programmers_are_told(url):
         "/heatmap": head,
         "/effects": (EMBEDDED_MODEL, text, ["L2H2"]),
         "/knock_out": (EMBEDDED_MODEL, text, ["L2H2"]),
+        "/training": (EMBEDDED_MODEL,),
     }
     for name, arguments, gives in rows:
         taken = ", ".join(map(signature, endpoints[name]["parameters"]))
@@ -165,6 +167,7 @@ LIMITS = (
     f"{tokenizer_file.MAX_TOKENS:,} tokens, {MAX_PARTS} known parts, a text at most {tokenizer_file.MAX_GROWTH} times longer",
     f"| {strangers.TEXT_SECONDS} seconds of a processor |",
     f"| {MAX_RECORD_BYTES // MEGABYTE} MB; shape",
+    f"| {MAX_TRAINING_BYTES // MEGABYTE} MB, {MAX_POINTS:,} points",
     f"{talk.ANSWER_SECONDS} s for a question, {talk.STALL_SECONDS} s without a byte",
     f"`config.json` (at most {STRANGERS_FILES['config.json'] // MEGABYTE} MB)",
     *(f"`{name}` ({STRANGERS_FILES[name] // MEGABYTE} MB)" for name in ("tokenizer.json", "tokenizer_config.json")),
@@ -204,8 +207,8 @@ def test_the_page_on_security_tells_of_every_variable_and_every_endpoint(explore
     opened = SECURITY.partition("| variable | what it opens |")[2]
     told = {name for cell in re.findall(r"^\| (`.*?`) \|", opened, re.M) for name in re.findall(r"`(\w+)`", cell)}
     assert set(re.findall(r"HEADROLES_[A-Z_]+", source)) < told
-    assert len(Endpoints(explorer, Desk()).all()) == 11
-    assert "arguments of the twelve endpoints" in SECURITY
+    assert len(Endpoints(explorer, Desk()).all()) == 13
+    assert "arguments of the thirteen endpoints" in SECURITY
 
 
 def test_every_check_that_the_page_on_security_names_is_there_and_refuses_in_those_words():

@@ -142,16 +142,41 @@ element.addEventListener('pointerover', overToken);
 element.addEventListener('focusin', overToken);
 if (element.querySelector('.hr-answer')) new ResizeObserver(() => requestAnimationFrame(settleStrip)).observe(element);
 
+// ---- a head in a map: its button, and what it looks like there, filled by so many hundredths
+const makeCell = (layer, head) => {
+  const cell = document.createElement('button');
+  Object.assign(cell, { type: 'button', className: 'hr-cell', tabIndex: -1 });
+  Object.assign(cell.dataset, { layer, head });
+  cell.setAttribute('role', 'gridcell');
+  cell.setAttribute('aria-selected', false);
+  const shape = drawn('svg');
+  shape.setAttribute('viewBox', '0 0 1 1');
+  shape.append(drawn('use'));
+  cell.append(shape);
+  return cell;
+};
+const dress = (cell, { name, color, told, filling, rests = false, state = '', shapes = 'hr' }) => {
+  cell.classList.toggle('is-resting', Boolean(rests));
+  Object.assign(cell.dataset, { role: name, state });
+  cell.setAttribute('aria-label', `${labelOf(cell)}: ${told}`);
+  cell.style.setProperty('--role', color);
+  cell.style.setProperty('--here', (filling / 100).toFixed(2));
+  cell.querySelector('use').setAttribute('href', `#${shapes}-${name}`);
+  return cell;
+};
+const labelOf = ({ dataset: { layer, head } }) => `L${layer}H${head}`;
+const bytesOf = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+
 // ---- the map: a button for each head, made of seven bytes that say of it what `render/model_map.py` packs
 const CELL_BYTES = 7;
 const NO_SCORE = -(2 ** 15);
 const FLAGS = { rests: 1, offline: 2, seen: 4, unusual: 8 };
 const buildMap = () => {
-  const grid = element.querySelector('.hr-grid');
+  const grid = element.querySelector('.hr-grid[data-cells]');
   if (!grid || (grid.built === grid.dataset.cells && grid.querySelector('.hr-cell'))) return;
   grid.built = grid.dataset.cells;
   const { roles, states, figures, always } = JSON.parse(grid.dataset.known);
-  const bytes = Uint8Array.from(atob(grid.dataset.cells), (character) => character.charCodeAt(0));
+  const bytes = bytesOf(grid.dataset.cells);
   const numbers = new DataView(bytes.buffer);
   const rows = [...grid.querySelectorAll('.hr-map-row[data-layer]')];
   const heads = bytes.length / CELL_BYTES / rows.length;
@@ -165,21 +190,9 @@ const buildMap = () => {
       const scored = score === NO_SCORE ? '–' : (score / 100).toFixed(2);
       const here = flags & FLAGS.offline ? always : `here ${figures[figure - 101] ?? `${figure}%`}, ${states[stateAt]}`;
       const told = states[stateAt] === 'not a role' ? role : `${role} (score ${scored}), ${here}`;
-      const cell = document.createElement('button');
-      Object.assign(cell, { type: 'button', className: `hr-cell${flags & FLAGS.rests ? ' is-resting' : ''}`, tabIndex: -1 });
-      Object.assign(cell.dataset, {
-        layer: row.dataset.layer, head, role: name, state: flags & FLAGS.seen ? 'seen' : flags & FLAGS.unusual ? 'unusual' : '',
+      return dress(makeCell(row.dataset.layer, head), {
+        name, color, told, filling, rests: flags & FLAGS.rests, state: flags & FLAGS.seen ? 'seen' : flags & FLAGS.unusual ? 'unusual' : '',
       });
-      const attributes = { role: 'gridcell', 'aria-selected': false, 'aria-label': `L${row.dataset.layer}H${head}: ${told}` };
-      for (const [attribute, value] of Object.entries(attributes)) cell.setAttribute(attribute, value);
-      cell.style.setProperty('--role', color);
-      cell.style.setProperty('--here', (filling / 100).toFixed(2));
-      const shape = drawn('svg');
-      shape.setAttribute('viewBox', '0 0 1 1');
-      shape.append(drawn('use'));
-      shape.firstChild.setAttribute('href', `#hr-${name}`);
-      cell.append(shape);
-      return cell;
     }));
   });
 };
@@ -219,7 +232,6 @@ const dim = () => {
 const picked = new Set();
 let isPicking = false; // by every press, for fingers
 let pickedOn = '';
-const labelOf = ({ dataset: { layer, head } }) => `L${layer}H${head}`;
 const pick = (cell) => {
   if (!picked.delete(labelOf(cell))) picked.add(labelOf(cell));
   showPicked();
@@ -267,7 +279,7 @@ const patterns = new WeakMap(); // figure -> its cells, as long as it shows the 
 const patternOf = (figure) => {
   const known = patterns.get(figure);
   if (known?.source === figure.dataset.pattern) return known;
-  const bytes = Uint8Array.from(atob(figure.dataset.pattern), (character) => character.charCodeAt(0));
+  const bytes = bytesOf(figure.dataset.pattern);
   const tokens = JSON.parse(figure.dataset.tokens);
   const at = (query, key) => (key <= query ? bytes[(query * (query + 1)) / 2 + key] / 255 : 0);
   const pattern = { source: figure.dataset.pattern, tokens, at, count: tokens.length };

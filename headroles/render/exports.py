@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from headroles.core.heads import Head
 from headroles.core.readings import Analysis, HeadView
 from headroles.core.records import HeadCategories
+from headroles.core.training import TrainingRun
 from headroles.errors import InvalidInputError
 from headroles.render.answer import tell_answer
 from headroles.render.bars import filling
@@ -24,6 +25,7 @@ from headroles.render.heatmaps import attention_figure, map_figure, to_pdf, to_p
 from headroles.render.html import ASSETS, STYLES, draw
 from headroles.render.plain import analysis_result
 from headroles.render.plain_causes import effects_result, knock_out_result
+from headroles.render.plain_training import training_result, training_rows
 from headroles.render.sheets import model_sheet, text_sheet
 from headroles.render.wording import describe_head, describe_layers
 
@@ -45,6 +47,8 @@ DOWNLOADS: Mapping[str, str] = MappingProxyType(
         "model.svg": "Sheet of the model (SVG)",
         "scores.csv": "Scores of all heads (CSV)",
         "analysis.json": "Analysis (JSON)",
+        "training.csv": "Training run (CSV)",
+        "training.json": "Training run (JSON)",
         "page.html": "This page (HTML)",
     }
 )
@@ -73,17 +77,22 @@ def scores_csv(analysis: Analysis) -> Download:
     Every text is quoted, numbers are not. A text that a spreadsheet would calculate begins with an apostrophe, and so does one
     that began with one: whoever takes it off has the text back.
     """
-    table = io.StringIO()
-    # quoted even without a comma: where lists are written with semicolons, a spreadsheet splits a line at them
-    writer = csv.writer(table, quoting=csv.QUOTE_NONNUMERIC)
-    writer.writerow(COLUMNS)
-    for row in analysis.rows():
-        cells: dict[str, object] = {**row, **{name: "true" if row[name] else "false" for name in ("is_active", "is_unusual")}}
-        cells = {name: _no_formula(cell) if isinstance(cell, str) else cell for name, cell in cells.items()}
-        writer.writerow([cells[column] for column in COLUMNS])
-    return Download(
-        _file_name(analysis.model, "scores.csv"), "text/csv; charset=utf-8", table.getvalue().encode("utf-8", "replace")
+    rows = (
+        {**row, **{name: "true" if row[name] else "false" for name in ("is_active", "is_unusual")}} for row in analysis.rows()
     )
+    return _table(_file_name(analysis.model, "scores.csv"), COLUMNS, rows)
+
+
+def training_csv(run: TrainingRun) -> Download:
+    """One row a recorded step and role: its best head, how many reach the threshold, the losses; written as `scores_csv`."""
+    rows = list(training_rows(run))
+    return _table(_file_name(run.model, "training.csv"), tuple(rows[0]), rows)
+
+
+def training_json(run: TrainingRun) -> Download:
+    """The same result as the API's, with the scores of all heads."""
+    text = json.dumps(training_result(run), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return Download(_file_name(run.model, "training.json"), "application/json", text.encode("utf-8", "backslashreplace"))
 
 
 def analysis_json(analysis: Analysis, causes: Causes | None = None) -> Download:
@@ -159,6 +168,16 @@ def standalone_page(title: str, body: str, analysis_date: str = "") -> Download:
     )
     # a lone surrogate has no UTF-8 form
     return Download(_file_name(title, "page.html"), "text/html; charset=utf-8", page.encode("utf-8", "replace"))
+
+
+def _table(name: str, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> Download:
+    table = io.StringIO()
+    # quoted even without a comma: where lists are written with semicolons, a spreadsheet splits a line at them
+    writer = csv.writer(table, quoting=csv.QUOTE_NONNUMERIC)
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([_no_formula(cell) if isinstance(cell := row[column], str) else cell for column in columns])
+    return Download(name, "text/csv; charset=utf-8", table.getvalue().encode("utf-8", "replace"))
 
 
 def _picture(name: str, kind: Kind, draw: Callable[[], Figure], title: str, description: str) -> Download:

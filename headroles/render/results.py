@@ -202,6 +202,62 @@ class CategoriesResult(TypedDict):
     primary_roles: list[list[str]]
 
 
+class BestHeadResult(TypedDict):
+    """The head with the highest score in a role at a recorded step."""
+
+    layer: int
+    head: int
+    score: float
+
+
+class BirthResult(TypedDict):
+    """When a role appears for good: after step `after`, null where it is there from the first recorded one on, and by step `by`;
+    `first` is the first recorded step at which it is there at all.
+    """
+
+    after: int | None
+    by: int
+    first: int
+
+
+class RoleTrainingResult(TypedDict):
+    """One role over a training run, point by point: its best head, how many heads reach its threshold, all scores
+    [point][layer][head] (an empty row for a layer without heads); `appears` is null where it is not there at the end.
+    """
+
+    key: str
+    display_name: str
+    threshold: float
+    appears: BirthResult | None
+    best: list[BestHeadResult]
+    counts: list[int]
+    scores: list[list[list[float]]]
+
+
+class StretchResult(TypedDict):
+    """From this step on the model read texts of this kind."""
+
+    step: int
+    text: str
+
+
+class TrainingResult(TypedDict):
+    """A model's recorded training run: `steps` of its points, `losses` by name in nats a token, the roles that are scored, what
+    each head mainly does in `primary_roles` [point][layer][head], and what it read in `stretches`, where that is known.
+    """
+
+    api_version: str
+    model: str
+    num_layers: int
+    num_heads: int
+    analysis_date: str
+    steps: list[int]
+    losses: dict[str, list[float]]
+    stretches: list[StretchResult]
+    roles: list[RoleTrainingResult]
+    primary_roles: list[list[list[str]]]
+
+
 class RoleChangeResult(TypedDict):
     """One role on two texts; `change` is "turns on", "turns off", "stays on" or "stays off"."""
 

@@ -28,6 +28,7 @@ ENDPOINTS = (
         'model, prompt, heads = null, role = "", method = "zero", seed = 0, query = -1',
         "what is lost without heads, beside as many others",
     ),
+    ("training", "model", "what every head did at each recorded step of a model's training, and the losses"),
 )
 
 

@@ -16,7 +16,7 @@ from headroles.explorer import Explorer
 from headroles.jobs import Job
 from headroles.models.batches import check_batch
 from headroles.models.losing import texts_read
-from headroles.render import plain, plain_causes, results
+from headroles.render import plain, plain_causes, plain_training, results
 from headroles.render.explained import explain
 from headroles.render.exports import KINDS, SHEETS, heatmap_file, model_sheet_file, text_sheet_file
 from headroles.server import api
@@ -48,7 +48,7 @@ class Endpoints:
     def all(self) -> tuple[Callable, ...]:
         """Those that are published, in the order in which they are told."""
         asked = self.models, self.categories, self.analyze, self.analyze_batch, self.compare, self.pattern, self.heatmap
-        return *asked, self.figure, self.explain, self.next_tokens, self.effects, self.knock_out
+        return *asked, self.figure, self.explain, self.next_tokens, self.effects, self.knock_out, self.training
 
     async def models(self, request: gr.Request) -> results.ModelsResult:
         """The models that can be analysed, with how many tokens each reads, and the limits of this server."""
@@ -259,6 +259,18 @@ class Endpoints:
         finally:
             job.cancel()  # whoever asked may be gone; then the work ends between two forwards
         return plain_causes.knock_out_result(found)
+
+    async def training(self, request: gr.Request, model: str) -> results.TrainingResult:
+        """How the roles of a model came to be: what every head did at each recorded step of its training, and the losses.
+
+        Args:
+            model: The model's name as /models gives it, for instance headroles-tiny, which has a recorded run.
+        """
+
+        def read() -> results.TrainingResult:
+            return plain_training.training_result(self._explorer.training(model))
+
+        return await self._desk.run(visitor_of(request), read)
 
     async def _asked(self, request: gr.Request, models: list[str], function: Callable[..., R], *args: object, cost: int = 1) -> R:
         """What a function gives once the models are loaded; the wait for a load takes no worker."""

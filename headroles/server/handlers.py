@@ -22,7 +22,7 @@ from headroles.render.messages import render_message, render_model
 from headroles.render.tools import render_download, render_tools
 from headroles.server.limits import Desk
 from headroles.server.moves import Boxes, Move, as_text, read_place
-from headroles.server.parts import PARTS, download, draw, draw_later, visit
+from headroles.server.parts import PARTS, download, draw, draw_later, draw_training, visit
 from headroles.server.place import Place
 from headroles.server.scene import Scene, find_causes
 from headroles.server.turns import Turn, Turns
@@ -88,6 +88,14 @@ class Handlers:
         except HeadRolesError as error:
             return say(render_message(str(error)))
         return {"file": render_download(made.name, made.media_type, made.content, next(self._numbers)), "message": ""}
+
+    async def show_training(self, query: object, visitor: str) -> Outputs:
+        """The training tab of the model that the page shows."""
+        try:
+            drawn = await self._desk.run(visitor, draw_training, self._explorer, read_place(query), cost=0)
+        except HeadRolesError as error:
+            return say(render_message(str(error)))
+        return {"training": drawn}
 
     def stop(self, session: str | None) -> Outputs:
         """Ends the turn under way; gradio's own `cancels` shows errors all over the page."""

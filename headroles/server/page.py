@@ -49,13 +49,21 @@ MOVES: tuple[tuple[str, str, Move], ...] = (
     ("offer", "click", take_offer),
     *(
         (name, "submit", press)
-        for name in ("examples", "map", "view", "causes", "panel", "edits", "by_prompt", "by_model", "lessons")
+        for name in ("examples", "map", "view", "causes", "panel", "edits", "by_prompt", "by_model", "training", "lessons")
     ),
     ("compare-texts", "click", beside_text),
     ("other_prompt", "submit", beside_text),
     ("compare-models", "click", beside_model),
     ("tools", "submit", follow_link),
 )
+# what runs in an element, in assets: of all others the panel's script
+SCRIPTS: Mapping[str, tuple[str, ...]] = {
+    "tools": ("page",),
+    "file": ("file",),
+    "api-help": ("help",),
+    "training": ("panel", "training"),
+    "next": (),  # nothing in it answers
+}
 QUIET = {
     "api_visibility": "private",
     "concurrency_limit": None,
@@ -95,8 +103,8 @@ def lay_out(here: Place, parts: Mapping[str, str], any_model: bool) -> Elements:
     with gr.Row(elem_id="work"):
         made["offer"] = gr.Button("Analyse this model here", visible=False, scale=0, min_width=240, elem_id="offer")
         made["stop"] = gr.Button("Stop", visible=False, scale=0, min_width=110, elem_id="stop")
-    made["tools"] = _html("tools", render_tools(here.contents, DOWNLOADS), script="page")
-    made["file"] = _html("file", script="file")
+    made["tools"] = _html("tools", render_tools(here.contents, DOWNLOADS))
+    made["file"] = _html("file")
     with gr.Tabs(selected=here.tab, elem_id="tabs") as made["tabs"]:
         made |= _lay_out_tabs(parts, any_model)
     return made
@@ -135,10 +143,12 @@ def _lay_out_tabs(parts: Mapping[str, str], any_model: bool) -> Elements:
             made["other_model"] = _models(None, label, "other-model", any_model)
             made["compare-models"] = gr.Button("Compare models", scale=0, min_width=160, elem_id="compare-models")
         part("by_model")
+    with tab("training"):
+        made["training"] = _html("training")  # asks for itself when it is looked at
     with tab("learn"):
         made["lessons"] = _html("lessons", render_lessons())
     with tab("api"):
-        _html("api-help", render_help(), script="help")
+        _html("api-help", render_help())
     return made
 
 
@@ -151,6 +161,9 @@ def connect(elements: Elements, handlers: Handlers) -> None:
     async def save(query: object, data: gr.EventData, request: gr.Request) -> ByElement:
         return by_element(elements, await handlers.save(query, details_of(data).get("download"), visitor_of(request)))
 
+    async def show_training(query: object, request: gr.Request) -> ByElement:
+        return by_element(elements, await handlers.show_training(query, visitor_of(request)))
+
     def stop(request: gr.Request) -> ByElement:
         return by_element(elements, handlers.stop(request.session_hash))
 
@@ -162,6 +175,7 @@ def connect(elements: Elements, handlers: Handlers) -> None:
         shown, changed = ([elements[name] for name in names] for names in (("place", "tab", "refused", *INPUTS), OUTPUTS))
         listen(elements, name, event)(handler, shown, changed, **quiet)
     listen(elements, "tools", "select")(save, place, [elements["file"], *saying], **quiet)
+    listen(elements, "training", "select")(show_training, place, [elements["training"], *saying], **quiet)
     listen(elements, "stop", "click")(stop, None, saying, **quiet)
     listen(elements, "model", "change")(describe, model, [elements["about"], *saying], **quiet)
     for name in TABS:
@@ -216,8 +230,8 @@ def model_label(name: str) -> str:
     return f"{name} ({info.num_layers} × {info.num_heads}{', gated' if info.gated else ''})"
 
 
-def _html(name: str, html: str = "", script: str = "panel") -> gr.HTML:
-    code = (ASSETS / f"{script}.js").read_text("utf-8")
+def _html(name: str, html: str = "") -> gr.HTML:
+    code = "".join((ASSETS / f"{script}.js").read_text("utf-8") for script in SCRIPTS.get(name, ("panel",)))
     return gr.HTML(html, elem_id=name, js_on_load=code, apply_default_css=False)
 
 

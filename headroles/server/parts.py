@@ -7,7 +7,8 @@ from types import MappingProxyType
 from typing import Any
 
 from headroles.core.readings import Analysis, HeadView
-from headroles.errors import InvalidInputError
+from headroles.core.training import TrainingRun
+from headroles.errors import InvalidInputError, NoTrainingRunError
 from headroles.explorer import Explorer
 from headroles.render.answer import render_answer
 from headroles.render.cards import render_panel
@@ -26,12 +27,15 @@ from headroles.render.exports import (
     scores_csv,
     standalone_page,
     text_sheet_file,
+    training_csv,
+    training_json,
 )
 from headroles.render.head_page import render_head, render_twin
 from headroles.render.model_map import render_map
 from headroles.render.next_word import render_next
+from headroles.render.training import render_training
 from headroles.server.place import Place
-from headroles.server.scene import Scene, ask
+from headroles.server.scene import Scene, ask, find_training
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,11 @@ def draw_later(explorer: Explorer, place: Place, names: Collection[str] = PARTS)
     return draw(ask(explorer, place, {part.subject for part in parts}), parts)
 
 
+def draw_training(explorer: Explorer, place: Place) -> str:
+    """The HTML of the training tab, which the page asks for when it is opened. Raises as `find_training` does."""
+    return render_training(find_training(explorer, place))
+
+
 def changed_parts(place: Place, last: Place | None) -> list[Part]:
     """The parts that another place than the last one draws anew; without a last one, all."""
     if last is None:
@@ -140,6 +149,14 @@ def _view(scene: Scene) -> HeadView:
     return scene.view
 
 
+def _run(scene: Scene) -> TrainingRun:
+    """Raises NoTrainingRunError where its model has none."""
+    assert scene.training is not None
+    if scene.training.run is None:
+        raise NoTrainingRunError(scene.training.missing)
+    return scene.training.run
+
+
 def _text_sheet(kind: Kind, scene: Scene) -> Download:
     assert scene.told is not None
     return text_sheet_file(_analysis(scene), scene.told, kind)
@@ -165,6 +182,8 @@ FILES: Mapping[str, tuple[frozenset[str], Callable[[Scene], Download]]] = Mappin
             frozenset({"analysis", "causes"}),
             lambda scene: analysis_json(_analysis(scene), scene.causes),
         ),
+        "training.csv": (frozenset({"training"}), lambda scene: training_csv(_run(scene))),
+        "training.json": (frozenset({"training"}), lambda scene: training_json(_run(scene))),
         "page.html": (frozenset(part.subject for part in PARTS.values() if part.is_saved), _page_file),
     }
 )

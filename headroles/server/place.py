@@ -13,7 +13,14 @@ from headroles.errors import InvalidInputError
 
 # what an address calls each tab, and what the page does
 TABS: Mapping[str, str] = MappingProxyType(
-    {"explore": "Explore", "prompts": "Two texts", "models": "Two models", "learn": "Lessons", "api": "API"}
+    {
+        "explore": "Explore",
+        "prompts": "Two texts",
+        "models": "Two models",
+        "training": "Training",
+        "learn": "Lessons",
+        "api": "API",
+    }
 )
 MAX_HEADS = 512  # that a link may take out
 FIRST_PROMPT = ROLES["induction"].suggested_prompt

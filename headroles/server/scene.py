@@ -7,12 +7,13 @@ from typing import NamedTuple
 from headroles.core.comparison import ModelComparison, PromptComparison, compare_models, compare_prompts
 from headroles.core.readings import Analysis, HeadView
 from headroles.core.records import HeadCategories
-from headroles.errors import PromptError, UnsupportedModelError
+from headroles.errors import InvalidRecordError, NoTrainingRunError, PromptError, UnsupportedModelError
 from headroles.explorer import Explorer
 from headroles.render.causes import Causes
 from headroles.render.edits import Found
 from headroles.render.next_word import GUESSES, Next
 from headroles.render.sheets import told_heads
+from headroles.render.training import Recorded
 from headroles.server.place import Place
 
 
@@ -45,6 +46,7 @@ class Scene:
         told: the heads that a sheet of its text shows, each looked at for a role that is seen.
         record: of its model.
         prompts, models: its comparisons.
+        training: the recorded training run of its model, or why there is none.
     """
 
     place: Place
@@ -58,9 +60,10 @@ class Scene:
     record: HeadCategories | None = None
     prompts: PromptComparison | None = None
     models: ModelComparison | None = None
+    training: Recorded | None = None
 
 
-EVERYTHING = frozenset({"analysis", "view", "twin", "next", "edits", "causes", "told", "record", "prompts", "models"})
+EVERYTHING = frozenset({"analysis", "view", "twin", "next", "edits", "causes", "told", "record", "prompts", "models", "training"})
 
 
 def ask(explorer: Explorer, place: Place, wanted: Collection[str] = EVERYTHING) -> Scene:
@@ -86,6 +89,7 @@ def ask(explorer: Explorer, place: Place, wanted: Collection[str] = EVERYTHING) 
         explorer.categories(place.model) if "record" in wanted else None,
         _compare_prompts(explorer, place, analysis) if analysis and "prompts" in wanted else None,
         _compare_models(explorer, place, analysis) if analysis and "models" in wanted else None,
+        find_training(explorer, place) if "training" in wanted else None,
     )
 
 
@@ -112,6 +116,14 @@ def find_causes(explorer: Explorer, place: Place, on_progress: Callable[[float],
         explorer.effects(*asked),
         explorer.knock_out(*asked, method=place.method, on_progress=on_progress),
     )
+
+
+def find_training(explorer: Explorer, place: Place) -> Recorded:
+    """The recorded training run of a place's model, or why there is none. Raises UnknownModelError for no model."""
+    try:
+        return Recorded(place.model, explorer.training(place.model))
+    except (NoTrainingRunError, InvalidRecordError) as error:
+        return Recorded(place.model, None, str(error))
 
 
 def _view(explorer: Explorer, place: Place) -> HeadView:

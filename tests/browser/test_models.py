@@ -69,6 +69,26 @@ def test_an_unpublished_local_model_is_analysed_on_the_page_while_the_bar_moves(
     expect(any_page.locator("#view h2")).to_contain_text("L2H4")
 
 
+def test_the_training_of_a_model_that_nobody_recorded_is_said_to_be_missing_and_comes_back_with_the_model(
+    any_page: Page, folders: Path
+):
+    any_page.get_by_role("tab", name="Training").click()
+    expect(any_page.locator("#training .hr-cell")).to_have_count(4 * 8)
+    shutil.copytree(folders / "quick", folders / "quick2")
+    explore(any_page, folders / "quick2")
+    any_page.locator("#offer").click()
+    expect(any_page.locator("#panel .hr-source")).to_contain_text("analysed here, not published", timeout=90_000)
+    any_page.get_by_role("tab", name="Training").click()
+    expect(any_page.locator("#training")).to_contain_text(
+        re.compile("Nobody has recorded the training of .*there is a recorded run of")
+    )
+    expect(any_page.locator("#training .hr-cell")).to_have_count(0)
+    explore(any_page, "headroles-tiny")
+    expect(any_page.locator("#panel .hr-source")).to_contain_text("Roles of headroles-tiny")
+    any_page.get_by_role("tab", name="Training").click()
+    expect(any_page.locator("#training .hr-cell")).to_have_count(4 * 8)
+
+
 def test_an_analysis_can_be_stopped_and_started_again(any_page: Page, folders: Path):
     shutil.copytree(folders / "slow", folders / "slow2")  # another name, so that nothing is known of it
     explore(any_page, folders / "slow2")

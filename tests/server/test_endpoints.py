@@ -61,6 +61,7 @@ RIGHT = {
         "seed": 0,
         "query": -1,
     },
+    "/training": {"model": EMBEDDED_MODEL},
 }
 OBJECTS = (None, True, 7, -1, 1.5, float("nan"), [], ["a"], {}, {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}})
 LONG = TOO_LONG[:500_000]  # half of what the door lets in
@@ -181,7 +182,7 @@ def test_what_is_left_out_gets_its_default(client, url):
 @pytest.mark.parametrize("endpoint", [name for name in NAMES if RIGHT[name]])
 def test_what_must_be_given_and_is_not_is_refused_in_one_sentence(url, endpoint):
     assert refused(url, endpoint, [])
-    assert endpoint == "/categories" or refused(url, endpoint, [EMBEDDED_MODEL])
+    assert endpoint in ("/categories", "/training") or refused(url, endpoint, [EMBEDDED_MODEL])
 
 
 @pytest.mark.parametrize(("endpoint", "name", "value"), list(wrong_calls()), ids=short)
@@ -213,6 +214,8 @@ def test_one_wrong_value_is_refused_in_one_sentence(url, endpoint, name, value):
         ("/figure", {"format": "gif"}, "format must be png or svg or pdf, but is 'gif'"),
         ("/figure", {"sheet": "poster"}, "sheet must be text or model, but is 'poster'"),
         ("/figure", {"prompt": ""}, "There is no text to look at"),
+        ("/training", {"model": "gpt5"}, "There is no model 'gpt5' here"),
+        ("/training", {"model": "gpt2"}, "Nobody has recorded the training of 'gpt2'; there is a recorded run of headroles-tiny"),
         ("/heatmap", {"role": "queen"}, "There is no role 'queen'; the roles are previous_token"),
     ],
 )

@@ -1,0 +1,113 @@
+"""A recorded training run -> HTML: what it says, the map at every recorded step, the curves, and when each role appears."""
+
+import base64
+import json
+import struct
+from dataclasses import dataclass
+
+from headroles.core.roles import ROLES, MeasuredRole, Role, get_measured_role
+from headroles.core.training import TrainingRun
+from headroles.render.html import draw
+from headroles.render.model_map import NO_SCORE, WIDE
+from headroles.render.training_chart import FRAME, Axis, charts_of
+from headroles.render.training_words import (
+    LATER,
+    loss_name,
+    tell_birth,
+    tell_lesson,
+    tell_not_scored,
+    tell_run,
+    tell_untrained,
+)
+
+CELL = struct.Struct("<Bh")  # as the script reads it: role, score in hundredths
+TAKE_OUT = "Zorbat melkin frayd ustole. Zorbat melkin frayd"  # a text on which the heads of the lesson show whether they matter
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What there is of a model's training: its run, or the sentence that says why there is none."""
+
+    model: str
+    run: TrainingRun | None
+    missing: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A role at the last recorded step, and when it appeared."""
+
+    role: MeasuredRole
+    appears: str
+    best: str
+    score: str
+    heads: int
+
+
+def render_training(recorded: Recorded) -> str:
+    """The run of a model; one sentence where there is none."""
+    run = recorded.run
+    if run is None:
+        return draw("training_missing", model=recorded.model, missing=recorded.missing)
+    return draw(
+        "training",
+        model=recorded.model,
+        run=run,
+        said=tell_run(run),
+        not_scored=tell_not_scored(run),
+        lesson=tell_lesson(run),
+        untrained=tell_untrained(run),
+        later=LATER,
+        take_out=TAKE_OUT if LATER in run.roles else "",
+        shapes=ROLES.values(),
+        rows=[_row(run, role) for role in run.roles],
+        losses=[(name, loss_name(name), f"{values[-1]:.2f}") for name, values in run.losses.items()],
+        charts=charts_of(run),
+        frame=FRAME,
+        is_wide=run.num_heads > WIDE,
+        cells=pack_run(run),
+        known=json.dumps(_known(run), separators=(",", ":")),
+    )
+
+
+def pack_run(run: TrainingRun) -> str:
+    """Every head's main role and its score in it, point by point and layer by layer, in base64."""
+    order, packed = {role: number for number, role in enumerate(ROLES.values())}, []
+    for point, table in enumerate(run.primary):
+        for layer in run.layers:
+            for index, role in enumerate(table[layer]):
+                scores = run.scores.get(role.name)
+                packed.append(CELL.pack(order[role], NO_SCORE if scores is None else _hundredths(scores[point][layer][index])))
+    return base64.b64encode(b"".join(packed)).decode()
+
+
+def _hundredths(number: float) -> int:
+    return round(float(f"{number:.2f}") * 100)  # rounded once, as everywhere
+
+
+def _known(run: TrainingRun) -> dict[str, object]:
+    """What the script says and draws of each point beside the cells; of roles, in the order of the table's rows."""
+    axis = Axis.of(run.steps)
+    return {
+        "roles": [[role.name, role.display_name, role.color, _fullness(role)] for role in ROLES.values()],
+        "steps": run.steps,
+        "across": [axis.at(step) for step in run.steps],
+        "best": [
+            [
+                [best.head.layer, best.head.index, _hundredths(best.score), count]
+                for best, count in zip(run.best(role), run.counts(role))
+            ]
+            for role in run.roles
+        ],
+        "losses": [[_hundredths(loss) for loss in values] for values in run.losses.values()],
+    }
+
+
+def _fullness(role: Role) -> list[float]:
+    """The scores of a role at which its shape is empty and full; the same for what is left over, which is always full."""
+    return list(get_measured_role(role).measure.range) if isinstance(role, MeasuredRole) else [0.0, 0.0]
+
+
+def _row(run: TrainingRun, role: MeasuredRole) -> Row:
+    best = run.best(role)[-1]
+    return Row(role, tell_birth(run.birth(role)), best.head.label, f"{best.score:.2f}", run.counts(role)[-1])
