@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from analysis.__main__ import main, parse_analyze, parse_compare, parse_validate
+from analysis.__main__ import main
+from analysis.options import parse_analyze, parse_compare, parse_validate
 from headroles.explorer import Explorer
 from tests.fixtures.api_server import serve_api
 from tests.fixtures.documents import BLOCKS, COMMANDS, EXAMPLE_URL, EXTRAS, LINES, PAGES, PROGRAMS, ROOT, prints

@@ -590,7 +590,7 @@ def analysed(monkeypatch) -> Callable[..., None]:
     """Lets the analysis end with the given outcomes at once."""
 
     def make_outcomes(*outcomes: runs.Outcome) -> None:
-        monkeypatch.setattr(runs, "run_each", lambda models, plan: iter(outcomes))
+        monkeypatch.setattr(command, "run_each", lambda *_: (outcome for outcome in outcomes))
 
     return make_outcomes
 
