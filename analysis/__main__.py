@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -13,14 +14,16 @@ from headroles.core.records import HeadCategories
 from headroles.core.whole_files import clear_halves
 from headroles.errors import HeadRolesError, NoHeadCategoriesError
 from headroles.hub.store import load_head_categories
-from headroles.hub.talk import bound_waits
+from headroles.hub.talk import bound_waits, is_reachable
 from headroles.models.pool import map_large_tensors
 from headroles.models.probes import ProbeSizes
 
 from . import agreement, calibrate, validate
-from .options import parse_analyze, parse_calibrate, parse_compare, parse_validate
+from .options import parse_analyze, parse_calibrate, parse_compare, parse_push, parse_validate
 from .places import HERE, place_of, run_each
-from .runs import Outcome, Plan
+from .planning import plan_table, planned
+from .runs import Outcome, Plan, is_remote
+from .sweeps import Log
 from .table import table
 
 OUTPUT_TEXTS = 100  # of each role that is scored by what heads write
@@ -37,40 +40,86 @@ def main(arguments: list[str] | None = None) -> int:
         return validate_record(parse_validate(arguments[1:]))
     if arguments[:1] == ["compare"]:
         return compare_records(parse_compare(arguments[1:]))
+    if arguments[:1] == ["push"]:
+        return push_folder(parse_push(arguments[1:]))
     if arguments[:1] == ["calibrate"]:
         return try_verdicts(parse_calibrate(arguments[1:]))
     return analyze_models(parse_analyze(arguments))
 
 
 def analyze_models(args: argparse.Namespace) -> int:
-    """Analyses one model after the other; each failure is said at once, and a table at the end says how all went."""
-    outputs = 0 if args.quick else OUTPUT_TEXTS
-    calibration, effects = 0 if args.quick else args.calibration, EFFECT_TEXTS if args.effects else 0
-    sizes = ProbeSizes(args.repeated_sequences, args.repeat_length, args.sentences, args.seed, calibration, effects, outputs)
-    plan = Plan(args.out, sizes, args.batch, args.device, getattr(torch, args.dtype), args.again, args.name or "", args.limit)
+    """Analyses the models, or says what that takes; each failure is said at once, and a table at the end says how all went."""
+    plan = plan_of(args)
+    if args.dry_run and not args.push:
+        return show_plan(args.models, plan)
+    log = Log(args.log, {plan.called(model): model for model in args.models}) if args.log else None
     outcomes: list[Outcome] = []
-    stopped = False
+    stopped = lost = False
     clear_halves(args.out)  # of a run that was killed
     try:
         with closing(run_each(args.models, plan, place_of(args.on))) as ended:
             for outcome in ended:
                 outcome = push_record(outcome, args) if args.push else outcome
                 outcomes.append(outcome)
+                if log:
+                    log.add(outcome)
                 if outcome.status == "failed":
                     print(f"error: {outcome.reason}", file=sys.stderr)
                 elif args.on != HERE:  # where no bar moves
                     print(f"{len(outcomes)} of {len(args.models)}: {outcome.model} {outcome.status}", file=sys.stderr)
     except HeadRolesError as error:  # of the place itself
+        lost = True
         print(f"error: {error}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         stopped = True
         print(f"error: stopped after {len(outcomes)} of {len(args.models)} models", file=sys.stderr)
+    if log and (left := log.close()):
+        print(f"note: {left} lists what to try again: --models {left}", file=sys.stderr)
     if outcomes:
-        names = [plan.called(model) for model in args.models]
-        print(table(sorted(outcomes, key=lambda outcome: names.index(outcome.model))))
-    failed = any(outcome.status == "failed" for outcome in outcomes)
+        places = {plan.called(model): number for number, model in enumerate(args.models)}
+        print(table(sorted(outcomes, key=lambda outcome: places[outcome.model])))
+    failed = lost or any(outcome.status == "failed" for outcome in outcomes)
     return STOPPED if stopped else int(failed)
+
+
+def plan_of(args: argparse.Namespace) -> Plan:
+    """What is asked of every model; where many come from the Hub and it is away, that is said once, and nobody waits for it."""
+    outputs = 0 if args.quick else OUTPUT_TEXTS
+    calibration, effects = 0 if args.quick else args.calibration, EFFECT_TEXTS if args.effects else 0
+    sizes = ProbeSizes(args.repeated_sequences, args.repeat_length, args.sentences, args.seed, calibration, effects, outputs)
+    offline = sum(map(is_remote, args.models)) > 1 and not is_reachable()
+    if offline:
+        print("note: The Hub cannot be reached from here; of its models only those downloaded before are seen.", file=sys.stderr)
+    dtype, name = getattr(torch, args.dtype), args.name or ""
+    return Plan(args.out, sizes, args.batch, args.device, dtype, args.again, name, args.limit, offline)
+
+
+def show_plan(models: Sequence[str], plan: Plan) -> int:
+    """Prints what a run would do; 0, or 1 where nothing can be said of a model."""
+    found = [planned(model, plan) for model in models]
+    if not plan.offline:  # else the one note says it
+        for model in found:
+            if model.reason:
+                print(f"error: {model.reason}", file=sys.stderr)
+    print(plan_table(found))
+    return int(any(model.reason for model in found))
+
+
+def push_folder(args: argparse.Namespace) -> int:
+    """Pushes the records of a folder; one that fails stops none of the others. 0, or 1 when one failed."""
+    from .push import push  # slow to import: not for who pushes nothing
+
+    if not is_reachable():
+        print("error: The Hub cannot be reached, so nothing was pushed.", file=sys.stderr)
+        return 1
+    failed = False
+    for path in sorted(args.folder.glob("*.json")):
+        try:
+            print(push(read_record(path), args.push, args.create_pr, args.dry_run))
+        except (HeadRolesError, OSError) as error:
+            failed = True
+            print(f"error: {error}", file=sys.stderr)
+    return int(failed)
 
 
 def push_record(outcome: Outcome, args: argparse.Namespace) -> Outcome:

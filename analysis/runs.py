@@ -36,6 +36,7 @@ class Plan:
         again: whether finished records are made again.
         name: what the one model is called in its record; empty for what `name_of` says.
         limit: seconds that one model may take; None for any time.
+        offline: whether the Hub is known to be away, so that nobody waits for it.
     """
 
     out: Path
@@ -46,6 +47,7 @@ class Plan:
     again: bool = False
     name: str = ""
     limit: float | None = None
+    offline: bool = False
 
     def called(self, name_or_path: str) -> str:
         """The name of a model in its record."""
@@ -90,6 +92,38 @@ def locate(name_or_path: str) -> str | Path:
     return path.resolve() if path.is_dir() or is_gguf(path) else name_or_path
 
 
+def is_remote(name_or_path: str) -> bool:
+    """Whether a model comes from the Hub, as far as its name tells."""
+    name, _ = split_revision(name_or_path)
+    try:
+        return isinstance(locate(name), str)
+    except ModelLoadError:  # of a package that was not fetched
+        return False
+
+
+def facts_of(name_or_path: str, plan: Plan) -> RepositoryFacts:
+    """What is known of a model before anything large is read; of `NAME@REVISION` that of the revision.
+
+    Raises HeadRolesError as `inspect` does, and where what has no revisions is asked for one.
+    """
+    name, revision = split_revision(name_or_path)
+    source = locate(name)
+    if not revision:
+        return inspect(source, ask_hub=not plan.offline)
+    if not isinstance(source, str):
+        raise InvalidInputError(f"{name} lies on this machine and has no revision {revision}; only a repository on the Hub has.")
+    return inspect(source, revision, ask_hub=not plan.offline)
+
+
+def split_revision(name_or_path: str) -> tuple[str, str]:
+    """The name or path, and the revision behind an `@`; empty where none is asked for, as of a folder whose name has one."""
+    path = Path(name_or_path)
+    if path.is_dir() or is_gguf(path):
+        return name_or_path, ""
+    name, _, revision = name_or_path.partition("@")
+    return name, revision
+
+
 def run_here(name_or_path: str, plan: Plan) -> Outcome:
     """Makes one model's record, or keeps the finished one, and says how it went; only Ctrl-C gets through."""
     return kept(attempt(name_or_path, plan, there(plan.path_of(name_or_path))), plan)
@@ -106,7 +140,7 @@ def attempt(name_or_path: str, plan: Plan, old: HeadCategories | None) -> Outcom
     status, record, reason = "failed", None, ""
     try:
         with panics_as_errors(name):
-            status, record = _make_or_keep(name, locate(name_or_path), plan, old)
+            status, record = _make_or_keep(name, facts_of(name_or_path, plan), plan, old)
     except HeadRolesError as error:
         reason = str(error)
     except (MemoryError, torch.OutOfMemoryError):
@@ -155,9 +189,8 @@ def check_registered(loaded: LoadedModel) -> None:
 
 
 def _make_or_keep(
-    name: str, source: str | Path, plan: Plan, old: HeadCategories | None
+    name: str, facts: RepositoryFacts, plan: Plan, old: HeadCategories | None
 ) -> tuple[Literal["written", "skipped"], HeadCategories]:
-    facts = inspect(source)
     _check_letters(name, old)
 
     def load() -> LoadedModel:

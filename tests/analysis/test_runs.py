@@ -345,7 +345,7 @@ def test_help_has_a_line_for_every_option_and_the_exit_codes(capsys, monkeypatch
     assert caught.value.code == 0
     text = capsys.readouterr().out
     options = [line.split(maxsplit=1)[0] for line in text.splitlines() if line.startswith("  --")]
-    assert len(options) == 17
+    assert len(options) == 23
     assert EXIT_CODES in text
     assert "validate MODEL" in text
 
