@@ -11,7 +11,7 @@ from headroles.core.registry import EMBEDDED_MODEL
 from headroles.models.loading import LoadedModel, load_model
 from headroles.models.probes import ProbeSizes, repeated_sequences
 
-from .runs import analyze, calibrate, open_reader
+from .making import analyze, calibrate, open_reader
 from .tiny_text import Prose
 
 WINDOW = 255  # tokens of held-out prose read at once, after the BOS

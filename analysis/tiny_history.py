@@ -12,7 +12,7 @@ from headroles.core.whole_files import write_whole
 from headroles.models.loading import LoadedModel
 from headroles.models.probes import ProbeSizes
 
-from .runs import analyze
+from .making import analyze
 from .tiny_card import prose_loss, repeat_losses
 from .tiny_text import Prose, as_tokenizer
 

@@ -7,13 +7,15 @@ import re
 import shlex
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
 
-from analysis.__main__ import main, parse_analyze, parse_compare, parse_validate
+from analysis.__main__ import main
+from analysis.options import parse_analyze, parse_compare, parse_push, parse_validate
 from headroles.explorer import Explorer
 from tests.fixtures.api_server import serve_api
 from tests.fixtures.documents import BLOCKS, COMMANDS, EXAMPLE_URL, EXTRAS, LINES, PAGES, PROGRAMS, ROOT, prints
@@ -163,5 +165,13 @@ def check_analysis(arguments: list[str]) -> None:
         parse_validate(arguments[1:])
     elif arguments[0] == "compare":
         parse_compare(arguments[1:])
+    elif arguments[0] == "push":
+        parse_push(arguments[1:])
+    elif "--models" in arguments:
+        place = arguments.index("--models") + 1
+        with tempfile.NamedTemporaryFile("w", suffix=arguments[place]) as names:  # a list of the reader's own
+            names.write("org/model\n")
+            names.flush()
+            parse_analyze([*arguments[:place], names.name, *arguments[place + 1 :]])
     else:
         parse_analyze(arguments)

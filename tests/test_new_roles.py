@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from analysis import dataset, runs
+from analysis import dataset, making
 from headroles.core.comparison import compare_models, compare_prompts
 from headroles.core.readings import Analysis
 from headroles.core.record_files import parse_record
@@ -56,7 +56,7 @@ def house(tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     folder = EMBEDDED_FOLDER
     with registered(*NEW):
-        record = runs.analyze(load_model(str(folder), folder), SMALL, batch=5, device="cpu")
+        record = making.analyze(load_model(str(folder), folder), SMALL, batch=5, device="cpu")
         explorer = Explorer(Settings(any_model=True, home=home))
         explorer._store.keep(record)
         plain, repeating = explorer.analyze_batch(str(folder), [PLAIN, REPEATING])

@@ -12,8 +12,8 @@ from headroles.core.records import HeadCategories
 from headroles.core.whole_files import read_ordinary, write_whole
 from headroles.errors import InvalidRecordError
 
-# what a registry or the Hub can call a model
-NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
+# what a registry or the Hub can call a model, and one revision of it
+NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(@[A-Za-z0-9][\w.-]*)?", re.ASCII)
 PART = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 LONGEST = 150  # characters of a file's name
 MAX_RECORD_BYTES = 16 * 1024 * 1024  # 128 layers of 128 heads in five roles take under 2 MB

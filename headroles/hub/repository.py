@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import HfApi, constants, snapshot_download
-from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.errors import (
+    GatedRepoError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from huggingface_hub.utils import HFValidationError, build_hf_headers, get_session, hf_raise_for_status, validate_repo_id
 
 from headroles.core.registry import ARCHITECTURES, MODELS
@@ -22,6 +28,7 @@ from headroles.hub.weights import count_numbers, pick_weights, tensor_shapes, we
 from headroles.settings import GIGABYTE
 
 MEGABYTE = 1024**2
+MAIN = "main"  # the branch that a repository's name alone means
 # all that is read of a repository that the registry does not name, beside its weights, and how large each may be
 STRANGERS_FILES = {"config.json": MEGABYTE, "tokenizer.json": 64 * MEGABYTE, "tokenizer_config.json": 8 * MEGABYTE}
 # no pattern that could match code, or a large file that is not among the weights
@@ -73,13 +80,17 @@ def is_registered(source: str | Path) -> bool:
     return str(source) in {str(info.source) for info in MODELS.values()} or is_packaged(Path(source))
 
 
-def inspect(source: str | Path) -> RepositoryFacts:
+def inspect(source: str | Path, revision: str = MAIN, ask_hub: bool = True) -> RepositoryFacts:
     """What a local folder, a GGUF file or a repository on the hub holds.
 
     Downloads nothing; a hub that is silent for ANSWER_SECONDS is away.
 
+    Args:
+        revision: of a repository, its branch, tag or commit.
+        ask_hub: False where it is known to be away, so that only what is on this machine is found.
+
     Raises:
-        UnknownModelError: when it is neither a folder, nor such a file, nor a repository that can be seen.
+        UnknownModelError: when it is neither a folder, nor such a file, nor a repository or revision that can be seen.
         UnsupportedModelError: when its architecture is not one of ARCHITECTURES, or its weights are pickles only.
         ModelLoadError: when the hub does not answer and the files are not on this machine, or they are broken.
         MissingPackageError: for a GGUF file without the package that reads it.
@@ -97,13 +108,17 @@ def inspect(source: str | Path) -> RepositoryFacts:
     except HFValidationError as error:
         raise UnknownModelError(f"{repository[:100]!r} is no model on the Hub (organisation/name) and no folder.") from error
     try:
-        return _inspect_repository(repository, "main")
+        if not ask_hub:
+            raise OfflineModeIsEnabled
+        return _inspect_repository(repository, revision)
     except GatedRepoError as error:
         raise gated(repository) from error
+    except RevisionNotFoundError as error:
+        raise UnknownModelError(f"{repository} has no revision {revision[:100]} on the Hub.") from error
     except RepositoryNotFoundError as error:
         raise UnknownModelError(f"The Hub has no model {repository}, or it is a private one that needs HF_TOKEN.") from error
     except (HTTPError, OSError, ValueError, KeyError) as error:
-        cached = _cached(repository)
+        cached = _cached(repository, revision)
         if cached is None:
             raise ModelLoadError(
                 f"{repository} is not on this machine and the Hub {trouble(error)}; try again later or take another model."
@@ -128,7 +143,7 @@ def _inspect_repository(repository: str, revision: str) -> RepositoryFacts:
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
     weights = [sizes[name] for name in pick_weights(sizes)]
     if not weights:
-        converted = _converted_revision(repository) if revision == "main" else None
+        converted = _converted_revision(repository) if revision == MAIN else None
         if converted is None:
             raise _only_pickles(repository)
         return _inspect_repository(repository, converted)
@@ -218,13 +233,13 @@ def storage_folder(repository: str) -> Path:
     return Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
 
 
-def _cached(repository: str) -> Path | None:
-    """The files of the branch that was last downloaded, or of the converter's pull request."""
+def _cached(repository: str, revision: str) -> Path | None:
+    """The files of the branch that was last downloaded, or for the main one of the converter's pull request."""
     patterns = [*FILES, *WEIGHT_PATTERNS]
-    requests = (storage_folder(repository) / "refs" / "refs" / "pr").glob("*")
-    for revision in ("main", *(f"refs/pr/{request.name}" for request in requests)):
+    requests = (storage_folder(repository) / "refs" / "refs" / "pr").glob("*") if revision == MAIN else ()
+    for place in (revision, *(f"refs/pr/{request.name}" for request in requests)):
         try:
-            folder = Path(snapshot_download(repository, revision=revision, allow_patterns=patterns, local_files_only=True))
+            folder = Path(snapshot_download(repository, revision=place, allow_patterns=patterns, local_files_only=True))
         except LocalEntryNotFoundError:
             continue
         if weight_files(folder):

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from huggingface_hub import get_session, set_client_factory
+from huggingface_hub import constants, get_session, set_client_factory
 from huggingface_hub.errors import HfHubHTTPError
 
 from headroles.errors import HubError, ModelLoadError
@@ -25,6 +25,15 @@ def bound_waits(seconds: float = STALL_SECONDS) -> None:
     usual = get_session()
     options = {"event_hooks": usual.event_hooks, "follow_redirects": usual.follow_redirects, "timeout": seconds}
     set_client_factory(partial(type(usual), **options))
+
+
+def is_reachable() -> bool:
+    """Whether anything answers where the Hub should be, within ANSWER_SECONDS."""
+    try:
+        get_session().head(constants.ENDPOINT, timeout=ANSWER_SECONDS)
+    except (HTTPError, OSError):
+        return False
+    return True
 
 
 def trouble(error: Exception) -> str:

@@ -25,7 +25,7 @@ from headroles.hub.files import UnfitError, is_snapshot, sha256_of
 from headroles.hub.gguf import is_gguf, read_gguf
 from headroles.hub.packages import source_of
 from headroles.hub.repository import RepositoryFacts, inspect, read_config
-from headroles.hub.weights import tensor_shapes, weight_files
+from headroles.hub.weights import Shapes, tensor_shapes, weight_files
 from headroles.models.building import build_model, check_memory
 from headroles.models.config_check import checked_config
 from headroles.models.layers import other_layers
@@ -59,8 +59,7 @@ class LoadedModel:
     @cached_property
     def prepend_bos(self) -> bool:
         """Whether this model reads a BOS before a text: whatever its own tokenizer does."""
-        bos = self.tokenizer.bos_token_id
-        return bos is not None and self.tokenizer.encode("a")[0] == bos
+        return reads_bos(self.tokenizer)
 
     @property
     def bos(self) -> tuple[int, ...]:
@@ -106,8 +105,7 @@ class LoadedModel:
     @cached_property
     def tokenizer_sha256(self) -> str:
         """A hash of the vocabulary: two tokenizers with the same one number their tokens alike."""
-        vocabulary = sorted(self.tokenizer.get_vocab().items())
-        return hashlib.sha256(json.dumps(vocabulary).encode()).hexdigest()
+        return vocabulary_sha256(self.tokenizer)
 
     @cached_property
     def identity(self) -> ModelIdentity:
@@ -165,6 +163,17 @@ def _token_text(tokenizer: Tokenizer, token_id: int) -> str:
     if not all(character in byte_of for character in piece):
         return text
     return "<" + " ".join(f"{byte_of[character]:02X}" for character in piece) + ">"
+
+
+def reads_bos(tokenizer: Tokenizer) -> bool:
+    """Whether a tokenizer puts a BOS before a text."""
+    bos = tokenizer.bos_token_id
+    return bos is not None and tokenizer.encode("a")[0] == bos
+
+
+def vocabulary_sha256(tokenizer: Tokenizer) -> str:
+    """A hash of the vocabulary, as `LoadedModel.tokenizer_sha256`."""
+    return hashlib.sha256(json.dumps(sorted(tokenizer.get_vocab().items())).encode()).hexdigest()
 
 
 def registered_config(info: ModelInfo) -> PreTrainedConfig:
@@ -230,14 +239,30 @@ def load_model(
 def read_model(name: str, facts: RepositoryFacts, folder: Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """A model without its tokenizer, from a folder on this machine. Raises as `load_model` does."""
     with _in_our_words(name), _READING:
-        shapes = tensor_shapes(folder, trusted=facts.is_registered)
-        if facts.is_registered and not is_gguf(folder):
-            config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-            config._attn_implementation = "eager"
-        else:
-            config = checked_config(read_config(folder), shapes)
+        config, shapes = _read_config(facts, folder)
         check_memory(config, shapes)
         return build_model(config, folder, dtype)
+
+
+def read_tokenizer(name: str, facts: RepositoryFacts, folder: Path) -> Tokenizer:
+    """A model's tokenizer alone, from a folder on this machine; no weight is read. Raises as `load_model` does."""
+    with _in_our_words(name):
+        config, _ = _read_config(facts, folder)
+        return _read_tokenizer(facts, folder, config.get_text_config().vocab_size)
+
+
+def revision_of(folder: Path) -> str:
+    """What `LoadedModel.revision` says of the model in a folder or a GGUF file; its bytes are hashed, none becomes a tensor."""
+    return _content_revision(sha256_of([folder])) if is_gguf(folder) else _revision(folder)
+
+
+def _read_config(facts: RepositoryFacts, folder: Path) -> tuple[PreTrainedConfig, Shapes]:
+    shapes = tensor_shapes(folder, trusted=facts.is_registered)
+    if not facts.is_registered or is_gguf(folder):
+        return checked_config(read_config(folder), shapes), shapes
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    config._attn_implementation = "eager"
+    return config, shapes
 
 
 def _read_tokenizer(facts: RepositoryFacts, folder: Path, vocabulary: int) -> Tokenizer:

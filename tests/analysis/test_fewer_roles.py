@@ -1,6 +1,11 @@
 """The analysis on records that hold fewer roles than this version knows."""
 
-from analysis import dataset, push, runs, validate
+import torch
+
+from analysis import dataset, making, push, validate
+from analysis.finished import is_finished
+from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL
+from headroles.hub.repository import inspect
 from headroles.models.probes import ProbeSizes
 from tests.analysis.test_dataset import make
 from tests.analysis.test_validate import record_of, scores_as_published
@@ -32,8 +37,9 @@ def test_what_is_published_of_a_role_that_the_record_does_not_score_is_left_open
     assert "that this record does not score." in report
 
 
-def test_a_record_that_lacks_a_role_is_not_finished(tiny, fresh_tiny):
+def test_a_record_that_lacks_a_role_is_not_finished(fresh_tiny):
     sizes = ProbeSizes(repeated_sequences=2, repeat_length=10, sentences=2, calibration=0)
-    record = runs.analyze(fresh_tiny, sizes, 5, "cpu")
-    assert runs._is_finished(record, tiny, sizes)
-    assert not runs._is_finished(without(record, "diffuse"), tiny, sizes)
+    record = making.analyze(fresh_tiny, sizes, 5, "cpu")
+    asked = EMBEDDED_MODEL, inspect(EMBEDDED_FOLDER), sizes, torch.float32
+    assert is_finished(record, *asked)
+    assert is_finished(without(record, "diffuse"), *asked) is False

@@ -590,7 +590,7 @@ def analysed(monkeypatch) -> Callable[..., None]:
     """Lets the analysis end with the given outcomes at once."""
 
     def make_outcomes(*outcomes: runs.Outcome) -> None:
-        monkeypatch.setattr(runs, "run_each", lambda models, plan: iter(outcomes))
+        monkeypatch.setattr(command, "run_each", lambda *_: (outcome for outcome in outcomes))
 
     return make_outcomes
 
@@ -620,9 +620,7 @@ def test_every_record_is_pushed_and_one_that_fails_is_a_failed_row(analysed, mon
     assert said.err == "error: The Hub is away.\nerror: It is broken.\n"
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--push", "data"], ["--push", "a/b/c"], ["--push", "org/da ta"], ["--create-pr"], ["--dry-run"]]
-)
+@pytest.mark.parametrize("arguments", [["--push", "data"], ["--push", "a/b/c"], ["--push", "org/da ta"], ["--create-pr"]])
 def test_a_wrong_push_on_the_command_line_is_refused_at_once(arguments, capsys, tmp_path):
     with pytest.raises(SystemExit) as stop:
         command.main(["gpt2", "--out", str(tmp_path), *arguments])

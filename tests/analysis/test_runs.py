@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from analysis import runs
-from analysis.__main__ import EXIT_CODES, find_record, main, parse_analyze
-from analysis.runs import Outcome, Plan, check_registered, run_apart, run_here, table
+from analysis import places, runs
+from analysis.__main__ import find_record, main
+from analysis.options import EXIT_CODES, parse_analyze
+from analysis.places import Here, run_apart
+from analysis.runs import Outcome, Plan, check_registered, run_here
+from analysis.table import table
 from headroles.core.record_files import read_record, write_record
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
 from headroles.core.roles import measured_roles
@@ -202,7 +205,7 @@ def test_what_nobody_expected_is_a_failed_row_with_its_traceback(folder, tmp_pat
     def fail(*_: object) -> None:
         raise ZeroDivisionError("by nought\nand more")
 
-    monkeypatch.setattr(runs, "analyze", fail)
+    monkeypatch.setattr(runs, "make", fail)
     outcome = run_here(str(folder), Plan(tmp_path / "out", SMALL))
     assert outcome.reason == "small-gpt2 met an unexpected ZeroDivisionError: by nought"
     assert "Traceback" in capsys.readouterr().err
@@ -216,7 +219,7 @@ def test_a_librarys_panic_is_a_failed_row(folder, tmp_path, monkeypatch):
     def panic(*_: object) -> None:
         raise PanicError("called `Option::unwrap()` on a `None` value")
 
-    monkeypatch.setattr(runs, "analyze", panic)
+    monkeypatch.setattr(runs, "make", panic)
     outcome = run_here(str(folder), Plan(tmp_path / "out", SMALL))
     assert (outcome.status, outcome.record) == ("failed", None)
     assert outcome.reason.startswith("small-gpt2 broke a library that reads it")
@@ -227,7 +230,7 @@ def test_what_ends_a_program_is_no_panic(ending, folder, tmp_path, monkeypatch):
     def end(*_: object) -> None:
         raise ending
 
-    monkeypatch.setattr(runs, "analyze", end)
+    monkeypatch.setattr(runs, "make", end)
     with pytest.raises(ending):
         run_here(str(folder), Plan(tmp_path / "out", SMALL))
 
@@ -237,7 +240,7 @@ def test_too_little_memory_is_one_sentence(error, folder, tmp_path, monkeypatch)
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(runs, "analyze", fail)
+    monkeypatch.setattr(runs, "make", fail)
     outcome = run_here(str(folder), Plan(tmp_path / "out", SMALL))
     assert outcome.reason == "small-gpt2 does not fit into the memory of cpu; try --batch 1 or --dtype bfloat16."
 
@@ -273,11 +276,11 @@ def test_all_is_the_registry(tmp_path):
 
 def test_one_model_runs_here_and_several_each_in_a_process_of_their_own(tmp_path, monkeypatch):
     ran = []
-    monkeypatch.setattr(runs, "run_here", lambda model, plan: ran.append(("here", model)))
-    monkeypatch.setattr(runs, "run_apart", lambda model, plan: ran.append(("apart", model)))
-    for models in (["a"], ["a", "b"]):
-        list(runs.run_each(models, Plan(tmp_path)))
-    assert ran == [("here", "a"), ("apart", "a"), ("apart", "b")]
+    monkeypatch.setattr(places, "attempt", lambda model, plan, old: ran.append(("here", model)))
+    monkeypatch.setattr(places, "run_apart", lambda model, plan: ran.append(("apart", model)))
+    for models, limit in ((["a"], None), (["a", "b"], None), (["c"], 60.0)):
+        list(Here().outcomes(models, Plan(tmp_path, limit=limit)))
+    assert ran == [("here", "a"), ("apart", "a"), ("apart", "b"), ("apart", "c")]
 
 
 @pytest.mark.parametrize(
@@ -342,7 +345,7 @@ def test_help_has_a_line_for_every_option_and_the_exit_codes(capsys, monkeypatch
     assert caught.value.code == 0
     text = capsys.readouterr().out
     options = [line.split(maxsplit=1)[0] for line in text.splitlines() if line.startswith("  --")]
-    assert len(options) == 17
+    assert len(options) == 23
     assert EXIT_CODES in text
     assert "validate MODEL" in text
 

@@ -1,0 +1,94 @@
+"""Whether a record that is there already is what would be made again."""
+
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from headroles.core.bootstrap import MIN_TEXTS
+from headroles.core.record_files import read_record
+from headroles.core.records import HeadCategories, Recipe
+from headroles.core.roles import measured_roles
+from headroles.core.scoring import roles_of_patterns
+from headroles.errors import InvalidRecordError
+from headroles.hub.files import is_snapshot
+from headroles.hub.gguf import is_gguf
+from headroles.hub.repository import RepositoryFacts
+from headroles.models.loading import read_tokenizer, reads_bos, revision_of, vocabulary_sha256
+from headroles.models.output_scores import roles_of_outputs
+from headroles.models.probes import ProbeSizes
+
+
+def there(path: Path) -> HeadCategories | None:
+    """The record in a file; one that is broken or cannot be read is as good as none, since it is replaced or put aside."""
+    try:
+        return read_record(path)
+    except (OSError, InvalidRecordError):
+        return None
+
+
+def is_finished(record: HeadCategories, name: str, facts: RepositoryFacts, sizes: ProbeSizes, dtype: torch.dtype) -> bool | None:
+    """Whether a record scores every role of this very model by this very recipe, or all but the weights' where PyVene read it.
+
+    No weights are read but to hash the files of a folder. What a commit on the Hub holds never changes, so of two records of
+    one commit all that the model says in a recipe is the same; of a folder only the weights are known to be.
+
+    Returns None where only the model can tell: the record's random strings are shorter than they were asked for now, which they
+    are too where a model reads no more.
+
+    Raises HeadRolesError where a folder's files are broken.
+    """
+    path = facts.path
+    revision = facts.commit if path is None else revision_of(path)
+    if (record.model_name, record.revision) != (name, revision) or not _scores_all(record):
+        return False
+    length = record.recipe.repeat_length
+    if record.recipe != _wanted(record.recipe, sizes, dtype) or length > sizes.repeat_length:
+        return False
+    if path is not None and not _is_of(record.recipe, name, facts, path):
+        return False
+    return True if length == sizes.repeat_length else None
+
+
+def _wanted(made: Recipe, sizes: ProbeSizes, dtype: torch.dtype) -> Recipe:
+    """The recipe that a record would have today, where its model and its strings' length are the same. See `make_recipe`."""
+    today = {
+        "transformer_lens": made.transformer_lens and version("transformer-lens"),
+        "transformers": version("transformers"),
+        "torch": version("torch").split("+")[0],
+        "dtype": str(dtype).removeprefix("torch."),
+        "seed": sizes.seed,
+        "repeated_sequences": sizes.repeated_sequences,
+        "sentences": sizes.sentences,
+        "calibration_texts": sizes.calibration or None,
+        "effect_texts": sizes.effects or None,
+        "output_texts": sizes.outputs or None,
+    }
+    return made.model_copy(update=today)
+
+
+def _is_of(recipe: Recipe, name: str, facts: RepositoryFacts, path: Path) -> bool:
+    """Whether what lies beside the weights is what the recipe says: the name of a GGUF file, the tokenizer of a folder."""
+    if is_gguf(path):
+        return recipe.weights is not None and recipe.weights.name == path.name
+    if is_snapshot(path):
+        return True
+    tokenizer = read_tokenizer(name, facts, path)
+    return (recipe.prepend_bos, recipe.tokenizer_sha256) == (reads_bos(tokenizer), vocabulary_sha256(tokenizer))
+
+
+def _scores_all(record: HeadCategories) -> bool:
+    """Whether it scores what is scored today; one of before scores had intervals does not."""
+    # which of those that are scored by what heads write a model has words for, the recipe does not say
+    left_open = roles_of_outputs()
+    by_lens = record.recipe.transformer_lens is not None
+    roles = tuple(role for role in measured_roles() if role not in left_open) if by_lens else roles_of_patterns()
+    scored = tuple(role for role in record.scored_roles if role not in left_open)
+    return scored == roles and not _lacks_intervals(record)
+
+
+def _lacks_intervals(record: HeadCategories) -> bool:
+    """Whether a score that texts could give an interval has none; of weights, or of one text alone, there is none."""
+    texts = {"repeats": record.recipe.repeated_sequences, "sentences": record.recipe.sentences}
+    roles = [role for role in record.scored_roles if texts.get(role.measure.probes, 0) >= MIN_TEXTS]
+    return any(record.interval(role, head) is None for role in roles for head in record.top_heads(role))
