@@ -368,7 +368,8 @@ def gpt2_like(record, score: float):
     scores = {name: [[score] * 12] * 12 for name in record.all_scores}
     none = {name: category.model_copy(update={"top_heads": []}) for name, category in record.categories.items()}
     shape = {"model_name": "gpt2", "num_layers": 12, "num_heads": 12}
-    return record.model_copy(update={**shape, "all_scores": scores, "categories": none, "calibration": None})
+    without = {"calibration": None, "second_scores": None}
+    return record.model_copy(update={**shape, **without, "all_scores": scores, "categories": none})
 
 
 def test_validate_reads_the_record_of_the_folder(record, tmp_path, capsys):
