@@ -212,7 +212,7 @@ def reshaped(record):
     """The record as of a model of one layer more."""
     content = json.loads(record.to_json())
     content["num_layers"] += 1
-    for table in content["all_scores"].values():
+    for table in (*content["all_scores"].values(), *content["second_scores"].values()):
         table.append([0.0] * record.num_heads)
     del content["calibration"]
     return HeadCategories.model_validate(content)

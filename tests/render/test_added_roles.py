@@ -55,7 +55,7 @@ def record_with(record: HeadCategories, *names: str) -> HeadCategories:
         for name in names
     }
     known = record.model_dump(exclude={"calibration"})
-    changed = {"schema_version": 2, "num_layers": 2, "num_heads": 3, "categories": categories}
+    changed = {"schema_version": 2, "num_layers": 2, "num_heads": 3, "categories": categories, "second_scores": None}
     return HeadCategories.model_validate({**known, **changed, "all_scores": {name: scores.get(name, low) for name in names}})
 
 

@@ -121,7 +121,7 @@ def test_a_role_without_expected_keys_shows_no_chance(plain, repeating):
     compared = compare_prompts(plain, repeating)
     drawn = render_prompt_comparison(compared)
     rows = re.findall(r"<li style=.*?</li>", drawn, re.S)
-    assert {change.role.name for change in compared.heads} >= {"duplicate_token", "induction"}
+    assert {change.role.name for change in compared.heads} >= {"delimiter", "induction"}
     for change, row in zip(compared.heads, rows, strict=True):
         sides = ((compared.a, change.a), (compared.b, change.b))
         reach = sum(read.compared is not None and text.role(change.role).applicable for text, read in sides)

@@ -11,8 +11,8 @@ from headroles.render.tools import render_examples
 from tests.fixtures.outline import Outline
 
 HOSTILE = "<img src=x onerror=alert(1)> ${alert(1)} \\x {{7*7}} \"'></li><script>alert(2)</script> &lt;b&gt;"
-TAGS = {"b", "bdi", "button", "details", "div", "em", "h3", "li", "ol", "p", "path", "polygon", "section", "small", "span"} | {
-    "summary", "svg", "circle", "ul"
+TAGS = {"b", "bdi", "button", "details", "dfn", "div", "em", "h3", "li", "ol", "p", "path", "polygon", "section", "small"} | {
+    "span", "summary", "svg", "circle", "ul"
 }  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from gradio_client.exceptions import AppError
 
 from headroles.core.bounds import MAX_BATCH_PROMPTS
 from headroles.core.comparison import compare_models, compare_prompts
+from headroles.core.heads import Head
 from headroles.core.registry import EMBEDDED_MODEL, MODELS, ModelInfo
 from headroles.core.roles import ROLES, measured_roles
 from headroles.explorer import Explorer
@@ -285,7 +286,13 @@ def test_categories_are_the_record_with_every_heads_primary_role(client, record)
     for role in result["roles"]:
         assert role["scores"] == record.all_scores.get(role["key"], [])
         category = record.categories.get(role["key"])  # none of a role that the record does not score
-        assert role["top_heads"] == ([top.model_dump() for top in category.top_heads] if category else [])
+        expected = [
+            {**top.model_dump(), "second_score": record.second_score(role["key"], Head(top.layer, top.head))}
+            for top in (category.top_heads if category else [])
+        ]
+        assert role["top_heads"] == expected
+        assert role["second_scores"] == (record.second_scores or {}).get(role["key"], [])
+        assert bool(role["second_definition"]) == bool(role["second_scores"])
     assert result["recipe"] == record.recipe.model_dump(exclude_unset=True)
 
 

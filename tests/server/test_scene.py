@@ -13,6 +13,7 @@ from headroles.core.record_making import with_prompts
 from headroles.core.records import HeadCategories
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles import ROLES, Role
+from headroles.core.training import TrainingRun
 from headroles.errors import InvalidInputError
 from headroles.explorer import Explorer
 from headroles.server.place import Place
@@ -34,6 +35,10 @@ class Counting(Explorer):
     def view_head(self, model: str, prompt: str, head: Head | str | tuple[int, int], role: Role | str | None = None) -> HeadView:
         self.asked.append(("view_head", prompt, head))
         return self._explorer.view_head(model, prompt, head, role)
+
+    def training(self, model: str) -> TrainingRun:
+        self.asked.append(("training", model))
+        return self._explorer.training(model)
 
     def next_tokens(self, model: str, prompt: str, count: int = 5) -> Predictions:
         self.asked.append(("next_tokens", prompt))
@@ -71,6 +76,7 @@ def test_every_question_is_asked_once(explorer):
         ("next_tokens", "one two one two"),
         ("find_edits", "one two one two"),
         ("analyze", EMBEDDED_MODEL, "Once upon a time"),
+        ("training", EMBEDDED_MODEL),
     ]
 
 
