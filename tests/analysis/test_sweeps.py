@@ -21,6 +21,7 @@ from headroles.models.probes import ProbeSizes
 from tests.analysis.test_dataset import make
 from tests.fixtures.architectures import build
 from tests.fixtures.hub import FakeHub, commit_of
+from tests.fixtures.known import known
 
 SIZES = ProbeSizes(repeated_sequences=2, repeat_length=8, sentences=1, calibration=0)
 
@@ -149,7 +150,7 @@ def test_the_log_has_a_line_an_outcome_and_the_list_what_is_left(tmp_path):
     log = Log(tmp_path / "logs" / "run.jsonl", {"a": "path/to/a", "b": "b", "c": "c"})
     log.add(Outcome("b", "failed", 1.5, None, None, "It is broken."))
     log.add(Outcome("a", "written", 2.0, 5, make("gpt2")))
-    left = log.close()
+    left = known(log.close())
     failed, written = map(json.loads, log.path.read_text("utf-8").splitlines())
     assert (failed["model"], failed["status"], failed["reason"], failed["record"]) == ("b", "failed", "It is broken.", None)
     assert (written["model"], written["seconds"], written["peak_bytes"], written["record"]) == ("a", 2.0, 5, "a.json")
