@@ -3,7 +3,7 @@
 from headroles.core.readings import Analysis
 from headroles.core.tokens import visible
 from headroles.render.answer import tell_answer
-from headroles.render.html import draw
+from headroles.render.html import ASSETS
 from headroles.render.next_word import Next, guesses_of
 from headroles.render.wording import describe_source
 
@@ -24,4 +24,4 @@ def explain(analysis: Analysis, following: Next) -> str:
 
 def chat_card() -> str:
     """A page of its own that shows such a text in a chat client, whichever of the two ways the client hands it over."""
-    return draw("chat_card")
+    return (ASSETS / "chat_card.html").read_text("utf-8")  # no template: nothing of it is filled in here
