@@ -75,7 +75,10 @@ const climb = () => {
     rung.firstChild.data = `${rung.dataset.rung} ${found || '?'}`;
     rung.classList.toggle('is-known', Boolean(found));
   }
-  for (const line of whole('[data-held]')) line.textContent = asked?.out === line.dataset.held ? asked.told : '';
+  for (const line of whole('[data-held]')) {
+    const held = asked?.out === line.dataset.held ? asked.told : '';
+    if (line.textContent !== held) line.textContent = held;
+  }
 };
 
 // ---- the sentence: at a token that a role is seen at, arcs to where its heads look, and which heads
@@ -254,7 +257,7 @@ const usePicked = (what) => {
 };
 const takeOut = (out, method, prompt) => {
   trigger('submit', { out, method, prompt });
-  bringIntoSight(document.getElementById('causes'));
+  document.body.dataset.asked = out; // the answer is brought into sight once it is there: what comes above it would push it out again
 };
 
 const STEPS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
@@ -374,6 +377,12 @@ element.addEventListener('keydown', (event) => {
 });
 
 // ---- after every change of this part; a page saved as a file has no `watch`
-const settle = () => { buildMap(); mark(); dim(); showPicked(); showOpened(); climb(); settleStrip(); };
+const showAsked = () => {
+  const found = element.querySelector('.hr-causes');
+  if (!found || document.body.dataset.asked !== found.dataset.out) return;
+  delete document.body.dataset.asked;
+  setTimeout(() => found.scrollIntoView(), 100);
+};
+const settle = () => { showAsked(); buildMap(); mark(); dim(); showPicked(); showOpened(); climb(); settleStrip(); };
 if (isAlive) watch('value', settle);
 settle();

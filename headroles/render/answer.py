@@ -46,14 +46,17 @@ def tell_answer(analysis: Analysis) -> str:
 
 def tell_seen(analysis: Analysis) -> str:
     """The roles that are seen in a sentence, or why none is."""
-    # a role that is always on is "seen" where nobody knows what is usual, which says nothing
-    found = [reading for reading in analysis.roles if reading.role.requires_repetition and reading.state == "seen"]
-    seen = sorted(found, key=lambda reading: -_most(reading).excess)
+    seen = sorted(_seen(analysis), key=lambda reading: -_most(reading).excess)
     said = [_tell_seen(reading, analysis) for reading in seen[:FEW_SAID]]
     if seen[FEW_SAID:]:
         names = listed([reading.role.display_name.lower() for reading in seen[FEW_SAID:]])
         said.append(f"{names[:1].upper()}{names[1:]} {'is' if len(seen) == FEW_SAID + 1 else 'are'} seen too.")
     return " ".join(said) if seen else _tell_none(analysis)
+
+
+def _seen(analysis: Analysis) -> list[RoleReading]:
+    # a role that is always on is "seen" where nobody knows what is usual, which says nothing
+    return [reading for reading in analysis.roles if reading.role.requires_repetition and reading.state == "seen"]
 
 
 def _tell_seen(reading: RoleReading, analysis: Analysis) -> str:
@@ -83,10 +86,11 @@ def _tell_none(analysis: Analysis) -> str:
 
 
 def _tell_unusual(analysis: Analysis) -> list[str]:
-    """What is far from usual among the heads that are always on; nothing where nobody knows."""
+    """What is far from usual among the heads that are always on, and that others rest where nothing else goes on; nothing where
+    nobody knows."""
     rest = analysis.role(RESTING_ROLE)
     said = []
-    if rest.state == "as usual" and len(rest.heads) > 1:
+    if rest.state == "as usual" and len(rest.heads) > 1 and not _seen(analysis):
         said.append(f"The {len(rest.heads)} heads that rest most on {RESTING_PLACE} do so, as usual.")
     unusual = [reading.role.display_name.lower() for reading in analysis.roles if reading.is_unusual]
     if unusual:

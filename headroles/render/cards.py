@@ -15,7 +15,7 @@ from headroles.render.html import draw
 from headroles.render.wording import ON_EVERY_TEXT, describe_source, state_of
 
 CARD_KINDS: Mapping[State, str] = MappingProxyType(
-    {"seen": "is-active", "unusual here": "is-active", "not seen": "is-grey", "not applicable": "is-grey"}
+    {"seen": "is-active", "unusual here": "is-active is-unusual", "not seen": "is-grey", "not applicable": "is-grey"}
 )
 STRONGEST = 3  # heads that a card names before it is opened
 MAX_OTHERS = 8  # heads that are not known for a role, as buttons
