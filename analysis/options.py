@@ -126,8 +126,15 @@ def _models(parser: argparse.ArgumentParser, args: argparse.Namespace) -> list[s
     return shard(models, *args.shard) if args.shard else models
 
 
+def _command(name: str, told: str | None) -> argparse.ArgumentParser:
+    """The parser of a command of its own, with its module's words as they are written."""
+    return argparse.ArgumentParser(
+        prog=f"{COMMAND} {name}", description=told, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
 def parse_push(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog=f"{COMMAND} push", description="Pushes records that were made before.")
+    parser = _command("push", "Pushes records that were made before.")
     parser.add_argument("folder", type=folder, metavar="FOLDER", help="where the records are")
     parser.add_argument("push", type=dataset, metavar="ORG/DATASET", help="dataset on the Hub")
     parser.add_argument("--create-pr", action="store_true", help="as a pull request, where you may not write")
@@ -136,24 +143,21 @@ def parse_push(arguments: list[str]) -> argparse.Namespace:
 
 
 def parse_validate(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog=f"{COMMAND} validate", description=validate.__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = _command("validate", validate.__doc__)
     parser.add_argument("model", metavar="MODEL", help="the name in the record, for instance gpt2")
     parser.add_argument("--out", type=folder, metavar="DIR", help="where its record is (default: embedded, or analysed here)")
     return parser.parse_args(arguments)
 
 
 def parse_compare(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog=f"{COMMAND} compare", description=agreement.__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = _command("compare", agreement.__doc__)
     for name in ("a", "b"):
         parser.add_argument(name, metavar="RECORD", help="a file, or the name of a model whose record is here")
     return parser.parse_args(arguments)
 
 
 def parse_calibrate(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog=f"{COMMAND} calibrate", description=calibrate.__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = _command("calibrate", calibrate.__doc__)
     parser.add_argument("model", metavar="MODEL", help="a model whose record is here, or in the folder")
     parser.add_argument("--out", type=folder, metavar="DIR", help="folder of records to look in, instead of the usual places")
     parser.add_argument("--untrained", action="store_true", help="its architecture with fresh random weights, analysed first")

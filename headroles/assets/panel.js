@@ -257,7 +257,8 @@ const usePicked = (what) => {
 };
 const takeOut = (out, method, prompt) => {
   trigger('submit', { out, method, prompt });
-  document.body.dataset.asked = out; // the answer is brought into sight once it is there: what comes above it would push it out again
+  document.body.dataset.asked = out;
+  bringIntoSight(document.getElementById('causes'));
 };
 
 const STEPS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
@@ -377,6 +378,7 @@ element.addEventListener('keydown', (event) => {
 });
 
 // ---- after every change of this part; a page saved as a file has no `watch`
+// an answer that was asked for here is brought into sight once it is there, too: what came above it may have pushed it out again
 const showAsked = () => {
   const found = element.querySelector('.hr-causes');
   if (!found || document.body.dataset.asked !== found.dataset.out) return;

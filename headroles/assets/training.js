@@ -1,5 +1,5 @@
 // The training tab; runs after panel.js, with whose cells it draws the map, dressed anew at every recorded step.
-const HEAD_BYTES = 3; // a head at a point: role, and score in hundredths, as `render/training.py` packs them
+const HEAD_BYTES = 4; // a head at a point: role, and filling and score in hundredths, as `render/training.py` packs them
 const PACE = 350; // milliseconds a point
 const isStill = () => matchMedia('(prefers-reduced-motion: reduce)').matches;
 const slider = () => element.querySelector('[type=range]');
@@ -21,15 +21,14 @@ const readRun = () => {
   return grid.run;
 };
 
-const full = ([low, high], score) => (high > low ? Math.min(100, Math.max(0, (100 * (score / 100 - low)) / (high - low))) : 100);
 const showStep = (run, at) => {
   const step = run.steps[at].toLocaleString('en');
   run.cells.forEach((cell, head) => {
     const start = HEAD_BYTES * (at * run.cells.length + head);
-    const [name, role, color, range] = run.roles[run.bytes[start]];
-    const score = run.numbers.getInt16(start + 1, true);
+    const [name, role, color] = run.roles[run.bytes[start]];
+    const score = run.numbers.getInt16(start + 2, true);
     const scored = score === NO_SCORE ? '' : ` (score ${figure(score)})`;
-    dress(cell, { name, color, told: `${role}${scored}, at step ${step}`, filling: full(range, score), shapes: 'hr-run' });
+    dress(cell, { name, color, told: `${role}${scored}, at step ${step}`, filling: run.bytes[start + 1], shapes: 'hr-run' });
   });
   element.querySelectorAll('.hr-at-step [data-role]').forEach((row, role) => {
     const [layer, head, score, count] = run.best[role][at];

@@ -228,17 +228,9 @@ class HeadCategories(_Checked, Shown):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> "HeadCategories":
         """As pydantic's, without what was worked out of the fields that change."""
         copied = super().model_copy(update=update, deep=deep)
-        for name in (
-            "other_layers",
-            "layers",
-            "scored_roles",
-            "score_table",
-            "second_table",
-            "intervals",
-            "calibrations",
-            "primary_roles",
-        ):
-            vars(copied).pop(name, None)
+        for name, member in vars(HeadCategories).items():
+            if isinstance(member, cached_property):
+                vars(copied).pop(name, None)
         return copied
 
     @property
@@ -267,7 +259,8 @@ class HeadCategories(_Checked, Shown):
 
     def second_score(self, role: Role | str, head: Head | str | tuple[int, int]) -> float | None:
         """A head's second number in a role that has one; None where the record does not tell. Raises as `interval`."""
-        return _cell(self.second_table.get(get_role(role).name), self._inside(head))
+        table, head = self.second_table.get(get_role(role).name), self._inside(head)
+        return None if table is None else table[head.layer][head.index]
 
     def second_interval(self, role: Role | str, head: Head | str | tuple[int, int]) -> tuple[float, float] | None:
         """Where that lies, as `interval` of the score. Raises as `interval`."""
@@ -353,10 +346,6 @@ class HeadCategories(_Checked, Shown):
         found = as_head(head)
         found.check_inside(self.num_layers, self.num_heads, self.layers)
         return found
-
-
-def _cell(table: tuple[tuple[float, ...], ...] | None, head: Head) -> float | None:
-    return None if table is None else table[head.layer][head.index]
 
 
 def _check_range(told: str, table: list[list[float]], bounds: tuple[float, float]) -> None:

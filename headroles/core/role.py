@@ -10,6 +10,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from headroles.core.measures import Measure
+from headroles.core.second_scores import SecondScore
 from headroles.core.tokens import is_delimiter
 
 Shape = tuple[tuple[float, float], ...]
@@ -75,6 +76,15 @@ class Role:
         """Whether only a text that repeats a token can show it."""
         return False
 
+    @property
+    def second(self) -> SecondScore | None:
+        """Another number for it, told beside its score; None for none."""
+        return None
+
+    def fill(self, value: float) -> float:
+        """How full its shape or bar is at a value of its measure, 0 to 1; always full without one."""
+        return 1.0
+
     def expected_keys(
         self,
         token_ids: Int[Tensor, " query"],
@@ -115,6 +125,13 @@ class MeasuredRole(Role):
     def requires_repetition(self) -> bool:
         """As for any role; it is scored on such texts alone."""
         return self.measure.probes == "repeats"
+
+    @property
+    def second(self) -> SecondScore | None:
+        return self.measure.second
+
+    def fill(self, value: float) -> float:
+        return self.measure.fill(value)
 
     def expected_keys(
         self,

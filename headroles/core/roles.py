@@ -8,7 +8,7 @@ from headroles.core.keys import current_keys, duplicate_keys, earlier_keys, firs
 from headroles.core.measures import EntropyOfRows, MassOnDelimiters, MassOnExpectedKeys
 from headroles.core.output_measures import DirectEffect
 from headroles.core.role import Example, MeasuredRole, Role, Shape
-from headroles.core.second_scores import BY_WEIGHTS, ON_REPEATS, SecondScore
+from headroles.core.second_scores import BY_WEIGHTS, ON_REPEATS
 from headroles.errors import InvalidInputError
 
 RESTING = 0.5  # half of the attention on the first token is a rest state
@@ -355,11 +355,6 @@ RESTING_PLACE = RESTING_ROLE.rests_on
 def measured_roles() -> tuple[MeasuredRole, ...]:
     """The roles that are measured, in the order of ROLES."""
     return tuple(role for role in ROLES.values() if isinstance(role, MeasuredRole))
-
-
-def second_of(role: Role) -> SecondScore | None:
-    """The second number of a role, where it has one."""
-    return role.measure.second if isinstance(role, MeasuredRole) else None
 
 
 def get_role(role: Role | str) -> Role:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from headroles.core.head_readings import HeadReading
-from headroles.core.roles import Role, get_measured_role, second_of
+from headroles.core.roles import Role
 from headroles.core.words import percent
 
 
@@ -23,19 +23,18 @@ class Bar:
 
 def bar_of(role: Role, reading: HeadReading, with_chance: bool = True) -> Bar:
     """The bar of a head in a measured role, within what its measure can be."""
-    measure, chance = get_measured_role(role).measure, reading.compared
-    fill = measure.fill(reading.shown) * 100
+    fill, chance = role.fill(reading.shown) * 100, reading.compared
     if chance is None or not with_chance or not reading.can_show:
         return Bar(fill)
     words = f"otherwise {percent(chance)}" if reading.is_triggered else f"by chance {percent(chance)}"
-    return Bar(fill, measure.fill(chance) * 100, words)
+    return Bar(fill, role.fill(chance) * 100, words)
 
 
 def filling(role: Role, reading: HeadReading | None) -> float:
     """The evidence for what a head mainly is, as its shape shows it, 0 to 1: of a triggered role the excess; full without one."""
     if reading is None:
         return 1.0
-    return max(reading.excess, 0.0) if reading.is_triggered else get_measured_role(role).measure.fill(reading.shown)
+    return max(reading.excess, 0.0) if reading.is_triggered else role.fill(reading.shown)
 
 
 def figures(reading: HeadReading) -> str:
@@ -47,8 +46,12 @@ def figures(reading: HeadReading) -> str:
 
 def second_figures(role: Role, reading: HeadReading) -> str:
     """The role's second number: `+0.52 logits on random repeats`; empty without one."""
-    second = second_of(role)
-    return "" if second is None or reading.second is None else second.told(reading.second)
+    return "" if role.second is None or reading.second is None else role.second.told(reading.second)
+
+
+def hundredths(number: float) -> int:
+    """A number in hundredths, as scripts get it: rounded once, as where it is written out."""
+    return round(float(f"{number:.2f}") * 100)
 
 
 def score_figures(reading: HeadReading, with_interval: bool = False) -> str:

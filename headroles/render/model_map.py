@@ -11,7 +11,7 @@ from headroles.core.head_readings import State
 from headroles.core.heads import Head
 from headroles.core.readings import Analysis
 from headroles.core.roles import RESTING_ROLE, ROLES, Role
-from headroles.render.bars import figures, filling
+from headroles.render.bars import figures, filling, hundredths
 from headroles.render.html import draw
 from headroles.render.wording import MARKS, ON_EVERY_TEXT, describe_layers, state_of
 
@@ -127,7 +127,7 @@ def _cell(analysis: Analysis, head: Head) -> Cell:
     flags |= RESTS if role == RESTING_ROLE and not reading.is_unusual else 0
     flags |= OFFLINE if reading.activation is None else 0
     figure = FIGURES.index("–" if reading.activation is None else figures(reading))
-    score = NO_SCORE if reading.score is None else round(float(f"{reading.score:.2f}") * 100)  # rounded once, as everywhere
+    score = NO_SCORE if reading.score is None else hundredths(reading.score)
     return Cell(number, STATES.index(state_of(reading)), round(filling(role, reading) * 100), flags, figure, score)
 
 

@@ -9,7 +9,7 @@ from headroles.core.heads import Head
 from headroles.core.readings import Analysis, HeadView
 from headroles.core.records import HeadCategories
 from headroles.core.role_effects import RoleEffect
-from headroles.core.roles import ROLES, measured_roles, second_of
+from headroles.core.roles import ROLES, measured_roles
 from headroles.render.results import (
     AnalysisResult,
     BatchResult,
@@ -59,7 +59,7 @@ def categories_result(record: HeadCategories) -> CategoriesResult:
                     for head in record.top_heads(role)
                 ],
                 "scores": [list(row) for row in record.all_scores.get(role.name, ())],
-                "second_definition": second.definition if (second := second_of(role)) else "",
+                "second_definition": role.second.definition if role.second else "",
                 "second_scores": [list(row) for row in record.second_table.get(role.name, ())],
             }
             for role in ROLES.values()

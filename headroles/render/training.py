@@ -5,8 +5,10 @@ import json
 import struct
 from dataclasses import dataclass
 
-from headroles.core.roles import ROLES, MeasuredRole, Role, get_measured_role
+from headroles.core.role import MeasuredRole
+from headroles.core.roles import ROLES
 from headroles.core.training import TrainingRun
+from headroles.render.bars import hundredths
 from headroles.render.html import draw
 from headroles.render.model_map import NO_SCORE, WIDE
 from headroles.render.training_chart import FRAME, Axis, charts_of
@@ -20,7 +22,7 @@ from headroles.render.training_words import (
     tell_untrained,
 )
 
-CELL = struct.Struct("<Bh")  # as the script reads it: role, score in hundredths
+CELL = struct.Struct("<BBh")  # as the script reads it: role, filling and score in hundredths
 TAKE_OUT = "Zorbat melkin frayd ustole. Zorbat melkin frayd"  # a text on which the heads of the lesson show whether they matter
 
 
@@ -71,41 +73,34 @@ def render_training(recorded: Recorded) -> str:
 
 
 def pack_run(run: TrainingRun) -> str:
-    """Every head's main role and its score in it, point by point and layer by layer, in base64."""
+    """Every head's main role, how full its shape is and its score in it, point by point and layer by layer, in base64."""
     order, packed = {role: number for number, role in enumerate(ROLES.values())}, []
     for point, table in enumerate(run.primary):
         for layer in run.layers:
             for index, role in enumerate(table[layer]):
                 scores = run.scores.get(role.name)
-                packed.append(CELL.pack(order[role], NO_SCORE if scores is None else _hundredths(scores[point][layer][index])))
+                score = 0.0 if scores is None else scores[point][layer][index]
+                told = NO_SCORE if scores is None else hundredths(score)
+                packed.append(CELL.pack(order[role], round(role.fill(score) * 100), told))
     return base64.b64encode(b"".join(packed)).decode()
-
-
-def _hundredths(number: float) -> int:
-    return round(float(f"{number:.2f}") * 100)  # rounded once, as everywhere
 
 
 def _known(run: TrainingRun) -> dict[str, object]:
     """What the script says and draws of each point beside the cells; of roles, in the order of the table's rows."""
     axis = Axis.of(run.steps)
     return {
-        "roles": [[role.name, role.display_name, role.color, _fullness(role)] for role in ROLES.values()],
+        "roles": [[role.name, role.display_name, role.color] for role in ROLES.values()],
         "steps": run.steps,
         "across": [axis.at(step) for step in run.steps],
         "best": [
             [
-                [best.head.layer, best.head.index, _hundredths(best.score), count]
+                [best.head.layer, best.head.index, hundredths(best.score), count]
                 for best, count in zip(run.best(role), run.counts(role))
             ]
             for role in run.roles
         ],
-        "losses": [[_hundredths(loss) for loss in values] for values in run.losses.values()],
+        "losses": [[hundredths(loss) for loss in values] for values in run.losses.values()],
     }
-
-
-def _fullness(role: Role) -> list[float]:
-    """The scores of a role at which its shape is empty and full; the same for what is left over, which is always full."""
-    return list(get_measured_role(role).measure.range) if isinstance(role, MeasuredRole) else [0.0, 0.0]
 
 
 def _row(run: TrainingRun, role: MeasuredRole) -> Row:

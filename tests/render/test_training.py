@@ -210,17 +210,25 @@ def test_every_curve_is_told_in_words_with_its_first_last_least_and_most(run, dr
 # ---- the map
 
 
-def test_the_script_gets_every_heads_main_role_and_score_at_every_point(run):
+def test_the_script_gets_every_heads_main_role_its_filling_and_score_at_every_point(run):
     cells = list(CELL.iter_unpack(base64.b64decode(pack_run(run))))
     heads = [(point, layer, head) for point in range(len(run.steps)) for layer in run.layers for head in range(run.num_heads)]
     assert len(cells) == len(heads)
-    for (role, score), (point, layer, head) in zip(cells, heads):
+    for (role, filling, score), (point, layer, head) in zip(cells, heads):
         name = list(ROLES)[role]
         assert name == run.primary[point][layer][head].name
         if name == "other":
-            assert score == NO_SCORE
+            assert (filling, score) == (100, NO_SCORE)
         else:
-            assert score / 100 == pytest.approx(run.scores[name][point][layer][head], abs=0.00501)
+            exact = run.scores[name][point][layer][head]
+            assert score / 100 == pytest.approx(exact, abs=0.00501)
+            assert filling == round(ROLES[name].fill(exact) * 100)
+
+
+def test_a_role_says_itself_how_full_its_shape_is():
+    """Also in logits, of which a bar is full long before the largest that there can be."""
+    assert (ROLES["name_mover"].fill(0.75), ROLES["induction"].fill(0.75), ROLES["other"].fill(0.0)) == (0.5, 0.75, 1.0)
+    assert ROLES["other"].second is ROLES["induction"].second is None
 
 
 def test_the_table_shows_the_last_point_and_its_rows_are_those_that_the_script_fills(run, drawn):
