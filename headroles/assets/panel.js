@@ -2,6 +2,10 @@
 const isAlive = typeof watch === 'function'; // a page saved as a file has nobody to answer
 const whole = (selector) => [...document.querySelectorAll(selector)];
 
+// a token in a sentence; one from right to left is held apart, as `core/tokens.py` does, else what follows changes places with it
+const TURNED = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/;
+const numbered = (tokens, at) => `“${TURNED.test(tokens[at]) ? `\u2068${tokens[at]}\u2069` : tokens[at]}” (${at + 1})`;
+
 // the head's page may lie out of sight of the button that opens it: on a phone, and from the cards
 const bringIntoSight = (view) => {
   const top = view?.getBoundingClientRect().top;
@@ -127,7 +131,7 @@ const showLooks = (token) => {
   element.querySelector('.hr-looks').replaceChildren(...roles.map((role) => {
     const line = document.createElement('p');
     const more = role.count - Math.min(TOLD, role.heads.length);
-    line.append(`“${words[at]}” (${at + 1}): ${role.name}, `, ...role.heads.slice(0, TOLD).flatMap((head) => [chip(head, role, words), ' ']), more > 0 ? `and ${more} more` : '');
+    line.append(`${numbered(words, at)}: ${role.name}, `, ...role.heads.slice(0, TOLD).flatMap((head) => [chip(head, role, words), ' ']), more > 0 ? `and ${more} more` : '');
     return line;
   }));
   mark();
@@ -298,8 +302,8 @@ const percent = (share) => { // as core/words.py says it
 const told = ({ tokens, at, count }, axis, chosen) => {
   const others = [...Array(count).keys()].map((other) => [other, axis === 'queries' ? at(chosen, other) : at(other, chosen)]);
   const most = others.filter(([, share]) => share >= 0.005).sort((a, b) => b[1] - a[1]).slice(0, 3);
-  const list = most.map(([other, share]) => `“${tokens[other]}” (${other + 1}) ${percent(share)}`).join(', ');
-  const token = `“${tokens[chosen]}” (${chosen + 1})`;
+  const list = most.map(([other, share]) => `${numbered(tokens, other)} ${percent(share)}`).join(', ');
+  const token = numbered(tokens, chosen);
   return axis === 'queries' ? `${token} looks most at ${list}.` : list ? `${token} is looked at most by ${list}.`
     : `Nothing looks at ${token}.`;
 };
@@ -314,7 +318,7 @@ const show = (figure, query, key) => {
   const said = figure.closest('.hr-figure').querySelector('.hr-said');
   if (query !== null && key !== null) {
     const share = key > query ? 'cannot look ahead to' : `gives ${percent(at(query, key))} of its attention to`;
-    said.textContent = `“${pattern.tokens[query]}” (${query + 1}) ${share} “${pattern.tokens[key]}” (${key + 1}).`;
+    said.textContent = `${numbered(pattern.tokens, query)} ${share} ${numbered(pattern.tokens, key)}.`;
   } else {
     said.textContent = query !== null ? told(pattern, 'queries', query) : told(pattern, 'keys', key);
   }

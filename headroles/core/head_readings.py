@@ -7,7 +7,7 @@ from typing import Any, Literal
 from headroles.core.heads import Head, as_head
 from headroles.core.role_effects import RoleEffect
 from headroles.core.roles import Role, get_measured_role
-from headroles.core.tokens import visible
+from headroles.core.tokens import in_a_sentence
 from headroles.core.words import percent
 
 # of a role on a text: the first three of one that a text triggers, the next two of one that is always on
@@ -61,7 +61,7 @@ class Place:
 
 
 def _named(position: int, tokens: Sequence[str]) -> str:
-    return visible(tokens[position]) if position < len(tokens) else f"token {position}"
+    return in_a_sentence(tokens[position]) if position < len(tokens) else f"token {position}"
 
 
 @dataclass(frozen=True)

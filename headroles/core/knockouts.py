@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from headroles.core.heads import Head
 from headroles.core.shown import Shown
-from headroles.core.tokens import visible
+from headroles.core.tokens import in_a_sentence
 from headroles.core.words import fine_percent, signed
 
 Method = Literal["zero", "mean", "resample", "null"]
@@ -193,7 +193,7 @@ def sentences(knock_out: KnockOut) -> tuple[str, ...]:
 
 def told(knock_out: KnockOut) -> str:
     """What is lost at the end of the text, against which controls, in two sentences."""
-    heads, word = len(knock_out.heads), visible(knock_out.favourite.token)
+    heads, word = len(knock_out.heads), in_a_sentence(knock_out.favourite.token)
     who = f"these {heads} heads" if heads > 1 else knock_out.heads[0].label
     before, after = (fine_percent(share or 0.0) for share in (knock_out.favourite.before, knock_out.favourite.after))
     return f"Without {who}, the model gives “{word}” {after} instead of {before}. {_among(knock_out)}"
@@ -220,7 +220,7 @@ def told_of_control_text(knock_out: KnockOut) -> str:
     if (text := knock_out.control_text) is None:
         return ""
     before, after = (fine_percent(share or 0.0) for share in (text.favourite.before, text.favourite.after))
-    word = visible(text.favourite.token)
+    word = in_a_sentence(text.favourite.token)
     return f"With every earlier copy of a token replaced, so that nothing repeats, they take “{word}” from {before} to {after}."
 
 

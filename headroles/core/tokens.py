@@ -2,6 +2,8 @@
 
 import unicodedata
 
+ISOLATE, ISOLATED = "\u2068", "\u2069"  # what stands between them is laid out apart from what stands around
+
 
 def clean(text: str) -> str:
     """The text as a tokenizer and an answer can hold it: a lone surrogate has no UTF-8 form, and becomes `?`."""
@@ -33,6 +35,16 @@ def visible(token: str) -> str:
             shown.append("◌" + character if is_lone_mark else character)
             before = character
     return "".join(shown) or "∅"
+
+
+def in_a_sentence(token: str) -> str:
+    """A token's text as `visible`, held apart from the words around it where it is written from right to left.
+
+    Without the two marks of Unicode (isolates) the words and numbers after it would change places with it.
+    """
+    shown = visible(token)
+    is_turned = any(unicodedata.bidirectional(character) in ("R", "AL") for character in shown)
+    return f"{ISOLATE}{shown}{ISOLATED}" if is_turned else shown
 
 
 def code_point(character: str) -> str:

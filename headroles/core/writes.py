@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from headroles.core.heads import Head
 from headroles.core.knockouts import sets_told
-from headroles.core.tokens import visible
+from headroles.core.tokens import in_a_sentence
 from headroles.core.words import signed
 
 
@@ -97,7 +97,8 @@ class Writes:
         if controls:
             sets = sets_told(self.heads, self.control_sets)
             others = f" {sets[:1].upper()}{sets[1:]} write {signed(min(controls))} to {signed(max(controls))}."
+        word = in_a_sentence(target.token)
         return (
-            f"{who} {signed(self.written(target))} to the logit of “{visible(target.token)}”, {why}; all heads together write "
+            f"{who} {signed(self.written(target))} to the logit of “{word}”, {why}; all heads together write "
             f"{signed(total)}, and the rest of the model {signed(target.logit - total)}."
         ) + others

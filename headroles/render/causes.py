@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from headroles.core.head_readings import RoleReading
 from headroles.core.knockouts import METHODS, KnockOut, Matters, Method, NextToken, sentences
-from headroles.core.tokens import visible
+from headroles.core.tokens import in_a_sentence, visible
 from headroles.core.words import fine_percent, signed
 from headroles.core.writes import Writes
 from headroles.render.html import draw
@@ -113,7 +113,7 @@ def _held(knock_out: KnockOut, writes: Writes | None) -> str:
         target = writes.foretold or writes.favourite
         controls = writes.written_by_controls(target)
         beside = f" ({signed(min(controls))} to {signed(max(controls))} by other sets)" if controls else ""
-        said.append(f"Writes {signed(writes.written(target))} to “{visible(target.token)}”{beside}.")
+        said.append(f"Writes {signed(writes.written(target))} to “{in_a_sentence(target.token)}”{beside}.")
     falls = [effect.fall for effect in knock_out.controls]
     others = f" ({max(falls):.2f} at most without other sets)" if falls else ""
     said.append(f"Without: {knock_out.effect.fall:.2f} nats lost at the end{others}.")
@@ -128,7 +128,9 @@ def _read(writes: Writes) -> str:
     """Because of which tokens these heads write what they write; empty where it is next to nothing."""
     by_key = writes.foretold_by_key if writes.foretold else writes.by_key
     most = sorted(range(len(by_key)), key=lambda key: -abs(by_key[key]))[:READ]
-    told = [f"“{visible(writes.tokens[key])}” ({key + 1}) {signed(by_key[key])}" for key in most if abs(by_key[key]) >= 0.05]
+    told = [
+        f"“{in_a_sentence(writes.tokens[key])}” ({key + 1}) {signed(by_key[key])}" for key in most if abs(by_key[key]) >= 0.05
+    ]
     return f"By the token that they read: {', '.join(told)}." if told else ""
 
 

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 from matplotlib.font_manager import FontProperties, fontManager, get_font, get_font_names
 
-from headroles.core.tokens import code_point, visible
+from headroles.core.tokens import ISOLATE, ISOLATED, code_point, visible
 from headroles.render.labels import LABEL_COLUMNS
 
 # Tried in this order for each character, where they are installed.
@@ -67,5 +67,5 @@ def drawable(text: str) -> str:
 
 
 def _is_invisible(character: str) -> bool:
-    """Whether it only joins or styles its neighbours; `visible` left no others."""
-    return character == "\u200d" or "VARIATION SELECTOR" in unicodedata.name(character, "")
+    """Whether it only joins or styles its neighbours; tokens in sentences have no others."""
+    return character in ("\u200d", ISOLATE, ISOLATED) or "VARIATION SELECTOR" in unicodedata.name(character, "")

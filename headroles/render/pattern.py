@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from headroles.core.readings import HeadView
-from headroles.core.tokens import visible
+from headroles.core.tokens import in_a_sentence, visible
 from headroles.core.words import percent
 from headroles.render.labels import LABEL_COLUMNS, PAGE_LABELS, every_nth
 from headroles.render.pixels import outline_path, pattern_bytes, pattern_png
@@ -67,20 +67,18 @@ def pattern_shown(view: HeadView, told: str) -> PatternShown:
         png=base64.b64encode(pattern_png(view.pattern)).decode(),
         outline=outline_path(view.expected),
         controls="" if view.controls is None else outline_path(view.controls),
-        strongest_token="" if view.controls is None else _strongest_token(view),
+        strongest_token="" if view.controls is None else _numbered(view, view.readings[view.role.name].places[0].query),
         told=told,
         role=view.role.display_name,
         sink=describe_sink(view),
         strongest=tuple(
-            (f"“{tokens[query]}” ({query + 1})", f"“{tokens[key]}” ({key + 1})", percent(share))
-            for query, key, share in strongest_cells(view.pattern)
+            (_numbered(view, query), _numbered(view, key), percent(share)) for query, key, share in strongest_cells(view.pattern)
         ),
     )
 
 
-def _strongest_token(view: HeadView) -> str:
-    query = view.readings[view.role.name].places[0].query
-    return f"“{visible(view.tokens[query])}” ({query + 1})"
+def _numbered(view: HeadView, position: int) -> str:
+    return f"“{in_a_sentence(view.tokens[position])}” ({position + 1})"
 
 
 def strongest_cells(pattern: Float[Tensor, "query key"], count: int = STRONGEST) -> list[tuple[int, int, float]]:

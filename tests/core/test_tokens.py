@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headroles.core.tokens import is_delimiter, visible
+from headroles.core.tokens import in_a_sentence, is_delimiter, visible
 
 JOINERS = {"\u200d"}
 # `text()` alone hardly ever puts the odd characters beside the ones they act on
@@ -91,3 +91,13 @@ def test_punctuation_that_ends_or_parts_a_sentence_and_line_breaks_are_delimiter
 @pytest.mark.parametrize("token", ["", " ", "a", "a.", "-", "'", '"', "(", ".5", "\t", "·"])
 def test_nothing_else_is(token):
     assert not is_delimiter(token)
+
+
+@pytest.mark.parametrize("token", [" שלום", "مرحبا", "a ה"])
+def test_a_token_from_right_to_left_is_held_apart_in_a_sentence(token):
+    assert in_a_sentence(token) == f"\u2068{visible(token)}\u2069"
+
+
+@pytest.mark.parametrize("token", ["king", " 42", "日本", "é", "\u202e", "🙂"])
+def test_any_other_token_stands_in_a_sentence_as_it_is_shown(token):
+    assert in_a_sentence(token) == visible(token)
