@@ -4,7 +4,8 @@ const whole = (selector) => [...document.querySelectorAll(selector)];
 
 // a token in a sentence; one from right to left is held apart, as `core/tokens.py` does, else what follows changes places with it
 const TURNED = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/;
-const numbered = (tokens, at) => `“${TURNED.test(tokens[at]) ? `\u2068${tokens[at]}\u2069` : tokens[at]}” (${at + 1})`;
+const inASentence = (token) => TURNED.test(token) ? `\u2068${token}\u2069` : token;
+const numbered = (tokens, at) => `“${inASentence(tokens[at])}” (${at + 1})`;
 
 // the head's page may lie out of sight of the button that opens it: on a phone, and from the cards
 const bringIntoSight = (view) => {
@@ -103,7 +104,7 @@ const chip = ([layer, head, key, , share, otherwise], role, words) => {
   Object.assign(button, { type: 'button', className: 'hr-chip', title: `${otherwise} otherwise`, disabled: !isAlive });
   Object.assign(button.dataset, { layer, head, role: role.role });
   button.style.setProperty('--role', role.color);
-  button.textContent = `L${layer}H${head} → ${words[key]} ${share}`;
+  button.textContent = `L${layer}H${head} → ${inASentence(words[key])} ${share}`;
   return button;
 };
 const showLooks = (token) => {

@@ -180,11 +180,15 @@ def describe_model_comparison(comparison: ModelComparison) -> str:
     heads_a = sum(role.a.total for role in comparison.roles)
     heads_b = sum(role.b.total for role in comparison.roles)
     named_a, named_b = sum(role.a.total for role in measured), sum(role.b.total for role in measured)
-    told = [role for role in measured if comparison.a.role(role.role).state in TOLD]
-    both = [role.role.display_name for role in told if role.active_a and role.active_b]
-    only_a = [role.role.display_name for role in told if role.active_a and not role.active_b]
-    only_b = [role.role.display_name for role in told if role.active_b and not role.active_a]
-    groups = [(both, "in both"), (only_a, "in A alone"), (only_b, "in B alone")]
+    seen_a, seen_b = (
+        [role.role.display_name for role in measured if side.role(role.role).state == "seen"]
+        for side in (comparison.a, comparison.b)
+    )
+    groups = [
+        ([name for name in seen_a if name in seen_b], "in both"),
+        ([name for name in seen_a if name not in seen_b], "in A alone"),
+        ([name for name in seen_b if name not in seen_a], "in B alone"),
+    ]
     here = [f"{_do(names, 'is seen')} {where}" for names, where in groups if names]
     return (
         f"{named_a} of A's {heads_a} heads ({percent(named_a / heads_a)}) and {named_b} of B's {heads_b} "

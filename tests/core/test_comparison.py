@@ -12,7 +12,6 @@ from headroles.core.comparison import (
     DEPTH_BINS,
     MAX_CHANGES,
     MIN_CHANGE,
-    ModelComparison,
     compare_models,
     compare_prompts,
     depth_slice,
@@ -212,13 +211,14 @@ def test_the_sentence_names_what_turns_off_and_what_stays():
 
 def test_a_model_comparison_says_how_many_heads_are_named_and_what_is_active_where(explorer):
     tiny = explorer.analyze(EMBEDDED_MODEL, REPEATING)
-    compared = compare_models(tiny, replace(tiny, model="other", roles=tuple(map(silenced, tiny.roles))))
+    silent = replace(tiny, model="other", roles=tuple(map(silenced, tiny.roles)))
+    compared = compare_models(tiny, silent)
     said = describe_model_comparison(compared)
     total = tiny.num_layers * tiny.num_heads
     named = total - next(role.a.total for role in compared.roles if role.role.name == "other")
     assert said.startswith(f"{named} of A's {total} heads (")
-    assert said.endswith("On this text Induction is seen in A alone.")
-    nowhere = ModelComparison(tiny, tiny, tuple(replace(role, active_a=False) for role in compared.roles))
+    assert said.endswith("On this text Induction is seen in A alone.")  # what is always on is seen in none
+    nowhere = compare_models(replace(silent, model="another"), silent)
     assert describe_model_comparison(nowhere).endswith("On this text no role that a text calls for is seen in either.")
 
 
