@@ -23,7 +23,7 @@ from headroles.core.training import TrainingRun
 from headroles.core.verdicts import read_head, read_heads, read_roles
 from headroles.errors import ModelLoadError, NoHeadCategoriesError, UnknownModelError
 from headroles.hub.packages import is_here, source_of
-from headroles.hub.store import RecordStore
+from headroles.hub.store import EMBEDDED, RecordStore
 from headroles.hub.training import find_run
 from headroles.jobs import Job, Jobs
 from headroles.models.batches import TokenIds, check_batch, encode_all, split_into_forwards
@@ -87,6 +87,10 @@ class Explorer(Causal):
     def categories(self, model: str) -> HeadCategories:
         """A model's record, checked against the model. Raises as `analyze` does."""
         return self._use(model, lambda reader: self._store.find(reader.loaded.identity)[0])
+
+    def shipped(self) -> tuple[HeadCategories, ...]:
+        """The records of the models that ship with headroles. Opens none of them."""
+        return tuple(self._store.load(name) for name in EMBEDDED)
 
     def has_roles(self, model: str) -> bool:
         """Whether there is a record for a model. Raises as `analyze` does, but for the want of one."""

@@ -12,7 +12,7 @@ from headroles.core.roles import OTHER, Role, measured_roles
 from headroles.core.words import listed
 from headroles.render.bars import Bar, bar_of, figures, score_figures, second_figures
 from headroles.render.html import draw
-from headroles.render.wording import ON_EVERY_TEXT, describe_source, state_of
+from headroles.render.wording import NO_PROMPT, ON_EVERY_TEXT, describe_source, state_of
 
 CARD_KINDS: Mapping[State, str] = MappingProxyType(
     {"seen": "is-active", "unusual here": "is-active is-unusual", "not seen": "is-grey", "not applicable": "is-grey"}
@@ -103,7 +103,7 @@ def offered_prompt(reading: RoleReading, prompt: str) -> str:
 def _no_prompt(reading: RoleReading) -> str:
     if not _is_silent(reading) or reading.suggested_prompt or not reading.role.suggested_prompt:
         return ""
-    return "None of the texts that are made to show it does so on this model."
+    return NO_PROMPT
 
 
 def _is_silent(reading: RoleReading) -> bool:

@@ -35,17 +35,22 @@ def shape_points(role: Role) -> str:
     return " ".join(f"{x:g},{y:g}" for x, y in role.shape)
 
 
+# a line break that parts words: between text, and what is placed into it
+_PARTED = re.compile(
+    r"(?<=[^>}\s])\s*\n\s*(?=\{\{|<(?:b|em|i|a|code|small)\b)|(?<=\}\})\s*\n\s*(?=[^<{\s])|(?<=[^>}\s])\s*\n\s*(?=[^<{\s])"
+)
+_LAID_OUT = re.compile(r"\s*\n\s*")
+
+
 class _Lines(Extension):
     """Lets templates be written in indented lines, of which nothing reaches a visitor.
 
-    A line break goes, with the blanks around it, beside a tag or a placeholder, and is one blank between words. So a blank that
-    counts stands within a line.
+    A line break goes, with the blanks around it, beside a tag, and is one blank between words, whether they are written there or
+    placed, or stand in bold.
     """
 
     def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
-        return re.sub(
-            r"(?<=[>}])\s*\n\s*|\s*\n\s*(?=[<{])|(\s*\n\s*)", lambda found: " " if found[1] is not None else "", source.strip()
-        )
+        return _LAID_OUT.sub("", _PARTED.sub(" ", source.strip()))
 
 
 # threads share it: a template is compiled when it is first used, and never changes again

@@ -3,11 +3,15 @@
 The picture is drawn from the role's own measure, so it cannot say anything else than what is measured.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from headroles.core.records import HeadCategories
 from headroles.core.role import Example, Role
-from headroles.core.roles import ROLES, get_measured_role
+from headroles.core.roles import ROLES, get_measured_role, measured_roles
+from headroles.core.words import listed
 from headroles.render.html import draw
+from headroles.render.wording import NO_PROMPT
 
 CELL = 24  # side of a cell, in the units of the picture
 # induction heads look in both; only on the second, which nobody can know by meaning, do they matter
@@ -16,6 +20,7 @@ LOOKS_AND_MATTERS = (
     "Zorbat melkin frayd ustole. Zorbat melkin frayd",
 )
 MARGIN = 50  # room for the words, left of the cells and below them
+NAMED = 3  # heads of a model that its lessons name
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,46 @@ class Lesson:
 
     role: Role
     picture: Picture | None
+
+
+@dataclass(frozen=True)
+class OnModel:
+    """What a role's lesson is about in one model: its heads in words, a text to try, and what must be known of it."""
+
+    role: Role
+    heads: str
+    prompt: str
+    note: str
+
+
+def render_lessons_here(record: HeadCategories, others: Sequence[HeadCategories] = ()) -> str:
+    """Which lessons a model has heads for, and what to try on it.
+
+    Args:
+        others: of models that anybody can open, to name those that have heads where this one has none.
+    """
+    missing = [role for role in measured_roles() if not record.top_heads(role)]
+    lines = [f"No head of {record.model_name} stands for {_names(missing)}."] if missing else []
+    for other in others:
+        if there := [role for role in missing if other.top_heads(role)]:
+            lines.append(f"{other.model_name} has heads for {_names(there)}.")
+    rows = [_on_model(role, record) for role in measured_roles() if role not in missing]
+    return draw("lessons_here", model=record.model_name, rows=rows, missing=lines)
+
+
+def _names(roles: Sequence[Role]) -> str:
+    return listed([role.display_name for role in roles])
+
+
+def _on_model(role: Role, record: HeadCategories) -> OnModel:
+    top = record.categories[role.name].top_heads
+    named = ", ".join(f"L{head.layer}H{head.head} {head.score:.2f}" for head in top[:NAMED])
+    prompt, note = record.suggested_prompt(role), ""
+    if role.suggested_prompt and not prompt:
+        note = NO_PROMPT
+    elif prompt != role.suggested_prompt:
+        note = "The lesson's own sentence does not show it on this model; this one does."
+    return OnModel(role, f"{named} and {len(top) - NAMED} more" if len(top) > NAMED else named, prompt, note)
 
 
 def render_lessons() -> str:

@@ -42,6 +42,7 @@ NOT_CALIBRATED = (
     "This record has no calibration: what is seen is judged by the strictest that another model's says, and nothing tells "
     "what is usual; analysing the model again adds it."
 )
+NO_PROMPT = "None of the texts that are made to show it does so on this model."
 TOLD: frozenset[State] = frozenset({"seen", "not seen", "not applicable"})  # of roles that turn on and off
 
 

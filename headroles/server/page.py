@@ -47,10 +47,8 @@ MOVES: tuple[tuple[str, str, Move], ...] = (
     ("explore", "click", explore),
     ("prompt", "submit", explore),
     ("offer", "click", take_offer),
-    *(
-        (name, "submit", press)
-        for name in ("examples", "map", "view", "causes", "panel", "edits", "by_prompt", "by_model", "training", "lessons")
-    ),
+    *((name, "submit", press) for name in ("examples", "map", "view", "causes", "panel", "edits", "by_prompt", "by_model")),
+    *((name, "submit", press) for name in ("training", "lessons_here", "lessons")),
     ("compare-texts", "click", beside_text),
     ("other_prompt", "submit", beside_text),
     ("compare-models", "click", beside_model),
@@ -146,6 +144,7 @@ def _lay_out_tabs(parts: Mapping[str, str], any_model: bool) -> Elements:
     with tab("training"):
         made["training"] = _html("training")  # asks for itself when it is looked at
     with tab("learn"):
+        part("lessons_here")
         made["lessons"] = _html("lessons", render_lessons())
     with tab("api"):
         _html("api-help", render_help())

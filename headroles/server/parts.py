@@ -31,6 +31,7 @@ from headroles.render.exports import (
     training_json,
 )
 from headroles.render.head_page import render_head, render_twin
+from headroles.render.lessons import render_lessons_here
 from headroles.render.model_map import render_map
 from headroles.render.next_word import render_next
 from headroles.render.training import render_training
@@ -76,6 +77,7 @@ PARTS: Mapping[str, Part] = MappingProxyType(
             Part("view", "view", HEAD, render_head),
             Part("twin", "twin", HEAD, lambda twin: render_twin(*twin), comes_later=True, is_saved=False),
             Part("edits", "edits", TEXT, lambda edits: render_edits(*edits), comes_later=True, is_saved=False),
+            Part("lessons_here", "lessons", frozenset({"model"}), lambda known: render_lessons_here(*known), is_saved=False),
             Part("by_prompt", "prompts", TEXT | {"other_prompt"}, render_prompt_comparison),
             Part("by_model", "models", TEXT | {"other_model"}, render_model_comparison),
         )

@@ -1,7 +1,7 @@
 """A scene: all that a place on the page needs to know, asked of the explorer once. Knows nothing of gradio and draws nothing."""
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 from headroles.core.comparison import ModelComparison, PromptComparison, compare_models, compare_prompts
@@ -45,6 +45,7 @@ class Scene:
         causes: what the heads that it takes out write, and what is lost without them.
         told: the heads that a sheet of its text shows, each looked at for a role that is seen.
         record: of its model.
+        lessons: its record, and those of the models that ship with headroles beside it.
         prompts, models: its comparisons.
         training: the recorded training run of its model, or why there is none.
     """
@@ -58,12 +59,13 @@ class Scene:
     causes: Causes | None = None
     told: tuple[HeadView, ...] | None = None
     record: HeadCategories | None = None
+    lessons: tuple[HeadCategories, tuple[HeadCategories, ...]] | None = None
     prompts: PromptComparison | None = None
     models: ModelComparison | None = None
     training: Recorded | None = None
 
 
-EVERYTHING = frozenset({"analysis", "view", "twin", "next", "edits", "causes", "told", "record", "prompts", "models", "training"})
+EVERYTHING = frozenset(field.name for field in fields(Scene)) - {"place"}
 
 
 def ask(explorer: Explorer, place: Place, wanted: Collection[str] = EVERYTHING) -> Scene:
@@ -87,6 +89,7 @@ def ask(explorer: Explorer, place: Place, wanted: Collection[str] = EVERYTHING) 
         find_causes(explorer, place) if "causes" in wanted else None,
         view_told_heads(explorer, analysis) if analysis and "told" in wanted else None,
         explorer.categories(place.model) if "record" in wanted else None,
+        _lessons(explorer, place) if "lessons" in wanted else None,
         _compare_prompts(explorer, place, analysis) if analysis and "prompts" in wanted else None,
         _compare_models(explorer, place, analysis) if analysis and "models" in wanted else None,
         find_training(explorer, place) if "training" in wanted else None,
@@ -158,6 +161,11 @@ def _edits(explorer: Explorer, place: Place, analysis: Analysis | None) -> Edits
 def view_told_heads(explorer: Explorer, analysis: Analysis) -> tuple[HeadView, ...]:
     """The heads that a sheet of a text shows, each looked at for a role that is seen. Raises as `Explorer.view_head` does."""
     return tuple(explorer.view_head(analysis.model, analysis.prompt, head, role) for head, role in told_heads(analysis))
+
+
+def _lessons(explorer: Explorer, place: Place) -> tuple[HeadCategories, tuple[HeadCategories, ...]]:
+    record = explorer.categories(place.model)
+    return record, tuple(other for other in explorer.shipped() if other.model_name != record.model_name)
 
 
 def _compare_prompts(explorer: Explorer, place: Place, analysis: Analysis) -> PromptComparison | None:

@@ -29,6 +29,9 @@ def laid_out(monkeypatch):
 
 def test_a_line_break_goes_beside_a_tag_and_is_a_blank_between_words(laid_out):
     assert laid_out("<p>\n  one\n  two {{ a }}\n  <b>three</b>\n</p>\n", a="x") == "<p>one two x<b>three</b></p>"
+    assert laid_out("<p>\n  one\n  {{ a }}\n  two\n  <b>three</b>, {{ a }}{% if True %},\n  four{% endif %}\n</p>", a="x") == (
+        "<p>one x two <b>three</b>, x, four</p>"
+    )
     assert laid_out('<p id="a"\n   class="b">\n\n  {% if True %}\n    c <i>d</i>\n  {% endif %}\n</p>') == (
         '<p id="a" class="b">c <i>d</i></p>'
     )

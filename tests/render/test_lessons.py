@@ -1,14 +1,18 @@
 """The lessons: every role has all its parts, the pictures are the definitions, and the experiments work on the embedded model."""
 
 import dataclasses
+import re
 import xml.etree.ElementTree as ET
 
 import pytest
 
+from headroles.core.record_making import with_prompts
+from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles import ROLES, Role, get_measured_role, measured_roles
 from headroles.core.scoring import roles_of_patterns
+from headroles.hub.store import EMBEDDED, load_head_categories
 from headroles.render.html import draw
-from headroles.render.lessons import CELL, MARGIN, lesson_of, render_lessons
+from headroles.render.lessons import CELL, MARGIN, lesson_of, render_lessons, render_lessons_here
 from tests.conftest import uniform_attention
 
 DRAWN = {"b", "button", "details", "div", "em", "figcaption", "figure", "h3", "h4", "li", "p", "section", "summary", "ul"} | {
@@ -101,6 +105,30 @@ def test_the_lessons_are_all_roles_in_order_and_the_question_of_the_first_token(
     assert tags(root) <= DRAWN
     assert [summary.text for summary in root.iter("summary")] == ["Why does every token look at the first one?"]
     assert text(parse(draw("first_token"))) in text(root)
+
+
+@pytest.mark.parametrize("model", EMBEDDED)
+def test_a_models_lessons_name_its_heads_offer_its_own_texts_and_say_which_other_model_has_what_it_lacks(model):
+    record, others = load_head_categories(model), [load_head_categories(other) for other in EMBEDDED if other != model]
+    root = parse(render_lessons_here(record, others))
+    with_heads = [role for role in measured_roles() if record.top_heads(role)]
+    assert [button.attrib["data-try"] for button in root.iter("button")] == [role.name for role in with_heads]
+    assert [button.attrib["data-prompt"] for button in root.iter("button")] == list(map(record.suggested_prompt, with_heads))
+    said = text(root)
+    for role in measured_roles():
+        head = next(iter(record.top_heads(role)), None)
+        assert f"{role.display_name}: {head.label} " in said if head else f"No head of {model} stands for" in said
+        elsewhere = [other.model_name for other in others if not head and other.top_heads(role)]
+        assert all(re.search(f"{other} has heads for [^.]*{role.display_name}", said) for other in elsewhere)
+
+
+def test_a_models_lessons_say_where_the_lessons_own_sentence_does_not_show_it():
+    record = load_head_categories(EMBEDDED_MODEL)
+    induction = ROLES["induction"]
+    for found, said in (("a b a b", "this one does"), ("", "None of the texts"), (induction.suggested_prompt, None)):
+        drawn = render_lessons_here(with_prompts(record, {"induction": found}))
+        assert (said in drawn) if said else "show" not in drawn
+        assert (f'data-try="induction" data-prompt="{found}"' in drawn) == bool(found)
 
 
 def test_a_roles_text_is_never_markup():

@@ -24,7 +24,7 @@ def test_a_first_visit_draws_all_and_opens_a_head_that_is_active(explorer):
     assert (
         list(parts)
         == list(PARTS)
-        == [*("text", "next", "panel", "causes", "map", "view", "twin", "edits", "by_prompt", "by_model")]
+        == [*("text", "next", "panel", "causes", "map", "view", "twin", "edits", "lessons_here", "by_prompt", "by_model")]
     )
     assert next(reading for reading in analysis.role(known(here.role).name).heads if reading.head == here.head).is_active
 
@@ -82,7 +82,7 @@ def test_the_page_starts_with_every_part_of_its_first_place_and_the_twin_too(exp
 @pytest.mark.parametrize(
     ("change", "names"),
     [
-        ({"prompt": "one two"}, set(PARTS)),
+        ({"prompt": "one two"}, set(PARTS) - {"lessons_here"}),
         ({"model": "gpt2"}, set(PARTS)),
         ({"head": Head(0, 1)}, {"view", "twin"}),
         ({"role": ROLES["diffuse"]}, {"view", "twin"}),
