@@ -6,6 +6,7 @@ Everything is read through PyVene, as a visitor's text is.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from jaxtyping import Bool, Float
@@ -31,6 +32,8 @@ from headroles.models.batches import TokenIds, split_into_forwards
 from headroles.models.calibration_texts import LENGTHS, Kind, Pair, make_pairs, ordinary_texts
 from headroles.models.capture import PatternReader
 from headroles.models.sentences import FOR_CALIBRATION
+
+LEAST_RANK = 4  # of the null texts that a level is drawn from
 
 
 @dataclass(frozen=True)
@@ -94,19 +97,28 @@ def calibrate(
 def show_pairs(
     reader: PatternReader, pairs: Sequence[Pair], roles: Sequence[MeasuredRole]
 ) -> Iterator[tuple[Pair, dict[str, Shown]]]:
-    """What the cells of each role show, pair by pair."""
-    loaded = reader.loaded
-    windows = [loaded.windows[layer] for layer in loaded.layers]
-    for pair in pairs:
-        layers = reader.read_layers(torch.tensor([pair.positive, pair.null])).cpu()
-        tokens, heads = torch.tensor(pair.positive), layers.shape[2]
-        by_role = {}
-        for role in roles:
-            excess = excess_by_window(role, layers.flatten(1, 2), tokens, windows, pair.second)
-            both, mass = excess.values, excess.mass[:, :heads]
-            most = mass.amax(-1) if mass.shape[-1] else mass.new_zeros(mass.shape[:2])
-            by_role[role.name] = Shown(pair.kind, _nearest_length(len(tokens)), both[:, :heads], both[:, heads:], most)
-        yield pair, by_role
+    """What the cells of each role show, pair by pair; short ones are read several at once."""
+    windows = [reader.loaded.windows[layer] for layer in reader.loaded.layers]
+    for group in _of_one_length(pairs):
+        layers = reader.read_layers(torch.tensor([ids for pair in group for ids in (pair.positive, pair.null)])).cpu()
+        for pair, twins in zip(group, layers.split(2, dim=1)):
+            yield pair, {role.name: _show(role, pair, twins.flatten(1, 2), windows) for role in roles}
+
+
+def _of_one_length(pairs: Sequence[Pair]) -> Iterator[list[Pair]]:
+    """Neighbours of as many tokens, as many as have together no more of them than one pair of the longest texts."""
+    for length, equal in groupby(pairs, lambda pair: len(pair.positive)):
+        alike, count = list(equal), max(1, max(LENGTHS) // length)
+        yield from (alike[first : first + count] for first in range(0, len(alike), count))
+
+
+def _show(role: MeasuredRole, pair: Pair, twins: Float[Tensor, "layer head query key"], windows: Sequence[int | None]) -> Shown:
+    """What a role's cells show on a text, in the first half of the heads, and on its twin, in the second."""
+    heads = twins.shape[1] // 2
+    excess = excess_by_window(role, twins, torch.tensor(pair.positive), windows, pair.second)
+    both, mass = excess.values, excess.mass[:, :heads]
+    most = mass.amax(-1) if mass.shape[-1] else mass.new_zeros(mass.shape[:2])
+    return Shown(pair.kind, _nearest_length(len(pair.positive)), both[:, :heads], both[:, heads:], most)
 
 
 def activations(reader: PatternReader, texts: Sequence[TokenIds]) -> Iterator[dict[str, Float[Tensor, "layer head"]]]:
@@ -167,16 +179,12 @@ def _joint(excess: Sequence[Float[Tensor, "head _"]], shown: Sequence[Shown]) ->
 def level_below(chances: Sequence[float], share: float) -> float:
     """The chance that a share of other texts of the same kind has less than.
 
-    Of n texts the k-th smallest is undercut by k / (n + 1) of others on average, whatever their distribution; between two of them
-    the logarithm goes in a straight line, and below the first the chance falls as the share does.
+    Of n texts the k-th smallest is undercut by k / (n + 1) of others on average, whatever their distribution. From there down the
+    chance is taken to fall as the share does: the first few of a draw are too much its own, the k-th is off by about 1 / sqrt(k).
     """
-    smallest, place = sorted(chances), share * (len(chances) + 1)
-    low = int(place)
-    if low < 1 or smallest[low - 1] <= 0:
-        return smallest[0] * min(place, 1.0)
-    if low >= len(smallest):
-        return smallest[-1]
-    return math.exp(math.log(smallest[low - 1]) + (place - low) * math.log(smallest[low] / smallest[low - 1]))
+    place = share * (len(chances) + 1)
+    rank = min(max(LEAST_RANK, math.ceil(place)), len(chances))
+    return sorted(chances)[rank - 1] * min(place / rank, 1.0)
 
 
 def _nearest_length(tokens: int) -> int:

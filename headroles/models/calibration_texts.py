@@ -15,7 +15,7 @@ from headroles.models.loading import LoadedModel
 from headroles.models.probes import ordinary_ids
 
 # tokens of a text, and how many times as many as of the longest: short ones vary more, and take less time
-LENGTHS = {16: 4, 32: 3, 64: 2, 128: 1, 250: 1}
+LENGTHS = {16: 8, 32: 6, 64: 4, 128: 2, 250: 1}
 PHRASE = (4, 10)  # words of a passage in prose, tokens of a short one that is random
 Kind = Literal["prose", "random"]
 

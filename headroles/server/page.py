@@ -54,7 +54,7 @@ MOVES: tuple[tuple[str, str, Move], ...] = (
     ("compare-models", "click", beside_model),
     ("tools", "submit", follow_link),
 )
-# what runs in an element, in assets: of all others the panel's script
+# what runs in an element, in assets: all others give themselves to the panel's script
 SCRIPTS: Mapping[str, tuple[str, ...]] = {
     "tools": ("page",),
     "file": ("file",),
@@ -62,6 +62,13 @@ SCRIPTS: Mapping[str, tuple[str, ...]] = {
     "training": ("panel", "training"),
     "next": (),  # nothing in it answers
 }
+# The panel's script stands in the page once, in its first element, and runs for every part; whichever of them comes first.
+GIVE = "(window.headrolesParts ??= []).push([element, trigger, watch]);"
+TAKE = """const run = ([element, trigger, watch]) => {
+%s
+};
+(window.headrolesParts ??= []).splice(0).forEach(run);
+window.headrolesParts.push = run;"""
 QUIET = {
     "api_visibility": "private",
     "concurrency_limit": None,
@@ -90,7 +97,7 @@ def lay_out(here: Place, parts: Mapping[str, str], any_model: bool) -> Elements:
         "tab": gr.Textbox(here.tab, visible="hidden", elem_id="tab"),
         "refused": gr.Textbox(visible="hidden", elem_id="refused"),  # the place that the offer below leads to
     }
-    gr.HTML(INTRODUCTION, elem_id="top")
+    gr.HTML(INTRODUCTION, elem_id="top", js_on_load=TAKE % _script("panel"))
     with gr.Row(equal_height=True, elem_id="ask"):
         made["model"] = _models(EMBEDDED_MODEL, "Model", "model", any_model)
         made["prompt"] = _sentence(here.prompt, "Your sentence", "prompt")
@@ -230,8 +237,12 @@ def model_label(name: str) -> str:
 
 
 def _html(name: str, html: str = "") -> gr.HTML:
-    code = "".join((ASSETS / f"{script}.js").read_text("utf-8") for script in SCRIPTS.get(name, ("panel",)))
+    code = "".join(map(_script, SCRIPTS[name])) if name in SCRIPTS else GIVE
     return gr.HTML(html, elem_id=name, js_on_load=code, apply_default_css=False)
+
+
+def _script(name: str) -> str:
+    return (ASSETS / f"{name}.js").read_text("utf-8")
 
 
 def _models(value: str | None, label: str, elem_id: str, any_model: bool) -> gr.Dropdown:

@@ -227,6 +227,14 @@ def test_nothing_moves_for_those_who_ask_for_less_motion(browser: Browser, url: 
         assert moving == 0
 
 
+def test_boxes_and_buttons_have_edges_where_the_visitors_own_few_colours_replace_all_others(browser: Browser, url: str, check_axe):
+    with open_page(browser, url, forced_colors="active") as page:
+        for part in ("#explore", "#ask .block:has(textarea, input)", ".hr-tools button", ".hr-card", ".hr-chip", ".hr-square"):
+            width = "part => Math.max(...['Top', 'Bottom'].map(side => parseFloat(getComputedStyle(part)[`border${side}Width`])))"
+            assert page.locator(part).first.evaluate(width) > 0, part
+        check_axe(page)
+
+
 def test_a_visitor_who_is_faster_than_the_server_never_sees_two_texts_mixed(page: Page):
     """A head is opened while a new text is still on its way: the page ends on one text, in all its parts."""
     prompt_box(page).fill("one two three one two three one")

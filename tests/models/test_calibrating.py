@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from analysis.__main__ import main
 from analysis.calibrate import report, try_out, untrained
@@ -11,7 +13,7 @@ from headroles.core.records import HeadCategories
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles import get_measured_role
 from headroles.core.seen import judge, known_heads, see
-from headroles.models.calibrating import Shown, calibrate, show_pairs, triggered_from
+from headroles.models.calibrating import Shown, calibrate, level_below, show_pairs, triggered_from
 from headroles.models.calibration_texts import LENGTHS, PHRASE, make_pairs, ordinary_texts
 from headroles.models.capture import PatternReader
 from headroles.models.loading import load_model
@@ -30,7 +32,7 @@ def reader() -> PatternReader:
 
 @pytest.fixture(scope="module")
 def pairs(reader):
-    return list(make_pairs(reader.loaded, 2, FOR_CALIBRATION, seed=3))
+    return list(make_pairs(reader.loaded, 1, FOR_CALIBRATION, seed=3))
 
 
 def test_no_sentence_stands_in_two_lists():
@@ -54,8 +56,8 @@ def test_a_pair_says_a_passage_twice_and_its_twin_has_fresh_tokens_in_place_of_t
 
 
 def test_the_same_seed_gives_the_same_texts_and_another_other_ones(reader, pairs):
-    assert list(make_pairs(reader.loaded, 2, FOR_CALIBRATION, seed=3)) == pairs
-    assert list(make_pairs(reader.loaded, 2, FOR_CALIBRATION, seed=4)) != pairs
+    assert list(make_pairs(reader.loaded, 1, FOR_CALIBRATION, seed=3)) == pairs
+    assert list(make_pairs(reader.loaded, 1, FOR_CALIBRATION, seed=4)) != pairs
 
 
 def test_ordinary_texts_are_of_8_to_250_tokens(reader):
@@ -75,7 +77,7 @@ def test_only_the_second_passage_is_looked_at_and_in_the_same_cells_of_both(read
 
 def test_a_calibration_has_every_role_and_its_own_texts_reach_what_it_promises(reader, record):
     shares: list[float] = []
-    found = calibrate(reader, record, texts=2, on_progress=shares.append)
+    found = calibrate(reader, record, texts=1, on_progress=shares.append)
     assert shares == sorted(shares)
     assert shares[-1] == 1
     assert {name: type(one) for name, one in found.items()} == {name: type(one) for name, one in record.calibrations.items()}
@@ -103,6 +105,36 @@ def test_levels_let_as_few_null_texts_through_as_they_promise():
     assert (none.role_tail, none.role_level, none.recall, none.head_recall) == (None, 0.0, 0.0, 0.0)
 
 
+@given(st.integers(1, 300), st.floats(0.001, 0.2))
+def test_a_level_is_the_share_itself_where_chances_are_what_they_say(texts, share):
+    chances = [rank / (texts + 1) for rank in range(1, texts + 1)]  # the expected order statistics of uniform ones
+    assert level_below(chances, share) == pytest.approx(min(share, texts / (texts + 1)))
+    assert level_below([chance / 5 for chance in chances], share) == pytest.approx(min(share, texts / (texts + 1)) / 5)
+
+
+def test_pairs_that_are_read_together_show_what_each_shows_alone(reader, pairs, monkeypatch):
+    batches: list[int] = []
+
+    def read(token_ids: torch.Tensor) -> torch.Tensor:
+        """Patterns that each row's own tokens draw."""
+        batches.append(len(token_ids))
+        rows = [torch.Generator().manual_seed(hash(tuple(row))) for row in token_ids.tolist()]
+        tokens, heads = token_ids.shape[1], reader.loaded.identity.num_heads
+        return torch.stack([torch.rand(len(reader.loaded.layers), heads, tokens, tokens, generator=row) for row in rows], dim=1)
+
+    monkeypatch.setattr(reader, "read_layers", read)
+    alone = [found for pair in pairs for found in show_pairs(reader, [pair], TRIGGERED)]
+    assert set(batches) == {2}
+    for (pair, one), (same, other) in zip(alone, show_pairs(reader, pairs, TRIGGERED), strict=True):
+        assert pair is same
+        for name, shown in one.items():
+            assert (shown.kind, shown.length) == (other[name].kind, other[name].length)
+            assert torch.equal(shown.positive, other[name].positive)
+            assert torch.equal(shown.null, other[name].null)
+            assert torch.equal(shown.attention, other[name].attention)
+    assert max(batches) == 2 * (max(LENGTHS) // min(LENGTHS))
+
+
 def test_a_context_too_short_for_a_passage_said_twice_calibrates_what_it_can(reader, record, monkeypatch):
     monkeypatch.setattr(type(reader.loaded), "context", 14)
     assert not list(make_pairs(reader.loaded, 1, FOR_CALIBRATION, 0))
@@ -112,9 +144,9 @@ def test_a_context_too_short_for_a_passage_said_twice_calibrates_what_it_can(rea
 @pytest.mark.slow
 def test_an_untrained_network_is_seen_in_no_role(random_model, reader):
     blank = PatternReader(untrained(reader.loaded))
-    record: HeadCategories = analyze_here(blank, ProbeSizes(5, 20, 5, calibration=2))
+    record: HeadCategories = analyze_here(blank, ProbeSizes(5, 20, 5, calibration=1))
     assert not any(known_heads(record, role).any() for role in TRIGGERED)
-    trials = try_out(blank, record, texts=2)
+    trials = try_out(blank, record, texts=1)
     assert [trial.recall for trial in trials] == [0, 0]
     assert all(rate == 0 for trial in trials for rate in trial.false.values())
     text, exit_code = report(trials, is_untrained=True)
@@ -123,7 +155,7 @@ def test_an_untrained_network_is_seen_in_no_role(random_model, reader):
 
 @pytest.mark.slow
 def test_the_command_tries_the_verdicts_and_says_which_aims_are_missed(capsys, tmp_path):
-    assert main(["calibrate", EMBEDDED_MODEL, "--texts", "2"]) in (0, 1)
+    assert main(["calibrate", EMBEDDED_MODEL, "--texts", "1"]) in (0, 1)
     printed = capsys.readouterr().out.splitlines()
     assert [line.split("  ")[0] for line in printed[:3]] == ["role", "Induction", "Duplicate Token"]
     assert all(line.startswith("missed: ") for line in printed[3:])
