@@ -18,8 +18,9 @@ UNKNOWN_BYTES = 4 * GIGABYTE  # asked for where the model's size cannot be seen
 INSTALL_SECONDS = 180  # that a rented machine installs packages before it begins; assumed, for want of an account
 # core seconds, as measured for docs/maintainers.md: of any size, and for every million parameters
 START = 13.0
-PATTERNS = (0.5, 0.1)  # a thousand tokens
-CALIBRATION, OUTPUTS, EFFECTS = (0.5, 0.1), (0.2, 0.05), (1.0, 0.35)  # a text of each length and kind, of each role, of each role
+PATTERNS = (0.4, 0.073)  # a thousand tokens
+ORDINARY, CALIBRATION = (1.0, 0.23), (0.9, 0.11)  # its ordinary texts, and a text of each length and kind
+OUTPUTS, EFFECTS = (0.07, 0.009), (0.0, 0.36)  # a text of each role
 SENTENCE_TOKENS = 20
 MEGABYTE = 1024**2
 
@@ -81,7 +82,8 @@ def core_seconds_of(facts: RepositoryFacts, plan: Plan) -> float:
     """
     sizes, millions = plan.sizes, facts.parameters / 1e6
     tokens = sizes.repeated_sequences * 2 * sizes.repeat_length + sizes.sentences * SENTENCE_TOKENS
-    read = ((tokens / 1000, PATTERNS), (sizes.calibration, CALIBRATION), (sizes.outputs, OUTPUTS), (sizes.effects, EFFECTS))
+    calibration = ((int(sizes.calibration > 0), ORDINARY), (sizes.calibration, CALIBRATION))
+    read = ((tokens / 1000, PATTERNS), *calibration, (sizes.outputs, OUTPUTS), (sizes.effects, EFFECTS))
     return START + sum(number * (fixed + growing * millions) for number, (fixed, growing) in read)
 
 
