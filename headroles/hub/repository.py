@@ -127,7 +127,11 @@ def inspect(source: str | Path, revision: str = MAIN, ask_hub: bool = True) -> R
 
 
 def check_size(facts: RepositoryFacts, limit_bytes: int, bytes_each: int = 4, where: str = "here") -> None:
-    """Raises ModelTooLargeError when the model, with that many bytes a parameter, would take more than `limit_bytes`."""
+    """Raises ModelTooLargeError when the model, with that many bytes a parameter, would take more than `limit_bytes`.
+
+    Args:
+        where: whose limit it is, as the sentence says it.
+    """
     memory_bytes = facts.parameters * bytes_each
     if memory_bytes > limit_bytes:
         raise ModelTooLargeError(
