@@ -19,12 +19,16 @@ from headroles.models.pool import map_large_tensors
 from headroles.models.probes import ProbeSizes
 
 from . import agreement, calibrate, validate
-from .options import parse_analyze, parse_calibrate, parse_compare, parse_push, parse_validate
-from .places import HERE, place_of, run_each
-from .planning import plan_table, planned
-from .runs import Outcome, Plan, is_remote
+from .disk import Disk
+from .framed import framed
+from .machines import Machine
+from .options import parse_analyze, parse_calibrate, parse_compare, parse_job, parse_push, parse_validate
+from .places import HERE, JOBS, place_of, run_each
+from .planning import forecast, plan_table, planned
+from .runs import Outcome, Plan, attempt, is_remote
 from .sweeps import Log
 from .table import table
+from .work import JOB, plan_of_job
 
 OUTPUT_TEXTS = 100  # of each role that is scored by what heads write
 EFFECT_TEXTS = 10  # on which the heads of each role are taken out
@@ -44,20 +48,28 @@ def main(arguments: list[str] | None = None) -> int:
         return push_folder(parse_push(arguments[1:]))
     if arguments[:1] == ["calibrate"]:
         return try_verdicts(parse_calibrate(arguments[1:]))
-    return analyze_models(parse_analyze(arguments))
+    if arguments[:1] == [JOB]:
+        return do_job(parse_job(arguments[1:]))
+    try:
+        return analyze_models(parse_analyze(arguments))
+    except HeadRolesError as error:  # of a query of the Hub, or of a place that nothing can be said of
+        print(f"error: {error}", file=sys.stderr)
+        return 1
 
 
 def analyze_models(args: argparse.Namespace) -> int:
     """Analyses the models, or says what that takes; each failure is said at once, and a table at the end says how all went."""
-    plan = plan_of(args)
+    plan, place = plan_of(args), place_of(args.on, args.package or "", Disk(args.disk) if args.disk else None)
     if args.dry_run and not args.push:
-        return show_plan(args.models, plan)
+        return show_plan(args.models, plan, place.machine())
     log = Log(args.log, {plan.called(model): model for model in args.models}) if args.log else None
     outcomes: list[Outcome] = []
     stopped = lost = False
     clear_halves(args.out)  # of a run that was killed
     try:
-        with closing(run_each(args.models, plan, place_of(args.on))) as ended:
+        if args.on.startswith(JOBS) or len(args.models) > 1:
+            print(f"note: {forecast([planned(model, plan) for model in args.models], plan, place.machine())}", file=sys.stderr)
+        with closing(run_each(args.models, plan, place)) as ended:
             for outcome in ended:
                 outcome = push_record(outcome, args) if args.push else outcome
                 outcomes.append(outcome)
@@ -94,15 +106,22 @@ def plan_of(args: argparse.Namespace) -> Plan:
     return Plan(args.out, sizes, args.batch, args.device, dtype, args.again, name, args.limit, offline)
 
 
-def show_plan(models: Sequence[str], plan: Plan) -> int:
-    """Prints what a run would do; 0, or 1 where nothing can be said of a model."""
+def show_plan(models: Sequence[str], plan: Plan, machine: Machine) -> int:
+    """Prints what a run would do, and take where it goes to; 0, or 1 where nothing can be said of a model."""
     found = [planned(model, plan) for model in models]
     if not plan.offline:  # else the one note says it
         for model in found:
             if model.reason:
                 print(f"error: {model.reason}", file=sys.stderr)
-    print(plan_table(found))
+    print(plan_table(found, plan, machine))
     return int(any(model.reason for model in found))
+
+
+def do_job(args: argparse.Namespace) -> int:
+    """Analyses a model where nobody reads the disk, and says how that went in lines for `framed.unframed`."""
+    outcome = attempt(args.model, plan_of_job(args), None)
+    print(*framed(outcome), sep="\n", flush=True)
+    return int(outcome.status == "failed")
 
 
 def push_folder(args: argparse.Namespace) -> int:

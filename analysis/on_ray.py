@@ -15,14 +15,14 @@ from typing import Any
 from headroles.core.record_files import parse_record
 from headroles.core.registry import MODELS
 from headroles.errors import HeadRolesError, InvalidInputError, MissingPackageError
-from headroles.hub.repository import RepositoryFacts
 from headroles.hub.talk import bound_waits
 from headroles.models.pool import map_large_tensors
 
 from .driving import Died, Ended, Event, Job, Started, drive
 from .finished import there
+from .machines import Machine
 from .planning import memory_of
-from .runs import Outcome, Plan, attempt, facts_of, kept_already, locate
+from .runs import Outcome, Plan, attempt, facts_seen, kept_already, locate
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else it tells its makers of every cluster that it starts
 try:
@@ -44,6 +44,10 @@ class OnRay:
 
     address: str | None = None
 
+    def machine(self) -> Machine:
+        """What a task asks for: one core, and as much memory as its model takes."""
+        return Machine()
+
     def outcomes(self, models: Sequence[str], plan: Plan) -> Generator[Outcome]:
         """See `places.Place`. A finished record is seen from here, where the model can be; no worker is asked then.
 
@@ -53,7 +57,7 @@ class OnRay:
             workers = RayWorkers(plan)
             jobs = []
             for model in models:
-                facts, old = _facts(model, plan), there(plan.path_of(model))
+                facts, old = facts_seen(model, plan), there(plan.path_of(model))
                 if facts and old and (done := kept_already(model, plan, facts, old)):
                     yield done
                 else:
@@ -135,14 +139,6 @@ def connected(address: str | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
-
-
-def _facts(model: str, plan: Plan) -> RepositoryFacts | None:
-    """What can be seen of a model from here; where that is nothing, the worker says why."""
-    try:
-        return facts_of(model, plan)
-    except HeadRolesError:
-        return None
 
 
 def _ended(job: Job, error: exceptions.RayError) -> Event:

@@ -1,30 +1,31 @@
-"""The command lines of the analysis, and what may stand in them."""
+"""The command lines of the analysis."""
 
 import argparse
-import re
 from collections.abc import Callable
-from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 
 import torch
-from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 from headroles.core.record_files import record_file_name
 from headroles.core.registry import MODELS
 from headroles.models.probes import SENTENCES, ProbeSizes
-from headroles.settings import BRANCH
 
 from . import COMMAND, agreement, calibrate, runs, validate
-from .places import HERE
-from .sweeps import RETRY, read_names, shard, with_revisions
+from .option_values import dataset, device, folder, gigabytes, model_name, names, package, part, place, revisions, whole
+from .places import HERE, JOBS
+from .queries import Query, found
+from .sweeps import RETRY, shard, with_revisions
+from .work import JOB
 
 USAGE = f"""{COMMAND} NAME_OR_PATH ... --out DIR [options]
        {COMMAND} --all --out DIR [options]
-       {COMMAND} --models FILE --out DIR [--revisions A,B,...] [--shard I/N] [--on ray] [--dry-run] [options]
+       {COMMAND} --models FILE|QUERY --out DIR [--revisions A,B,...] [--shard I/N] [--on PLACE] [--dry-run] [options]
        {COMMAND} push FOLDER ORG/DATASET [--create-pr] [--dry-run]
        {COMMAND} validate MODEL [--out DIR]
        {COMMAND} compare RECORD RECORD
        {COMMAND} calibrate MODEL [--out DIR] [--untrained]"""
+DTYPES = ["float32", "bfloat16"]
 EXIT_CODES = (
     "Exit code: 0 when every model has its record, and the dataset too where it was to be pushed; 1 when one failed, "
     "2 for a wrong command line, 130 after Ctrl-C."
@@ -32,8 +33,14 @@ EXIT_CODES = (
 DESCRIPTION = "Scores every head of models, writes one JSON record a model, and pushes it to the Hub if asked to."
 
 
-def parse_analyze(arguments: list[str]) -> argparse.Namespace:
-    """The command line of a run, its models listed out: files read, revisions and shards applied."""
+def parse_analyze(arguments: list[str], ask: Callable[[Query], list[str]] = found) -> argparse.Namespace:
+    """The command line of a run, its models listed out: files read, queries asked, revisions and shards applied.
+
+    Args:
+        ask: what names the models of a query, once all else in the command line is right.
+
+    Raises what `ask` raises.
+    """
     parser = argparse.ArgumentParser(prog=COMMAND, usage=USAGE, description=DESCRIPTION, epilog=EXIT_CODES)
     _add_what(parser)
     _add_where(parser)
@@ -45,7 +52,11 @@ def parse_analyze(arguments: list[str]) -> argparse.Namespace:
         parser.error("argument --device: on a cluster every model has a GPU of its own, cuda:0; say --device cuda")
     if args.create_pr and not args.push:
         parser.error("--create-pr goes with --push ORG/DATASET")
-    args.models = _models(parser, args)
+    if args.disk and args.on != HERE:
+        parser.error("--disk is of this machine, and goes with --on here")
+    if args.package and not args.on.startswith(JOBS):
+        parser.error("--package goes with --on hf-jobs")
+    args.models = _models(parser, args, ask)
     return args
 
 
@@ -55,7 +66,13 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--all", action="store_true", help=f"all {len(MODELS)} models that have a name above")
     parser.add_argument(
-        "--models", dest="lists", type=names, action="append", default=[], metavar="FILE", help="a list of names, one a line"
+        "--models",
+        dest="lists",
+        type=names,
+        action="append",
+        default=[],
+        metavar="FILE|QUERY",
+        help="a list of names, one a line, or what the Hub has: hub:architecture=llama,max_size=500M,sort=downloads,limit=20",
     )
     parser.add_argument(
         "--revisions", type=revisions, default=[], metavar="A,B,...", help="each model at each of these, as NAME@A is one"
@@ -79,7 +96,20 @@ def _add_where(parser: argparse.ArgumentParser) -> None:
         help=f"a JSON line for every model that ended; FILE{RETRY} lists those to retry",
     )
     parser.add_argument(
-        "--on", type=place, default=HERE, metavar="PLACE", help="where the work runs: here, ray or ray:HOST:PORT (default: here)"
+        "--on",
+        type=place,
+        default=HERE,
+        metavar="PLACE",
+        help="where the work runs: here, ray, ray:HOST:PORT, hf-jobs or hf-jobs:FLAVOR (default: here)",
+    )
+    parser.add_argument(
+        "--package",
+        type=package,
+        metavar="REQUIREMENT",
+        help="where a job gets headroles, as pip names it",
+    )
+    parser.add_argument(
+        "--disk", type=gigabytes, metavar="GB", help="what the Hub's cache may take; what this run is done with makes room"
     )
     parser.add_argument("--limit", type=whole(1), metavar="SECONDS", help="how long one model may take (default: any time)")
 
@@ -87,9 +117,7 @@ def _add_where(parser: argparse.ArgumentParser) -> None:
 def _add_recipe(parser: argparse.ArgumentParser) -> None:
     default = ProbeSizes()
     parser.add_argument("--device", type=device, default="cpu", help="cpu, cuda or cuda:N (default: %(default)s)")
-    parser.add_argument(
-        "--dtype", choices=["float32", "bfloat16"], default="float32", help="of the weights; scores are always float32"
-    )
+    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the weights; scores are always float32")
     parser.add_argument(
         "--quick", action="store_true", help="scores of patterns alone: no calibration, nothing of what heads write"
     )
@@ -106,11 +134,11 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(flag, type=kind, default=usual, metavar=unit, help=f"{text} (default: %(default)s)")
 
 
-def _models(parser: argparse.ArgumentParser, args: argparse.Namespace) -> list[str]:
+def _models(parser: argparse.ArgumentParser, args: argparse.Namespace, ask: Callable[[Query], list[str]]) -> list[str]:
     """What is to be run, or the end of the program with what is wrong."""
-    listed = [name for file in args.lists for name in file]
     if args.all == bool(args.models or args.lists):
         parser.error("name one model or more, or --all instead")
+    listed = [name for names in args.lists for name in (ask(names) if isinstance(names, Query) else names)]
     models = with_revisions(list(MODELS) if args.all else [*args.models, *listed], args.revisions)
     if not models:
         parser.error("the lists of --models name no model")
@@ -142,6 +170,18 @@ def parse_push(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def parse_job(arguments: list[str]) -> argparse.Namespace:
+    parser = _command(JOB, "Does what a job of the Hub is told to: its log ends with the record.")
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--name", type=str, required=True)
+    parser.add_argument("--batch", type=whole(1), required=True)
+    parser.add_argument("--device", type=device, required=True)
+    parser.add_argument("--dtype", choices=DTYPES, required=True)
+    for field in fields(ProbeSizes):
+        parser.add_argument(f"--{field.name.replace('_', '-')}", type=whole(0), required=True)
+    return parser.parse_args(arguments)
+
+
 def parse_validate(arguments: list[str]) -> argparse.Namespace:
     parser = _command("validate", validate.__doc__)
     parser.add_argument("model", metavar="MODEL", help="the name in the record, for instance gpt2")
@@ -165,72 +205,3 @@ def parse_calibrate(arguments: list[str]) -> argparse.Namespace:
         "--texts", type=whole(1), default=16, metavar="N", help="texts of each length and kind (default: %(default)s)"
     )
     return parser.parse_args(arguments)
-
-
-def folder(text: str) -> Path:
-    if Path(text).exists() and not Path(text).is_dir():
-        raise argparse.ArgumentTypeError(f"{text} is a file, not a folder")
-    return Path(text)
-
-
-def model_name(text: str) -> str:
-    if text not in MODELS:
-        try:
-            validate_repo_id(text)
-        except HFValidationError:
-            raise argparse.ArgumentTypeError(f"{text[:100]!r} is no name that a model has on the Hub, as ORG/MODEL") from None
-    return text
-
-
-def dataset(text: str) -> str:
-    with suppress(HFValidationError):
-        validate_repo_id(text)
-        if "/" in text:
-            return text
-    raise argparse.ArgumentTypeError(f"{text[:100]!r} is no dataset on the Hub, as ORG/DATASET")
-
-
-def names(text: str) -> list[str]:
-    try:
-        return read_names(Path(text).read_text("utf-8"))
-    except (OSError, UnicodeError):
-        raise argparse.ArgumentTypeError(f"{text} cannot be read as a list of names") from None
-
-
-def revisions(text: str) -> list[str]:
-    found = [revision.strip() for revision in text.split(",")]
-    if wrong := [revision for revision in found if not BRANCH.fullmatch(revision)]:
-        raise argparse.ArgumentTypeError(f"{wrong[0][:100]!r} is no branch, tag or commit")
-    return found
-
-
-def part(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
-    if not match or not 1 <= int(match[1]) <= int(match[2]):
-        raise argparse.ArgumentTypeError(f"{text[:100]!r} is no part I/N with I from 1 to N")
-    return int(match[1]), int(match[2])
-
-
-def place(text: str) -> str:
-    """One of those that `place_of` knows; whether it can be reached is seen later."""
-    if text != HERE and not re.fullmatch(r"ray(:[\w.\[\]:-]+:\d+)?", text):
-        raise argparse.ArgumentTypeError(f"{text[:100]!r} is none of here, ray and ray:HOST:PORT")
-    return text
-
-
-def device(text: str) -> str:
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is none of cpu, cuda and cuda:N")
-    return text
-
-
-def whole(least: int, most: int | None = None) -> Callable[[str], int]:
-    """Reads whole numbers from `least` to `most`."""
-
-    def read(text: str) -> int:
-        number = int(text) if re.fullmatch(r"-?\d{1,19}", text) else None
-        if number is None or number < least or (most is not None and number > most):
-            raise argparse.ArgumentTypeError(f"must be a whole number, {least} {'or more' if most is None else f'to {most}'}")
-        return number
-
-    return read

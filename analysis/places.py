@@ -1,4 +1,4 @@
-"""Where the models of a run are analysed: here, or on a Ray cluster; what is asked of them and what comes back are the same."""
+"""Where the models of a run are analysed: here, on a Ray cluster, or as jobs of the Hub; asked and answered alike."""
 
 import multiprocessing
 import signal
@@ -11,12 +11,15 @@ from typing import Protocol
 
 from headroles.core.records import HeadCategories
 
+from .disk import Disk
 from .driving import too_long
 from .finished import there
+from .machines import Machine, this_machine
 from .runs import Outcome, Plan, attempt, kept
 
 SECONDS_TO_TIDY_UP = 10
-HERE = "here"
+HERE, RAY, JOBS = "here", "ray", "hf-jobs"
+USUAL_FLAVOR = "cpu-basic"
 
 
 class Place(Protocol):
@@ -25,6 +28,10 @@ class Place(Protocol):
     Whoever asks writes the records, so that a place needs no disk of ours; and it alone says when a model is done for good.
     """
 
+    def machine(self) -> Machine:
+        """What one model has to itself there. Raises HeadRolesError where there is none."""
+        ...
+
     def outcomes(self, models: Sequence[str], plan: Plan) -> Generator[Outcome]:
         """The outcome of each model as it ends, once, in any order; a new record is not written yet. Closing it stops all."""
         ...
@@ -32,25 +39,51 @@ class Place(Protocol):
 
 @dataclass(frozen=True)
 class Here:
-    """This machine, one model after the other: one alone in this process, several each in their own."""
+    """This machine, one model after the other: one alone in this process, several each in their own.
+
+    Attributes:
+        disk: what downloads may take of it; None for all.
+    """
+
+    disk: Disk | None = None
+
+    def machine(self) -> Machine:
+        """See `Place`."""
+        return this_machine()
 
     def outcomes(self, models: Sequence[str], plan: Plan) -> Generator[Outcome]:
         """See `Place`. With a limit one alone has a process too, since nothing else can be stopped."""
-        if len(models) > 1 or plan.limit is not None:
-            return (run_apart(model, plan) for model in models)
-        return (attempt(model, plan, there(plan.path_of(model))) for model in models)
+        apart = len(models) > 1 or plan.limit is not None
+        for model in models:
+            refused = self.disk.make_room(model, plan) if self.disk else ""
+            if refused:
+                yield Outcome(plan.called(model), "failed", 0.0, reason=refused)
+                continue
+            outcome = run_apart(model, plan) if apart else attempt(model, plan, there(plan.path_of(model)))
+            if self.disk:
+                self.disk.ended(model)
+            yield outcome
 
 
-def place_of(text: str) -> Place:
-    """The place that `--on` names: `here`, `ray` or `ray:HOST:PORT`.
+def place_of(text: str, package: str = "", disk: Disk | None = None) -> Place:
+    """The place that `--on` names: `here`, `ray`, `ray:HOST:PORT`, `hf-jobs` or `hf-jobs:FLAVOR`.
+
+    Args:
+        package: where a job of the Hub gets headroles.
+        disk: what downloads may take here.
 
     Raises MissingPackageError for Ray where it is not installed.
     """
-    if text == HERE:
-        return Here()
+    kind, _, which = text.partition(":")
+    if kind == HERE:
+        return Here(disk)
+    if kind == JOBS:
+        from .on_jobs import OnJobs
+
+        return OnJobs(which or USUAL_FLAVOR, package)
     from .on_ray import OnRay  # an extra, and slow to import
 
-    return OnRay(text.partition(":")[2] or None)
+    return OnRay(which or None)
 
 
 def run_each(models: Sequence[str], plan: Plan, place: Place) -> Generator[Outcome]:

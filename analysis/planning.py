@@ -1,4 +1,4 @@
-"""What a run would do, before anything is downloaded or scored: bytes, memory, and which records are finished already."""
+"""What a run would do, before anything is downloaded or scored: bytes, memory, time, cost, and which records are finished."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,10 +10,18 @@ from headroles.hub.weights import weight_bytes
 from headroles.settings import GIGABYTE
 
 from .finished import is_finished, there
+from .machines import Machine
 from .runs import Plan, facts_of
 
 PROCESS_BYTES = GIGABYTE  # of a process that has imported all it needs, and of what a few texts take
 UNKNOWN_BYTES = 4 * GIGABYTE  # asked for where the model's size cannot be seen
+INSTALL_SECONDS = 180  # that a rented machine installs packages before it begins; assumed, for want of an account
+# core seconds, as measured for docs/maintainers.md: of any size, and for every million parameters
+START = 13.0
+PATTERNS = (0.4, 0.073)  # a thousand tokens
+ORDINARY, CALIBRATION = (1.0, 0.23), (0.9, 0.11)  # its ordinary texts, and a text of each length and kind
+OUTPUTS, EFFECTS = (0.07, 0.009), (0.0, 0.36)  # a text of each role
+SENTENCE_TOKENS = 20
 MEGABYTE = 1024**2
 
 
@@ -24,6 +32,7 @@ class Planned:
     Attributes:
         download_bytes: of its weights, as far as they are not on this machine.
         memory_bytes: that the analysis takes, estimated.
+        core_seconds: of one core, that it takes, estimated; see `core_seconds_of`.
         record: whether its record is finished, there but made otherwise or of another revision, or not there.
         reason: why nothing can be said, in one sentence; then the sizes are None.
     """
@@ -31,6 +40,7 @@ class Planned:
     name: str
     download_bytes: int | None
     memory_bytes: int | None
+    core_seconds: float | None
     record: Literal["finished", "to be made again", "to be made"]
     reason: str = ""
 
@@ -44,8 +54,9 @@ def planned(name_or_path: str, plan: Plan) -> Planned:
         # where only the model itself could tell, the run asks it
         done = old is not None and not plan.again and is_finished(old, name, facts, plan.sizes, plan.dtype)
     except HeadRolesError as error:
-        return Planned(name, None, None, unfinished, str(error))
-    return Planned(name, missing_bytes(facts), memory_of(facts, plan), "finished" if done else unfinished)
+        return Planned(name, None, None, None, unfinished, str(error))
+    record = "finished" if done else unfinished
+    return Planned(name, missing_bytes(facts), memory_of(facts, plan), core_seconds_of(facts, plan), record)
 
 
 def missing_bytes(facts: RepositoryFacts) -> int:
@@ -63,20 +74,66 @@ def memory_of(facts: RepositoryFacts | None, plan: Plan) -> int:
     return PROCESS_BYTES + facts.parameters * plan.dtype.itemsize * 3 // 2
 
 
-def plan_table(models: Sequence[Planned]) -> str:
-    """One line a model, and one for all that is still to be made."""
+def core_seconds_of(facts: RepositoryFacts, plan: Plan) -> float:
+    """Seconds that one core would take, by a rule that two models were measured for (docs/maintainers.md).
+
+    A start, and for each text that is read what it costs in a model of any size, and for every million parameters. The rule knows
+    nothing of a model's width and context, of the download, nor of a GPU, which takes less.
+    """
+    sizes, millions = plan.sizes, facts.parameters / 1e6
+    tokens = sizes.repeated_sequences * 2 * sizes.repeat_length + sizes.sentences * SENTENCE_TOKENS
+    calibration = ((int(sizes.calibration > 0), ORDINARY), (sizes.calibration, CALIBRATION))
+    read = ((tokens / 1000, PATTERNS), *calibration, (sizes.outputs, OUTPUTS), (sizes.effects, EFFECTS))
+    return START + sum(number * (fixed + growing * millions) for number, (fixed, growing) in read)
+
+
+def seconds_on(machine: Machine, model: Planned) -> float | None:
+    """How long a machine takes, if twice the cores halve it; a rented one first installs what it needs."""
+    if model.core_seconds is None:
+        return None
+    return model.core_seconds / machine.cores + (INSTALL_SECONDS if machine.name else 0)
+
+
+def plan_table(models: Sequence[Planned], plan: Plan, machine: Machine) -> str:
+    """One line a model, and one for all that is still to be made; with dollars where the machine costs some."""
+    priced = machine.dollars_a_second is not None
+    rows: list[tuple[str, ...]] = [("model", "download MB", "memory MB", "seconds", *(("dollars",) if priced else ()), "record")]
+    for model in models:
+        seconds = seconds_on(machine, model)
+        numbers = [_megabytes(model.download_bytes), _megabytes(model.memory_bytes), _shown(seconds, 0)]
+        if priced:
+            numbers.append(_shown(seconds and seconds * (machine.dollars_a_second or 0), 3))
+        rows.append((model.name, *numbers, model.record))
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    lines = []
+    for name, *numbers, record in rows:
+        lines.append("  ".join([name.ljust(widths[0]), *map(str.rjust, numbers, widths[1:]), record]))
+    return "\n".join([*lines, forecast(models, plan, machine)])
+
+
+def forecast(models: Sequence[Planned], plan: Plan, machine: Machine) -> str:
+    """What is ahead, in one line; time and cost are estimates."""
     ahead = [model for model in models if model.record != "finished"]
-    rows = [("model", "download MB", "memory MB", "record")]
-    rows += [(model.name, _megabytes(model.download_bytes), _megabytes(model.memory_bytes), model.record) for model in models]
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    lines = [f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}  {d}" for a, b, c, d in rows]
     total = _megabytes(sum(model.download_bytes or 0 for model in ahead))
     largest = _megabytes(max((model.memory_bytes or 0 for model in ahead), default=0))
+    seconds = sum(seconds_on(machine, model) or 0.0 for model in ahead)
+    time = f"about {_duration(seconds)} of one machine{' without its GPU' if plan.device != 'cpu' else ''}"
+    said = f"{len(ahead)} of {len(models)} to be made: {total} MB to download, {largest} MB of memory at most, {time}"
+    if machine.dollars_a_second is not None:
+        said += f" for {seconds * machine.dollars_a_second:,.2f} dollars"
     unknown = sum(bool(model.reason) for model in models)
-    lines.append(f"{len(ahead)} of {len(models)} to be made: {total} MB to download, {largest} MB of memory at most")
-    if unknown:
-        lines[-1] += f"; nothing is known of {unknown}"
-    return "\n".join(lines)
+    return f"{said}; nothing is known of {unknown}" if unknown else said
+
+
+def _shown(number: float | None, places: int) -> str:
+    return "-" if number is None else f"{number:,.{places}f}"
+
+
+def _duration(seconds: float) -> str:
+    """In the unit that a person would say it in."""
+    if seconds < 120:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:,.0f} minutes" if seconds < 7200 else f"{seconds / 3600:,.1f} hours"
 
 
 def _megabytes(number: int | None) -> str:

@@ -115,6 +115,14 @@ def facts_of(name_or_path: str, plan: Plan) -> RepositoryFacts:
     return inspect(source, revision, ask_hub=not plan.offline)
 
 
+def facts_seen(name_or_path: str, plan: Plan) -> RepositoryFacts | None:
+    """What can be seen of a model from here; None where that is nothing, and then whoever tries says why."""
+    try:
+        return facts_of(name_or_path, plan)
+    except HeadRolesError:
+        return None
+
+
 def split_revision(name_or_path: str) -> tuple[str, str]:
     """The name or path, and the revision behind an `@`; empty where none is asked for, as of a folder whose name has one."""
     path = Path(name_or_path)
@@ -176,6 +184,14 @@ def kept(outcome: Outcome, plan: Plan) -> Outcome:
     return outcome
 
 
+def check_room(facts: RepositoryFacts, plan: Plan) -> None:
+    """Raises ModelTooLargeError where the weights do not fit into this machine, or into the GPU that they go on to."""
+    check_size(facts, Settings.from_environment().memory_bytes, plan.dtype.itemsize)
+    if torch.device(plan.device).type == "cuda":
+        _, total = torch.cuda.mem_get_info(plan.device)
+        check_size(facts, total, plan.dtype.itemsize, f"on {plan.device}")
+
+
 def check_registered(loaded: LoadedModel) -> None:
     """Raises ModelLoadError when the model has not the layers, heads or BOS that its registry entry, if it has one, says."""
     info = MODELS.get(loaded.name)
@@ -204,7 +220,7 @@ def _make_or_keep(
             finished = fitting_repeat_length(load(), plan.sizes.repeat_length) == old.recipe.repeat_length
         if finished:
             return "skipped", old
-    check_size(facts, Settings.from_environment().memory_bytes, plan.dtype.itemsize)  # before anything is downloaded
+    check_room(facts, plan)  # before anything is downloaded
     return "written", make(load, plan.sizes, plan.batch, plan.device)
 
 

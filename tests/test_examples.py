@@ -16,6 +16,7 @@ import pytest
 
 from analysis.__main__ import main
 from analysis.options import parse_analyze, parse_compare, parse_push, parse_validate
+from analysis.queries import PREFIX
 from headroles.explorer import Explorer
 from tests.fixtures.api_server import serve_api
 from tests.fixtures.documents import BLOCKS, COMMANDS, EXAMPLE_URL, EXTRAS, LINES, PAGES, PROGRAMS, ROOT, prints
@@ -167,6 +168,8 @@ def check_analysis(arguments: list[str]) -> None:
         parse_compare(arguments[1:])
     elif arguments[0] == "push":
         parse_push(arguments[1:])
+    elif any(word.startswith(PREFIX) for word in arguments):
+        parse_analyze(arguments, ask=lambda query: ["org/model"])
     elif "--models" in arguments:
         place = arguments.index("--models") + 1
         with tempfile.NamedTemporaryFile("w", suffix=arguments[place]) as names:  # a list of the reader's own

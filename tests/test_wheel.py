@@ -151,7 +151,7 @@ def test_the_core_asks_for_four_packages_in_the_words_that_the_space_reads(wheel
     assert {Requirement(text).name for text in core} == {"torch", "pydantic", "jaxtyping", "numpy"}
     assert core <= {str(Requirement(line)) for line in lines}
     assert not any(line.startswith("-") for line in lines)  # a Space reads this one file
-    assert set(re.findall(r"^Provides-Extra: (.*)$", metadata, re.M)) == {"app", "analysis", "gguf", "mcp", "ray", "dev"}
+    assert set(re.findall(r"^Provides-Extra: (.*)$", metadata, re.M)) == {"app", "analysis", "gguf", "jobs", "mcp", "ray", "dev"}
 
 
 def test_the_wheel_holds_all_that_git_tracks_of_the_package_and_nothing_else(wheel):

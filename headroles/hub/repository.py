@@ -126,14 +126,18 @@ def inspect(source: str | Path, revision: str = MAIN, ask_hub: bool = True) -> R
         return _inspect_folder(cached, repository, repository)
 
 
-def check_size(facts: RepositoryFacts, limit_bytes: int, bytes_each: int = 4) -> None:
-    """Raises ModelTooLargeError when the model, with that many bytes a parameter, would take more than `limit_bytes`."""
+def check_size(facts: RepositoryFacts, limit_bytes: int, bytes_each: int = 4, where: str = "here") -> None:
+    """Raises ModelTooLargeError when the model, with that many bytes a parameter, would take more than `limit_bytes`.
+
+    Args:
+        where: whose limit it is, as the sentence says it.
+    """
     memory_bytes = facts.parameters * bytes_each
     if memory_bytes > limit_bytes:
         raise ModelTooLargeError(
             f"{facts.source} has {facts.parameters / 1e6:,.0f} million parameters, which take "
             f"{memory_bytes / GIGABYTE:.1f} GB of memory with {bytes_each} bytes each; at most {limit_bytes / GIGABYTE:.1f} GB "
-            "are allowed here. Pick a smaller model."
+            f"are allowed {where}. Pick a smaller model."
         )
 
 

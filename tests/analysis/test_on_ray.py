@@ -34,12 +34,14 @@ def test_without_ray_the_command_says_what_to_install(tmp_path, capsys, monkeypa
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("wrong", ["ray:", "ray:host", "slurm", "ray:ray://host:10001"])
+@pytest.mark.parametrize("wrong", ["ray:", "ray:host", "slurm", "ray:ray://host:10001", "hf-jobs:"])
 def test_a_place_that_is_none_is_a_wrong_command_line(wrong, tmp_path, capsys):
     with pytest.raises(SystemExit) as caught:
         main(["headroles-tiny", "--out", str(tmp_path), "--on", wrong])
     assert caught.value.code == 2
-    assert capsys.readouterr().err.endswith(f"argument --on: {wrong!r} is none of here, ray and ray:HOST:PORT\n")
+    assert capsys.readouterr().err.endswith(
+        f"argument --on: {wrong!r} is none of here, ray, ray:HOST:PORT, hf-jobs and hf-jobs:FLAVOR\n"
+    )
 
 
 @pytest.fixture(scope="module")

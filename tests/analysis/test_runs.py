@@ -14,12 +14,12 @@ from analysis import places, runs
 from analysis.__main__ import find_record, main
 from analysis.options import EXIT_CODES, parse_analyze
 from analysis.places import Here, run_apart
-from analysis.runs import Outcome, Plan, check_registered, run_here
+from analysis.runs import Outcome, Plan, check_registered, check_room, facts_of, run_here
 from analysis.table import table
 from headroles.core.record_files import read_record, write_record
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
 from headroles.core.roles import measured_roles
-from headroles.errors import ModelLoadError
+from headroles.errors import ModelLoadError, ModelTooLargeError
 from headroles.hub.store import EMBEDDED
 from headroles.models.loading import LoadedModel, load_model
 from headroles.models.probes import ProbeSizes
@@ -338,6 +338,14 @@ def test_a_model_that_is_too_large_for_the_machine_is_a_failed_row_before_its_we
     assert "GB of memory with 4 bytes each; at most 0.0 GB are allowed here" in capsys.readouterr().out
 
 
+def test_a_model_too_large_for_the_gpu_that_it_goes_to_is_not_loaded(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (0, 500_000))
+    plan = Plan(tmp_path, SMALL, device="cuda:1")
+    with pytest.raises(ModelTooLargeError, match="at most 0.0 GB are allowed on cuda:1"):
+        check_room(facts_of(str(folder), plan), plan)
+    check_room(facts_of(str(folder), plan), replace(plan, device="cpu"))
+
+
 def test_help_has_a_line_for_every_option_and_the_exit_codes(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     with pytest.raises(SystemExit) as caught:
@@ -345,7 +353,7 @@ def test_help_has_a_line_for_every_option_and_the_exit_codes(capsys, monkeypatch
     assert caught.value.code == 0
     text = capsys.readouterr().out
     options = [line.split(maxsplit=1)[0] for line in text.splitlines() if line.startswith("  --")]
-    assert len(options) == 23
+    assert len(options) == 25
     assert EXIT_CODES in text
     assert "validate MODEL" in text
 

@@ -1,21 +1,25 @@
 """Many models in one command: lists, revisions and shards, the plan before a run, the log after it, and records pushed later."""
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
 
 from analysis import __main__ as command
+from analysis.machines import Machine
 from analysis.options import parse_analyze
-from analysis.planning import PROCESS_BYTES, planned
+from analysis.planning import PROCESS_BYTES, Planned, core_seconds_of, forecast, planned
 from analysis.runs import Outcome, Plan, facts_of, name_of
 from analysis.sweeps import Log, read_names, shard, with_revisions
 from headroles.core.record_files import record_file_name, write_record
 from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL
 from headroles.errors import HubError, InvalidInputError, UnknownModelError
+from headroles.hub.repository import RepositoryFacts
 from headroles.hub.store import EMBEDDED
 from headroles.models.probes import ProbeSizes
 from tests.analysis.test_dataset import make
@@ -131,10 +135,26 @@ def test_a_dry_run_prints_the_plan_and_makes_nothing(hub, tmp_path, capsys):
     megabytes = f"{size / 1024**2:,.0f}"
     assert command.main([EMBEDDED_MODEL, "org/m", "--out", str(out), "--dry-run"]) == 0
     header, *rows, total = capsys.readouterr().out.splitlines()
-    assert header.split() == ["model", "download", "MB", "memory", "MB", "record"]
+    assert header.split() == ["model", "download", "MB", "memory", "MB", "seconds", "record"]
     assert [(row.split()[0], row.split()[1]) for row in rows] == [(EMBEDDED_MODEL, "0"), ("org/m", megabytes)]
     assert total.startswith(f"2 of 2 to be made: {megabytes} MB to download, ")
+    assert re.search(r", about [\d.,]+ (seconds|minutes|hours) of one machine$", total)
     assert not out.exists()
+
+
+def test_the_estimate_grows_with_the_model_and_with_what_is_asked_and_halves_with_twice_the_cores(tmp_path):
+    small, large = RepositoryFacts("org/m", "gpt2", 10**7, 0), RepositoryFacts("org/m", "gpt2", 10**9, 0)
+    quick, full = Plan(tmp_path, ProbeSizes(calibration=0)), Plan(tmp_path, ProbeSizes(outputs=100))
+    taken = [core_seconds_of(facts, plan) for facts in (small, large) for plan in (quick, full)]
+    assert taken[0] < min(taken[1:3])
+    assert taken[3] > 10 * taken[1]
+    assert max(taken) == taken[3]
+    model = Planned("org/m", 5 * 1024**2, 3 * 1024**2, 7200.0, "to be made")
+    one, two = forecast([model], full, Machine(cores=1)), forecast([model], full, Machine(cores=2))
+    assert one == "1 of 1 to be made: 5 MB to download, 3 MB of memory at most, about 2.0 hours of one machine"
+    assert two.endswith("about 60 minutes of one machine")
+    priced = forecast([model], replace(full, device="cuda"), Machine("t4", cores=2, dollars_a_second=0.001))
+    assert priced.endswith("about 63 minutes of one machine without its GPU for 3.78 dollars")
 
 
 def test_without_a_hub_that_is_said_once_and_the_rest_is_planned(hub, tmp_path, capsys):
