@@ -39,7 +39,7 @@ BYTES_A_PLACE = 256  # of one token that is told of a head
 BYTES_A_READING = 256  # of one head in one role, at most: its numbers as Python objects, and the places that hold them
 EDITS_AT_ONCE = 4  # in one forward: mostly the first of them does it
 KNOCK_OUT_BYTES = 8 * 1024 * 1024
-HERE = ProbeSizes(calibration=4, outputs=25)  # somebody waits: a fraction of the texts that the offline analysis takes
+HERE = ProbeSizes(calibration=3, outputs=25)  # somebody waits: a fraction of the texts that the offline analysis takes
 T = TypeVar("T")
 
 

@@ -103,10 +103,10 @@ def measured(monkeypatch) -> list[tuple[str, tuple[int, ...]]]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def short_calibration() -> Iterator[None]:
-    """What is analysed here is calibrated on as few texts as can be; `test_calibrating` tries the real thing."""
+def short_analyses() -> Iterator[None]:
+    """What is analysed here is scored and calibrated on as few texts as can be; `tests/models` tries the real thing."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("headroles.explorer.HERE", ProbeSizes(calibration=1))
+        patch.setattr("headroles.explorer.HERE", ProbeSizes(5, 20, 5, calibration=1))
         yield
 
 

@@ -21,7 +21,7 @@ SHORTEST = 8  # tokens of an ordinary text; what is usual on shorter ones, nobod
 USUAL = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)  # the shares of ordinary texts on which a head's activation is smaller
 # of other null texts of one kind and length, on average, on which a role is seen; the aim is 0.05 at most, and of some hundred
 # texts a share is known to two hundredths
-ROLE_LEVEL = 0.03
+ROLE_LEVEL = 0.02
 LEVELS = (16, 32, 64, 128)  # tokens of a text; from the last on, longer ones show no more
 OTHERS = 0.25  # heads a null text that are seen without being known for the role; the aim is 1 on other texts
 KNOWN_LEVEL = 0.02  # of a text, for a head that is known for the role, once the role is seen
