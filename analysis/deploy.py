@@ -67,9 +67,7 @@ def deploy(space: str, dataset: str = "") -> str:
     try:
         api.create_repo(space, repo_type="space", space_sdk="gradio", exist_ok=True)
         if (sdk := api.space_info(space).sdk) not in (None, "gradio"):
-            raise InvalidInputError(
-                f"{space} is a Space of another kind ({sdk[:50]}); name another, or delete it first."
-            )
+            raise InvalidInputError(f"{space} is a Space of another kind ({sdk[:50]}); name another, or delete it first.")
         if dataset:
             api.add_space_variable(space, "HEADROLES_DATASET", dataset)
         with tempfile.TemporaryDirectory() as folder:
