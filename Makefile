@@ -37,9 +37,9 @@ bench: $(VENV)/.development
 pictures: $(VENV)/.development
 	$(BIN)/python -m tests.browser.pictures
 
-# make deploy SPACE=organisation/name [DATASET=organisation/name], with HF_TOKEN set
+# make deploy SPACE=organisation/name [DATASET=organisation/name], with HF_TOKEN set; with DRY=1 it says what it would do, and does nothing
 deploy: $(VENV)/.run-time
-	$(BIN)/python -m analysis.deploy $(if $(SPACE),$(SPACE),$(error say where: make deploy SPACE=organisation/name)) $(if $(DATASET),--dataset $(DATASET))
+	$(BIN)/python -m analysis.deploy $(if $(SPACE),$(SPACE),$(error say where: make deploy SPACE=organisation/name)) $(if $(DATASET),--dataset $(DATASET)) $(if $(filter-out 0,$(DRY)),--dry-run)
 
 $(AXE): tests/browser/package.json
 	if command -v npm >/dev/null; then npm install --prefix tests/browser --no-package-lock --no-audit --no-fund --ignore-scripts && touch $@; fi

@@ -128,6 +128,9 @@ def check_command(words: list[str]) -> None:
     elif program == "headroles":
         assert (program, arguments) == ("headroles", [])
         assert program in COMMANDS
+    elif program == "docker":
+        made_from = {"build": "Dockerfile", "run": "Dockerfile", "compose": "compose.yaml"}
+        assert (ROOT / made_from[arguments[0]]).is_file()
     else:
         assert words[0] in ("export", ".")
 

@@ -13,6 +13,7 @@ from gradio import Blocks
 from starlette.middleware import Middleware
 from starlette.requests import Request
 
+from headroles.server.refusals import RefusedError, no_answer, refuse
 from headroles.server.sessions import Sessions
 from headroles.server.visitors import visitor_of
 from headroles.settings import Settings
@@ -65,14 +66,6 @@ MCP_ROUTE = Route(
 )
 
 
-class RefusedError(Exception):
-    """Raised for a request that goes no further; holds the status and a sentence."""
-
-    def __init__(self, status: int, sentence: str) -> None:
-        super().__init__(sentence)
-        self.status = status
-
-
 def guard(blocks: Blocks, settings: Settings) -> dict[str, Any]:
     """What gradio's `launch` takes so that an app has a door, and nothing is kept behind it."""
     sessions = Sessions(blocks)
@@ -108,12 +101,15 @@ class Door:
                         self._check_outstanding(visitor)
                         send = _tell_event(send, lambda event: self._sessions.add(visitor, event, session or event))
                 if route.takes == "stream":
+                    listener = self._session(scope)
+                    if not self._sessions.has_answer(listener):
+                        raise no_answer(scope["path"])
                     stack.enter_context(self._stream(visitor))
-                    stack.enter_context(self._sessions.listening(self._session(scope)))
+                    stack.enter_context(self._sessions.listening(listener))
                     send = _unless_stalled(send)
                 await self._app(scope, receive, send)
         except RefusedError as refusal:
-            await _refuse(send, refusal)
+            await refuse(send, refusal)
 
     def _find(self, scope: Scope) -> Route:
         """The open route that a request takes. Raises RefusedError when there is none, or its address is too long."""
@@ -234,11 +230,3 @@ def _unless_stalled(send: Send) -> Send:
             await send(message)
 
     return send_in_time
-
-
-async def _refuse(send: Send, refusal: RefusedError) -> None:
-    body = json.dumps({"detail": str(refusal)}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    # what is left of the request is not read
-    await send({"type": "http.response.start", "status": refusal.status, "headers": [*headers, (b"connection", b"close")]})
-    await send({"type": "http.response.body", "body": body})

@@ -4,6 +4,7 @@ The server keeps nothing of a visitor: the page itself carries its place, as the
 """
 
 import itertools
+import random
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -61,7 +62,7 @@ class Handlers:
     def __init__(self, explorer: Explorer, desk: Desk) -> None:
         self._explorer, self._desk = explorer, desk
         self._turns = Turns()
-        self._numbers = itertools.count()  # of downloads
+        self._numbers = itertools.count(random.randrange(2**31))  # of downloads, another one on each server
 
     async def follow_move(self, event: Event, move: Move, analyses: bool = False) -> AsyncIterator[Outputs]:
         """Leads from one place to another; with `analyses`, a model without roles is scored on this machine before."""

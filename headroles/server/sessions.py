@@ -77,6 +77,13 @@ class Sessions:
             return found.session_hash
         return next((session for session, events in self._pending().items() if event in events), event)
 
+    def has_answer(self, session: str) -> bool:
+        """Whether an answer is to come for a session, or waits to be delivered. Who listened for another would do so for ever."""
+        if self._queue is None or not hasattr(self._queue, "pending_messages_per_session"):
+            return True
+        messages = self._queue.pending_messages_per_session.get(session)
+        return bool(self._pending().get(session)) or (messages is not None and not messages.empty())
+
     @contextmanager
     def listening(self, session: str) -> Iterator[None]:
         """While somebody listens for a session's answers."""

@@ -1,5 +1,6 @@
 """Turns: keeps a page in step whose visitor is faster than the server."""
 
+import random
 import threading
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ MAX_SESSIONS = 10_000
 
 @dataclass(frozen=True, eq=False)  # two pages of one name, long after each other, may come to the same number
 class Turn:
-    """One event of one page, numbered from 1; the next event of that page ends it."""
+    """One event of one page, with a number that grows; the next event of that page ends it."""
 
     session: str | None
     number: int
@@ -25,13 +26,15 @@ class Turns:
     def __init__(self) -> None:
         self._newest: LRUCache[str | None, Turn] = LRUCache(MAX_SESSIONS)
         self._shown: LRUCache[str | None, int] = LRUCache(MAX_SESSIONS)
+        # another one on each server: a page that comes over from one that died must not take the first answer for an old one
+        self._first = random.randrange(1, 2**31)
         self._lock = threading.Lock()
 
     def begin(self, session: str | None, analyses: bool = False) -> Turn:
         """The newest turn of a session, which ends the one before; `analyses` says that it scores a model."""
         with self._lock:
             before = self._newest.get(session)
-            turn = Turn(session, before.number + 1 if before else 1, analyses)
+            turn = Turn(session, before.number + 1 if before else self._first, analyses)
             self._newest[session] = turn
             return turn
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from huggingface_hub import constants
 
 from analysis import deploy as deploying
 from analysis.deploy import ROOT, deploy, space_readme, stage
-from headroles.errors import InvalidInputError
+from headroles.errors import HubError, InvalidInputError
 from tests.fixtures.dataset_hub import DatasetHub
 from tests.fixtures.hub import MEMBERS_TOKEN, STRANGERS_TOKEN
 
@@ -59,7 +60,7 @@ def test_what_is_staged_answers_without_the_rest_of_the_project(tmp_path):
     assert done.stdout.strip().endswith("headroles")
 
 
-@pytest.mark.parametrize("space", ["", "me", "me/", "/space", "me/a/b"])
+@pytest.mark.parametrize("space", ["", "me", "me/", "/space", "me/a/b", "me/a b", "me/../b"])
 def test_a_name_that_is_none_is_refused_before_any_request(space):
     with pytest.raises(InvalidInputError, match="organisation/name"):
         deploy(space or "nothing")
@@ -77,6 +78,9 @@ def test_make_deploy_asks_for_the_name_of_the_space():
     assert "make deploy SPACE=organisation/name" in done.stderr
     named = subprocess.run(["make", "-n", "deploy", "SPACE=me/a", "DATASET=me/b"], cwd=ROOT, capture_output=True, text=True)
     assert "analysis.deploy me/a --dataset me/b" in named.stdout
+    assert "--dry-run" not in named.stdout
+    dry = subprocess.run(["make", "-n", "deploy", "SPACE=me/a", "DRY=1"], cwd=ROOT, capture_output=True, text=True)
+    assert dry.stdout.rstrip().endswith("analysis.deploy me/a  --dry-run")
 
 
 def test_the_workflow_runs_what_the_makefile_has():
@@ -125,10 +129,60 @@ def test_what_an_earlier_version_had_is_gone_from_the_space(hub, tmp_path):
     assert "headroles/old.py" not in hub.paths("org/page")
 
 
-def test_a_space_of_somebody_else_is_refused_in_one_sentence_without_the_token(hub, tmp_path):
-    done = run_deploy(hub, tmp_path, "org/page", token=STRANGERS_TOKEN)
-    assert done.returncode == 1
-    assert (
-        done.stderr.strip().splitlines()[-1].startswith("error: org/page could not be deployed: the Hub answers with error 403")
-    )
-    assert STRANGERS_TOKEN not in done.stderr
+@pytest.fixture
+def here(hub, monkeypatch):
+    """The double as the Hub of this very process."""
+    monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
+    monkeypatch.setenv("HF_TOKEN", MEMBERS_TOKEN)
+    return hub
+
+
+@pytest.mark.parametrize(
+    ("token", "status", "sentence"),
+    [
+        (
+            "hf_wrong",
+            None,
+            "the Hub does not know the token in HF_TOKEN. Make a new one at https://huggingface.co/settings/tokens.",
+        ),
+        (STRANGERS_TOKEN, None, "the token in HF_TOKEN may not write for org. Take one of org's, with the permission to write."),
+        (MEMBERS_TOKEN, 402, "the Hub wants a paid plan for this hardware or one more Space; docs/deploy.md says what a free "),
+        (MEMBERS_TOKEN, 429, "the Hub takes no more requests from this account now. Try again in an hour."),
+        (MEMBERS_TOKEN, 503, "the Hub answers with error 503. Try again later."),
+    ],
+)
+def test_what_the_hub_refuses_is_told_by_its_cause_and_without_the_token(here, monkeypatch, token, status, sentence):
+    monkeypatch.setenv("HF_TOKEN", token)
+    if status:
+        here.fail("POST /api/repos/create", status)
+    with pytest.raises(HubError) as refused:
+        deploy("org/page")
+    assert str(refused.value).startswith(f"org/page could not be deployed: {sentence}")
+    assert token not in str(refused.value)
+
+
+def test_without_a_network_that_is_what_it_says(here):
+    here.stop()
+    with pytest.raises(HubError, match=f"nothing answers at {here.endpoint}. Is this machine on the network"):
+        deploy("org/page")
+
+
+def test_a_space_of_another_kind_is_left_as_it_is(here):
+    there = here.create("org/page")
+    there.commit("refs/heads/main", there.resolve("main"), {"Dockerfile": b"FROM x"}, "theirs")
+    here.kinds["org/page"] = "docker"
+    with pytest.raises(InvalidInputError, match=r"org/page is a Space of another kind \(docker\)"):
+        deploy("org/page")
+    assert here.paths("org/page") == {"Dockerfile"}
+
+
+def test_without_a_token_nothing_is_asked_and_a_dry_run_needs_none(here, monkeypatch, capsys):
+    monkeypatch.setattr(deploying, "get_token", lambda: None)
+    with pytest.raises(InvalidInputError, match="no token to write to org/page with: set HF_TOKEN"):
+        deploy("org/page")
+    assert deploying.main(["org/page", "--dataset", "org/roles", "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("Nothing was sent.")
+    for part in ("the Space org/page", "HEADROLES_DATASET to org/roles", "app.py, headroles", "none is set yet", "sdk: gradio"):
+        assert part in told
+    assert here.requests == []

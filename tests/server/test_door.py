@@ -10,8 +10,9 @@ import pytest
 
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.explorer import Explorer
-from headroles.server.door import LEAST_OWED, MAX_BODY_BYTES, MAX_NAME, RefusedError, check_event, read_body
+from headroles.server.door import LEAST_OWED, MAX_BODY_BYTES, MAX_NAME, check_event, read_body
 from headroles.server.limits import Desk
+from headroles.server.refusals import RefusedError
 from headroles.settings import Settings
 from tests.conftest import REPEATING
 from tests.fixtures.api_server import serve_api
@@ -91,6 +92,17 @@ def test_answers_that_are_not_collected_count_against_who_asked_for_them_alone(e
         ]
         assert codes == [200] * LEAST_OWED + [429]
         assert status(url, "/gradio_api/call/analyze", body, **{"X-Forwarded-For": "8.8.8.9"})[0] == 200
+
+
+def test_an_answer_that_is_not_here_is_told_at_once_in_the_form_of_its_stream(url):
+    body = json.dumps({"data": [EMBEDDED_MODEL, REPEATING, False]}).encode()
+    event = json.loads(status(url, "/gradio_api/call/analyze", body)[1])["event_id"]
+    answers = [status(url, f"/gradio_api/call/analyze/{event}") for _ in range(2)]
+    assert [code for code, _ in answers] == [200, 404]
+    assert answers[1][1].startswith(b'event: error\ndata: "No answer waits here under this name')
+    code, answer = status(url, "/gradio_api/queue/data?session_hash=nobody")
+    told = json.loads(answer.removeprefix(b"data: "))
+    assert (code, told["msg"], told["session_not_found"]) == (404, "unexpected_error", True)
 
 
 def test_a_body_that_comes_in_parts_is_whole_and_one_that_never_ends_is_bounded():
