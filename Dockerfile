@@ -4,8 +4,9 @@ ARG PYTHON=python:3.12-slim
 
 # the packages are installed apart, so that what only pip needs stays behind
 FROM ${PYTHON} AS packages
-# where torch is built for CPUs alone; what the package index itself has brings several gigabytes for GPUs along
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# where torch is built for CPUs alone, as PyTorch's page on installing names it; what the package index itself has brings several
+# gigabytes for GPUs along
+ARG TORCH_INDEX=
 COPY requirements.txt /tmp/requirements.txt
 RUN python3 -m venv /opt/headroles \
     && /opt/headroles/bin/pip install --no-cache-dir ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "$(grep '^torch' /tmp/requirements.txt)" \
