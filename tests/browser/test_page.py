@@ -227,7 +227,7 @@ def test_nothing_moves_for_those_who_ask_for_less_motion(browser: Browser, url: 
         assert moving == 0
 
 
-def test_boxes_and_buttons_have_edges_where_the_visitors_own_few_colours_replace_all_others(browser: Browser, url: str, check_axe):
+def test_boxes_and_buttons_have_edges_in_forced_colours(browser: Browser, url: str, check_axe):
     with open_page(browser, url, forced_colors="active") as page:
         for part in ("#explore", "#ask .block:has(textarea, input)", ".hr-tools button", ".hr-card", ".hr-chip", ".hr-square"):
             width = "part => Math.max(...['Top', 'Bottom'].map(side => parseFloat(getComputedStyle(part)[`border${side}Width`])))"
