@@ -40,7 +40,7 @@ class Call:
 def call(cluster: Cluster, visitor: int, prompt: str) -> Call:
     began = time.monotonic()
     taken, came = cluster.call("analyze", [EMBEDDED_MODEL, prompt], visitor)
-    answer = json.loads(came.body.split("data: ")[-1])[0] if came.body.startswith("event: complete") and came.status else None
+    answer = json.loads(came.body.split("data: ")[-1])[0] if "event: complete\n" in came.body and came.status else None
     return Call(visitor, prompt, began, time.monotonic(), taken.replicas[-1] if taken.replicas else None, answer)
 
 

@@ -93,6 +93,7 @@ def test_links_embed_code_and_downloads_work_at_a_path_of_its_own(cluster: Clust
         expect(page.locator("#prompt textarea")).to_have_value(FIRST_PROMPT)
 
 
+@pytest.mark.slow
 def test_a_replica_that_dies_costs_its_own_requests_alone_pages_go_on_and_what_is_analysed_serves_both(
     cluster: Cluster, visitors: dict[int, int], browser: Browser, tiny: LoadedModel, tmp_path: Path
 ):
@@ -111,7 +112,7 @@ def test_a_replica_that_dies_costs_its_own_requests_alone_pages_go_on_and_what_i
         assert ANALYSES in "".join(lines)
         assert "process_completed" not in "".join(lines)
         taken, answer = cluster.call("analyze", [EMBEDDED_MODEL, PLAIN], visitors[other])
-        assert answer.body.startswith("event: complete")
+        assert "event: complete" in answer.body  # maybe after heartbeats
         assert (taken.replicas, answer.replicas) == ((other,), (other,))
         type_sentence(page, PLAIN)
         expect(page.locator("#text .hr-tokens")).to_contain_text("garden")
@@ -123,4 +124,4 @@ def test_a_replica_that_dies_costs_its_own_requests_alone_pages_go_on_and_what_i
         time.sleep(0.2)
     taken, answer = cluster.call("categories", [model], 1)
     assert taken.replicas == (port,)
-    assert answer.body.startswith("event: complete")
+    assert "event: complete" in answer.body  # maybe after heartbeats
