@@ -22,7 +22,7 @@ from . import agreement, calibrate, validate
 from .disk import Disk
 from .framed import framed
 from .machines import Machine
-from .options import parse_analyze, parse_calibrate, parse_compare, parse_job, parse_push, parse_validate
+from .options import parse_analyze, parse_atlas, parse_calibrate, parse_compare, parse_job, parse_push, parse_validate
 from .places import HERE, JOBS, place_of, run_each
 from .planning import forecast, plan_table, planned
 from .runs import Outcome, Plan, attempt, is_remote
@@ -46,6 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
         return compare_records(parse_compare(arguments[1:]))
     if arguments[:1] == ["push"]:
         return push_folder(parse_push(arguments[1:]))
+    if arguments[:1] == ["atlas"]:
+        return write_atlas(parse_atlas(arguments[1:]))
     if arguments[:1] == ["calibrate"]:
         return try_verdicts(parse_calibrate(arguments[1:]))
     if arguments[:1] == [JOB]:
@@ -173,6 +175,21 @@ def compare_records(args: argparse.Namespace) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def write_atlas(args: argparse.Namespace) -> int:
+    """Writes the atlas of a folder and prints what it says; 0, or 1 when a record was left out or there is none."""
+    from . import atlas  # slow to import: not for who draws nothing
+
+    try:
+        text, faults = atlas.run(args.folder, args.figure)
+    except (HeadRolesError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    for fault in faults:
+        print(f"error: {fault}", file=sys.stderr)
+    print(text)
+    return int(bool(faults))
 
 
 def try_verdicts(args: argparse.Namespace) -> int:

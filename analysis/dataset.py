@@ -8,11 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 
+from headroles.core.atlas_entries import AtlasEntry
+from headroles.core.comparison import DEPTH_BINS
 from headroles.core.record_files import record_file_name
 from headroles.core.records import HeadCategories, Recipe
 from headroles.core.roles import MeasuredRole, measured_roles
 from headroles.core.words import listed
-from headroles.hub.dataset import RECORDS
+from headroles.hub.dataset import ATLAS, RECORDS
 from headroles.render.heatmaps import map_figure, to_png
 
 CARD = "README.md"
@@ -33,6 +35,27 @@ SCHEMA = pa.schema(
     ]
 )
 A_RECIPE = (True, 50)  # prepend_bos and repeat_length of any recipe, to see for which roles one tells the chance
+
+ATLAS_SCHEMA = pa.schema(
+    [
+        ("model", pa.string()),
+        ("revision", pa.string()),
+        ("family", pa.string()),
+        ("parameters", pa.int64()),
+        ("num_layers", pa.int32()),
+        ("num_heads", pa.int32()),
+        ("role", pa.string()),
+        ("threshold", pa.float64()),
+        ("heads", pa.int32()),
+        ("share", pa.float64()),
+        ("best_layer", pa.int32()),
+        ("best_head", pa.int32()),
+        ("best_score", pa.float64()),
+        ("interval_low", pa.float64()),
+        ("interval_high", pa.float64()),
+        *((f"share_at_depth_{number}", pa.float64()) for number in range(1, DEPTH_BINS + 1)),
+    ]
+)
 
 
 def columns() -> Mapping[str, str]:
@@ -66,6 +89,11 @@ def picture_path(model_name: str) -> str:
     return f"pictures/{record_file_name(model_name).removesuffix('.json')}.png"
 
 
+def atlas_path(model_name: str) -> str:
+    """Where a model's rows of the atlas lie in the dataset, as a table."""
+    return f"{ATLAS.rpartition('/')[0]}/{record_file_name(model_name).removesuffix('.json')}.parquet"
+
+
 def rows(record: HeadCategories) -> pa.Table:
     """One row for each head and scored role, by layer, head and role; see `columns`."""
     chances = {role.name: chance(role, record.recipe) for role in record.scored_roles}
@@ -74,8 +102,17 @@ def rows(record: HeadCategories) -> pa.Table:
 
 def to_parquet(record: HeadCategories) -> bytes:
     """The rows as a Parquet file."""
+    return _parquet(rows(record))
+
+
+def atlas_to_parquet(entry: AtlasEntry) -> bytes:
+    """A model's rows of the atlas, one a scored role, as a Parquet file."""
+    return _parquet(pa.Table.from_pylist(list(entry.rows()), ATLAS_SCHEMA))
+
+
+def _parquet(table: pa.Table) -> bytes:
     buffer = io.BytesIO()
-    pq.write_table(rows(record), buffer, compression="zstd")
+    pq.write_table(table, buffer, compression="zstd")
     return buffer.getvalue()
 
 
@@ -122,6 +159,10 @@ configs:
   data_files:
   - split: train
     path: data/*.parquet
+- config_name: atlas
+  data_files:
+  - split: train
+    path: {ATLAS.rpartition("/")[0]}/*.parquet
 ---"""
 
 
@@ -142,7 +183,12 @@ best = rows.filter(lambda row: row["role"] == "induction" and row["is_top_head"]
 
 def _schema() -> str:
     table = "\n".join(f"| `{name}` | {SCHEMA.field(name).type} | {text} |" for name, text in columns().items())
-    return f"## Columns\n\nOne row for each head and role.\n\n| column | type | what it is |\n|---|---|---|\n{table}"
+    atlas = (
+        f'`atlas` (`load_dataset(..., "atlas")`) has one row for each model and role: which share of its heads reaches the '
+        f"role's threshold, in all and in {DEPTH_BINS} slices of relative depth from the first layers to the last (null where "
+        f"the model has no heads), and its best head. `{ATLAS}` holds the same for programs, a model a line."
+    )
+    return f"## Columns\n\nOne row for each head and role.\n\n| column | type | what it is |\n|---|---|---|\n{table}\n\n{atlas}"
 
 
 def _recipe(records: Sequence[HeadCategories]) -> str:

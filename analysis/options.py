@@ -22,6 +22,7 @@ USAGE = f"""{COMMAND} NAME_OR_PATH ... --out DIR [options]
        {COMMAND} --all --out DIR [options]
        {COMMAND} --models FILE|QUERY --out DIR [--revisions A,B,...] [--shard I/N] [--on PLACE] [--dry-run] [options]
        {COMMAND} push FOLDER ORG/DATASET [--create-pr] [--dry-run]
+       {COMMAND} atlas FOLDER [--figure FILE]
        {COMMAND} validate MODEL [--out DIR]
        {COMMAND} compare RECORD RECORD
        {COMMAND} calibrate MODEL [--out DIR] [--untrained]"""
@@ -179,6 +180,13 @@ def parse_job(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--dtype", choices=DTYPES, required=True)
     for field in fields(ProbeSizes):
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=whole(0), required=True)
+    return parser.parse_args(arguments)
+
+
+def parse_atlas(arguments: list[str]) -> argparse.Namespace:
+    parser = _command("atlas", "Writes the atlas of a folder of records: which share of heads plays which role, over its models.")
+    parser.add_argument("folder", type=folder, metavar="FOLDER", help="where the records are")
+    parser.add_argument("--figure", type=Path, metavar="FILE", help="draw it as well: a PDF, PNG or SVG")
     return parser.parse_args(arguments)
 
 

@@ -1,4 +1,4 @@
-"""A model's record into a dataset repo on the Hub: one commit with its JSON, its rows, its picture and the card.
+"""A model's record into a dataset repo on the Hub: one commit with its JSON, its rows, its picture, the atlas and the card.
 
 Nothing locks the repo. A commit names the one it was made from, the Hub refuses it with 412 when another came in between, and
 then everything is read and made again: so nobody's push is lost, and the card always lists what is there.
@@ -8,7 +8,7 @@ import hashlib
 import os
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -24,11 +24,12 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff
 
+from headroles.core.atlas_entries import MAX_ATLAS_BYTES, known_entries, renewed, to_lines
 from headroles.core.record_files import MAX_RECORD_BYTES, NAME, parse_record, record_file_name
 from headroles.core.records import HeadCategories
 from headroles.core.roles import MeasuredRole, measured_roles
 from headroles.errors import HubError, InvalidInputError, InvalidRecordError
-from headroles.hub.dataset import RECORDS
+from headroles.hub.dataset import ATLAS, RECORDS
 from headroles.hub.talk import ANSWER_SECONDS, STALL_SECONDS, HTTPError, no_dataset, trouble
 
 from . import dataset
@@ -76,6 +77,7 @@ class _State:
     paths: frozenset[str]
     records: Mapping[str, HeadCategories]  # by path
     card: str
+    atlas: bytes = b""
 
 
 def push(record: HeadCategories, repo: str, create_pr: bool = False, dry_run: bool = False) -> Pushed:
@@ -192,10 +194,12 @@ class _Push:
             commit = self._head()
         entries = self._api.list_repo_tree(self._repo, recursive=True, revision=commit, repo_type="dataset")
         files = {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
-        old_card = files.get(dataset.CARD)
-        card = self._content(old_card, commit) if old_card and old_card.size <= MAX_RECORD_BYTES else b""
+        card, atlas = (
+            self._content(old, commit) if (old := files.get(path)) and old.size <= limit else b""
+            for path, limit in ((dataset.CARD, MAX_RECORD_BYTES), (ATLAS, MAX_ATLAS_BYTES))
+        )
         records = {path: record for path, file in files.items() if (record := self._read_record(file, commit))}
-        return _State(commit, frozenset(files), records, card.decode("utf-8", "replace"))
+        return _State(commit, frozenset(files), records, card.decode("utf-8", "replace"), atlas)
 
     def _head(self) -> str:
         commit = self._api.dataset_info(self._repo, timeout=ANSWER_SECONDS).sha
@@ -241,18 +245,31 @@ class _Push:
         there = state.records.get(self._path)
         known = there is not None and _same(there, self._record)
         listed = {**state.records, self._path: there if known else self._record}
-        card = dataset.card(list(filter(None, listed.values())), self._repo)
+        records = list(filter(None, listed.values()))
+        card, atlas, rows = dataset.card(records, self._repo), *_atlas_files(state, records)
         derived = {dataset.table_path(model), dataset.picture_path(model)}
-        if known and card == state.card and derived <= state.paths:
+        if known and (card, atlas) == (state.card, state.atlas) and not rows and derived <= state.paths:
             return {}
         self._derived = self._derived or {
             dataset.table_path(model): dataset.to_parquet(self._record),
             dataset.picture_path(model): dataset.to_picture(self._record),
         }
-        files = {dataset.CARD: card.encode()}
+        files = {dataset.CARD: card.encode(), ATLAS: atlas, **rows}
         if not known:
             files[self._path] = self._record.to_json().encode()
         return files | {path: content for path, content in self._derived.items() if not known or path not in state.paths}
+
+
+def _atlas_files(state: _State, records: Sequence[HeadCategories]) -> tuple[bytes, dict[str, bytes]]:
+    """The atlas of these records, and by path the rows of those models alone that have new ones, or none in the dataset."""
+    known = known_entries(state.atlas)
+    entries = renewed(known, records)
+    paths = {dataset.atlas_path(entry.model): entry for entry in entries}
+    return to_lines(entries), {
+        path: dataset.atlas_to_parquet(entry)
+        for path, entry in paths.items()
+        if known.get(entry.model) is not entry or path not in state.paths
+    }
 
 
 def difference(old: HeadCategories | None, new: HeadCategories) -> list[str]:

@@ -221,7 +221,14 @@ def _make_or_keep(
         if finished:
             return "skipped", old
     check_room(facts, plan)  # before anything is downloaded
-    return "written", make(load, plan.sizes, plan.batch, plan.device)
+    return "written", _with_size(make(load, plan.sizes, plan.batch, plan.device), facts)
+
+
+def _with_size(record: HeadCategories, facts: RepositoryFacts) -> HeadCategories:
+    """The record with the architecture and size of its model, where the registry does not tell them."""
+    if record.model_name in MODELS or not facts.parameters:
+        return record
+    return record.model_copy(update={"model_type": facts.model_type, "parameters": facts.parameters})
 
 
 def _check_letters(name: str, old: HeadCategories | None) -> None:

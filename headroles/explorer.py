@@ -9,6 +9,7 @@ from typing import TypeVar
 import torch
 
 from headroles.causal import Causal, bytes_of_knock_out
+from headroles.core.atlas import Atlas
 from headroles.core.edits import Edit, edits_of
 from headroles.core.heads import Attention, Head, as_head
 from headroles.core.knockouts import KnockOut
@@ -22,6 +23,7 @@ from headroles.core.tokens import clean
 from headroles.core.training import TrainingRun
 from headroles.core.verdicts import read_head, read_heads, read_roles
 from headroles.errors import ModelLoadError, NoHeadCategoriesError, UnknownModelError
+from headroles.hub.atlas import AtlasStore
 from headroles.hub.packages import is_here, source_of
 from headroles.hub.store import EMBEDDED, RecordStore
 from headroles.hub.training import find_run
@@ -57,6 +59,7 @@ class Explorer(Causal):
         self._pool = pool or ModelPool(self.settings.memory_bytes, pinned=[EMBEDDED_MODEL])
         self._analyses: Jobs[HeadCategories] = Jobs(workers=1)  # each takes all the machine's cores
         self._store = RecordStore(self.settings)
+        self._atlas = AtlasStore(self.settings, self._store.local)
         self._patterns = Memory[Attention](cache_bytes, lambda attention: attention.patterns.nbytes)
         # each with the very record that it was made from: a newer one takes its place and never serves what was read before
         self._readings = Memory[tuple[HeadCategories, Analysis]](cache_bytes // READINGS_SHARE, lambda kept: _bytes(kept[1]))
@@ -110,6 +113,13 @@ class Explorer(Causal):
         """
         self._source(model)
         return find_run(model)
+
+    def atlas(self) -> Atlas:
+        """Which share of heads plays which role, over the records at hand: the operator's own, the dataset's, those that ship.
+
+        Asks the dataset for a newer one in the background; who asks first waits a few seconds for it.
+        """
+        return self._atlas.find()
 
     def analyze(self, model: str, prompt: str) -> Analysis:
         """What every role's top heads do on a prompt.

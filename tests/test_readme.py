@@ -17,6 +17,7 @@ from gradio_client import Client
 
 from analysis.readme import PAGES as WITH_MODELS
 from analysis.readme import architectures, with_models
+from headroles.core.atlas_entries import MAX_ATLAS_BYTES, MAX_ENTRIES
 from headroles.core.bounds import MAX_BATCH_PROMPTS, MAX_PROMPT_CHARACTERS, MAX_PROMPT_TOKENS
 from headroles.core.record_files import MAX_RECORD_BYTES
 from headroles.core.records import MAX_TOP_HEADS, HeadCategories
@@ -129,6 +130,7 @@ def test_the_endpoints_take_and_give_what_programmers_are_told(url):
         "/effects": (EMBEDDED_MODEL, text, ["L2H2"]),
         "/knock_out": (EMBEDDED_MODEL, text, ["L2H2"]),
         "/training": (EMBEDDED_MODEL,),
+        "/atlas": (),
     }
     for name, arguments, gives in rows:
         taken = ", ".join(map(signature, endpoints[name]["parameters"]))
@@ -168,6 +170,7 @@ LIMITS = (
     f"| {strangers.TEXT_SECONDS} seconds of a processor |",
     f"| {MAX_RECORD_BYTES // MEGABYTE} MB; shape",
     f"| {MAX_TRAINING_BYTES // MEGABYTE} MB, {MAX_POINTS:,} points",
+    f"| {MAX_ATLAS_BYTES // MEGABYTE} MB, {MAX_ENTRIES:,} models",
     f"{talk.ANSWER_SECONDS} s for a question, {talk.STALL_SECONDS} s without a byte",
     f"`config.json` (at most {STRANGERS_FILES['config.json'] // MEGABYTE} MB)",
     *(f"`{name}` ({STRANGERS_FILES[name] // MEGABYTE} MB)" for name in ("tokenizer.json", "tokenizer_config.json")),
@@ -207,8 +210,8 @@ def test_the_page_on_security_tells_of_every_variable_and_every_endpoint(explore
     opened = SECURITY.partition("| variable | what it opens |")[2]
     told = {name for cell in re.findall(r"^\| (`.*?`) \|", opened, re.M) for name in re.findall(r"`(\w+)`", cell)}
     assert set(re.findall(r"HEADROLES_[A-Z_]+", source)) < told
-    assert len(Endpoints(explorer, Desk()).all()) == 13
-    assert "arguments of the thirteen endpoints" in SECURITY
+    assert len(Endpoints(explorer, Desk()).all()) == 14
+    assert "arguments of the fourteen endpoints" in SECURITY
 
 
 def test_every_check_that_the_page_on_security_names_is_there_and_refuses_in_those_words():

@@ -30,6 +30,8 @@ MAX_ROLES = 64  # in one record, those included that this version does not know
 Text = Annotated[str, Field(max_length=500)]
 Score = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]  # of a known role, its measure says the range
 Count = Annotated[int, Field(ge=1, le=512)]
+Family = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,39}$")]  # as transformers names architectures
+Parameters = Annotated[int, Field(ge=1, le=10**14)]
 
 
 def _check_date(text: str) -> str:
@@ -110,7 +112,8 @@ class HeadCategories(_Checked, Shown):
     """One model's record, as published; every field is bounded, every score finite and within its measure's range.
 
     It may hold fewer roles than this version knows: those are not scored in it. Roles that it alone knows are kept, so that they
-    are there when it is written again, and otherwise ignored.
+    are there when it is written again, and otherwise ignored. `model_type` and `parameters` are told of a model that the registry
+    does not name.
     """
 
     schema_version: Literal[1, 2] = 1  # a record that does not say it is of the first
@@ -118,6 +121,8 @@ class HeadCategories(_Checked, Shown):
     revision: Text
     num_layers: Count
     num_heads: Count
+    model_type: Family | None = None
+    parameters: Parameters | None = None
     analysis_date: Date
     recipe: Recipe
     categories: Annotated[dict[Text, Category], Field(max_length=MAX_ROLES)]

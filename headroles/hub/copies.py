@@ -96,16 +96,17 @@ class LocalRecords:
 
     def of(self, model_name: str, revision: str | None) -> Iterator[HeadCategories]:
         """The records of a model by its name, then those of the very weights that `revision` is the hash of."""
-        records = self._records()
+        records = self.all()
         yield from (record for record in records if record.model_name == model_name)
         if revision and revision.startswith("sha256:"):
             yield from (record for record in records if record.revision == revision and record.model_name != model_name)
 
     def names(self) -> tuple[str, ...]:
         """The models that have one."""
-        return tuple(record.model_name for record in self._records())
+        return tuple(record.model_name for record in self.all())
 
-    def _records(self) -> tuple[HeadCategories, ...]:
+    def all(self) -> tuple[HeadCategories, ...]:
+        """Every record; the very same ones for as long as the folder does not change."""
         if self._folder is None:
             return ()
         try:
@@ -129,7 +130,7 @@ def dataset_folder(home: Path, dataset: str, revision: str) -> Folder:
 def clear_up(home: Path) -> None:
     """Deletes what processes that were killed left half-written; never raises."""
     with suppress(OSError):
-        for folder in (home / "analysed", *(home / "published").glob("*")):
+        for folder in (home / "analysed", home / "atlas", *(home / "published").glob("*")):
             clear_halves(folder)
 
 

@@ -1,7 +1,10 @@
-"""One model's record out of a dataset repo on the Hub: each answer bounded in time and size, each failure one sentence."""
+"""A model's record, or the atlas, out of a dataset repo on the Hub: each answer bounded in time and size, each failure one
+sentence."""
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_download, hf_hub_url
@@ -13,14 +16,17 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from headroles.core.atlas_entries import MAX_ATLAS_BYTES, AtlasEntry, parse_entries
 from headroles.core.record_files import MAX_RECORD_BYTES, read_record, record_file_name
 from headroles.core.records import HeadCategories
+from headroles.core.whole_files import read_ordinary
 from headroles.errors import HubError, InvalidRecordError
 from headroles.hub.talk import ANSWER_SECONDS, HTTPError, no_dataset, trouble
 
 RECORDS = "head_categories"  # the folder of the records, one file a model
 DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EIO)
 TOGETHER = "head_categories.json"  # or all of them in one file, by model
+ATLAS = "atlas/atlas.jsonl"  # the rows of all records, a line each
 
 
 def fetch_record(model_name: str, dataset: str, revision: str, known: str = "") -> tuple[HeadCategories | None, str]:
@@ -31,19 +37,41 @@ def fetch_record(model_name: str, dataset: str, revision: str, known: str = "") 
         InvalidRecordError: when the record is too large, breaks the schema, or is another model's.
         FileNotFoundError: when the repo holds none for this model.
     """
-    try:
-        commit = HfApi().dataset_info(dataset, revision=revision, timeout=ANSWER_SECONDS).sha or revision
+    with _asking(dataset, revision, f"record of {model_name}"):
+        commit = _commit(dataset, revision)
+        return (None if commit == known else _record(model_name, dataset, commit)), commit
+
+
+def fetch_atlas(dataset: str, revision: str, known: str = "") -> tuple[tuple[AtlasEntry, ...] | None, str]:
+    """The atlas as the dataset repo has it now, and the commit; none when the commit is the `known` one.
+
+    Raises as `fetch_record`, and FileNotFoundError when the repo holds no atlas.
+    """
+    with _asking(dataset, revision, "atlas"):
+        commit = _commit(dataset, revision)
         if commit == known:
             return None, commit
-        return _record(model_name, dataset, commit), commit
+        file = _download(dataset, ATLAS, commit, MAX_ATLAS_BYTES)
+        return parse_entries(read_ordinary(file, MAX_ATLAS_BYTES + 1), f"of {dataset}"), commit
+
+
+def _commit(dataset: str, revision: str) -> str:
+    return HfApi().dataset_info(dataset, revision=revision, timeout=ANSWER_SECONDS).sha or revision
+
+
+@contextmanager
+def _asking(dataset: str, revision: str, what: str) -> Iterator[None]:
+    """What goes wrong while the Hub is asked, in our own words."""
+    try:
+        yield
     except (GatedRepoError, RepositoryNotFoundError) as error:
         raise no_dataset(dataset) from error
     except RevisionNotFoundError as error:
         raise HubError(f"The dataset {dataset} has no revision {revision}.") from error
     except RemoteEntryNotFoundError as error:
-        raise FileNotFoundError(f"{dataset} holds no record of {model_name}") from error
+        raise FileNotFoundError(f"{dataset} holds no {what}") from error
     except (HTTPError, HfHubHTTPError, OSError, ValueError, KeyError) as error:
-        if (code := getattr(error, "errno", None)) in DISK_TROUBLE:  # the record passes through the library's cache
+        if (code := getattr(error, "errno", None)) in DISK_TROUBLE:  # the file passes through the library's cache
             raise HubError(f"Newer roles from {dataset} find no place on this machine's disk ({os.strerror(code)}).") from error
         raise HubError(f"The Hub {trouble(error)}, so {dataset} could not be asked for newer roles.") from error
 
@@ -51,19 +79,19 @@ def fetch_record(model_name: str, dataset: str, revision: str, known: str = "") 
 def _record(model_name: str, dataset: str, commit: str) -> HeadCategories:
     path = f"{RECORDS}/{record_file_name(model_name)}"
     try:
-        file = _download(dataset, path, commit)
+        file = _download(dataset, path, commit, MAX_RECORD_BYTES)
     except RemoteEntryNotFoundError:
         path = TOGETHER
-        file = _download(dataset, path, commit)
+        file = _download(dataset, path, commit, MAX_RECORD_BYTES)
     record = read_record(file, model_name, f"of {model_name} in {dataset}")
     if record.model_name != model_name:
         raise InvalidRecordError(f"The record of {model_name} in {dataset} is that of {record.model_name[:100]!r}.")
     return record
 
 
-def _download(dataset: str, path: str, commit: str) -> Path:
+def _download(dataset: str, path: str, commit: str, limit: int) -> Path:
     url = hf_hub_url(dataset, path, repo_type="dataset", revision=commit)
     size = get_hf_file_metadata(url, timeout=ANSWER_SECONDS).size or 0
-    if size > MAX_RECORD_BYTES:
-        raise InvalidRecordError(f"{path} in {dataset} has {size:,} bytes; at most {MAX_RECORD_BYTES:,} are read.")
+    if size > limit:
+        raise InvalidRecordError(f"{path} in {dataset} has {size:,} bytes; at most {limit:,} are read.")
     return Path(hf_hub_download(dataset, path, repo_type="dataset", revision=commit, etag_timeout=ANSWER_SECONDS))

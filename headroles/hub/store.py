@@ -69,7 +69,7 @@ class _Known:
 
 
 class RecordStore:
-    """The records that one server shows; safe to share between threads."""
+    """The records that one server shows; safe to share between threads. `local` are those in the operator's own folder."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -78,7 +78,7 @@ class RecordStore:
         self._lock = threading.Lock()
         self._analysed = Folder(settings.home, "analysed")
         self._copies = dataset_folder(settings.home, settings.dataset, settings.revision)
-        self._local = LocalRecords(settings.records)
+        self.local = LocalRecords(settings.records)
 
     def find(self, model: ModelIdentity) -> tuple[HeadCategories, Source]:
         """The record that belongs to a loaded model and where it came from: the operator's own folder, else published, else
@@ -190,7 +190,7 @@ class RecordStore:
 
     def _candidates(self, model_name: str, revision: str | None) -> Iterator[tuple[HeadCategories, Source]]:
         """The records at hand, best first; without a revision, the last one that was analysed here."""
-        for record in self._local.of(model_name, revision):
+        for record in self.local.of(model_name, revision):
             yield record, _source("local", record)
         for published in self._published(model_name):
             record = published.record
@@ -221,7 +221,7 @@ class RecordStore:
         if can_be_picked:
             help_ = f"have it analysed on the page, or by {command}; HEADROLES_RECORDS=DIR then serves what that made."
         else:
-            some = ", ".join((*EMBEDDED, *self._local.names())[:MAX_NAMED])
+            some = ", ".join((*EMBEDDED, *self.local.names())[:MAX_NAMED])
             help_ = f"there are some for {some}; {command} makes them for a model on the Hub, a folder or a GGUF file."
         return NoHeadCategoriesError(f"There are no roles for {name!r} yet{elsewhere}; {help_}{trouble and ' ' + trouble}")
 
@@ -265,6 +265,11 @@ def _day(seconds: float) -> datetime.date:
         return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).date()
     except (ValueError, OverflowError, OSError):
         return datetime.date.min
+
+
+def embedded_records() -> tuple[HeadCategories, ...]:
+    """The records that ship with headroles."""
+    return tuple(map(_embedded, EMBEDDED))
 
 
 def _embedded(model_name: str) -> HeadCategories:

@@ -12,12 +12,15 @@ from typing import Literal
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from headroles.core.atlas import Atlas
+from headroles.core.atlas_entries import ATLAS_COLUMNS
 from headroles.core.heads import Head
 from headroles.core.readings import Analysis, HeadView
 from headroles.core.records import HeadCategories
 from headroles.core.training import TrainingRun
 from headroles.errors import InvalidInputError
 from headroles.render.answer import tell_answer
+from headroles.render.atlas_words import tell_atlas
 from headroles.render.bars import filling
 from headroles.render.causes import Causes
 from headroles.render.figure_text import one_line, shorten
@@ -26,13 +29,13 @@ from headroles.render.html import ASSETS, STYLES, draw
 from headroles.render.plain import analysis_result
 from headroles.render.plain_causes import effects_result, knock_out_result
 from headroles.render.plain_training import training_result, training_rows
-from headroles.render.sheets import model_sheet, text_sheet
+from headroles.render.sheets import atlas_sheet, model_sheet, text_sheet
 from headroles.render.wording import describe_head, describe_layers
 
 Kind = Literal["png", "svg", "pdf"]
 KINDS: tuple[Kind, ...] = ("png", "svg", "pdf")
-Sheet = Literal["text", "model"]
-SHEETS: tuple[Sheet, ...] = ("text", "model")
+Sheet = Literal["text", "model", "atlas"]
+SHEETS: tuple[Sheet, ...] = ("text", "model", "atlas")
 DOWNLOADS: Mapping[str, str] = MappingProxyType(
     {
         "heatmap.png": "Heatmap (PNG)",
@@ -49,6 +52,10 @@ DOWNLOADS: Mapping[str, str] = MappingProxyType(
         "analysis.json": "Analysis (JSON)",
         "training.csv": "Training run (CSV)",
         "training.json": "Training run (JSON)",
+        "atlas.pdf": "Sheet of the atlas (PDF)",
+        "atlas.png": "Sheet of the atlas (PNG)",
+        "atlas.svg": "Sheet of the atlas (SVG)",
+        "atlas.csv": "Atlas (CSV)",
         "page.html": "This page (HTML)",
     }
 )
@@ -93,6 +100,11 @@ def training_json(run: TrainingRun) -> Download:
     """The same result as the API's, with the scores of all heads."""
     text = json.dumps(training_result(run), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return Download(_file_name(run.model, "training.json"), "application/json", text.encode("utf-8", "backslashreplace"))
+
+
+def atlas_csv(atlas: Atlas) -> Download:
+    """One row a model and role: its share of heads in all and by depth, its best head; written as `scores_csv`."""
+    return _table("headroles-atlas.csv", ATLAS_COLUMNS, atlas.rows())
 
 
 def analysis_json(analysis: Analysis, causes: Causes | None = None) -> Download:
@@ -145,6 +157,11 @@ def model_sheet_file(record: HeadCategories, kind: Kind) -> Download:
     description = "What each head mainly does, how strong each role is by depth, and from when on one is seen."
     title = f"Attention heads of {record.model_name}"
     return _picture(_file_name(record.model_name, "model"), kind, lambda: model_sheet(record), title, description)
+
+
+def atlas_sheet_file(atlas: Atlas, kind: Kind) -> Download:
+    """The sheet of the atlas, for print. Raises InvalidInputError for an unknown kind."""
+    return _picture("headroles-atlas", kind, lambda: atlas_sheet(atlas), "Roles of attention heads by depth", tell_atlas(atlas))
 
 
 def standalone_page(title: str, body: str, analysis_date: str = "") -> Download:

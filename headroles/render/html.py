@@ -16,7 +16,7 @@ from headroles.render.wording import MARKS
 
 ASSETS = Path(__file__).parent.parent / "assets"
 # in the order in which a page takes them: later ones use what earlier ones set
-STYLES = tuple(ASSETS / name for name in ("page.css", "panel.css", "compare.css", "lessons.css", "training.css"))
+STYLES = tuple(ASSETS / name for name in ("page.css", "panel.css", "compare.css", "lessons.css", "training.css", "atlas.css"))
 
 
 def draw(template: str, **values: object) -> str:

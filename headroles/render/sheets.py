@@ -1,4 +1,4 @@
-"""Sheets for print: what a sentence shows on one page, and what a model is on another."""
+"""Sheets for print: what a sentence shows on one page, what a model is on another, and all models on a third."""
 
 import textwrap
 from collections.abc import Sequence
@@ -9,13 +9,16 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.path import Path
 from matplotlib.ticker import PercentFormatter
 
+from headroles.core.atlas import FEW, Atlas, spread, spreads_by_depth
 from headroles.core.calibration import TAIL, Triggered
+from headroles.core.comparison import DEPTH_BINS
 from headroles.core.heads import Head
 from headroles.core.readings import Analysis, HeadView
 from headroles.core.records import HeadCategories
-from headroles.core.roles import Role
+from headroles.core.roles import MeasuredRole, Role
 from headroles.core.tokens import visible
 from headroles.render.answer import tell_answer
+from headroles.render.atlas_words import tell_atlas, tell_spread
 from headroles.render.figure_text import drawable, font_families, one_line, shorten
 from headroles.render.heatmaps import add_role_map, outline
 from headroles.render.labels import every_nth
@@ -28,6 +31,7 @@ SIZE = 8.0  # points of running text
 HEADS = 6  # of the seen roles, as heatmaps
 LABELS = 16  # along one axis of a small heatmap
 LINES = 12  # of tokens
+COLUMNS = 5  # of small pictures of the atlas
 
 
 def told_heads(analysis: Analysis) -> list[tuple[Head, Role]]:
@@ -89,6 +93,32 @@ def model_sheet(record: HeadCategories) -> Figure:
     return figure
 
 
+def atlas_sheet(atlas: Atlas) -> Figure:
+    """All models: which share of heads plays each role by depth, a small picture a role."""
+    rows = max(1, -(-len(atlas.roles) // COLUMNS))
+    figure = Figure(figsize=(WIDTH_INCHES, 0.5 + 1.75 * rows + 0.65), dpi=PRINT_DOTS_PER_INCH, layout="constrained")
+    heading, pictures, source = _parts(figure, [0.5, 1.75 * rows, 0.65])
+    _write(heading, _wrap(tell_atlas(atlas), 3), 0.95, 0.5)
+    grid = pictures.subplots(rows, COLUMNS, squeeze=False, sharex=True, sharey=True)
+    for axes, role in zip(grid.flat, atlas.roles):
+        _role_by_depth(axes, atlas, role)
+    for axes in list(grid.flat)[len(atlas.roles) :]:
+        axes.axis("off")
+    if len(atlas.entries) < FEW and atlas.roles:
+        named = {"fontsize": SIZE - 2, "loc": "lower left", "bbox_to_anchor": (0, 0), "ncols": 3, "frameon": False}
+        legend = source.legend(*grid.flat[0].get_legend_handles_labels(), **named)
+        legend.set_in_layout(False)  # it has its place already
+        for text in legend.get_texts():
+            text.set(parse_math=False, fontfamily=font_families())
+    told = (
+        f"Across: {DEPTH_BINS} slices of depth, first layers to last. Up: share of heads that reach the role's threshold, on a "
+        f"square-root axis. From {FEW} models in a slice on, the mark is their median and the bar goes from the least to the "
+        "most; of fewer, each mark is a model's own share. Below the name: the same over all layers."
+    )
+    _write(source, _wrap(told), 0.95, 0.65, size=SIZE - 2, color="#555555")
+    return figure
+
+
 def _parts(figure: Figure, heights: Sequence[float]) -> tuple[SubFigure, SubFigure, SubFigure]:
     first, second, third = np.asarray(figure.subfigures(3, 1, height_ratios=list(heights)), dtype=object).tolist()
     return first, second, third
@@ -134,6 +164,39 @@ def _small_heatmap(axes: Axes, view: HeadView) -> None:
     place = reading.places[0].told(view.tokens) if reading.places else ""
     title = f"{view.head.label}: {view.role.display_name}" + (f"\n{shorten(drawable(place), 44)}" if place else "")
     axes.set_title(title, fontsize=6.5, parse_math=False, fontfamily=font_families())
+
+
+def _role_by_depth(axes: Axes, atlas: Atlas, role: MeasuredRole) -> None:
+    look = {"color": role.color, "marker": Path((np.array(role.shape) - 0.5) * [1, -1]), "markersize": 4.5}
+    usual = []
+    for number, found in enumerate(spreads_by_depth(role, atlas.entries)):
+        marks = list(found.values) if found.median is None else [found.median]
+        if marks:  # without, matplotlib finds no end to what it draws
+            axes.plot([number] * len(marks), marks, linestyle="none", clip_on=False, **look)
+        if found.median is not None:
+            axes.vlines(number, found.values[0], found.values[-1], color=role.color, alpha=0.35, linewidth=3)
+        usual.append(np.nan if found.median is None else found.median)
+    axes.plot(usual, linewidth=0.8, color=role.color)
+    if len(atlas.entries) < FEW:
+        _own_lines(axes, atlas, role)
+    axes.set_yscale("function", functions=(lambda share: np.sqrt(np.maximum(share, 0)), np.square))
+    axes.set_ylim(0, 1)
+    axes.set_xlim(-0.5, DEPTH_BINS - 0.5)
+    axes.set_yticks([0, 0.02, 0.1, 0.25, 0.5, 1])
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.set_xticks([0, DEPTH_BINS - 1], ["first", "last"])
+    axes.tick_params(labelsize=5.5, length=2, pad=1)
+    axes.grid(axis="y", linewidth=0.3)
+    axes.set_title(f"{role.display_name}\n{tell_spread(spread(role, atlas.entries))}", fontsize=6.5)
+
+
+def _own_lines(axes: Axes, atlas: Atlas, role: MeasuredRole) -> None:
+    """A line a model, named for a legend, where there are few."""
+    for entry, style in zip(atlas.entries, ("-", "--", ":", "-.")):
+        shares = [np.nan if share is None else share for share in entry.shares_by_depth(role)]
+        there = np.flatnonzero(~np.isnan(shares))
+        look = {"color": role.color, "linewidth": 0.6, "linestyle": style}
+        axes.plot(there, np.array(shares)[there], label=shorten(one_line(entry.model), 36), **look)
 
 
 def _by_depth(axes: Axes, record: HeadCategories) -> None:

@@ -29,6 +29,7 @@ ENDPOINTS = (
         "what is lost without heads, beside as many others",
     ),
     ("training", "model", "what every head did at each recorded step of a model's training, and the losses"),
+    ("atlas", "", "which share of heads plays which role over all models: by depth, family and size"),
 )
 
 

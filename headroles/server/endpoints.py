@@ -16,9 +16,9 @@ from headroles.explorer import Explorer
 from headroles.jobs import Job
 from headroles.models.batches import check_batch
 from headroles.models.losing import texts_read
-from headroles.render import plain, plain_causes, plain_training, results
+from headroles.render import plain, plain_atlas, plain_causes, plain_training, results
 from headroles.render.explained import explain
-from headroles.render.exports import KINDS, SHEETS, heatmap_file, model_sheet_file, text_sheet_file
+from headroles.render.exports import KINDS, SHEETS, atlas_sheet_file, heatmap_file, model_sheet_file, text_sheet_file
 from headroles.server import api
 from headroles.server.limits import LARGE_PROMPTS, Desk
 from headroles.server.place import Place
@@ -48,7 +48,7 @@ class Endpoints:
     def all(self) -> tuple[Callable, ...]:
         """Those that are published, in the order in which they are told."""
         asked = self.models, self.categories, self.analyze, self.analyze_batch, self.compare, self.pattern, self.heatmap
-        return *asked, self.figure, self.explain, self.next_tokens, self.effects, self.knock_out, self.training
+        return *asked, self.figure, self.explain, self.next_tokens, self.effects, self.knock_out, self.training, self.atlas
 
     async def models(self, request: gr.Request) -> results.ModelsResult:
         """The models that can be analysed, with how many tokens each reads, and the limits of this server."""
@@ -158,18 +158,20 @@ class Endpoints:
     async def figure(
         self, request: gr.Request, model: str, prompt: str = "", sheet: str = "text", format: str = "pdf"
     ) -> results.FigureResult:
-        """A sheet for print: of a text with the heads of the roles that are seen on it, or of a model and all its heads.
+        """A sheet for print: of a text with the heads of the roles that are seen on it, of a model, or of all models.
 
         Args:
             model: The model's name as /models gives it, for instance headroles-tiny.
             prompt: The text, at most {tokens} tokens.
-            sheet: text or model; the latter needs no prompt.
+            sheet: text, model or atlas; a model's needs no prompt, and the atlas is the same for every model.
             format: pdf or png (the result holds it in base64) or svg (as text).
         """
         kind, which = api.checked_choice("format", format, KINDS), api.checked_choice("sheet", sheet, SHEETS)
 
         def draw() -> results.FigureResult:
-            if which == "model":
+            if which == "atlas":
+                file = atlas_sheet_file(self._explorer.atlas(), kind)
+            elif which == "model":
                 file = model_sheet_file(self._explorer.categories(model), kind)
             else:
                 analysis = self._explorer.analyze(model, prompt)
@@ -269,6 +271,14 @@ class Endpoints:
 
         def read() -> results.TrainingResult:
             return plain_training.training_result(self._explorer.training(model))
+
+        return await self._desk.run(visitor_of(request), read)
+
+    async def atlas(self, request: gr.Request) -> results.AtlasResult:
+        """Which share of heads plays which role over all models whose records this server knows: by depth, family and size."""
+
+        def read() -> results.AtlasResult:
+            return plain_atlas.atlas_result(self._explorer.atlas())
 
         return await self._desk.run(visitor_of(request), read)
 

@@ -23,7 +23,7 @@ from headroles.render.messages import render_message, render_model
 from headroles.render.tools import render_download, render_tools
 from headroles.server.limits import Desk
 from headroles.server.moves import Boxes, Move, as_text, read_place
-from headroles.server.parts import PARTS, download, draw, draw_later, draw_training, visit
+from headroles.server.parts import PARTS, download, draw, draw_atlas, draw_later, draw_training, visit
 from headroles.server.place import Place
 from headroles.server.scene import Scene, find_causes
 from headroles.server.turns import Turn, Turns
@@ -97,6 +97,14 @@ class Handlers:
         except HeadRolesError as error:
             return say(render_message(str(error)))
         return {"training": drawn}
+
+    async def show_atlas(self, visitor: str) -> Outputs:
+        """The atlas tab, the same on every place."""
+        try:
+            drawn = await self._desk.run(visitor, draw_atlas, self._explorer, cost=0)
+        except HeadRolesError as error:
+            return say(render_message(str(error)))
+        return {"atlas": drawn}
 
     def stop(self, session: str | None) -> Outputs:
         """Ends the turn under way; gradio's own `cancels` shows errors all over the page."""

@@ -60,6 +60,7 @@ SCRIPTS: Mapping[str, tuple[str, ...]] = {
     "file": ("file",),
     "api-help": ("help",),
     "training": ("panel", "training"),
+    "atlas": ("atlas",),
     "next": (),  # nothing in it answers
 }
 # The panel's script stands in the page once, in its first element, and runs for every part; whichever of them comes first.
@@ -150,6 +151,8 @@ def _lay_out_tabs(parts: Mapping[str, str], any_model: bool) -> Elements:
         part("by_model")
     with tab("training"):
         made["training"] = _html("training")  # asks for itself when it is looked at
+    with tab("atlas"):
+        made["atlas"] = _html("atlas")  # likewise
     with tab("learn"):
         part("lessons_here")
         made["lessons"] = _html("lessons", render_lessons())
@@ -170,6 +173,9 @@ def connect(elements: Elements, handlers: Handlers) -> None:
     async def show_training(query: object, request: gr.Request) -> ByElement:
         return by_element(elements, await handlers.show_training(query, visitor_of(request)))
 
+    async def show_atlas(request: gr.Request) -> ByElement:
+        return by_element(elements, await handlers.show_atlas(visitor_of(request)))
+
     def stop(request: gr.Request) -> ByElement:
         return by_element(elements, handlers.stop(request.session_hash))
 
@@ -182,6 +188,7 @@ def connect(elements: Elements, handlers: Handlers) -> None:
         listen(elements, name, event)(handler, shown, changed, **quiet)
     listen(elements, "tools", "select")(save, place, [elements["file"], *saying], **quiet)
     listen(elements, "training", "select")(show_training, place, [elements["training"], *saying], **quiet)
+    listen(elements, "atlas", "select")(show_atlas, None, [elements["atlas"], *saying], **quiet)
     listen(elements, "stop", "click")(stop, None, saying, **quiet)
     listen(elements, "model", "change")(describe, model, [elements["about"], *saying], **quiet)
     for name in TABS:

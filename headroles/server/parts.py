@@ -6,11 +6,13 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
+from headroles.core.atlas import Atlas
 from headroles.core.readings import Analysis, HeadView
 from headroles.core.training import TrainingRun
 from headroles.errors import InvalidInputError, NoTrainingRunError
 from headroles.explorer import Explorer
 from headroles.render.answer import render_answer
+from headroles.render.atlas import render_atlas
 from headroles.render.cards import render_panel
 from headroles.render.causes import render_causes
 from headroles.render.compare_models import render_model_comparison
@@ -21,6 +23,8 @@ from headroles.render.exports import (
     Download,
     Kind,
     analysis_json,
+    atlas_csv,
+    atlas_sheet_file,
     heatmap_file,
     map_file,
     model_sheet_file,
@@ -113,6 +117,11 @@ def draw_training(explorer: Explorer, place: Place) -> str:
     return render_training(find_training(explorer, place))
 
 
+def draw_atlas(explorer: Explorer) -> str:
+    """The HTML of the atlas tab, which the page asks for when it is opened."""
+    return render_atlas(explorer.atlas())
+
+
 def changed_parts(place: Place, last: Place | None) -> list[Part]:
     """The parts that another place than the last one draws anew; without a last one, all."""
     if last is None:
@@ -169,6 +178,15 @@ def _model_sheet(kind: Kind, scene: Scene) -> Download:
     return model_sheet_file(scene.record, kind)
 
 
+def _atlas(scene: Scene) -> Atlas:
+    assert scene.atlas is not None
+    return scene.atlas
+
+
+def _atlas_sheet(kind: Kind, scene: Scene) -> Download:
+    return atlas_sheet_file(_atlas(scene), kind)
+
+
 SHEET_KINDS: tuple[Kind, ...] = ("pdf", "png", "svg")
 # the attributes of a scene that each of DOWNLOADS needs, and who makes it
 FILES: Mapping[str, tuple[frozenset[str], Callable[[Scene], Download]]] = MappingProxyType(
@@ -186,6 +204,8 @@ FILES: Mapping[str, tuple[frozenset[str], Callable[[Scene], Download]]] = Mappin
         ),
         "training.csv": (frozenset({"training"}), lambda scene: training_csv(_run(scene))),
         "training.json": (frozenset({"training"}), lambda scene: training_json(_run(scene))),
+        **{f"atlas.{kind}": (frozenset({"atlas"}), partial(_atlas_sheet, kind)) for kind in SHEET_KINDS},
+        "atlas.csv": (frozenset({"atlas"}), lambda scene: atlas_csv(_atlas(scene))),
         "page.html": (frozenset(part.subject for part in PARTS.values() if part.is_saved), _page_file),
     }
 )

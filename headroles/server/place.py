@@ -18,6 +18,7 @@ TABS: Mapping[str, str] = MappingProxyType(
         "prompts": "Two texts",
         "models": "Two models",
         "training": "Training",
+        "atlas": "Atlas",
         "learn": "Lessons",
         "api": "API",
     }

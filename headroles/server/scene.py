@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
+from headroles.core.atlas import Atlas
 from headroles.core.comparison import ModelComparison, PromptComparison, compare_models, compare_prompts
 from headroles.core.readings import Analysis, HeadView
 from headroles.core.records import HeadCategories
@@ -48,6 +49,7 @@ class Scene:
         lessons: its record, and those of the models that ship with headroles beside it.
         prompts, models: its comparisons.
         training: the recorded training run of its model, or why there is none.
+        atlas: of all models, whatever the place.
     """
 
     place: Place
@@ -63,6 +65,7 @@ class Scene:
     prompts: PromptComparison | None = None
     models: ModelComparison | None = None
     training: Recorded | None = None
+    atlas: Atlas | None = None
 
 
 EVERYTHING = frozenset(field.name for field in fields(Scene)) - {"place"}
@@ -93,6 +96,7 @@ def ask(explorer: Explorer, place: Place, wanted: Collection[str] = EVERYTHING) 
         _compare_prompts(explorer, place, analysis) if analysis and "prompts" in wanted else None,
         _compare_models(explorer, place, analysis) if analysis and "models" in wanted else None,
         find_training(explorer, place) if "training" in wanted else None,
+        explorer.atlas() if "atlas" in wanted else None,
     )
 
 

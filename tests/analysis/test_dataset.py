@@ -11,7 +11,10 @@ import yaml
 from PIL import Image
 
 from analysis.dataset import (
+    ATLAS_SCHEMA,
     SCHEMA,
+    atlas_path,
+    atlas_to_parquet,
     card,
     chance,
     picture_path,
@@ -21,6 +24,7 @@ from analysis.dataset import (
     to_parquet,
     to_picture,
 )
+from headroles.core.atlas_entries import entry_of
 from headroles.core.evidence import Evidence
 from headroles.core.heads import Head
 from headroles.core.record_making import build_record
@@ -65,6 +69,14 @@ def test_a_parquet_file_holds_the_rows_and_is_the_same_each_time(record):
     assert table.equals(rows(record))
     assert table.schema == SCHEMA
     assert to_parquet(record) == to_parquet(record)
+
+
+def test_the_atlas_view_of_a_record_holds_its_rows_and_is_the_same_each_time(record):
+    entry = entry_of(record)
+    table = pq.read_table(io.BytesIO(atlas_to_parquet(entry)))
+    assert table.schema == ATLAS_SCHEMA
+    assert table.to_pylist() == list(entry.rows())
+    assert atlas_to_parquet(entry) == atlas_to_parquet(entry)
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "llama"])
@@ -136,9 +148,10 @@ def test_the_card_names_every_model_once_with_its_picture_in_the_order_of_names(
 
 def test_the_cards_front_matter_points_the_viewer_to_the_tables():
     metadata = yaml.safe_load(card([make()], "org/data").split("---\n")[1])
-    (config,) = metadata["configs"]
-    assert config["data_files"] == [{"split": "train", "path": "data/*.parquet"}]
+    paths = {config["config_name"]: [file["path"] for file in config["data_files"]] for config in metadata["configs"]}
+    assert paths == {"default": ["data/*.parquet"], "atlas": ["atlas/*.parquet"]}
     assert re.fullmatch(r"data/[^/]*\.parquet", table_path("org/m"))
+    assert re.fullmatch(r"atlas/[^/]*\.parquet", atlas_path("org/m"))
     assert metadata["license"] == "apache-2.0"
 
 

@@ -27,11 +27,13 @@ from huggingface_hub import snapshot_download
 from analysis import __main__ as command
 from analysis import dataset, runs
 from analysis.push import difference
+from headroles.core.atlas_entries import entry_of, renewed, to_lines
 from headroles.core.record_files import parse_record, read_record, record_file_name, write_record
 from headroles.core.records import HeadCategories
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles import ROLES, measured_roles
 from headroles.errors import HubError
+from headroles.hub.dataset import ATLAS
 from headroles.hub.store import EMBEDDED
 from tests.analysis.test_dataset import make
 from tests.fixtures.dataset_hub import DatasetHub
@@ -173,9 +175,12 @@ def check_whole(hub: DatasetHub, repo: str, revision: str = "main") -> dict[str,
             table = pq.read_table(io.BytesIO(hub.content(repo, dataset.table_path(name), revision)))
             assert table.equals(dataset.rows(record))
             assert hub.content(repo, dataset.picture_path(name), revision) == picture(record.to_json())
+            view = pq.read_table(io.BytesIO(hub.content(repo, dataset.atlas_path(name), revision)))
+            assert view.to_pylist() == list(entry_of(record).rows())
             records[name] = record
     assert hub.content(repo, "README.md", revision).decode() == dataset.card(list(records.values()), repo)
-    assert len(paths) == 3 * len(records) + 1
+    assert hub.content(repo, ATLAS, revision) == to_lines(renewed({}, records.values()))
+    assert len(paths) == 4 * len(records) + 2
     return records
 
 
@@ -183,8 +188,9 @@ def put(hub: DatasetHub, repo: str, record: HeadCategories) -> None:
     """Lets a dataset hold a record, and no other, as a push leaves it, in no time."""
     name, repository = record.model_name, hub.datasets.get(repo) or hub.create(repo)
     large = {dataset.table_path(name): dataset.to_parquet(record), dataset.picture_path(name): picture(record.to_json())}
+    large |= {dataset.atlas_path(name): dataset.atlas_to_parquet(entry_of(record))}
     files: dict[str, bytes | None] = {path: hub.keep(content) for path, content in large.items()}
-    files |= {"README.md": dataset.card([record], repo).encode()}
+    files |= {"README.md": dataset.card([record], repo).encode(), ATLAS: to_lines([entry_of(record)])}
     files |= {f"head_categories/{record_file_name(name)}": record.to_json().encode()}
     assert repository.commit("refs/heads/main", repository.log()[0], files, "put")
 
@@ -229,7 +235,9 @@ def test_what_changed_replaces_json_table_picture_and_card(hub, pusher, repo, ch
     assert check_whole(hub, repo) == {new.model_name: new}
 
 
-@pytest.mark.parametrize("missing", ["README.md", dataset.table_path("org/m"), dataset.picture_path("org/m")])
+@pytest.mark.parametrize(
+    "missing", ["README.md", dataset.table_path("org/m"), dataset.picture_path("org/m"), dataset.atlas_path("org/m"), ATLAS]
+)
 def test_a_derived_file_that_is_missing_is_made_again(hub, pusher, repo, missing):
     record = make()
     put(hub, repo, record)
@@ -237,6 +245,19 @@ def test_a_derived_file_that_is_missing_is_made_again(hub, pusher, repo, missing
     repository.commit("refs/heads/main", repository.log()[0], {missing: None}, "lost")
     assert pusher.push(record, repo).status == "committed"
     assert check_whole(hub, repo) == {record.model_name: record}
+
+
+def test_a_push_changes_its_own_rows_of_the_atlas_alone_and_mends_what_is_broken(hub, pusher, repo):
+    old = make("gpt2")
+    put(hub, repo, old)
+    repository, spoilt = hub.datasets[repo], to_lines([entry_of(old)]) + b"{\n"
+    repository.commit("refs/heads/main", repository.log()[0], {ATLAS: spoilt}, "spoilt")
+    shown = pusher.push(make("org/m", seed=1), repo, dry_run=True)
+    assert f"  adds {dataset.atlas_path('org/m')} (" in shown.said
+    assert dataset.atlas_path("gpt2") not in shown.said
+    pusher.push(make("org/m", seed=1), repo)
+    assert spoilt.splitlines()[0] in hub.content(repo, ATLAS, "main").splitlines()
+    assert len(check_whole(hub, repo)) == 2
 
 
 def test_a_dataset_of_many_pages_is_read_whole(hub, pusher, repo, monkeypatch):
@@ -558,8 +579,12 @@ print(len(rows), len(set(rows["model"])), rows.features["score"].dtype, rows.fea
 """
 PULL = """
 import sys
-from headroles.hub.dataset import fetch_record
-print(fetch_record(sys.argv[1], sys.argv[2], "main")[0].to_json())
+from headroles.core.atlas_entries import entry_of
+from headroles.hub.dataset import fetch_atlas, fetch_record
+record, (entries, commit) = fetch_record(sys.argv[1], sys.argv[2], "main")[0], fetch_atlas(sys.argv[2], "main")
+assert (len(entries), entry_of(record) in entries) == (3, True)
+assert fetch_atlas(sys.argv[2], "main", commit) == (None, commit)
+print(record.to_json())
 """
 
 

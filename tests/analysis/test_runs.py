@@ -150,6 +150,7 @@ def test_a_finished_record_is_kept_and_any_other_is_made_again(tiny, folder, tmp
     half = replace(plan, dtype=torch.bfloat16)
     assert [run(half), run(half), run()] == ["written", "skipped", "written"]
     first = read_record(path)
+    assert (first.model_type, first.parameters) == ("gpt2", build("gpt2").num_parameters())  # the registry does not tell
     save(tiny, folder, seed=1)
     assert [run(), run()] == ["written", "skipped"]
     assert read_record(path).revision != first.revision

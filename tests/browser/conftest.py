@@ -85,7 +85,8 @@ def wait_until_settled(page: Page) -> None:
     answered = '.hr-tools:not([data-number="0"]), #message .hr-message' if is_link else ".hr-tools"
     page.wait_for_selector(f"body:not(.hr-opening):has({answered}) #tools")
     page.wait_for_selector(
-        "[role=tabpanel]:visible :is(.hr-tokens, .hr-lesson, #api-help, #by_prompt, #by_model, #training)", state="attached"
+        "[role=tabpanel]:visible :is(.hr-tokens, .hr-lesson, #api-help, #by_prompt, #by_model, #training, #atlas)",
+        state="attached",
     )
 
 

@@ -210,7 +210,7 @@ def test_a_phone_shows_everything_without_scrolling_sideways(browser: Browser, u
         cell(page, 2, 1).click()
         expect(page.locator("#view h2")).to_contain_text("L2H1")
         expect(page.locator("#view h2")).to_be_in_viewport()
-        for tab in ("prompts", "training", "learn", "api"):
+        for tab in ("prompts", "training", "atlas", "learn", "api"):
             page.goto(f"{url}?tab={tab}&other_prompt=Once+upon+a+time&__theme={theme}")
             page.wait_for_selector("body:not(.hr-opening) [role=tabpanel]:visible")
             wait_until_settled(page)

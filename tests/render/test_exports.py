@@ -264,6 +264,7 @@ def test_the_script_runs_for_every_part_with_no_one_to_answer_it():
 
 def test_downloads_are_named_as_their_files_end():
     sheets = [f"{name}.{kind}" for name in ("sheet", "model") for kind in ("pdf", "png", "svg")]
+    atlas = ["atlas.pdf", "atlas.png", "atlas.svg", "atlas.csv"]
     pictures = ["heatmap.png", "heatmap.svg", "map.png", "map.svg", *sheets]
-    assert list(DOWNLOADS) == [*pictures, "scores.csv", "analysis.json", "training.csv", "training.json", "page.html"]
+    assert list(DOWNLOADS) == [*pictures, "scores.csv", "analysis.json", "training.csv", "training.json", *atlas, "page.html"]
     assert len(set(DOWNLOADS.values())) == len(DOWNLOADS)

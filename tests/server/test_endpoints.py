@@ -63,6 +63,7 @@ RIGHT = {
         "query": -1,
     },
     "/training": {"model": EMBEDDED_MODEL},
+    "/atlas": {},
 }
 OBJECTS = (None, True, 7, -1, 1.5, float("nan"), [], ["a"], {}, {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}})
 LONG = TOO_LONG[:500_000]  # half of what the door lets in
@@ -213,7 +214,7 @@ def test_one_wrong_value_is_refused_in_one_sentence(url, endpoint, name, value):
         ("/pattern", {"head": 10**30}, "head is outside any model"),
         ("/heatmap", {"format": "gif"}, "format must be png or svg or pdf, but is 'gif'"),
         ("/figure", {"format": "gif"}, "format must be png or svg or pdf, but is 'gif'"),
-        ("/figure", {"sheet": "poster"}, "sheet must be text or model, but is 'poster'"),
+        ("/figure", {"sheet": "poster"}, "sheet must be text or model or atlas, but is 'poster'"),
         ("/figure", {"prompt": ""}, "There is no text to look at"),
         ("/training", {"model": "gpt5"}, "There is no model 'gpt5' here"),
         ("/training", {"model": "gpt2"}, "Nobody has recorded the training of 'gpt2'; there is a recorded run of headroles-tiny"),

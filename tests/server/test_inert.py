@@ -16,6 +16,8 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image
 
+from headroles.core.atlas import Atlas
+from headroles.core.atlas_entries import AtlasEntry
 from headroles.core.comparison import compare_models, compare_prompts
 from headroles.core.heads import Head
 from headroles.core.readings import Analysis, HeadView
@@ -70,13 +72,18 @@ def poisoned(value: T, attack: str) -> T:
     return value
 
 
+def poisoned_entry(entry: AtlasEntry, attack: str) -> AtlasEntry:
+    return entry.model_copy(update={"model": attack, "revision": attack, "family": attack})
+
+
 @pytest.fixture(scope="module")
 def scene(explorer) -> Scene:
     """Everything that the page can show of a text, both comparisons included."""
     analysis = explorer.analyze(EMBEDDED_MODEL, REPEATING)
     view = explorer.view_head(EMBEDDED_MODEL, REPEATING, Head(2, 2), ROLES["induction"])
     record = explorer.categories(EMBEDDED_MODEL)
-    return Scene(Place(prompt=REPEATING, head=Head(2, 2)), analysis, view, told=(view,), record=record)
+    atlas = explorer.atlas()
+    return Scene(Place(prompt=REPEATING, head=Head(2, 2)), analysis, view, told=(view,), record=record, atlas=atlas)
 
 
 def poison(scene: Scene, attack: str) -> Scene:
@@ -91,6 +98,7 @@ def poison(scene: Scene, attack: str) -> Scene:
         record=known(scene.record).model_copy(update={"model_name": attack, "revision": attack}),
         prompts=compare_prompts(analysis, replace(analysis, prompt=attack + " ")),
         models=compare_models(analysis, replace(analysis, model=attack + " ")),
+        atlas=Atlas(tuple(poisoned_entry(entry, attack) for entry in known(scene.atlas).entries)),
     )
 
 
@@ -146,8 +154,9 @@ SHEETS = ("sheet.svg", "model.svg")  # dear to draw, and of the same pieces: som
 @pytest.mark.parametrize(
     ("name", "attack"),
     [
-        *itertools.product([name for name in DOWNLOADS if name.endswith(".svg") and name not in SHEETS], ATTACKS),
+        *itertools.product([name for name in DOWNLOADS if name.endswith(".svg") and name not in (*SHEETS, "atlas.svg")], ATTACKS),
         *itertools.product(SHEETS, ATTACKS[::4]),
+        *itertools.product(["atlas.svg"], ATTACKS[::16]),
     ],
     ids=short,
 )
@@ -163,8 +172,14 @@ def test_no_text_runs_in_a_picture_or_leads_out_of_it(scene, attack, name):
             assert "evil.example" not in value
 
 
-@pytest.mark.parametrize("name", [name for name in DOWNLOADS if name.endswith(".png")])
-@pytest.mark.parametrize("attack", ATTACKS[::6], ids=short)
+@pytest.mark.parametrize(
+    ("name", "attack"),
+    [
+        *itertools.product([name for name in DOWNLOADS if name.endswith(".png") and name != "atlas.png"], ATTACKS[::6]),
+        ("atlas.png", ATTACKS[0]),
+    ],
+    ids=short,
+)
 def test_a_picture_of_dots_holds_no_text_beside_its_dots(scene, attack, name):
     with Image.open(io.BytesIO(save(poison(scene, attack), name).content)) as picture:
         picture.verify()
@@ -187,11 +202,12 @@ def outline(value: object) -> object:
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=short)
 def test_no_cell_of_the_table_is_a_formula(scene, attack):
-    text = save(poison(scene, attack), "scores.csv").content.decode()
-    rows = list(csv.reader(io.StringIO(text, newline="")))
-    assert {len(row) for row in rows} == {13}
-    cells = [cell for row in rows for cell in row if not re.fullmatch(r"-[\d.e-]+", cell)]  # a number below 0 is none
-    assert not [cell for cell in cells if cell.startswith(FORMULA_STARTS[1:])]
+    for name, columns in (("scores.csv", 13), ("atlas.csv", 23)):
+        text = save(poison(scene, attack), name).content.decode()
+        rows = list(csv.reader(io.StringIO(text, newline="")))
+        assert {len(row) for row in rows} == {columns}
+        cells = [cell for row in rows for cell in row if not re.fullmatch(r"-[\d.e-]+", cell)]  # a number below 0 is none
+        assert not [cell for cell in cells if cell.startswith(FORMULA_STARTS[1:])]
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=short)

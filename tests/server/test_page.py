@@ -67,7 +67,7 @@ def test_every_part_and_everything_that_a_handler_names_is_on_the_page(explorer)
     assert {name: elements[name].value for name in PARTS} == parts  # type: ignore[attr-defined]
     labels = {name: elements[f"{name}-tab"].label for name in TABS}  # type: ignore[attr-defined]
     assert labels == TABS
-    assert list(TABS.values()) == ["Explore", "Two texts", "Two models", "Training", "Lessons", "API"]
+    assert list(TABS.values()) == ["Explore", "Two texts", "Two models", "Training", "Atlas", "Lessons", "API"]
 
 
 def test_no_two_events_of_an_element_lead_somewhere():

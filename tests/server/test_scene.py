@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from headroles.core.atlas import Atlas
 from headroles.core.comparison import compare_prompts
 from headroles.core.heads import Head
 from headroles.core.predictions import Predictions
@@ -39,6 +40,10 @@ class Counting(Explorer):
     def training(self, model: str) -> TrainingRun:
         self.asked.append(("training", model))
         return self._explorer.training(model)
+
+    def atlas(self) -> Atlas:
+        self.asked.append(("atlas",))
+        return self._explorer.atlas()
 
     def next_tokens(self, model: str, prompt: str, count: int = 5) -> Predictions:
         self.asked.append(("next_tokens", prompt))
@@ -80,6 +85,7 @@ def test_every_question_is_asked_once(explorer):
         ("find_edits", "one two one two"),
         ("analyze", EMBEDDED_MODEL, "Once upon a time"),
         ("training", EMBEDDED_MODEL),
+        ("atlas",),
     ]
 
 
