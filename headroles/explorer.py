@@ -24,7 +24,7 @@ from headroles.core.verdicts import read_head, read_heads, read_roles
 from headroles.errors import ModelLoadError, NoHeadCategoriesError, UnknownModelError
 from headroles.hub.packages import is_here, source_of
 from headroles.hub.store import EMBEDDED, RecordStore
-from headroles.hub.training import find_run
+from headroles.hub.training import TrainingStore
 from headroles.jobs import Job, Jobs
 from headroles.models.batches import TokenIds, check_batch, encode_all, split_into_forwards
 from headroles.models.capture import PatternReader
@@ -57,6 +57,7 @@ class Explorer(Causal):
         self._pool = pool or ModelPool(self.settings.memory_bytes, pinned=[EMBEDDED_MODEL])
         self._analyses: Jobs[HeadCategories] = Jobs(workers=1)  # each takes all the machine's cores
         self._store = RecordStore(self.settings)
+        self._runs = TrainingStore(self.settings)
         self._patterns = Memory[Attention](cache_bytes, lambda attention: attention.patterns.nbytes)
         # each with the very record that it was made from: a newer one takes its place and never serves what was read before
         self._readings = Memory[tuple[HeadCategories, Analysis]](cache_bytes // READINGS_SHARE, lambda kept: _bytes(kept[1]))
@@ -101,15 +102,15 @@ class Explorer(Causal):
         return True
 
     def training(self, model: str) -> TrainingRun:
-        """The recorded training run of a model, which need not be in memory.
+        """The recorded training run of a model, which need not be in memory; `source` says where it came from.
 
         Raises:
             UnknownModelError: when there is no such model.
-            NoTrainingRunError: when nobody recorded one; names the models that have one.
-            InvalidRecordError: when it is broken.
+            NoTrainingRunError: when nobody recorded one; names the models that ship with one.
+            InvalidRecordError: when the one that ships is broken.
         """
         self._source(model)
-        return find_run(model)
+        return self._runs.find(model)
 
     def analyze(self, model: str, prompt: str) -> Analysis:
         """What every role's top heads do on a prompt.

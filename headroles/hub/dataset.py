@@ -1,8 +1,12 @@
-"""One model's record out of a dataset repo on the Hub: each answer bounded in time and size, each failure one sentence."""
+"""A model's record or training run out of a dataset repo on the Hub: each answer bounded in time and size, each failure one
+sentence.
+"""
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from huggingface_hub import HfApi, get_hf_file_metadata, hf_hub_download, hf_hub_url
 from huggingface_hub.errors import (
@@ -15,12 +19,16 @@ from huggingface_hub.errors import (
 
 from headroles.core.record_files import MAX_RECORD_BYTES, read_record, record_file_name
 from headroles.core.records import HeadCategories
+from headroles.core.training import MAX_TRAINING_BYTES, read_run_file
+from headroles.core.training_making import run_file_name
 from headroles.errors import HubError, InvalidRecordError
 from headroles.hub.talk import ANSWER_SECONDS, HTTPError, no_dataset, trouble
 
 RECORDS = "head_categories"  # the folder of the records, one file a model
+RUNS = "training"  # that of the training runs
 DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EIO)
 TOGETHER = "head_categories.json"  # or all of them in one file, by model
+T = TypeVar("T")
 
 
 def fetch_record(model_name: str, dataset: str, revision: str, known: str = "") -> tuple[HeadCategories | None, str]:
@@ -31,17 +39,33 @@ def fetch_record(model_name: str, dataset: str, revision: str, known: str = "") 
         InvalidRecordError: when the record is too large, breaks the schema, or is another model's.
         FileNotFoundError: when the repo holds none for this model.
     """
+    return _fetch(f"record of {model_name}", lambda commit: _record(model_name, dataset, commit), dataset, revision, known)
+
+
+def fetch_run(model_name: str, dataset: str, revision: str, known: str = "") -> tuple[bytes | None, str]:
+    """The text of a model's training run, not yet believed, and the commit; no text when the commit is the `known` one.
+
+    Raises as `fetch_record` does, and InvalidRecordError for the size alone.
+    """
+
+    def read(commit: str) -> bytes:
+        return read_run_file(_download(dataset, f"{RUNS}/{run_file_name(model_name)}", commit, MAX_TRAINING_BYTES))
+
+    return _fetch(f"training run of {model_name}", read, dataset, revision, known)
+
+
+def _fetch(what: str, read: Callable[[str], T], dataset: str, revision: str, known: str) -> tuple[T | None, str]:
     try:
         commit = HfApi().dataset_info(dataset, revision=revision, timeout=ANSWER_SECONDS).sha or revision
         if commit == known:
             return None, commit
-        return _record(model_name, dataset, commit), commit
+        return read(commit), commit
     except (GatedRepoError, RepositoryNotFoundError) as error:
         raise no_dataset(dataset) from error
     except RevisionNotFoundError as error:
         raise HubError(f"The dataset {dataset} has no revision {revision}.") from error
     except RemoteEntryNotFoundError as error:
-        raise FileNotFoundError(f"{dataset} holds no record of {model_name}") from error
+        raise FileNotFoundError(f"{dataset} holds no {what}") from error
     except (HTTPError, HfHubHTTPError, OSError, ValueError, KeyError) as error:
         if (code := getattr(error, "errno", None)) in DISK_TROUBLE:  # the record passes through the library's cache
             raise HubError(f"Newer roles from {dataset} find no place on this machine's disk ({os.strerror(code)}).") from error
@@ -51,19 +75,19 @@ def fetch_record(model_name: str, dataset: str, revision: str, known: str = "") 
 def _record(model_name: str, dataset: str, commit: str) -> HeadCategories:
     path = f"{RECORDS}/{record_file_name(model_name)}"
     try:
-        file = _download(dataset, path, commit)
+        file = _download(dataset, path, commit, MAX_RECORD_BYTES)
     except RemoteEntryNotFoundError:
         path = TOGETHER
-        file = _download(dataset, path, commit)
+        file = _download(dataset, path, commit, MAX_RECORD_BYTES)
     record = read_record(file, model_name, f"of {model_name} in {dataset}")
     if record.model_name != model_name:
         raise InvalidRecordError(f"The record of {model_name} in {dataset} is that of {record.model_name[:100]!r}.")
     return record
 
 
-def _download(dataset: str, path: str, commit: str) -> Path:
+def _download(dataset: str, path: str, commit: str, most: int) -> Path:
     url = hf_hub_url(dataset, path, repo_type="dataset", revision=commit)
     size = get_hf_file_metadata(url, timeout=ANSWER_SECONDS).size or 0
-    if size > MAX_RECORD_BYTES:
-        raise InvalidRecordError(f"{path} in {dataset} has {size:,} bytes; at most {MAX_RECORD_BYTES:,} are read.")
+    if size > most:
+        raise InvalidRecordError(f"{path} in {dataset} has {size:,} bytes; at most {most:,} are read.")
     return Path(hf_hub_download(dataset, path, repo_type="dataset", revision=commit, etag_timeout=ANSWER_SECONDS))
