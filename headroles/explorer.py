@@ -25,8 +25,8 @@ from headroles.core.verdicts import read_head, read_heads, read_roles
 from headroles.errors import ModelLoadError, NoHeadCategoriesError, UnknownModelError
 from headroles.hub.atlas import AtlasStore
 from headroles.hub.packages import is_here, source_of
-from headroles.hub.store import EMBEDDED, RecordStore
-from headroles.hub.training import find_run
+from headroles.hub.store import RecordStore, embedded_records
+from headroles.hub.training import TrainingStore
 from headroles.jobs import Job, Jobs
 from headroles.models.batches import TokenIds, check_batch, encode_all, split_into_forwards
 from headroles.models.capture import PatternReader
@@ -60,6 +60,7 @@ class Explorer(Causal):
         self._analyses: Jobs[HeadCategories] = Jobs(workers=1)  # each takes all the machine's cores
         self._store = RecordStore(self.settings)
         self._atlas = AtlasStore(self.settings, self._store.local)
+        self._runs = TrainingStore(self.settings)
         self._patterns = Memory[Attention](cache_bytes, lambda attention: attention.patterns.nbytes)
         # each with the very record that it was made from: a newer one takes its place and never serves what was read before
         self._readings = Memory[tuple[HeadCategories, Analysis]](cache_bytes // READINGS_SHARE, lambda kept: _bytes(kept[1]))
@@ -93,7 +94,7 @@ class Explorer(Causal):
 
     def shipped(self) -> tuple[HeadCategories, ...]:
         """The records of the models that ship with headroles. Opens none of them."""
-        return tuple(self._store.load(name) for name in EMBEDDED)
+        return embedded_records()
 
     def has_roles(self, model: str) -> bool:
         """Whether there is a record for a model. Raises as `analyze` does, but for the want of one."""
@@ -104,15 +105,15 @@ class Explorer(Causal):
         return True
 
     def training(self, model: str) -> TrainingRun:
-        """The recorded training run of a model, which need not be in memory.
+        """The recorded training run of a model, which need not be in memory; `source` says where it came from.
 
         Raises:
             UnknownModelError: when there is no such model.
-            NoTrainingRunError: when nobody recorded one; names the models that have one.
-            InvalidRecordError: when it is broken.
+            NoTrainingRunError: when nobody recorded one; names the models that ship with one.
+            InvalidRecordError: when the one that ships is broken.
         """
         self._source(model)
-        return find_run(model)
+        return self._runs.find(model)
 
     def atlas(self) -> Atlas:
         """Which share of heads plays which role, over the records at hand: the operator's own, the dataset's, those that ship.

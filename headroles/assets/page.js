@@ -5,10 +5,15 @@ const query = () => element.querySelector('[data-query]').dataset.query;
 const arrival = location.search;
 const FIRST_TAB = 'explore';
 let tab = FIRST_TAB;
+let step = ''; // of the training run; empty for its last
 let isGoingBack = false;
-const contents = () => `${query()}${tab === FIRST_TAB ? '' : `&tab=${tab}`}`;
+const contents = () => `${query()}${tab === FIRST_TAB ? '' : `&tab=${tab}`}${tab === 'training' && step ? `&step=${step}` : ''}`;
 let written = contents(); // what the page shows before anybody did anything stays out of the address
 const open = () => document.body.classList.remove('hr-opening');
+const readStep = () => {
+  if (current().get('tab') === 'training') step = /^\d{1,12}$/.exec(current().get('step'))?.[0] ?? '';
+};
+readStep();
 
 document.body.classList.toggle('hr-sizes-fields', CSS.supports('field-sizing', 'content'));
 document.body.classList.toggle('hr-embed', current().get('embed') === '1');
@@ -64,7 +69,7 @@ const watchModel = () => {
 };
 watchModel();
 
-const write = () => {
+const write = (isSmall = false) => {
   const wasGoingBack = isGoingBack;
   isGoingBack = false;
   element.querySelector('.hr-back').href = whole({ __theme: current().get('__theme') });
@@ -73,7 +78,7 @@ const write = () => {
   const address = whole({ __theme: current().get('__theme'), embed: current().get('embed') });
   if (address === location.href) return;
   // in a frame, a step back would be one of the page around it
-  const isQuiet = wasGoingBack || window.top !== window || !current().has('model');
+  const isQuiet = isSmall || wasGoingBack || window.top !== window || !current().has('model');
   history[isQuiet ? 'replaceState' : 'pushState'](null, '', address);
 };
 write();
@@ -89,8 +94,14 @@ document.addEventListener('turn', ({ detail }) => setTimeout(() => {
   tab = detail;
   write();
 }, 0));
+// A slider on its way is no place to go back to.
+document.addEventListener('step', ({ detail }) => {
+  step = detail;
+  if (!isGoingBack) write(true);
+});
 window.addEventListener('popstate', () => {
   isGoingBack = true;
+  readStep();
   trigger('submit', { query: location.search });
 });
 

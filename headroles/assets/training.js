@@ -40,6 +40,53 @@ const showStep = (run, at) => {
   slider().setAttribute('aria-valuetext', `step ${step}`);
 };
 
+// ---- the step in the address: told to page.js, which writes it without the server, and read when a page opens or goes back
+let sought = null; // the step that an address names, and whose; until the run is there
+const readAddress = () => {
+  const address = new URLSearchParams(location.search);
+  const step = /^\d{1,12}$/.exec(address.get('step'))?.[0];
+  sought = address.get('tab') === 'training' ? { model: address.get('model'), step } : null;
+};
+const seek = (run) => {
+  const shown = element.querySelector('.hr-training').dataset.model;
+  if (!sought || (sought.model && sought.model !== shown)) return false;
+  const isNearer = (step, other) => Math.abs(step - sought.step) < Math.abs(other - sought.step);
+  const found = sought.step ? run.steps.reduce((best, step, at) => (isNearer(step, run.steps[best]) ? at : best), 0) : run.steps.length - 1;
+  sought = null;
+  slider().value = found;
+  return true;
+};
+const tellStep = (run) => {
+  const at = Number(slider().value);
+  document.dispatchEvent(new CustomEvent('step', { detail: at === run.steps.length - 1 ? '' : String(run.steps[at]) }));
+};
+let telling = 0;
+const tellSoon = (run) => { // browsers refuse an address that changes too often
+  clearTimeout(telling);
+  telling = setTimeout(() => {
+    telling = 0;
+    tellStep(run);
+  }, 200);
+};
+const tellNow = () => { // before something leads away from here
+  if (!telling) return;
+  clearTimeout(telling);
+  telling = 0;
+  tellStep(readRun());
+};
+element.addEventListener('click', tellNow, true);
+document.addEventListener('turn', tellNow);
+readAddress();
+window.addEventListener('popstate', () => {
+  clearTimeout(telling);
+  telling = 0;
+  readAddress();
+  const run = readRun();
+  if (!run || !seek(run)) return;
+  stop();
+  showStep(run, Number(slider().value));
+});
+
 // ---- to play: point after point, or one a press where less motion is asked for
 let playing = 0;
 const playButton = () => element.querySelector('[data-play]');
@@ -54,6 +101,7 @@ const advance = () => {
   const last = run.steps.length - 1;
   slider().value = Number(slider().value) + 1;
   showStep(run, Number(slider().value));
+  tellSoon(run);
   if (Number(slider().value) === last) stop();
 };
 const play = () => {
@@ -69,13 +117,16 @@ element.addEventListener('input', ({ target }) => {
   if (!target.matches('[type=range]')) return;
   stop();
   showStep(readRun(), Number(target.value));
+  tellSoon(readRun());
 });
 
 const settleRun = () => {
   const run = readRun();
   stop();
   if (!run) return;
+  seek(run);
   showStep(run, Number(slider().value));
+  tellStep(run);
   mark();
 };
 watch('value', settleRun);

@@ -15,12 +15,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
 from headroles.core.heads import Head
+from headroles.core.readings import Source
 from headroles.core.records import HeadCategories
 from headroles.core.roles import MeasuredRole, Role
 from headroles.core.whole_files import read_ordinary
 from headroles.errors import InvalidRecordError
 
-MAX_TRAINING_BYTES = 64 * 1024 * 1024
+MAX_TRAINING_BYTES = 32 * 1024 * 1024  # 154 points of 40 layers of 40 heads in ten roles take about 25 MB
 MAX_POINTS = 1000
 MAX_LOSSES = 8
 FIRST_TIME, SECOND_TIME = "first_pass", "second_pass"  # the losses of random strings that repeat themselves
@@ -82,6 +83,7 @@ class TrainingRun:
         layers: those that have heads.
         stretches: what kinds of text it read, and from when on, where that is known.
         analysis_date, reader: of the points' records.
+        source: where the run came from; None for one that nobody asked a store for.
     """
 
     model: str
@@ -96,6 +98,7 @@ class TrainingRun:
     analysis_date: str = ""
     reader: str = ""
     stretches: tuple[Stretch, ...] = ()
+    source: Source | None = None
 
     def best(self, role: MeasuredRole) -> tuple[Best, ...]:
         """The best head of a role at each point; of equals the first."""
@@ -138,6 +141,11 @@ def parse_training(content: bytes, name: str, model: str = "", stretches: Sequen
     Raises:
         InvalidRecordError: says in one sentence what is wrong first, and in which line.
     """
+    return run_of(parse_points(content, name, model), stretches)
+
+
+def parse_points(content: bytes, name: str, model: str = "") -> list[Point]:
+    """The points that `parse_training` makes a run of. Raises as it does."""
     if len(content) > MAX_TRAINING_BYTES:
         raise InvalidRecordError(f"The training run {name} has more than {MAX_TRAINING_BYTES} bytes, which are not read.")
     lines = [(number, line) for number, line in enumerate(content.split(b"\n"), 1) if line.strip()]
@@ -145,11 +153,11 @@ def parse_training(content: bytes, name: str, model: str = "", stretches: Sequen
         raise InvalidRecordError(f"The training run {name} has {len(lines)} points; it must have 2 to {MAX_POINTS}.")
     points = [_parse_point(line, f"{name} is not valid in line {number}") for number, line in lines]
     for (number, _), (before, point) in zip(lines[1:], pairwise(points)):
-        if fault := _unlike(before, point):
+        if fault := unlike(before, point):
             raise InvalidRecordError(f"The training run {name} is not valid in line {number}: {fault}.")
     if model and points[0].record.model_name != model:
         raise InvalidRecordError(f"The training run {name} is one of {points[0].record.model_name}, and not of {model}.")
-    return run_of(points, stretches)
+    return points
 
 
 def read_training(path: Path, model: str = "", stretches: Sequence[Stretch] = ()) -> TrainingRun:
@@ -159,13 +167,17 @@ def read_training(path: Path, model: str = "", stretches: Sequence[Stretch] = ()
         InvalidRecordError: also when it is no ordinary file.
         OSError: when it is not there, or cannot be read.
     """
+    return parse_training(read_run_file(path), path.name, model, stretches)
+
+
+def read_run_file(path: Path) -> bytes:
+    """The text of a run's file, not yet believed. Raises as `read_training` does."""
     try:
-        content = read_ordinary(path, MAX_TRAINING_BYTES + 1)
+        return read_ordinary(path, MAX_TRAINING_BYTES + 1)
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
         raise InvalidRecordError(f"The training run {path.name} is no ordinary file.") from error
-    return parse_training(content, path.name, model, stretches)
 
 
 def run_of(points: Sequence[Point], stretches: Sequence[Stretch] = ()) -> TrainingRun:
@@ -198,7 +210,7 @@ def _parse_point(line: bytes, told: str) -> Point:
         raise InvalidRecordError(f"The training run {told}, which is no JSON: {str(error)[:200]}.") from error
 
 
-def _unlike(before: Point, point: Point) -> str:
+def unlike(before: Point, point: Point) -> str:
     """What of a point does not go with the one before; empty where all does."""
     last, record = before.record, point.record
     if point.step <= before.step:

@@ -18,7 +18,8 @@ from headroles.core.whole_files import make_folder, read_ordinary, write_whole
 from headroles.errors import HeadRolesError, InvalidRecordError
 from headroles.hub.copies import LocalRecords
 from headroles.hub.dataset import fetch_atlas
-from headroles.hub.store import FRESH_SECONDS, PATIENCE_SECONDS, RETRY_SECONDS, embedded_records
+from headroles.hub.newest import FRESH_SECONDS, PATIENCE_SECONDS, RETRY_SECONDS
+from headroles.hub.store import embedded_records
 from headroles.jobs import Job, Jobs
 from headroles.settings import Settings
 

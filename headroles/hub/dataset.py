@@ -1,5 +1,5 @@
-"""A model's record, or the atlas, out of a dataset repo on the Hub: each answer bounded in time and size, each failure one
-sentence."""
+"""A model's record or training run, or the atlas, out of a dataset repo on the Hub: each answer bounded in time and size, each
+failure one sentence."""
 
 import errno
 import os
@@ -19,11 +19,14 @@ from huggingface_hub.errors import (
 from headroles.core.atlas_entries import MAX_ATLAS_BYTES, AtlasEntry, parse_entries
 from headroles.core.record_files import MAX_RECORD_BYTES, read_record, record_file_name
 from headroles.core.records import HeadCategories
+from headroles.core.training import MAX_TRAINING_BYTES, read_run_file
+from headroles.core.training_making import run_file_name
 from headroles.core.whole_files import read_ordinary
 from headroles.errors import HubError, InvalidRecordError
 from headroles.hub.talk import ANSWER_SECONDS, HTTPError, no_dataset, trouble
 
 RECORDS = "head_categories"  # the folder of the records, one file a model
+RUNS = "training"  # that of the training runs
 DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EIO)
 TOGETHER = "head_categories.json"  # or all of them in one file, by model
 ATLAS = "atlas/atlas.jsonl"  # the rows of all records, a line each
@@ -53,6 +56,18 @@ def fetch_atlas(dataset: str, revision: str, known: str = "") -> tuple[tuple[Atl
             return None, commit
         file = _download(dataset, ATLAS, commit, MAX_ATLAS_BYTES)
         return parse_entries(read_ordinary(file, MAX_ATLAS_BYTES + 1), f"of {dataset}"), commit
+
+
+def fetch_run(model_name: str, dataset: str, revision: str, known: str = "") -> tuple[bytes | None, str]:
+    """The text of a model's training run, not yet believed, and the commit; no text when the commit is the `known` one.
+
+    Raises as `fetch_record` does, and InvalidRecordError for the size alone.
+    """
+    with _asking(dataset, revision, f"training run of {model_name}"):
+        commit = _commit(dataset, revision)
+        if commit == known:
+            return None, commit
+        return read_run_file(_download(dataset, f"{RUNS}/{run_file_name(model_name)}", commit, MAX_TRAINING_BYTES)), commit
 
 
 def _commit(dataset: str, revision: str) -> str:

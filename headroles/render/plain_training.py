@@ -15,6 +15,8 @@ def training_result(run: TrainingRun) -> TrainingResult:
         "num_layers": run.num_layers,
         "num_heads": run.num_heads,
         "analysis_date": run.analysis_date,
+        "source": run.source.kind if run.source else "",
+        "source_note": run.source.note if run.source else "",
         "steps": list(run.steps),
         "losses": {name: list(values) for name, values in run.losses.items()},
         "stretches": [{"step": stretch.step, "text": stretch.told} for stretch in run.stretches],

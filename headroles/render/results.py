@@ -243,7 +243,9 @@ class StretchResult(TypedDict):
 
 class TrainingResult(TypedDict):
     """A model's recorded training run: `steps` of its points, `losses` by name in nats a token, the roles that are scored, what
-    each head mainly does in `primary_roles` [point][layer][head], and what it read in `stretches`, where that is known.
+    each head mainly does in `primary_roles` [point][layer][head], and what it read in `stretches`, where that is known. A run
+    that was made of records has no losses. `source` is as in an analysis: "embedded" for one that ships with headroles, else
+    "published", "cached" or "local".
     """
 
     api_version: str
@@ -251,6 +253,8 @@ class TrainingResult(TypedDict):
     num_layers: int
     num_heads: int
     analysis_date: str
+    source: str
+    source_note: str
     steps: list[int]
     losses: dict[str, list[float]]
     stretches: list[StretchResult]

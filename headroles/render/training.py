@@ -17,8 +17,10 @@ from headroles.render.training_words import (
     loss_name,
     tell_birth,
     tell_lesson,
+    tell_no_losses,
     tell_not_scored,
     tell_run,
+    tell_source,
     tell_untrained,
 )
 
@@ -58,7 +60,10 @@ def render_training(recorded: Recorded) -> str:
         said=tell_run(run),
         not_scored=tell_not_scored(run),
         lesson=tell_lesson(run),
+        lesson_title="What comes first, and what falls with it" if run.losses else "What comes first",
         untrained=tell_untrained(run),
+        no_losses=tell_no_losses(run),
+        source=tell_source(run),
         later=LATER,
         take_out=TAKE_OUT if LATER in run.roles else "",
         shapes=ROLES.values(),

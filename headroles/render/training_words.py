@@ -5,6 +5,7 @@ from itertools import pairwise
 from headroles.core.roles import MeasuredRole, get_measured_role, measured_roles
 from headroles.core.training import FIRST_TIME, SECOND_TIME, Birth, TrainingRun
 from headroles.core.words import listed
+from headroles.render.wording import tell_kind
 
 EARLIER, LATER = get_measured_role("previous_token"), get_measured_role("induction")  # which builds upon the other
 LOSSES = {
@@ -43,6 +44,19 @@ def tell_not_scored(run: TrainingRun) -> str:
         if missing
         else ""
     )
+
+
+def tell_no_losses(run: TrainingRun) -> str:
+    """That nobody recorded losses, as of a run that was made of records; empty where there are some."""
+    return "" if run.losses else "No losses were recorded in this run: how well the model predicted on the way, it does not say."
+
+
+def tell_source(run: TrainingRun) -> str:
+    """When the points were scored, and where the run comes from, with what went wrong on the way to a newer one."""
+    scored = f"Scored {run.analysis_date} with {run.reader}"
+    if run.source is None:
+        return f"{scored}."
+    return f"{scored}; {tell_kind(run.source, 'run')}.{run.source.note and ' ' + run.source.note}"
 
 
 def tell_untrained(run: TrainingRun) -> str:

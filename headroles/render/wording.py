@@ -78,19 +78,23 @@ def describe_head(view: HeadView) -> str:
 def describe_source(analysis: Analysis) -> str:
     """Where the roles of this analysis come from."""
     source = analysis.source
-    kind = {
-        "embedded": "record that ships with headroles",
+    weights = f", weights dequantised from {source.quantization}" if source.quantization else ""
+    return (
+        f"Roles of {analysis.model}: {tell_kind(source)}, measured {source.analysis_date} with {source.reader} "
+        f"on revision {source.revision[:24]}{weights}; activations read from your text through PyVene."
+        f"{'' if source.is_calibrated else ' ' + NOT_CALIBRATED}{source.note and ' ' + source.note} {describe_layers(analysis)}"
+    ).rstrip()
+
+
+def tell_kind(source: Source, thing: str = "record") -> str:
+    """Where a record, or another thing, comes from."""
+    return {
+        "embedded": f"{thing} that ships with headroles",
         "analysed here": "analysed here, not published",
         "local": "from this server's own records",
         "published": f"published in {source.dataset}, commit {source.commit[:10]}",
         "cached": f"cached {_ago(time.time() - source.confirmed)} from {source.dataset}, commit {source.commit[:10]}",
     }[source.kind]
-    weights = f", weights dequantised from {source.quantization}" if source.quantization else ""
-    return (
-        f"Roles of {analysis.model}: {kind}, measured {source.analysis_date} with {source.reader} "
-        f"on revision {source.revision[:24]}{weights}; activations read from your text through PyVene."
-        f"{'' if source.is_calibrated else ' ' + NOT_CALIBRATED}{source.note and ' ' + source.note} {describe_layers(analysis)}"
-    ).rstrip()
 
 
 def describe_origin(source: Source | None) -> str:

@@ -1,5 +1,6 @@
 """Place: what a visitor looks at, and the query of the page's address that says it."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -24,6 +25,7 @@ TABS: Mapping[str, str] = MappingProxyType(
     }
 )
 MAX_HEADS = 512  # that a link may take out
+STEP = re.compile(r"\d{1,12}", re.ASCII)  # of a training run
 FIRST_PROMPT = ROLES["induction"].suggested_prompt
 
 
@@ -60,6 +62,7 @@ class Place:
         out: the heads that are asked about beyond where they look; None for none.
         method: what stands in their place when they are taken out.
         tab: one of TABS.
+        step: at which the training run is shown, or the nearest recorded one; None for the last.
     """
 
     model: str = EMBEDDED_MODEL
@@ -71,13 +74,14 @@ class Place:
     out: Out | None = None
     method: Method = "zero"
     tab: str = "explore"
+    step: int | None = None
 
     @classmethod
     def from_query(cls, query: Mapping[str, str]) -> "Place":
         """The place that an address names; what it leaves out is as on a first visit, what it does not know is ignored.
 
         Raises:
-            InvalidInputError: when its head, role, tab, or what it takes out, is none.
+            InvalidInputError: when its head, role, tab, step, or what it takes out, is none.
         """
         head, role, tab = query.get("head", ""), query.get("role", ""), query.get("tab", cls.tab)
         if tab not in TABS:
@@ -92,6 +96,7 @@ class Place:
             out=Out.parse(query["out"]) if query.get("out") else None,
             method=_parse_method(query.get("method") or cls.method),
             tab=tab,
+            step=_parse_step(query["step"]) if query.get("step") else None,
         )
 
     def query(self) -> str:
@@ -106,14 +111,15 @@ class Place:
             "out": self.out.text if self.out else "",
             "method": "" if self.method == Place.method else self.method,
             "tab": "" if self.tab == Place.tab else self.tab,
+            "step": "" if self.step is None else str(self.step),
         }
         # a lone surrogate has no UTF-8 form
         return urlencode({name: text for name, text in parts.items() if text}, errors="replace")
 
     @property
     def contents(self) -> str:
-        """The query without the tab, which the visitor turns without asking the server."""
-        return replace(self, tab=Place.tab).query()
+        """The query without the tab and the step, which the visitor turns without asking the server."""
+        return replace(self, tab=Place.tab, step=None).query()
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -128,6 +134,12 @@ def _parse_head(label: str) -> Head:
         raise InvalidInputError(
             f"The link names a head {label[:50]!r}; a head is written L2H3, layer and head from 0."
         ) from error
+
+
+def _parse_step(text: str) -> int:
+    if not STEP.fullmatch(text):
+        raise InvalidInputError(f"The link names a step {text[:50]!r}; a step of a training is a whole number.")
+    return int(text)
 
 
 def _parse_method(name: str) -> Method:

@@ -98,3 +98,34 @@ def test_its_lesson_takes_the_heads_out(browser: Browser, url: str):
     with open_page(browser, url, "?tab=training") as page:
         page.locator("#training .hr-try").click()
         expect(page.locator("#causes .hr-causes")).to_contain_text("Matters", timeout=90_000)
+
+
+def test_the_step_is_in_the_address_which_opens_it_there_and_moves_without_the_server(browser: Browser, url: str):
+    with open_page(browser, url, "?tab=training&step=1430") as page:
+        cells = page.locator("#training .hr-cell")
+        expect(cells).to_have_count(RUN.num_layers * RUN.num_heads)
+        assert_at(page, 1450)  # the nearest recorded one
+        expect(page).to_have_url(re.compile("&tab=training&step=1450$"))
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        before = page.evaluate("history.length")
+        slider = page.get_by_role("slider", name="Step")
+        slider.press("ArrowRight")
+        expect(page).to_have_url(re.compile("&tab=training&step=1500$"))
+        expect(page.locator(".hr-back")).to_have_attribute("href", re.compile("&step=1500$"))
+        slider.press("End")
+        expect(page).to_have_url(re.compile("&tab=training$"))
+        slider.press("Home")
+        expect(page).to_have_url(re.compile("&tab=training&step=0$"))
+        assert (asked, page.evaluate("history.length")) == ([], before)
+        slider.press("ArrowRight")
+        cells.nth(9).click()  # at once: the step before it is told all the same
+        expect(page.locator("#view h2")).to_contain_text("L1H1")
+        expect(page).to_have_url(re.compile("head=L1H1(?!.*(tab|step)=)"))
+        page.get_by_role("tab", name="Training").click()
+        slider.press("End")
+        page.go_back()
+        expect(page.get_by_role("tab", name="Explore")).to_have_attribute("aria-selected", "true")
+        page.go_back()
+        expect(page).to_have_url(re.compile("&tab=training&step=50$"))
+        assert_at(page, 50)

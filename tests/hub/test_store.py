@@ -430,7 +430,7 @@ def test_names_that_are_alike_keep_their_records_apart(tiny, record, store):
 
 
 def test_only_so_many_names_are_remembered(store, monkeypatch):
-    monkeypatch.setattr("headroles.hub.store.MAX_REMEMBERED", 10)
+    monkeypatch.setattr(RecordStore, "max_remembered", 10)
     for number in range(100):
         with pytest.raises(NoHeadCategoriesError):
             store.load(f"org/{number}")

@@ -1,14 +1,20 @@
-"""The runs that ship with headroles."""
+"""Training runs: those that ship with headroles, those of a dataset, and those in the operator's own folder."""
 
+import os
 from itertools import accumulate
+from pathlib import Path
 
 import pytest
 
 from analysis.train_tiny import ALL, FEW, PHASES, STEPS
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
-from headroles.errors import InvalidRecordError, NoTrainingRunError
-from headroles.hub import training
-from headroles.hub.training import RUNS, RunFile, find_run
+from headroles.core.training_making import merged, point_of, run_file_name, to_lines
+from headroles.errors import HubError, InvalidRecordError, NoTrainingRunError
+from headroles.hub import dataset, training
+from headroles.hub.training import RUNS, RunFile, TrainingStore, find_run
+from headroles.settings import Settings
+from tests.core.test_training_making import of_step
+from tests.fixtures.known import known
 
 
 @pytest.mark.parametrize("model", RUNS)
@@ -54,3 +60,101 @@ def test_a_run_whose_file_is_gone_or_of_another_model_is_refused_in_a_sentence(m
         find_run("gone")
     with pytest.raises(InvalidRecordError, match="is one of headroles-tiny, and not of other"):
         find_run("other")
+
+
+def lines(record, *steps: int, **changes) -> bytes:
+    return to_lines(merged((), [point_of(of_step(record, step, **changes)) for step in steps]))
+
+
+def settings(home: Path, **more) -> Settings:
+    return Settings(home=home, dataset="org/roles", **more)
+
+
+def publish(monkeypatch, content: bytes | Exception, commit: str = "abc") -> list[str]:
+    """Lets the dataset hold a text as the run of every model; gives the commits that are asked against."""
+    asked: list[str] = []
+
+    def fetch(_model, _dataset, _revision, known):
+        asked.append(known)
+        if isinstance(content, Exception):
+            raise content
+        return (None if known == commit else content), commit
+
+    monkeypatch.setattr(dataset, "fetch_run", fetch)
+    return asked
+
+
+def test_a_published_run_is_shown_kept_for_a_start_without_the_hub_and_asked_for_by_its_commit(record, tmp_path, monkeypatch):
+    store = TrainingStore(settings(tmp_path))
+    asked = publish(monkeypatch, lines(record, 0, 10))
+    run = store.find("org/m")
+    source = known(run.source)
+    assert (run.steps, source.kind, source.dataset, source.commit, source.note) == ((0, 10), "published", "org/roles", "abc", "")
+    store._fetch("org/m")
+    assert asked == ["", "abc"]
+    publish(monkeypatch, HubError("The Hub is away."))
+    again = TrainingStore(settings(tmp_path))
+    cached = again.find("org/m")
+    assert (cached.steps, cached.scores, known(cached.source).kind) == (run.steps, run.scores, "cached")
+    again._fetch("org/m")
+    assert known(again.find("org/m").source).note == "The Hub is away."
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (lambda record: b"<html>Please log in.</html>\n" * 2, "is not valid in line 1, which is no JSON"),
+        (lambda record: lines(record, 0, 10, model="org/other"), "is one of org/other, and not of org/m"),
+        (lambda record: lines(record, 0, 10, analysis_date="2999-01-01"), "which is still to come"),
+        (lambda record: HubError("The Hub is away."), "The Hub is away."),
+    ],
+)
+def test_a_run_that_cannot_be_believed_takes_nothings_place_and_is_said(record, tmp_path, monkeypatch, content, said):
+    store = TrainingStore(settings(tmp_path))
+    publish(monkeypatch, content(record))
+    with pytest.raises(NoTrainingRunError, match=said):
+        store.find("org/m")
+    publish(monkeypatch, lines(record, 0, 10), "good")
+    store._known("org/m").due = 0.0
+    assert store.find("org/m").steps == (0, 10)
+    publish(monkeypatch, content(record), "bad")
+    store._fetch("org/m")
+    run = store.find("org/m")
+    assert run.steps == (0, 10)
+    assert said in known(run.source).note
+
+
+def test_a_registered_models_run_of_another_shape_is_refused_and_what_is_missing_is_said_with_the_dataset(
+    record, tmp_path, monkeypatch
+):
+    store = TrainingStore(settings(tmp_path))
+    publish(monkeypatch, lines(record, 0, 10, model="gpt2"))
+    with pytest.raises(NoTrainingRunError, match="for 4 layers x 8 heads, but gpt2 has 12 x 12"):
+        store.find("gpt2")
+    publish(monkeypatch, FileNotFoundError())
+    with pytest.raises(NoTrainingRunError, match=r"of 'org/m', neither here nor in org/roles; there is a recorded run of headr"):
+        store.find("org/m")
+    assert known(store.find(EMBEDDED_MODEL).source).kind == "embedded"
+
+
+def test_the_operators_own_run_comes_first_and_a_spoilt_or_foreign_one_stands_in_nobodys_way(record, tmp_path):
+    own, path = tmp_path / "records", tmp_path / "records" / "training" / run_file_name(EMBEDDED_MODEL)
+    path.parent.mkdir(parents=True)
+    store = TrainingStore(Settings(home=tmp_path, records=own))
+    path.write_bytes(lines(record, 0, 10, model=EMBEDDED_MODEL))
+    assert (store.find(EMBEDDED_MODEL).steps, known(store.find(EMBEDDED_MODEL).source).kind) == ((0, 10), "local")
+    for content in (b"{", b"", lines(record, 0, 10)):
+        path.write_bytes(content)
+        assert known(store.find(EMBEDDED_MODEL).source).kind == "embedded"
+    path.unlink()
+    os.mkfifo(path)
+    assert known(store.find(EMBEDDED_MODEL).source).kind == "embedded"
+
+
+def test_few_runs_are_in_memory(record, tmp_path, monkeypatch):
+    store = TrainingStore(settings(tmp_path))
+    publish(monkeypatch, FileNotFoundError())
+    for number in range(20):
+        with pytest.raises(NoTrainingRunError):
+            store.find(f"org/{number}")
+    assert len(store._models) == training.REMEMBERED

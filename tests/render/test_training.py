@@ -16,7 +16,7 @@ from headroles.render.html import ASSETS
 from headroles.render.model_map import NO_SCORE
 from headroles.render.training import CELL, Recorded, pack_run, render_training
 from headroles.render.training_chart import BOTTOM, LEFT, RIGHT, START, TOP, Axis, Scale, charts_of
-from headroles.render.training_words import tell_birth, tell_lesson, tell_not_scored, tell_untrained
+from headroles.render.training_words import tell_birth, tell_lesson, tell_not_scored, tell_source, tell_untrained
 from tests.fixtures.known import known
 from tests.fixtures.outline import Outline
 
@@ -122,8 +122,19 @@ def test_a_run_without_losses_or_without_these_roles_says_nothing_of_them(run):
         "Previous Token and Induction heads do not stay in this run, so it says nothing of which of Previous Token and Induction "
         "comes first.",
     )
-    assert "Loss" not in render_training(Recorded("bare", bare))
-    assert "data-out" not in render_training(Recorded("bare", bare))
+    drawn = render_training(Recorded("bare", bare))
+    assert "Loss" not in drawn
+    assert "falls" not in drawn
+    assert "data-out" not in drawn
+    assert "No losses were recorded in this run" in drawn
+    assert len(charts_of(bare)) == 2
+
+
+def test_where_a_run_comes_from_and_what_kept_a_newer_one_away_stands_there(run):
+    source = replace(known(run.source), kind="published", dataset="org/roles", commit="abcdef012345", note="The <Hub> is away.")
+    drawn = render_training(Recorded("m", replace(run, source=source)))
+    assert "published in org/roles, commit abcdef0123. The &lt;Hub&gt; is away." in drawn
+    assert tell_source(run) == f"Scored {run.analysis_date} with {run.reader}; run that ships with headroles."
 
 
 def test_when_each_role_appears_stands_there_in_words(run, drawn):

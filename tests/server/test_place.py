@@ -29,6 +29,7 @@ places = st.builds(
     out=st.none() | outs,
     method=st.sampled_from(METHODS),
     tab=st.sampled_from(list(TABS)),
+    step=st.none() | st.integers(0, 10**12 - 1),
 )
 
 
@@ -37,9 +38,9 @@ def read(query: str) -> Place:
 
 
 @given(place=places)
-def test_an_address_says_the_whole_place_and_its_contents_all_but_the_tab(place):
+def test_an_address_says_the_whole_place_and_its_contents_all_but_the_tab_and_the_step(place):
     assert read(place.query()) == place
-    assert read(place.contents) == replace(place, tab=Place.tab)
+    assert read(place.contents) == replace(place, tab=Place.tab, step=None)
 
 
 @given(place=places)
@@ -63,6 +64,9 @@ def test_what_an_address_leaves_out_is_as_on_a_first_visit_and_what_it_does_not_
         ("head=L٢H٣", "a head is written L2H3"),
         ("role=boss", "There is no role 'boss'; the roles are"),
         ("tab=admin", "there are explore, prompts"),
+        ("tab=training&step=-1", "names a step '-1'; a step of a training is a whole number"),
+        ("step=1e3", "a step of a training is a whole number"),
+        ("step=٣", "a step of a training is a whole number"),
         ("out=boss", "There is no role 'boss'"),
         ("out=other", "Other is what is left over and not measured"),
         ("out=L2", "a head is written L2H3"),
