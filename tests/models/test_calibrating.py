@@ -132,7 +132,7 @@ def test_pairs_that_are_read_together_show_what_each_shows_alone(reader, pairs, 
             assert torch.equal(shown.positive, other[name].positive)
             assert torch.equal(shown.null, other[name].null)
             assert torch.equal(shown.attention, other[name].attention)
-    assert max(batches) == 2 * (max(LENGTHS) // min(LENGTHS))
+    assert 2 < max(batches) <= 2 * (max(LENGTHS) // min(LENGTHS))
 
 
 def test_a_context_too_short_for_a_passage_said_twice_calibrates_what_it_can(reader, record, monkeypatch):
