@@ -22,12 +22,22 @@ from . import agreement, calibrate, validate
 from .disk import Disk
 from .framed import framed
 from .machines import Machine
-from .options import parse_analyze, parse_atlas, parse_calibrate, parse_compare, parse_job, parse_push, parse_validate
+from .options import (
+    parse_analyze,
+    parse_atlas,
+    parse_calibrate,
+    parse_compare,
+    parse_job,
+    parse_push,
+    parse_training,
+    parse_validate,
+)
 from .places import HERE, JOBS, place_of, run_each
 from .planning import forecast, plan_table, planned
 from .runs import Outcome, Plan, attempt, is_remote
 from .sweeps import Log
 from .table import table
+from .training import models_of, points_in, update_runs
 from .work import JOB, plan_of_job
 
 OUTPUT_TEXTS = 100  # of each role that is scored by what heads write
@@ -48,6 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
         return push_folder(parse_push(arguments[1:]))
     if arguments[:1] == ["atlas"]:
         return write_atlas(parse_atlas(arguments[1:]))
+    if arguments[:1] == ["training"]:
+        return make_training(parse_training(arguments[1:]))
     if arguments[:1] == ["calibrate"]:
         return try_verdicts(parse_calibrate(arguments[1:]))
     if arguments[:1] == [JOB]:
@@ -93,6 +105,8 @@ def analyze_models(args: argparse.Namespace) -> int:
         places = {plan.called(model): number for number, model in enumerate(args.models)}
         print(table(sorted(outcomes, key=lambda outcome: places[outcome.model])))
     failed = lost or any(outcome.status == "failed" for outcome in outcomes)
+    if not stopped and (models := models_of(outcome.model for outcome in outcomes if outcome.record)):
+        failed |= say_failed(update_runs(models, args.out, args.push or "", args.create_pr, args.dry_run))
     return STOPPED if stopped else int(failed)
 
 
@@ -140,7 +154,23 @@ def push_folder(args: argparse.Namespace) -> int:
         except (HeadRolesError, OSError) as error:
             failed = True
             print(f"error: {error}", file=sys.stderr)
-    return int(failed)
+    runs = update_runs(points_in(args.folder), args.folder, args.push, args.create_pr, args.dry_run)
+    return int(say_failed(runs) or failed)
+
+
+def make_training(args: argparse.Namespace) -> int:
+    """Makes the training run of a model out of the records of its steps, and pushes it if asked to; 0, or 1 when that failed."""
+    if args.push and not is_reachable():
+        print("error: The Hub cannot be reached, so nothing was pushed.", file=sys.stderr)
+        return 1
+    return int(say_failed(update_runs([args.model], args.out, args.push or "", args.create_pr, args.dry_run)))
+
+
+def say_failed(errors: Sequence[str]) -> bool:
+    """Prints what failed; whether anything did."""
+    for error in errors:
+        print(f"error: {error}", file=sys.stderr)
+    return bool(errors)
 
 
 def push_record(outcome: Outcome, args: argparse.Namespace) -> Outcome:

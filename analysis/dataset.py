@@ -14,7 +14,7 @@ from headroles.core.record_files import record_file_name
 from headroles.core.records import HeadCategories, Recipe
 from headroles.core.roles import MeasuredRole, measured_roles
 from headroles.core.words import listed
-from headroles.hub.dataset import ATLAS, RECORDS
+from headroles.hub.dataset import ATLAS, RECORDS, RUNS
 from headroles.render.heatmaps import map_figure, to_png
 
 CARD = "README.md"
@@ -171,7 +171,8 @@ def _introduction(dataset: str) -> str:
 
 How strongly every attention head of a language model plays each of {len(measured_roles())} roles. One JSON file a model in
 `{RECORDS}/` is the source; the table in `data/`, the pictures and this card are derived from it, and every push writes them
-again: edit none of them by hand.
+again: edit none of them by hand. `{RUNS}/`, where it is there, holds training runs: a file a model, with what its heads did at
+each of its recorded steps.
 
 ```python
 from datasets import load_dataset

@@ -11,7 +11,7 @@ from headroles.core.record_files import record_file_name
 from headroles.core.registry import MODELS
 from headroles.models.probes import SENTENCES, ProbeSizes
 
-from . import COMMAND, agreement, calibrate, runs, validate
+from . import COMMAND, agreement, calibrate, runs, training, validate
 from .option_values import dataset, device, folder, gigabytes, model_name, names, package, part, place, revisions, whole
 from .places import HERE, JOBS
 from .queries import Query, found
@@ -23,6 +23,7 @@ USAGE = f"""{COMMAND} NAME_OR_PATH ... --out DIR [options]
        {COMMAND} --models FILE|QUERY --out DIR [--revisions A,B,...] [--shard I/N] [--on PLACE] [--dry-run] [options]
        {COMMAND} push FOLDER ORG/DATASET [--create-pr] [--dry-run]
        {COMMAND} atlas FOLDER [--figure FILE]
+       {COMMAND} training MODEL --out DIR [--push ORG/DATASET] [--create-pr] [--dry-run]
        {COMMAND} validate MODEL [--out DIR]
        {COMMAND} compare RECORD RECORD
        {COMMAND} calibrate MODEL [--out DIR] [--untrained]"""
@@ -163,11 +164,21 @@ def _command(name: str, told: str | None) -> argparse.ArgumentParser:
 
 
 def parse_push(arguments: list[str]) -> argparse.Namespace:
-    parser = _command("push", "Pushes records that were made before.")
+    parser = _command("push", "Pushes records that were made before, and the training runs that they are.")
     parser.add_argument("folder", type=folder, metavar="FOLDER", help="where the records are")
     parser.add_argument("push", type=dataset, metavar="ORG/DATASET", help="dataset on the Hub")
     parser.add_argument("--create-pr", action="store_true", help="as a pull request, where you may not write")
     parser.add_argument("--dry-run", action="store_true", help="only say what would change there")
+    return parser.parse_args(arguments)
+
+
+def parse_training(arguments: list[str]) -> argparse.Namespace:
+    parser = _command("training", training.__doc__)
+    parser.add_argument("model", metavar="MODEL", help="without a revision, for instance EleutherAI/pythia-160m")
+    parser.add_argument("--out", type=folder, required=True, metavar="DIR", help="where the records are, and the run goes")
+    parser.add_argument("--push", type=dataset, metavar="ORG/DATASET", help="dataset on the Hub to add the points to")
+    parser.add_argument("--create-pr", action="store_true", help="as a pull request, where you may not write")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would change")
     return parser.parse_args(arguments)
 
 

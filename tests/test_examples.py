@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from analysis.__main__ import main
-from analysis.options import parse_analyze, parse_atlas, parse_compare, parse_push, parse_validate
+from analysis.options import parse_analyze, parse_atlas, parse_compare, parse_push, parse_training, parse_validate
 from analysis.queries import PREFIX
 from headroles.explorer import Explorer
 from tests.fixtures.api_server import serve_api
@@ -173,6 +173,8 @@ def check_analysis(arguments: list[str]) -> None:
         parse_atlas(arguments[1:])
     elif arguments[0] == "push":
         parse_push(arguments[1:])
+    elif arguments[0] == "training":
+        parse_training(arguments[1:])
     elif any(word.startswith(PREFIX) for word in arguments):
         parse_analyze(arguments, ask=lambda query: ["org/model"])
     elif "--models" in arguments:

@@ -1,5 +1,6 @@
-"""Makes the README's pictures from the real app: `make pictures`."""
+"""Makes the documents' pictures from the real app: `make pictures`, or `python -m tests.browser.pictures NAME.png` for some."""
 
+import sys
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
@@ -14,19 +15,23 @@ SHOTS = {  # file: (width, height, theme, query); a height of 0 is the whole pag
     "page-dark.png": (1280, 1500, "dark", INDUCTION),
     "two-texts.png": (1280, 1400, "light", f"{COMPARISON}&tab=prompts"),
     "lessons.png": (1280, 1300, "light", "tab=learn"),
+    "training.png": (1280, 1150, "light", "tab=training&step=1500"),
     "embed.png": (640, 900, "light", f"{INDUCTION}&embed=1"),
     "phone.png": (390, 0, "light", INDUCTION),
 }
 CAUSES = "matters.png", "out=induction&prompt=Zorbat+melkin+frayd+ustole.+Zorbat+melkin+frayd"  # of this part of the page alone
 
 
-def main() -> None:
+def main(names: list[str]) -> None:
+    """Makes those pictures, by default all."""
     OUT.mkdir(exist_ok=True)
     process, url = serve()
     try:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
             for name, (width, height, theme, query) in SHOTS.items():
+                if names and name not in names:
+                    continue
                 page = browser.new_page(viewport={"width": width, "height": height or 900})
                 page.goto(f"{url}?{query}&__theme={theme}")
                 wait_until_settled(page)
@@ -34,13 +39,14 @@ def main() -> None:
                 page.screenshot(path=OUT / name, full_page=not height)
                 page.close()
             name, query = CAUSES
-            page = browser.new_page(viewport={"width": 1100, "height": 900})
-            page.goto(f"{url}?{query}&__theme=light")
-            page.locator(".hr-causes").screenshot(path=OUT / name, timeout=60_000)
+            if not names or name in names:
+                page = browser.new_page(viewport={"width": 1100, "height": 900})
+                page.goto(f"{url}?{query}&__theme=light")
+                page.locator(".hr-causes").screenshot(path=OUT / name, timeout=60_000)
             browser.close()
     finally:
         process.terminate()
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
