@@ -142,7 +142,5 @@ def _tell_caution(run: TrainingRun) -> str:
         return ""
     changed = next((stretch for stretch in run.stretches if birth.before <= stretch.step < birth.step), None)
     what = f" What it read changed there too: from step {changed.step:,} on {changed.told}." if changed and changed.step else ""
-    return (
-        f"That two things come together does not say that one makes the other.{what} Whether the model needs these heads, "
-        "only taking them out tells:"
-    )
+    together = f"That two things come together does not say that one makes the other.{what} " if run.losses else ""
+    return f"{together}Whether the model needs these heads, only taking them out tells:"

@@ -128,6 +128,7 @@ def test_a_run_without_losses_or_without_these_roles_says_nothing_of_them(run):
     assert "data-out" not in drawn
     assert "No losses were recorded in this run" in drawn
     assert len(charts_of(bare)) == 2
+    assert tell_lesson(replace(run, losses={}))[1:] == ("Whether the model needs these heads, only taking them out tells:",)
 
 
 def test_where_a_run_comes_from_and_what_kept_a_newer_one_away_stands_there(run):
