@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import from_json
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from headroles.core.believed import parsed_line
 from headroles.core.comparison import DEPTH_BINS, depth_slice
 from headroles.core.records import MAX_ROLES, Count, Family, HeadCategories, Interval, Parameters, Score, Text
 from headroles.core.registry import MODELS
@@ -172,11 +172,12 @@ def parse_entries(content: bytes, name: str) -> tuple[AtlasEntry, ...]:
     lines = content.splitlines()
     if len(lines) > MAX_ENTRIES:
         raise InvalidRecordError(f"The atlas {name} has {len(lines)} models; it may have {MAX_ENTRIES}.")
-    entries = tuple(parse_entry(line, f"{name} is not valid in line {number}") for number, line in enumerate(lines, 1))
+    told = f"The atlas {name} is not valid in line"
+    entries = tuple(parsed_line(AtlasEntry, line, f"{told} {number}", "the entry") for number, line in enumerate(lines, 1))
     seen: set[str] = set()
     for number, entry in enumerate(entries, 1):
         if entry.model in seen:
-            raise InvalidRecordError(f"The atlas {name} is not valid in line {number}: a model is there twice.")
+            raise InvalidRecordError(f"{told} {number}: a model is there twice.")
         seen.add(entry.model)
     return entries
 
@@ -186,21 +187,9 @@ def known_entries(content: bytes) -> dict[str, AtlasEntry]:
     found = {}
     for line in content.splitlines():
         with suppress(InvalidRecordError):
-            entry = parse_entry(line, "")
+            entry = parsed_line(AtlasEntry, line, "", "")
             found[entry.model] = entry
     return found
-
-
-def parse_entry(line: bytes, told: str) -> AtlasEntry:
-    """One line of the file. Raises InvalidRecordError, with `told` and what is wrong."""
-    try:
-        return AtlasEntry.model_validate(from_json(line, allow_inf_nan=False))
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])[:100] or "the entry"
-        raise InvalidRecordError(f"The atlas {told} at {place}: {first['msg'][:200]}.") from error
-    except ValueError as error:
-        raise InvalidRecordError(f"The atlas {told}, which is no JSON: {str(error)[:200]}.") from error
 
 
 def _is_of(entry: AtlasEntry, record: HeadCategories) -> bool:

@@ -1,15 +1,14 @@
 """Records as JSON text and files: written whole or not at all, checked before they are believed."""
 
-import errno
 import hashlib
 import re
 from pathlib import Path
 
-from pydantic import ValidationError
 from pydantic_core import from_json
 
+from headroles.core.believed import read_bounded, validated
 from headroles.core.records import HeadCategories
-from headroles.core.whole_files import read_ordinary, write_whole
+from headroles.core.whole_files import write_whole
 from headroles.errors import InvalidRecordError
 
 # what a registry or the Hub can call a model, and one revision of it
@@ -64,12 +63,7 @@ def parse_record(text: str | bytes, name: str, model_name: str = "") -> HeadCate
         raise InvalidRecordError(f"The record {name} is no JSON: {str(error)[:200]}.") from error
     if isinstance(content, dict) and "schema_version" not in content:
         content = content.get(model_name, content)
-    try:
-        return HeadCategories.model_validate(content)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])[:100] or "the record"
-        raise InvalidRecordError(f"The record {name} is not valid at {place}: {first['msg'][:200]}.") from error
+    return validated(HeadCategories, content, f"The record {name} is not valid", "the record")
 
 
 def read_record(path: Path, model_name: str = "", name: str = "") -> HeadCategories:
@@ -80,10 +74,4 @@ def read_record(path: Path, model_name: str = "", name: str = "") -> HeadCategor
         OSError: when it is not there, or cannot be read.
     """
     name = name or path.name
-    try:
-        content = read_ordinary(path, MAX_RECORD_BYTES + 1)
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
-        raise InvalidRecordError(f"The record {name} is no ordinary file.") from error
-    return parse_record(content, name, model_name)
+    return parse_record(read_bounded(path, MAX_RECORD_BYTES, f"The record {name}"), name, model_name)

@@ -3,7 +3,6 @@
 A run is a file of one JSON object a line: `step`, `losses` (nats a token, by name) and `record`, a record as any other.
 """
 
-import errno
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,14 +10,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import from_json
+from pydantic import BaseModel, ConfigDict, Field
 
+from headroles.core.believed import parsed_line, read_bounded
 from headroles.core.heads import Head
 from headroles.core.readings import Source
 from headroles.core.records import HeadCategories
 from headroles.core.roles import MeasuredRole, Role
-from headroles.core.whole_files import read_ordinary
 from headroles.errors import InvalidRecordError
 
 MAX_TRAINING_BYTES = 32 * 1024 * 1024  # 154 points of 40 layers of 40 heads in ten roles take about 25 MB
@@ -151,10 +149,11 @@ def parse_points(content: bytes, name: str, model: str = "") -> list[Point]:
     lines = [(number, line) for number, line in enumerate(content.split(b"\n"), 1) if line.strip()]
     if not 2 <= len(lines) <= MAX_POINTS:
         raise InvalidRecordError(f"The training run {name} has {len(lines)} points; it must have 2 to {MAX_POINTS}.")
-    points = [_parse_point(line, f"{name} is not valid in line {number}") for number, line in lines]
+    told = f"The training run {name} is not valid in line"
+    points = [parsed_line(Point, line, f"{told} {number}", "the point") for number, line in lines]
     for (number, _), (before, point) in zip(lines[1:], pairwise(points)):
         if fault := unlike(before, point):
-            raise InvalidRecordError(f"The training run {name} is not valid in line {number}: {fault}.")
+            raise InvalidRecordError(f"{told} {number}: {fault}.")
     if model and points[0].record.model_name != model:
         raise InvalidRecordError(f"The training run {name} is one of {points[0].record.model_name}, and not of {model}.")
     return points
@@ -172,12 +171,7 @@ def read_training(path: Path, model: str = "", stretches: Sequence[Stretch] = ()
 
 def read_run_file(path: Path) -> bytes:
     """The text of a run's file, not yet believed. Raises as `read_training` does."""
-    try:
-        return read_ordinary(path, MAX_TRAINING_BYTES + 1)
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
-        raise InvalidRecordError(f"The training run {path.name} is no ordinary file.") from error
+    return read_bounded(path, MAX_TRAINING_BYTES, f"The training run {path.name}")
 
 
 def run_of(points: Sequence[Point], stretches: Sequence[Stretch] = ()) -> TrainingRun:
@@ -197,17 +191,6 @@ def run_of(points: Sequence[Point], stretches: Sequence[Stretch] = ()) -> Traini
         reader=last.reader,
         stretches=tuple(stretches),
     )
-
-
-def _parse_point(line: bytes, told: str) -> Point:
-    try:
-        return Point.model_validate(from_json(line, allow_inf_nan=False))
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])[:100] or "the point"
-        raise InvalidRecordError(f"The training run {told} at {place}: {first['msg'][:200]}.") from error
-    except ValueError as error:
-        raise InvalidRecordError(f"The training run {told}, which is no JSON: {str(error)[:200]}.") from error
 
 
 def unlike(before: Point, point: Point) -> str:
