@@ -25,7 +25,7 @@ from headroles.core.verdicts import read_head, read_heads, read_roles
 from headroles.errors import ModelLoadError, NoHeadCategoriesError, UnknownModelError
 from headroles.hub.atlas import AtlasStore
 from headroles.hub.packages import is_here, source_of
-from headroles.hub.store import RecordStore, embedded_records
+from headroles.hub.store import RecordStore
 from headroles.hub.training import TrainingStore
 from headroles.jobs import Job, Jobs
 from headroles.models.batches import TokenIds, check_batch, encode_all, split_into_forwards
@@ -91,10 +91,6 @@ class Explorer(Causal):
     def categories(self, model: str) -> HeadCategories:
         """A model's record, checked against the model. Raises as `analyze` does."""
         return self._use(model, lambda reader: self._store.find(reader.loaded.identity)[0])
-
-    def shipped(self) -> tuple[HeadCategories, ...]:
-        """The records of the models that ship with headroles. Opens none of them."""
-        return embedded_records()
 
     def has_roles(self, model: str) -> bool:
         """Whether there is a record for a model. Raises as `analyze` does, but for the want of one."""

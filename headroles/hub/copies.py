@@ -175,7 +175,7 @@ def dataset_place(dataset: str, revision: str) -> tuple[str, str]:
 def clear_up(home: Path) -> None:
     """Deletes what processes that were killed left half-written; never raises."""
     with suppress(OSError):
-        for folder in (home / "analysed", home / "atlas", *(home / "published").glob("*")):
+        for folder in (home / "analysed", *(home / "atlas").glob("*"), *(home / "published").glob("*")):
             clear_halves(folder)
 
 

@@ -1,4 +1,4 @@
-"""The newest of what a dataset repo on the Hub has of models: records, or training runs.
+"""The newest of what a dataset repo on the Hub has: records of models, their training runs, or the atlas of all.
 
 Nobody waits for the Hub: what is at hand serves at once, and a newer one takes its place when it has come and passed every
 check.

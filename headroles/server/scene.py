@@ -10,6 +10,7 @@ from headroles.core.readings import Analysis, HeadView
 from headroles.core.records import HeadCategories
 from headroles.errors import InvalidRecordError, NoTrainingRunError, PromptError, UnsupportedModelError
 from headroles.explorer import Explorer
+from headroles.hub.store import embedded_records
 from headroles.render.causes import Causes
 from headroles.render.edits import Found
 from headroles.render.next_word import GUESSES, Next
@@ -169,7 +170,7 @@ def view_told_heads(explorer: Explorer, analysis: Analysis) -> tuple[HeadView, .
 
 def _lessons(explorer: Explorer, place: Place) -> tuple[HeadCategories, tuple[HeadCategories, ...]]:
     record = explorer.categories(place.model)
-    return record, tuple(other for other in explorer.shipped() if other.model_name != record.model_name)
+    return record, tuple(other for other in embedded_records() if other.model_name != record.model_name)
 
 
 def _compare_prompts(explorer: Explorer, place: Place, analysis: Analysis) -> PromptComparison | None:

@@ -37,8 +37,8 @@ def answering(monkeypatch, *answers) -> list[str]:
             raise answer
         return answer
 
-    monkeypatch.setattr("headroles.hub.atlas.fetch_atlas", fetch)
-    monkeypatch.setattr("headroles.hub.atlas.PATIENCE_SECONDS", 60)  # on a busy machine, too, until the copy is written
+    monkeypatch.setattr("headroles.hub.dataset.fetch_atlas", fetch)
+    monkeypatch.setattr("headroles.hub.newest.PATIENCE_SECONDS", 60)  # on a busy machine, too, until the copy is written
     return asked
 
 
@@ -89,7 +89,7 @@ def test_what_keeps_the_datasets_away_is_said_and_the_rest_is_shown(tmp_path, mo
 def test_a_spoilt_copy_stands_in_nobodys_way(tmp_path, monkeypatch, entries):
     answering(monkeypatch, (entries, "abc"))
     store(tmp_path, dataset="org/data").find()
-    (copy,) = (tmp_path / "home" / "atlas").iterdir()
+    (copy,) = (tmp_path / "home" / "atlas").rglob("*.jsonl")
     copy.write_bytes(to_lines(entries)[:-50])
     answering(monkeypatch, HubError("The Hub is away."))
     assert names(store(tmp_path, dataset="org/data").find()) == set(EMBEDDED)

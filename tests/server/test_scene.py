@@ -52,9 +52,6 @@ class Counting(Explorer):
     def categories(self, model: str) -> HeadCategories:
         return self._explorer.categories(model)
 
-    def shipped(self) -> tuple[HeadCategories, ...]:
-        return self._explorer.shipped()
-
     def find_edits(self, model: str, prompt: str) -> dict:
         self.asked.append(("find_edits", prompt))
         return self._explorer.find_edits(model, prompt)
