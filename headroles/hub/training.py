@@ -133,29 +133,12 @@ class TrainingStore(NewestStore[KeptRun]):
             yield _read_shipped(model), "embedded", None
 
 
-def find_run(model: str) -> TrainingRun:
-    """The run of a model that ships with headroles.
-
-    Raises:
-        NoTrainingRunError: when there is none; names the models that have one.
-        InvalidRecordError: when it is broken.
-    """
-    if model not in RUNS:
-        raise _no_run(model)
-    return _shown_shipped(model)
-
-
-def _no_run(model: str, dataset: str = "", trouble: str = "") -> NoTrainingRunError:
+def _no_run(model: str, dataset: str, trouble: str) -> NoTrainingRunError:
     elsewhere = f", neither here nor in {dataset}" if dataset and not trouble else ""
     return NoTrainingRunError(
         f"Nobody has recorded the training of {str(model)[:100]!r}{elsewhere}; there is a recorded run of {', '.join(RUNS)}."
         f"{trouble and ' ' + trouble}"
     )
-
-
-@lru_cache
-def _shown_shipped(model: str) -> TrainingRun:
-    return _read_shipped(model).shown("embedded")
 
 
 @lru_cache

@@ -79,7 +79,7 @@ def test_typing_a_repeat_turns_induction_from_open_to_filled_and_a_click_opens_i
 
 def test_clicking_through_map_neighbours_roles_and_legend_keeps_everything_in_step(page: Page, check_axe):
     cell(page, 1, 2).hover()
-    expect(page.locator("#map .hr-name")).to_contain_text("L1H2: Duplicate Token (score 0.81), here 93%, seen")
+    expect(page.locator("#map .hr-name")).to_contain_text("L1H2: Duplicate Token (score 0.81), here 93%, not seen")
     cell(page, 1, 2).click()
     assert_in_step(page, "L1H2")
     expect(page.locator("#twin blockquote")).to_contain_text("The old man told the boy")

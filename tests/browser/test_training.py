@@ -6,9 +6,9 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.hub.training import find_run
 from tests.browser.conftest import open_page
 from tests.fixtures.known import known
+from tests.fixtures.shipped import find_run
 
 pytestmark = pytest.mark.browser
 RUN = find_run(EMBEDDED_MODEL)

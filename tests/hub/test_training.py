@@ -11,17 +11,17 @@ from headroles.core.registry import EMBEDDED_MODEL, MODELS
 from headroles.core.training_making import merged, point_of, run_file_name, to_lines
 from headroles.errors import HubError, InvalidRecordError, NoTrainingRunError
 from headroles.hub import dataset, training
-from headroles.hub.training import RUNS, RunFile, TrainingStore, find_run
+from headroles.hub.training import RUNS, RunFile, TrainingStore
 from headroles.settings import Settings
 from tests.core.test_training_making import of_step
 from tests.fixtures.known import known
+from tests.fixtures.shipped import find_run
 
 
 @pytest.mark.parametrize("model", RUNS)
 def test_a_run_is_one_of_a_model_of_the_list_and_of_its_shape(model):
     run = find_run(model)
     assert (run.model, run.num_layers, run.num_heads) == (model, MODELS[model].num_layers, MODELS[model].num_heads)
-    assert find_run(model) is run
 
 
 def test_what_the_embedded_model_is_said_to_have_read_is_what_it_was_trained_on():

@@ -11,7 +11,7 @@ import pytest
 from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL
 from headroles.core.roles import ROLES, get_measured_role, measured_roles
 from headroles.core.training import TrainingRun
-from headroles.hub.training import RUNS, find_run
+from headroles.hub.training import RUNS
 from headroles.render.html import ASSETS
 from headroles.render.model_map import NO_SCORE
 from headroles.render.training import CELL, Recorded, pack_run, render_training
@@ -19,6 +19,7 @@ from headroles.render.training_chart import BOTTOM, LEFT, RIGHT, START, TOP, Axi
 from headroles.render.training_words import tell_birth, tell_lesson, tell_not_scored, tell_source, tell_untrained
 from tests.fixtures.known import known
 from tests.fixtures.outline import Outline
+from tests.fixtures.shipped import find_run
 
 PREVIOUS, INDUCTION = get_measured_role("previous_token"), get_measured_role("induction")
 

@@ -10,7 +10,6 @@ import pytest
 
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.errors import NoTrainingRunError, UnknownModelError
-from headroles.hub.training import find_run
 from headroles.render.plain_training import training_result
 from headroles.server.endpoints import Endpoints
 from headroles.server.handlers import Handlers
@@ -19,6 +18,7 @@ from headroles.server.parts import download, draw_training, first_visit
 from headroles.server.place import Place
 from headroles.settings import Settings
 from tests.fixtures.hostile import HOSTILE_TEXTS, short
+from tests.fixtures.shipped import find_run
 
 DESK = Desk(Settings(prompts_a_minute=0))
 REQUEST = gr.Request(client={"host": "8.8.8.8"})
