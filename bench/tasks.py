@@ -41,8 +41,12 @@ class Visitor:
         what.click()
         self.clicks += 1
 
-    def press(self, what: Locator, key: str) -> None:
-        what.press(key)
+    def ask(self, box: str, text: str) -> None:
+        """Types a text into a box, which is clicked for it, and sends it off."""
+        place = self.page.locator(f"{box} :is(textarea, input)").first
+        self.click(place)
+        place.fill(text)
+        place.press("Enter")
         self.keys += 1
 
     def see(self, what: Locator, text: str) -> None:
@@ -63,10 +67,7 @@ class Visitor:
 
 
 def is_induction_at_work(visitor: Visitor) -> None:
-    box = visitor.page.locator("#prompt :is(textarea, input)").first
-    visitor.click(box)
-    box.fill(SENTENCE)
-    visitor.press(box, "Enter")
+    visitor.ask("#prompt", SENTENCE)
     visitor.see(visitor.page.locator("#text"), "(induction), most clearly")
 
 
@@ -83,10 +84,7 @@ def does_it_matter(visitor: Visitor) -> None:
 
 def compare_with_another_text(visitor: Visitor) -> None:
     visitor.click(visitor.page.get_by_role("tab", name="Two texts"))
-    box = visitor.page.locator("#other-prompt :is(textarea, input)").first
-    visitor.click(box)
-    box.fill(OTHER)
-    visitor.press(box, "Enter")
+    visitor.ask("#other-prompt", OTHER)
     visitor.see(visitor.page.locator("#by_prompt"), "From A to B, ")
 
 

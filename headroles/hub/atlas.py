@@ -6,7 +6,6 @@ Nobody waits for the Hub but who asks first: see `hub.newest`.
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import ClassVar
 
 from headroles.core.atlas import Atlas, atlas_of
 from headroles.core.atlas_entries import MAX_ATLAS_BYTES, AtlasEntry, entry_of, parse_entries, to_lines
@@ -27,7 +26,10 @@ class KeptAtlas:
     """The atlas' file of a dataset."""
 
     entries: tuple[AtlasEntry, ...]
-    model_name: ClassVar[str] = ATLAS
+
+    @property
+    def model_name(self) -> str:
+        return ATLAS
 
 
 class AtlasCopies(Copies[KeptAtlas]):

@@ -4,7 +4,7 @@ from headroles.core.atlas import Atlas, Spread, spread, spreads_by_depth
 from headroles.core.atlas_entries import AtlasEntry
 from headroles.core.roles import MeasuredRole
 from headroles.render.plain import API_VERSION
-from headroles.render.results import AtlasModelResult, AtlasResult, AtlasRoleResult, SpreadResult
+from headroles.render.results_atlas import AtlasModelResult, AtlasResult, AtlasRoleResult, SpreadResult
 
 
 def atlas_result(atlas: Atlas) -> AtlasResult:

@@ -6,7 +6,7 @@ from headroles.core.knockouts import Effect, KnockOut, NextToken, sentences
 from headroles.core.predictions import Predictions
 from headroles.core.writes import Target, Word, Writes
 from headroles.render.plain import API_VERSION
-from headroles.render.results import (
+from headroles.render.results_causes import (
     EffectsResult,
     KnockOutResult,
     LossResult,

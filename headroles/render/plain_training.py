@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from headroles.core.roles import MeasuredRole
 from headroles.core.training import TrainingRun
 from headroles.render.plain import API_VERSION
-from headroles.render.results import RoleTrainingResult, TrainingResult
+from headroles.render.results_training import RoleTrainingResult, TrainingResult
 
 
 def training_result(run: TrainingRun) -> TrainingResult:

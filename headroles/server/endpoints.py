@@ -19,6 +19,9 @@ from headroles.models.losing import texts_read
 from headroles.render import plain, plain_atlas, plain_causes, plain_training, results
 from headroles.render.explained import explain
 from headroles.render.exports import KINDS, SHEETS, atlas_sheet_file, heatmap_file, model_sheet_file, text_sheet_file
+from headroles.render.results_atlas import AtlasResult
+from headroles.render.results_causes import EffectsResult, KnockOutResult, NextTokensResult
+from headroles.render.results_training import TrainingResult
 from headroles.server import api
 from headroles.server.limits import LARGE_PROMPTS, Desk
 from headroles.server.place import Place
@@ -199,7 +202,7 @@ class Endpoints:
         return await self._asked(request, [model], say, cost=2)
 
     @with_limits
-    async def next_tokens(self, request: gr.Request, model: str, prompt: str, count: int = 5) -> results.NextTokensResult:
+    async def next_tokens(self, request: gr.Request, model: str, prompt: str, count: int = 5) -> NextTokensResult:
         """What a model says comes next after every token of a text, with probabilities, and how badly it foresaw each token.
 
         Args:
@@ -213,7 +216,7 @@ class Endpoints:
     @with_limits
     async def effects(
         self, request: gr.Request, model: str, prompt: str, heads: list[str] | None = None, role: str = "", query: int = -1
-    ) -> results.EffectsResult:
+    ) -> EffectsResult:
         """What heads write to the next token's logits directly, by the token that they read; which words they raise and lower.
 
         Args:
@@ -238,7 +241,7 @@ class Endpoints:
         method: str = "zero",
         seed: int = 0,
         query: int = -1,
-    ) -> results.KnockOutResult:
+    ) -> KnockOutResult:
         """What is lost without some heads, beside what is lost without as many other heads of the same layers.
 
         Reads the text some thirty times, and counts as that many prompts.
@@ -262,22 +265,22 @@ class Endpoints:
             job.cancel()  # whoever asked may be gone; then the work ends between two forwards
         return plain_causes.knock_out_result(found)
 
-    async def training(self, request: gr.Request, model: str) -> results.TrainingResult:
+    async def training(self, request: gr.Request, model: str) -> TrainingResult:
         """How the roles of a model came to be: what every head did at each recorded step of its training, and the losses.
 
         Args:
             model: The model's name as /models gives it, for instance headroles-tiny, which has a recorded run.
         """
 
-        def read() -> results.TrainingResult:
+        def read() -> TrainingResult:
             return plain_training.training_result(self._explorer.training(model))
 
         return await self._desk.run(visitor_of(request), read)
 
-    async def atlas(self, request: gr.Request) -> results.AtlasResult:
+    async def atlas(self, request: gr.Request) -> AtlasResult:
         """Which share of heads plays which role over all models whose records this server knows: by depth, family and size."""
 
-        def read() -> results.AtlasResult:
+        def read() -> AtlasResult:
             return plain_atlas.atlas_result(self._explorer.atlas())
 
         return await self._desk.run(visitor_of(request), read)
