@@ -45,7 +45,7 @@ class Settings:
     """How one server of headroles is run.
 
     Attributes:
-        memory_bytes: for the weights of all loaded models together (`HEADROLES_MEMORY_GB`).
+        memory_bytes: for all loaded models together, their buffers and tokenizers included (`HEADROLES_MEMORY_GB`).
         any_model: whether visitors may name any hub id or folder (`HEADROLES_ANY_MODEL=1`).
         home: where records are kept that were analysed here or came from the dataset (`HEADROLES_HOME`).
         records: a folder of records that `python -m analysis --out` made, served before all others (`HEADROLES_RECORDS`).

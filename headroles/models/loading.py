@@ -30,7 +30,7 @@ from headroles.models.building import build_model, check_memory
 from headroles.models.config_check import checked_config
 from headroles.models.layers import other_layers
 from headroles.models.strangers import RemoteTokenizer
-from headroles.models.tokenizing import open_tokenizer
+from headroles.models.tokenizing import memory_of, open_tokenizer
 from headroles.settings import Settings
 
 # `from_pretrained` patches torch and transformers for the whole process while it builds a model, so one at a time; it only
@@ -73,9 +73,10 @@ class LoadedModel:
 
     @property
     def memory_bytes(self) -> int:
-        """What weights and buffers take, and the process of a tokenizer that has one."""
-        apart = self.tokenizer.memory_bytes if isinstance(self.tokenizer, RemoteTokenizer) else 0
-        return self.model.get_memory_footprint() + apart
+        """What weights, buffers and the tokenizer take, one in a process of its own with all of that."""
+        tokenizer = self.tokenizer
+        words = tokenizer.memory_bytes if isinstance(tokenizer, RemoteTokenizer) else memory_of(tokenizer)
+        return self.model.get_memory_footprint() + words
 
     @cached_property
     def windows(self) -> tuple[int | None, ...]:

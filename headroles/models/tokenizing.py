@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer as RustTokenizer
+from tokenizers.models import Unigram
 from transformers import PreTrainedTokenizerFast
 
 from headroles.errors import keep_for_debugging, panics_as_errors
@@ -17,6 +18,8 @@ from headroles.models.tokenizer_file import parse_tokenizer
 
 NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token")
 SWITCHES = ("add_bos_token", "add_eos_token")
+# in memory, for each token, with vocabularies of 50,000 to 256,000 (tests/models/test_loading.py); Unigram keeps a tree
+BYTES_A_TOKEN, BYTES_A_UNIGRAM = 350, 2000
 
 
 def open_tokenizer(folder: Path, vocabulary: int) -> PreTrainedTokenizerFast:
@@ -37,6 +40,12 @@ def open_tokenizer(folder: Path, vocabulary: int) -> PreTrainedTokenizerFast:
         if is_gguf(folder):  # which has no file of that name
             raise UnfitError(str(error).replace("its tokenizer.json", "its tokenizer")) from None
         raise
+
+
+def memory_of(tokenizer: PreTrainedTokenizerFast) -> int:
+    """About how many bytes a tokenizer takes in this process, by the kind of its model and the size of its vocabulary."""
+    is_unigram = isinstance(tokenizer.backend_tokenizer.model, Unigram)
+    return len(tokenizer) * (BYTES_A_UNIGRAM if is_unigram else BYTES_A_TOKEN)
 
 
 def _open(content: bytes, config: Mapping[str, Any], vocabulary: int) -> PreTrainedTokenizerFast:

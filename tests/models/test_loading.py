@@ -2,14 +2,21 @@
 
 import hashlib
 import json
+import os
+import random
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import BPE, Unigram
 
 from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL, MODELS, get_model_info
 from headroles.errors import ModelLoadError, PromptError, UnknownModelError, UnsupportedModelError
 from headroles.models.loading import MAX_PROMPT_CHARACTERS, attention_windows, load_model
+from headroles.models.tokenizing import memory_of
 from headroles.server.page import EXAMPLES
 from tests.fixtures.architectures import build
 
@@ -105,7 +112,36 @@ def test_the_weights_take_four_bytes_a_number_and_two_in_half_precision(tiny):
     assert {parameter.dtype for parameter in half.model.parameters()} == {torch.bfloat16}
     for loaded, bytes_a_number in ((tiny, 4), (half, 2)):
         weights = MODELS[EMBEDDED_MODEL].parameters * bytes_a_number
-        assert weights <= loaded.memory_bytes < 1.01 * weights
+        assert weights <= loaded.memory_bytes - memory_of(loaded.tokenizer) < 1.01 * weights
+
+
+@pytest.mark.processes
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read as Linux tells it")
+def test_the_memory_that_is_counted_for_a_tokenizer_is_about_what_it_takes(tmp_path):
+    """Each kind is opened by a process that holds nothing else of its size; pages of 4 kB and caches are some megabytes."""
+    draw, words, merges = random.Random(0), list("abcdefghijklmnopqrstuvwxyz"), {}
+    while len(merges) < 60_000:
+        pair = draw.choice(words), draw.choice(words)
+        if len(word := "".join(pair)) <= 12 and word not in merges:
+            merges[word] = pair
+            words.append(word)
+    vocabulary = {word: number for number, word in enumerate(words)}
+    Tokenizer(BPE(vocabulary, list(merges.values()))).save(str(tmp_path / "bpe.json"))
+    Tokenizer(Unigram([(word, -1.0) for word in vocabulary], 0)).save(str(tmp_path / "unigram.json"))
+    code = """
+import sys, psutil
+from transformers import PreTrainedTokenizerFast
+from headroles.models.tokenizing import memory_of
+before = psutil.Process().memory_info().rss
+tokenizer = PreTrainedTokenizerFast(tokenizer_file=sys.argv[1])
+print(psutil.Process().memory_info().rss - before, memory_of(tokenizer))
+"""
+    for kind in ("bpe", "unigram"):
+        command = [sys.executable, "-c", code, str(tmp_path / f"{kind}.json")]
+        environment = {**os.environ, "MALLOC_TRIM_THRESHOLD_": "0"}
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        taken, counted = map(int, done.stdout.split())
+        assert taken / 2 < counted < 2 * taken, f"{kind}: {taken:,} bytes taken, {counted:,} counted"
 
 
 @pytest.mark.parametrize(
