@@ -122,7 +122,7 @@ def moved(record: HeadCategories, by: float) -> Iterator[HeadCategories]:
         return type(calibration).model_construct(**{**dict(calibration), **changed})
 
     other = record.model_copy()
-    other.__dict__["calibrations"] = {name: judging(found) for name, found in record.calibrations.items()}
+    object.__setattr__(other, "calibrations", {name: judging(found) for name, found in record.calibrations.items()})
     with patch("headroles.core.calibration.LEAST_EXCESS", LEAST_EXCESS - by):
         yield other
 
@@ -150,12 +150,12 @@ def main() -> None:
     record, source = Explorer().categories(args.model), locate(args.model)
     reader = PatternReader(load_model(args.model, source))
     texts = texts_of(reader.loaded, args.pairs)
-    apart, bits, turned = Counter[str](), Counter[str](), Counter[str]()
+    apart, bits, turned = dict.fromkeys(("alone", *WAYS), 0.0), Counter[str](), Counter[str]()
     ways = (way(reader, texts) for way in (alone, *WAYS.values()))
     readings = zip(exactly(load_model(args.model, source), texts), *ways)
     for true, first, *others in tqdm(readings, total=len(texts), unit="text", mininterval=10):
         told = verdicts(first, record)
-        for name, attention in zip(("alone", *WAYS), (first, *others)):
+        for name, attention in zip(apart, (first, *others)):
             apart[name] = max(apart[name], row_distance(true, attention))
             bits[name] += not torch.equal(attention.patterns, first.patterns)
             turned[name] += differing(told, verdicts(attention, record)).total()

@@ -5,6 +5,7 @@ The server keeps nothing of a visitor: the page itself carries its place, as the
 
 import itertools
 import random
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ class Handlers:
 
     async def follow_move(self, event: Event, move: Move, analyses: bool = False) -> AsyncIterator[Outputs]:
         """Leads from one place to another; with `analyses`, a model without roles is scored on this machine before."""
-        turn, here = self._turns.begin(event.session, analyses), Place()
+        turn, here = self._turns.begin(event.session, analyses, moment_of(event.query)), Place()
         try:
             last = read_place(event.query, tab=as_text(event.tab))
             here = move(last, event.boxes, event.details)
@@ -185,6 +186,12 @@ class Handlers:
                 if not self._turns.is_newest(turn):
                     return
                 yield say(progress, stoppable=True)
+
+
+def moment_of(query: object) -> float | None:
+    """When an event happened, by the clock of its page, which adds it to its place; None where it says no time."""
+    found = re.search(r"&_at=(\d{1,15}(?:\.\d{1,15})?)$", query) if isinstance(query, str) else None
+    return float(found[1]) if found else None
 
 
 def arrive(here: Place, parts: Mapping[str, str], last: Place, turn: Turn) -> Outputs:

@@ -76,6 +76,8 @@ QUIET = {
     "trigger_mode": "multiple",  # by itself gradio drops an event while the one before still draws
     "show_progress": "hidden",
 }
+# two events of a moment may overtake each other on their way: each says when it was
+TIMED = "(place, ...others) => [`${place}&_at=${performance.now()}`, ...others]"
 Elements = Mapping[str, Block]  # by name
 ByElement = dict[Block, object]  # what a handler gives, as gradio takes it
 
@@ -185,7 +187,7 @@ def connect(elements: Elements, handlers: Handlers) -> None:
     for name, event, move in MOVES:
         handler = answer_move(elements, handlers, move, analyses=move is take_offer)
         shown, changed = ([elements[name] for name in names] for names in (("place", "tab", "refused", *INPUTS), OUTPUTS))
-        listen(elements, name, event)(handler, shown, changed, **quiet)
+        listen(elements, name, event)(handler, shown, changed, js=TIMED, **quiet)
     listen(elements, "tools", "select")(save, place, [elements["file"], *saying], **quiet)
     listen(elements, "training", "select")(show_training, place, [elements["training"], *saying], **quiet)
     listen(elements, "atlas", "select")(show_atlas, None, [elements["atlas"], *saying], **quiet)

@@ -25,6 +25,15 @@ def no_answer(path: str) -> RefusedError:
     return RefusedError(404, sentence, f"event: error\ndata: {json.dumps(sentence)}\n\n", "text/event-stream")
 
 
+def nothing_more() -> RefusedError:
+    """For a page that asks again for answers which it has all got: they came by its last stream, while this one was on its way.
+
+    In the words with which gradio ends a stream; after any others the page never opens one again, and hears of nothing more.
+    """
+    told = {"msg": "close_stream", "event_id": None}
+    return RefusedError(200, "All answers of this page are delivered.", f"data: {json.dumps(told)}\n\n", "text/event-stream")
+
+
 async def refuse(send: Callable[[MutableMapping[str, Any]], Awaitable[None]], refusal: RefusedError) -> None:
     """Sends a refusal and closes the connection: what is left of the request is not read."""
     headers = [

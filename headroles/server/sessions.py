@@ -15,6 +15,7 @@ from copy import copy
 from typing import Any
 
 import gradio as gr
+from cachetools import TTLCache
 from gradio.state_holder import SessionState, StateHolder
 
 KEEP_SECONDS = 30.0  # for an answer that nobody listens for: as long as it may take by hand to ask for it
@@ -64,6 +65,7 @@ class Sessions:
         self._blocks, self._clock = blocks, clock
         self._listening: Counter[str] = Counter()
         self._unheard_since: dict[str, float] = {}
+        self._heard = TTLCache[str, bool](MAX_SESSIONS, KEEP_SECONDS, timer=clock)
         self._events: dict[str, dict[str, str]] = {}  # of a visitor: each event's session
 
     @property
@@ -84,6 +86,10 @@ class Sessions:
         messages = self._queue.pending_messages_per_session.get(session)
         return bool(self._pending().get(session)) or (messages is not None and not messages.empty())
 
+    def was_heard(self, session: str) -> bool:
+        """Whether somebody listened for a session's answers until lately."""
+        return session in self._heard
+
     @contextmanager
     def listening(self, session: str) -> Iterator[None]:
         """While somebody listens for a session's answers."""
@@ -92,6 +98,7 @@ class Sessions:
         try:
             yield
         finally:
+            self._heard[session] = True
             self._listening[session] -= 1
             if not self._listening[session]:
                 del self._listening[session]

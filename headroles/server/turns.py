@@ -11,11 +11,16 @@ MAX_SESSIONS = 10_000
 
 @dataclass(frozen=True, eq=False)  # two pages of one name, long after each other, may come to the same number
 class Turn:
-    """One event of one page, with a number that grows; the next event of that page ends it."""
+    """One event of one page, with a number that grows; the next event of that page ends it.
+
+    Attributes:
+        moment: when it happened, by the page's own clock.
+    """
 
     session: str | None
     number: int
     analyses: bool
+    moment: float = 0.0
 
 
 class Turns:
@@ -30,11 +35,21 @@ class Turns:
         self._first = random.randrange(1, 2**31)
         self._lock = threading.Lock()
 
-    def begin(self, session: str | None, analyses: bool = False) -> Turn:
-        """The newest turn of a session, which ends the one before; `analyses` says that it scores a model."""
+    def begin(self, session: str | None, analyses: bool = False, moment: float | None = None) -> Turn:
+        """The newest turn of a session, which ends the one before; one that was overtaken on its way here is over already.
+
+        Args:
+            analyses: whether it scores a model.
+            moment: when the event happened, by the page's own clock; None where nobody says, for now.
+        """
         with self._lock:
             before = self._newest.get(session)
-            turn = Turn(session, before.number + 1 if before else self._first, analyses)
+            if before is None:
+                turn = Turn(session, self._first, analyses, moment or 0.0)
+            elif moment is not None and moment < before.moment:
+                return Turn(session, before.number, analyses, moment)
+            else:
+                turn = Turn(session, before.number + 1, analyses, before.moment if moment is None else moment)
             self._newest[session] = turn
             return turn
 

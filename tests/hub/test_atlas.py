@@ -6,7 +6,7 @@ from headroles.core.atlas_entries import AtlasEntry, entry_of, to_lines
 from headroles.core.record_files import record_file_name, write_record
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.errors import HubError, InvalidRecordError
-from headroles.hub.atlas import AtlasStore
+from headroles.hub.atlas import ATLAS, AtlasStore
 from headroles.hub.copies import LocalRecords
 from headroles.hub.store import EMBEDDED
 from headroles.settings import Settings
@@ -38,8 +38,14 @@ def answering(monkeypatch, *answers) -> list[str]:
         return answer
 
     monkeypatch.setattr("headroles.hub.dataset.fetch_atlas", fetch)
-    monkeypatch.setattr("headroles.hub.newest.PATIENCE_SECONDS", 60)  # on a busy machine, too, until the copy is written
+    monkeypatch.setattr("headroles.hub.newest.PATIENCE_SECONDS", 60)  # on a busy machine, too
     return asked
+
+
+def until_kept(found: AtlasStore) -> None:
+    """What arrived is shown before its copy is written."""
+    if (job := found.refresh(ATLAS)) is not None:
+        job.result()
 
 
 def test_without_a_dataset_it_is_of_the_records_that_ship_and_nobody_is_asked(tmp_path, monkeypatch):
@@ -66,6 +72,7 @@ def test_the_datasets_atlas_is_asked_for_once_kept_and_there_again_when_the_hub_
     for _ in range(3):
         assert names(found.find()) == {*EMBEDDED, *(entry.model for entry in entries)}
     assert asked == [""]
+    until_kept(found)
     answering(monkeypatch, HubError("The Hub is away."))
     later = store(tmp_path, dataset="org/data")
     assert names(later.find()) == {*EMBEDDED, *(entry.model for entry in entries)}
@@ -88,7 +95,9 @@ def test_what_keeps_the_datasets_away_is_said_and_the_rest_is_shown(tmp_path, mo
 
 def test_a_spoilt_copy_stands_in_nobodys_way(tmp_path, monkeypatch, entries):
     answering(monkeypatch, (entries, "abc"))
-    store(tmp_path, dataset="org/data").find()
+    found = store(tmp_path, dataset="org/data")
+    found.find()
+    until_kept(found)
     (copy,) = (tmp_path / "home" / "atlas").rglob("*.jsonl")
     copy.write_bytes(to_lines(entries)[:-50])
     answering(monkeypatch, HubError("The Hub is away."))

@@ -12,6 +12,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import BPE, Unigram
+from transformers import PreTrainedTokenizerFast
 
 from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL, MODELS, get_model_info
 from headroles.errors import ModelLoadError, PromptError, UnknownModelError, UnsupportedModelError
@@ -112,6 +113,7 @@ def test_the_weights_take_four_bytes_a_number_and_two_in_half_precision(tiny):
     assert {parameter.dtype for parameter in half.model.parameters()} == {torch.bfloat16}
     for loaded, bytes_a_number in ((tiny, 4), (half, 2)):
         weights = MODELS[EMBEDDED_MODEL].parameters * bytes_a_number
+        assert isinstance(loaded.tokenizer, PreTrainedTokenizerFast)
         assert weights <= loaded.memory_bytes - memory_of(loaded.tokenizer) < 1.01 * weights
 
 

@@ -105,6 +105,21 @@ def test_an_answer_that_is_not_here_is_told_at_once_in_the_form_of_its_stream(ur
     assert (code, told["msg"], told["session_not_found"]) == (404, "unexpected_error", True)
 
 
+def test_a_page_that_asks_again_for_answers_which_came_meanwhile_is_told_that_its_stream_ends(url):
+    """Its script opens the next one only then: after a refusal the page would hear of nothing more, whatever is pressed."""
+    _, config = status(url, "/config")
+    number = next(one["id"] for one in json.loads(config)["dependencies"] if one["api_name"] == "models")
+    for _ in range(2):
+        body = json.dumps({"fn_index": number, "data": [], "session_hash": "one page"}).encode()
+        assert status(url, "/gradio_api/queue/join", body)[0] == 200
+        code, answer = status(url, "/gradio_api/queue/data?session_hash=one+page")
+        messages = [json.loads(line.removeprefix("data: "))["msg"] for line in answer.decode().split("\n\n") if line]
+        assert code == 200
+        assert messages[-2:] == ["process_completed", "close_stream"]
+        code, answer = status(url, "/gradio_api/queue/data?session_hash=one+page")
+        assert (code, json.loads(answer.removeprefix(b"data: "))["msg"]) == (200, "close_stream")
+
+
 def test_a_body_that_comes_in_parts_is_whole_and_one_that_never_ends_is_bounded():
     async def read(parts: list[bytes]) -> bytes:
         left = [{"type": "http.request", "body": part, "more_body": True} for part in parts]

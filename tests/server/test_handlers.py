@@ -77,6 +77,12 @@ def test_a_head_that_is_opened_changes_its_own_part_alone(handlers, here):
     assert "L0H1" in text_of(rest, "view")
 
 
+def test_an_event_that_was_overtaken_on_its_way_here_draws_nothing(handlers, here):
+    later, earlier = (replace(event(here, layer=0, head=head, role=""), query=f"{here.contents}&_at={head}.5") for head in (2, 1))
+    assert len(answer(handlers, later, press)) > 1
+    assert answer(handlers, earlier, press) == [NOTHING]
+
+
 def test_heads_are_taken_out_with_progress_and_the_rest_of_the_page_stays(handlers, here):
     first, rest, *steps, said, last = answer(handlers, event(here, out="induction", method="mean"), press)
     assert set(first) & set(PARTS) | set(rest) == {"causes"}

@@ -1,5 +1,8 @@
 """Overlapping events of a page: only the newest draws, and it knows when the page shows something else than it said."""
 
+import pytest
+
+from headroles.server.handlers import moment_of
 from headroles.server.turns import MAX_SESSIONS, Turns
 from tests.fixtures.known import known
 
@@ -23,6 +26,38 @@ def test_an_event_that_left_before_the_last_answer_came_is_noticed():
     late = turns.begin("a")
     assert not turns.still_shows(late, "p=1")
     assert turns.still_shows(late, "p=2")
+
+
+def test_an_event_that_was_overtaken_on_its_way_is_over_when_it_arrives():
+    turns = Turns()
+    second = turns.begin("a", moment=2000.5)
+    first = turns.begin("a", moment=2000.1)
+    assert turns.is_newest(second)
+    assert not turns.is_newest(first)
+    stopped = turns.begin("a")  # says no time: it is now
+    assert not turns.is_newest(second)
+    assert not turns.is_newest(turns.begin("a", moment=2000.2))
+    assert turns.is_newest(stopped)
+    assert turns.is_newest(turns.begin("a", moment=2000.5))
+    assert turns.is_newest(turns.begin("b", moment=1.0))
+
+
+@pytest.mark.parametrize(
+    ("query", "moment"),
+    [
+        ("model=a&prompt=b&_at=1234.5", 1234.5),
+        ("&_at=0", 0.0),
+        ("model=a&_at=12&prompt=b", None),
+        ("model=a&_at=nan", None),
+        ("model=a&_at=1e400", None),
+        ("model=a&_at=" + "9" * 400, None),
+        ("model=a", None),
+        (None, None),
+        (["&_at=1"], None),
+    ],
+)
+def test_when_an_event_happened_is_a_plain_number_at_the_end_of_its_place_or_not_said(query, moment):
+    assert moment_of(query) == moment
 
 
 def test_nothing_is_kept_but_a_bounded_number_of_hashes():
