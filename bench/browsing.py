@@ -8,7 +8,6 @@ from typing import Any
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from headroles.core.registry import EMBEDDED_MODEL
 from tests.browser.conftest import FLAGS, find_chromium
 
 SLOWER = 4  # how many times the journey's processor is slowed down
@@ -44,27 +43,6 @@ def chromium() -> Iterator[Browser | None]:
         browser.close()
 
 
-def page_bytes(browser: Browser, url: str, model: str, prompts: Mapping[int, str]) -> dict[int, int]:
-    """The bytes of all answers that a click on Explore brings, by the tokens of the prompt."""
-    page = browser.new_page()
-    traffic = Traffic(page)
-    page.goto(url)
-    page.wait_for_selector(TOKENS, timeout=60_000)
-    if model != EMBEDDED_MODEL:
-        page.locator(MODEL).fill(model)
-        page.locator(MODEL).press("Enter")
-    sizes = {}
-    for length, prompt in prompts.items():
-        page.locator(PROMPT).first.fill(prompt)
-        page.wait_for_timeout(1000)  # whatever typing brings is no part of it
-        traffic.start()
-        page.locator(EXPLORE).click()
-        page.wait_for_function(token_count(length), timeout=120_000)
-        sizes[length] = traffic.finish()
-    page.close()
-    return sizes
-
-
 class Traffic:
     """The bytes of the answers to the requests of a page that begin after `start`.
 
@@ -84,18 +62,23 @@ class Traffic:
     def start(self) -> None:
         self._open: set[str] = set()
         self._read: dict[str, int] = {}
+        self._urls: dict[str, str] = {}
 
-    def finish(self) -> int:
-        """The sum once all requests have ended."""
+    def finish(self) -> dict[str, int]:
+        """Of each address, once all requests have ended."""
         self._page.wait_for_timeout(500)  # what the answer itself asks for
         while self._open:
             self._page.wait_for_timeout(100)
-        return sum(self._read.values())
+        sizes: dict[str, int] = {}
+        for request, size in self._read.items():
+            sizes[self._urls[request]] = sizes.get(self._urls[request], 0) + size
+        return sizes
 
     def _begin(self, event: Mapping[str, Any]) -> None:
         if event["request"]["url"].startswith("http"):  # not the data of an image, which came with the answer
             self._open.add(event["requestId"])
             self._read[event["requestId"]] = 0
+            self._urls[event["requestId"]] = event["request"]["url"]
 
     def _add(self, event: Mapping[str, Any]) -> None:
         if event["requestId"] in self._read:

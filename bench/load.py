@@ -1,15 +1,12 @@
-"""The running app: under many API clients, at a click, in bytes beside BertViz, and on a slow processor.
+"""The running app: under many API clients, at a click, and on a slow processor.
 
-    python -m bench.load [load] [clicks] [bytes] [journey]
+    python -m bench.load [load] [clicks] [journey]
 
-All parts by default. On the embedded model and on random weights of GPT-2-small's shape, so that no network is needed. The parts
-in a browser need a Chromium, the columns of BertViz what bench/requirements.txt says; without them those figures are left out.
+All parts by default. On the embedded model and on random weights of GPT-2-small's shape, so that no network is needed. The part
+in a browser needs a Chromium; without one its figures are left out.
 """
 
 import argparse
-import gzip
-import importlib
-import importlib.util
 import json
 import math
 import os
@@ -36,7 +33,6 @@ from bench.browsing import (
     chromium,
     longest_task,
     open_slowly,
-    page_bytes,
     time_click,
     time_explore,
     time_head,
@@ -54,7 +50,7 @@ from headroles.render.plain import analysis_result
 from headroles.server.parts import visit
 from headroles.server.place import Place
 from headroles.settings import Settings
-from tests.browser.conftest import serve
+from tests.fixtures.app_process import running_app
 
 CLIENTS = (1, 8, 32, 64)
 REQUESTS = 128  # for each number of clients
@@ -63,7 +59,6 @@ LENGTHS: tuple[int, ...] = (16, 64, 256)
 CLICKS = 15
 ROUNDS = 7
 TOLERANCE = 1e-6  # of every number of an answer
-NO_BERTVIZ = "  without BertViz; `pip install -r bench/requirements.txt` brings it"
 
 
 @dataclass(frozen=True)
@@ -134,25 +129,6 @@ def bench_clicks(subjects: Sequence[Subject], explorer: Explorer) -> None:
                 flush=True,
             )
             assert not forwards, "a click takes a forward"
-
-
-def bench_bytes(subjects: Sequence[Subject], url: str) -> None:
-    """What one analysis sends to the page and through the API, against BertViz' HTML of the same tokens."""
-    print("\nkB of one analysis, as they are read (the app compresses none of it); BertViz' also after gzip")
-    if not importlib.util.find_spec("bertviz"):
-        print(NO_BERTVIZ)
-    with chromium() as browser:
-        for subject in subjects:
-            prompts = dict(zip(LENGTHS, make_prompts(subject.plain, LENGTHS)))
-            pages = page_bytes(browser, url, subject.name, prompts) if browser else {}
-            for length, prompt in prompts.items():
-                sizes = {"page": pages[length]} if pages else {}
-                sizes["API"] = len(ask(connect(url), subject.name, prompt))
-                for view, html in bertviz_html(subject.plain, prompt):
-                    sizes |= {view: len(html), f"{view}.gz": len(gzip.compress(html, 1))}  # as nginx does it by default
-                if length == LENGTHS[0]:
-                    print(f"  {subject.title:20}{'tokens':>6}" + "".join(f"{name:>15}" for name in sizes))
-                print(f"  {length:26}" + "".join(f"{size / 1000:15,.1f}" for size in sizes.values()), flush=True)
 
 
 def bench_journey(loaded: LoadedModel, url: str) -> None:
@@ -258,21 +234,6 @@ def percentile(values: Sequence[float], percent: float) -> float:
     return sorted(values)[max(math.ceil(len(values) * percent / 100) - 1, 0)]
 
 
-def bertviz_html(loaded: LoadedModel, prompt: str) -> Iterator[tuple[str, bytes]]:
-    """The HTML of BertViz' two views of all heads; nothing without BertViz."""
-    if not importlib.util.find_spec("bertviz"):
-        return
-    ids = loaded.encode(prompt)
-    loaded.model.set_attn_implementation("eager")  # the only one that gives patterns
-    with torch.no_grad():
-        attention = loaded.model(input_ids=torch.tensor([ids]), output_attentions=True).attentions
-    loaded.model.set_attn_implementation("sdpa")
-    bertviz = importlib.import_module("bertviz")
-    for view in ("head_view", "model_view"):
-        html = getattr(bertviz, view)(attention, list(loaded.token_texts(ids)), html_action="return")
-        yield view, html.data.encode()
-
-
 @contextmanager
 def counted_forwards() -> Iterator[list[None]]:
     """A list that grows by one with every forward of a body of the two architectures, whoever asks for it."""
@@ -292,24 +253,6 @@ def counted_forwards() -> Iterator[list[None]]:
         yield forwards
 
 
-@contextmanager
-def running_app(home: Path) -> Iterator[str]:
-    """The app in a process of its own, without limits a visitor; its address."""
-    process, url = serve(
-        HEADROLES_ANY_MODEL="1",
-        HEADROLES_HOME=str(home),
-        HEADROLES_DATASET="",
-        HEADROLES_RATE="0",
-        HEADROLES_QUEUE="0",
-        HEADROLES_SECONDS="0",
-    )
-    try:
-        yield url
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
 def make_subjects(folder: Path, settings: Settings) -> tuple[Subject, Subject]:
     """The embedded model, and random weights that are kept in `folder`, their record in the settings' home."""
     random_weights = random_model("random", registered_config(MODELS["gpt2"]))
@@ -323,8 +266,8 @@ def make_subjects(folder: Path, settings: Settings) -> tuple[Subject, Subject]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", choices=[[], "load", "clicks", "bytes", "journey"], metavar="part")
-    parts = parser.parse_args().parts or ["load", "clicks", "bytes", "journey"]
+    parser.add_argument("parts", nargs="*", choices=[[], "load", "clicks", "journey"], metavar="part")
+    parts = parser.parse_args().parts or ["load", "clicks", "journey"]
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     with TemporaryDirectory() as folder:
         home = Path(folder) / "home"
@@ -333,12 +276,10 @@ def main() -> None:
         subjects = make_subjects(Path(folder) / "random-gpt2", settings)
         if "clicks" in parts:
             bench_clicks(subjects, explorer)
-        if {"load", "bytes", "journey"} & set(parts):
+        if {"load", "journey"} & set(parts):
             with running_app(home) as url:
                 if "load" in parts:
                     bench_load(subjects, explorer, url)
-                if "bytes" in parts:
-                    bench_bytes(subjects, url)
                 if "journey" in parts:
                     bench_journey(subjects[0].plain, url)
 

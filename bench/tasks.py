@@ -15,9 +15,9 @@ from tempfile import TemporaryDirectory
 from playwright.sync_api import Locator, Page, expect
 
 from bench.browsing import chromium
-from bench.load import running_app
 from headroles.core.registry import EMBEDDED_MODEL
 from tests.browser.conftest import wait_until_settled
+from tests.fixtures.app_process import running_app
 
 SCREEN = {"width": 1366, "height": 768}
 SENTENCE = "Zorbat melkin frayd ustole. Zorbat melkin frayd"
