@@ -1,11 +1,12 @@
 """Two replicas behind nginx at a path of its own, by deploy/nginx.conf: who answers what, and what is lost when one dies."""
 
+import asyncio
 import contextlib
 import http.client
 import json
 import re
-import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urljoin
 
@@ -33,7 +34,8 @@ ANALYSES = "coring all heads of"  # what the page says meanwhile
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("replicas")
-    with replicas(folder, "/roles", HEADROLES_ANY_MODEL="1", HF_HUB_OFFLINE="1", HF_HOME=str(folder / "hub")) as cluster:
+    mcp = {"HEADROLES_MCP": "1"} if find_spec("mcp") else {}
+    with replicas(folder, "/roles", HEADROLES_ANY_MODEL="1", HF_HUB_OFFLINE="1", HF_HOME=str(folder / "hub"), **mcp) as cluster:
         yield cluster
 
 
@@ -94,6 +96,32 @@ def test_links_embed_code_and_downloads_work_at_a_path_of_its_own(cluster: Clust
 
 
 @pytest.mark.slow
+def test_a_chat_client_keeps_its_tools_when_the_replica_that_it_talked_to_dies(cluster: Cluster):
+    """Its session is its own: no replica remembers it."""
+    mcp = pytest.importorskip("mcp", reason="`pip install 'gradio[mcp]'` brings it")
+    from mcp.client.streamable_http import streamablehttp_client  # pyright: ignore[reportMissingImports]  # skipped without it
+
+    address = f"http://127.0.0.1:{cluster.port}/roles/gradio_api/mcp/"
+    port = cluster.replica_of(1)  # of clients without an address of their own
+
+    async def use() -> None:
+        async with streamablehttp_client(address) as (read, write, _), mcp.ClientSession(read, write) as session:
+            await session.initialize()
+            answers = [await session.call_tool("analyze", {"model": EMBEDDED_MODEL, "prompt": REPEATING})]
+            cluster.kill(port)
+            answers.append(await session.call_tool("analyze", {"model": EMBEDDED_MODEL, "prompt": REPEATING}))
+            assert len((await session.list_tools()).tools) > 10
+            assert not any(answer.isError for answer in answers)
+            assert answers[0].content == answers[1].content
+
+    try:
+        asyncio.run(use())
+    finally:
+        cluster.restart(port)
+        cluster.wait_for(1, port)
+
+
+@pytest.mark.slow
 def test_a_replica_that_dies_costs_its_own_requests_alone_pages_go_on_and_what_is_analysed_serves_both(
     cluster: Cluster, visitors: dict[int, int], browser: Browser, tiny: LoadedModel, tmp_path: Path
 ):
@@ -118,10 +146,7 @@ def test_a_replica_that_dies_costs_its_own_requests_alone_pages_go_on_and_what_i
         expect(page.locator("#text .hr-tokens")).to_contain_text("garden")
     assert "process_completed" in list(take_offer(url, model))[-1]  # asked again, the other one does it
     cluster.restart(port)
-    deadline = time.monotonic() + 60
-    while cluster.replica_of(1) != port:  # as soon as the proxy sees that it is back
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    cluster.wait_for(1, port)
     taken, answer = cluster.call("categories", [model], 1)
     assert taken.replicas == (port,)
     assert "event: complete" in answer.body  # maybe after heartbeats
