@@ -34,18 +34,26 @@ const whole = (extra) => {
   return `${location.origin}${location.pathname}?${parameters}`;
 };
 
-// What was typed and not yet explored outlives a reload: when a server comes back, Gradio loads the page again.
-const sentence = () => document.querySelector('#prompt :is(textarea, input)');
+// What was typed since the last question outlives its answer; and what was typed and not yet explored outlives a reload: when a
+// server comes back, Gradio loads the page again.
+const box = (name) => document.querySelector(`#${name} :is(textarea, input)`);
+const sentence = () => box('prompt');
+const typed = {}; // by box: the text, and when
 window.addEventListener('beforeunload', () => {
-  const typed = sentence().value;
-  if (typed !== new URLSearchParams(query()).get('prompt')) history.replaceState({ typed }, '');
+  const text = sentence().value;
+  if (text !== new URLSearchParams(query()).get('prompt')) history.replaceState({ typed: text }, '');
 });
-let typed = history.state?.typed;
+if (history.state?.typed !== undefined) typed.prompt = { text: history.state.typed, at: Infinity };
+document.addEventListener('input', ({ target }) => {
+  const name = target.closest?.('#prompt, #other-prompt')?.id;
+  if (name) typed[name] = { text: target.value, at: performance.now() };
+});
 const typeAgain = () => {
-  if (typed === undefined) return;
-  sentence().value = typed;
-  sentence().dispatchEvent(new Event('input', { bubbles: true }));
-  typed = undefined;
+  for (const [name, { text, at }] of Object.entries(typed)) {
+    if (at < (window.headrolesAsked ?? 0) || box(name).value === text) continue;
+    box(name).value = text;
+    box(name).dispatchEvent(new Event('input', { bubbles: true }));
+  }
 };
 history.replaceState(null, '');
 if (!document.body.classList.contains('hr-opening')) setTimeout(typeAgain, 0);

@@ -76,8 +76,8 @@ QUIET = {
     "trigger_mode": "multiple",  # by itself gradio drops an event while the one before still draws
     "show_progress": "hidden",
 }
-# two events of a moment may overtake each other on their way: each says when it was
-TIMED = "(place, ...others) => [`${place}&_at=${performance.now()}`, ...others]"
+# two events of a moment may overtake each other on their way: each says when it was; and what is typed after it is kept
+TIMED = "(place, ...others) => [`${place}&_at=${window.headrolesAsked = performance.now()}`, ...others]"
 Elements = Mapping[str, Block]  # by name
 ByElement = dict[Block, object]  # what a handler gives, as gradio takes it
 

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from headroles.core.roles import ROLES
 from tests.browser.conftest import open_page
@@ -70,6 +70,26 @@ def test_while_something_else_is_typed_the_old_answer_is_marked_as_old(page: Pag
     page.get_by_role("button", name="Explore").click()
     expect(page.locator("#text .hr-tokens li")).to_have_count(6)
     expect(stale).to_have_text("")
+
+
+def test_what_is_typed_while_an_answer_is_on_its_way_stays_and_the_answer_is_marked_as_old(page: Page):
+    held: list[Route] = []
+    page.route("**/queue/join**", lambda route: held.append(route))
+    prompt_box(page).fill("red green blue red green")
+    with page.expect_request("**/queue/join**"):
+        page.get_by_role("button", name="Explore").click()
+    prompt_box(page).fill("red green blue and more")
+    held[0].continue_()
+    page.unroute("**/queue/join**")
+    expect(page.locator("#text .hr-tokens li")).to_have_count(6)
+    expect(page.locator(".hr-stale")).to_contain_text("Below is still the answer to the last sentence")
+    expect(prompt_box(page)).to_have_value("red green blue and more")
+    page.get_by_role("button", name="Explore").click()
+    expect(page.locator("#text .hr-tokens")).to_contain_text("more")
+    expect(page.locator(".hr-stale")).to_have_text("")
+    page.locator("#examples button").first.click()  # what was typed before is not brought back
+    expect(page.locator("#text .hr-tokens")).not_to_contain_text("more")
+    expect(page.locator(".hr-stale")).to_have_text("")
 
 
 def test_the_map_shows_what_is_seen_here_alone_and_picks_by_touch(browser: Browser, url):
