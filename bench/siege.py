@@ -67,7 +67,8 @@ class Server:
 
 @contextmanager
 def besieged(**settings: str) -> Iterator[Server]:
-    """A server that answers and has answered each kind of request once, so that what follows is not its start."""
+    """A server that answers and has answered each kind of request, from several threads at once, so that what follows is not its
+    start."""
     home = Path(tempfile.mkdtemp(prefix="headroles-siege-"))
     port = random.randint(20_000, 31_000)
     own = {name: value for name, value in os.environ.items() if not name.startswith(("HEADROLES_", "GRADIO_"))}
@@ -93,6 +94,7 @@ def _wait_until_warm(server: Server) -> None:
                 call(server, "analyze", [EMBEDDED_MODEL, f"{SENTENCE} {visitor}", False], visitor)
                 explore(server, f"{SENTENCE} {visitor}", visitor)
             call(server, "heatmap", [EMBEDDED_MODEL, SENTENCE, 2, 2, "", "png"], 0)
+            at_once(200, lambda number: call(server, "analyze", [EMBEDDED_MODEL, f"{SENTENCE} {number}", False], number), 8)
             return
         except (OSError, http.client.HTTPException, KeyError):
             assert server.is_alive, "the server ended before it answered: " + (server.home / "log").read_text("utf-8")[-2000:]

@@ -10,13 +10,14 @@ from cachetools import LRUCache
 
 V = TypeVar("V")
 AGE_SECONDS = 30.0  # of what nobody asked for since, where more than a part of all the bytes is taken
-KEPT_SHARE = 4  # one byte in so many may stay for ever
+LEAST_SECONDS = 1.0  # between two looks at it
+KEPT_SHARE = 16  # one byte in so many may stay for ever
 
 
 class Memory(Generic[V]):
     """Values by key, the least recently used dropped where they would take more than `max_bytes`; for any number of threads.
 
-    What nobody has asked for lately goes as well, down to a quarter of `max_bytes`: a rush leaves little behind. `clock` gives
+    What nobody has asked for lately goes as well, down to a sixteenth of `max_bytes`: a rush leaves little behind. `clock` gives
     seconds.
     """
 
@@ -70,6 +71,7 @@ class Memory(Generic[V]):
 
     def _wait_to_age(self) -> None:
         if self._timer is None and self._is_more_than_stays:
-            self._timer = threading.Timer(AGE_SECONDS, self.age)
+            oldest = self._clock() - next(iter(self._used.values()))
+            self._timer = threading.Timer(max(AGE_SECONDS - oldest, LEAST_SECONDS), self.age)
             self._timer.daemon = True  # it must not keep the process from ending
             self._timer.start()

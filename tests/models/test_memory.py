@@ -33,10 +33,10 @@ def test_what_is_too_large_for_all_the_bytes_is_not_kept_and_takes_the_old_value
     assert memory.used_bytes == 0
 
 
-def test_what_nobody_asks_for_goes_down_to_a_quarter_the_longest_ago_first():
+def test_what_nobody_asks_for_goes_down_to_a_sixteenth_the_longest_ago_first():
     memory, clock = make(100)
     for number in range(8):
-        memory.keep(number, "x" * 10)
+        memory.keep(number, "x" * 5)
         clock.now += 1
     clock.now += AGE_SECONDS - 5  # the first half has not been asked for long enough
     assert memory.get(0)
@@ -44,18 +44,23 @@ def test_what_nobody_asks_for_goes_down_to_a_quarter_the_longest_ago_first():
     assert [number for number in range(8) if memory.get(number)] == [0, 4, 5, 6, 7]
     clock.now += AGE_SECONDS
     memory.age()
-    assert memory.used_bytes == 20
+    assert memory.used_bytes == 5
     clock.now += 10 * AGE_SECONDS
     memory.age()
-    assert memory.used_bytes == 20  # as little as that may stay
+    assert memory.used_bytes == 5  # as little as that may stay
 
 
 def test_it_ages_by_itself_once_more_is_kept_than_may_stay(monkeypatch):
     begun = []
     monkeypatch.setattr("threading.Timer.start", lambda timer: begun.append((timer.interval, timer.function, timer.daemon)))
-    memory, _ = make(100)
-    memory.keep("a", "x" * 25)
+    memory, clock = make(100)
+    memory.keep("a", "x" * 6)
     assert begun == []
-    memory.keep("b", "x")
+    clock.now += 10
+    memory.keep("b", "x" * 6)
     memory.keep("c", "x")
-    assert begun == [(AGE_SECONDS, memory.age, True)]
+    assert begun == [(AGE_SECONDS - 10, memory.age, True)]  # when the oldest is due
+    clock.now += AGE_SECONDS - 10
+    memory.age()
+    assert [key for key in "abc" if memory.get(key)] == ["b", "c"]
+    assert begun[1:] == [(10, memory.age, True)]
