@@ -13,7 +13,7 @@ from gradio import Blocks
 from starlette.middleware import Middleware
 from starlette.requests import Request
 
-from headroles.server.refusals import RefusedError, no_answer, nothing_more, refuse
+from headroles.server.refusals import RefusedError, no_answer, refuse
 from headroles.server.sessions import Sessions
 from headroles.server.visitors import visitor_of
 from headroles.settings import Settings
@@ -103,8 +103,7 @@ class Door:
                 if route.takes == "stream":
                     listener = self._session(scope)
                     if not self._sessions.has_answer(listener):
-                        is_page = scope["path"].rstrip("/").endswith("/queue/data")
-                        raise nothing_more() if is_page and self._sessions.was_heard(listener) else no_answer(scope["path"])
+                        raise no_answer(scope["path"], self._sessions.was_heard(listener))
                     stack.enter_context(self._stream(visitor))
                     stack.enter_context(self._sessions.listening(listener))
                     send = _unless_stalled(send)

@@ -14,24 +14,20 @@ class RefusedError(Exception):
         self.content = (content or json.dumps({"detail": sentence})).encode()
 
 
-def no_answer(path: str) -> RefusedError:
+def no_answer(path: str, was_heard: bool = False) -> RefusedError:
     """For a stream of answers of which there is none here: in the form of the stream's own errors, which gradio's clients read
     whatever the status, while a proxy before several servers sees by the status that it has to ask another one.
+
+    A page that was heard until lately has got all its answers by its last stream, while this one was on its way. It is told so in
+    the words with which gradio ends a stream: after any others it never opens one again, and hears of nothing more.
     """
     sentence = "No answer waits here under this name: it was collected, or nobody asked for it in time. Ask again."
-    if path.rstrip("/").endswith("/queue/data"):
-        told = {"msg": "unexpected_error", "event_id": None, "message": sentence, "success": False, "session_not_found": True}
-        return RefusedError(404, sentence, f"data: {json.dumps(told)}\n\n", "text/event-stream")
-    return RefusedError(404, sentence, f"event: error\ndata: {json.dumps(sentence)}\n\n", "text/event-stream")
-
-
-def nothing_more() -> RefusedError:
-    """For a page that asks again for answers which it has all got: they came by its last stream, while this one was on its way.
-
-    In the words with which gradio ends a stream; after any others the page never opens one again, and hears of nothing more.
-    """
-    told = {"msg": "close_stream", "event_id": None}
-    return RefusedError(200, "All answers of this page are delivered.", f"data: {json.dumps(told)}\n\n", "text/event-stream")
+    if not path.rstrip("/").endswith("/queue/data"):
+        return RefusedError(404, sentence, f"event: error\ndata: {json.dumps(sentence)}\n\n", "text/event-stream")
+    told = {"msg": "unexpected_error", "event_id": None, "message": sentence, "success": False, "session_not_found": True}
+    if was_heard:
+        told = {"msg": "close_stream", "event_id": None}
+    return RefusedError(200 if was_heard else 404, sentence, f"data: {json.dumps(told)}\n\n", "text/event-stream")
 
 
 async def refuse(send: Callable[[MutableMapping[str, Any]], Awaitable[None]], refusal: RefusedError) -> None:
