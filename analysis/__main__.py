@@ -15,7 +15,7 @@ from headroles.core.whole_files import clear_halves
 from headroles.errors import HeadRolesError, NoHeadCategoriesError
 from headroles.hub.store import load_head_categories
 from headroles.hub.talk import bound_waits, is_reachable
-from headroles.models.pool import map_large_tensors
+from headroles.models.pool import tame_glibc
 from headroles.models.probes import ProbeSizes
 
 from . import agreement, calibrate, validate
@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command line and returns its exit code; see `options.EXIT_CODES`, `validate.run` and `compare_records`."""
     arguments = sys.argv[1:] if arguments is None else arguments
     bound_waits()
-    map_large_tensors()
+    tame_glibc()
     if arguments[:1] == ["validate"]:
         return validate_record(parse_validate(arguments[1:]))
     if arguments[:1] == ["compare"]:

@@ -16,7 +16,7 @@ from headroles.core.record_files import parse_record
 from headroles.core.registry import MODELS
 from headroles.errors import HeadRolesError, InvalidInputError, MissingPackageError
 from headroles.hub.talk import bound_waits
-from headroles.models.pool import map_large_tensors
+from headroles.models.pool import tame_glibc
 
 from .driving import Died, Ended, Event, Job, Started, drive
 from .finished import there
@@ -116,7 +116,7 @@ def score(model: str, plan: Plan, old: str | None) -> Iterator[Answer | None]:
     """What a worker does: says that it has begun, with None, then how it went. Nothing is written where it runs."""
     yield None
     bound_waits()
-    map_large_tensors()
+    tame_glibc()
     outcome = attempt(model, plan, parse_record(old, plan.name) if old else None)
     yield replace(outcome, record=None), outcome.record.to_json() if outcome.record else ""
 

@@ -57,7 +57,7 @@ print(touched, dict(matplotlib.rcParams) == settings, get_session().timeout == s
     ],
     ids=["the app", "the analysis"],
 )
-def test_a_start_maps_large_tensors_and_bounds_every_wait_for_the_hub(start):
+def test_a_start_tames_the_allocator_and_bounds_every_wait_for_the_hub(start):
     code = f"""
 {start}
 from headroles.hub.talk import STALL_SECONDS

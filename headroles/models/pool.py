@@ -21,7 +21,8 @@ from headroles.models.strangers import try_out
 T = TypeVar("T")
 LOADS_AT_ONCE = 4
 MAPPED_BYTES = 1024**2
-M_MMAP_THRESHOLD = -3  # from glibc's malloc.h
+M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # from glibc's malloc.h
+ARENAS = 2  # heaps that all threads share
 WAIT_SECONDS = 60  # for models in use to fall idle, before a load gives up
 
 
@@ -249,12 +250,14 @@ def _forget_locals(error: BaseException | None) -> None:
         error = error.__cause__ or error.__context__
 
 
-def map_large_tensors() -> None:
-    """Has glibc give every block over MAPPED_BYTES pages of its own, which go back to the system once it is freed; for the whole
-    process, so whoever starts one calls it.
+def tame_glibc() -> None:
+    """Has memory that is freed go back to the system; for the whole process, so whoever starts one calls it.
 
-    By itself it raises that limit up to 32 MB as blocks are freed, and keeps them: after 200 switches between four models of
-    45 MB, 170 to 245 MB more than the budget were resident; like this it is 51 to 81 MB (tests/models/test_pool.py).
+    Every block over MAPPED_BYTES has pages of its own: by itself glibc raises that limit up to 32 MB as blocks are freed, and
+    keeps them. After 200 switches between four models of 45 MB, 170 to 245 MB more than the budget were resident; like this it
+    is 51 to 81 MB (tests/models/test_pool.py). And all threads share ARENAS heaps, where each had one of its own, full of holes:
+    a minute after a visitor asked for 239 pictures, 102 MB were left, and 78 MB like this (`python -m bench.abuse heatmaps`).
     """
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):  # musl has none
         library.mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES)
+        library.mallopt(M_ARENA_MAX, ARENAS)

@@ -11,7 +11,7 @@ from headroles.errors import InvalidInputError
 from headroles.explorer import Explorer
 from headroles.hub.copies import clear_up
 from headroles.hub.talk import bound_waits
-from headroles.models.pool import map_large_tensors
+from headroles.models.pool import tame_glibc
 from headroles.render.html import STYLES
 from headroles.server.addresses import check_address, gradios_name
 from headroles.server.door import guard
@@ -24,7 +24,7 @@ from headroles.settings import Settings
 def prepare_process() -> None:
     """What holds for every thread and every library of the process: how long the Hub is waited for, and where tensors lie."""
     bound_waits()
-    map_large_tensors()
+    tame_glibc()
 
 
 def build(settings: Settings) -> gr.Blocks:
