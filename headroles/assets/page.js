@@ -50,6 +50,7 @@ document.addEventListener('input', ({ target }) => {
 });
 const typeAgain = () => {
   for (const [name, { text, at }] of Object.entries(typed)) {
+    typed[name].at = Math.min(at, performance.now()); // from before a reload it is until the first answer, no longer
     if (at < (window.headrolesAsked ?? 0) || box(name).value === text) continue;
     box(name).value = text;
     box(name).dispatchEvent(new Event('input', { bubbles: true }));
