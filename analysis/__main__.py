@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
-from headroles.core.record_files import read_record, record_file_name
-from headroles.core.records import HeadCategories
-from headroles.core.whole_files import clear_halves
+from headroles.core.records.atomic_files import clear_halves
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.records.record_files import read_record, record_file_name
 from headroles.errors import HeadRolesError, NoHeadCategoriesError
 from headroles.hub.store import load_head_categories
 from headroles.hub.talk import bound_waits, is_reachable

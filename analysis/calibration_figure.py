@@ -11,10 +11,10 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from headroles.core.calibration import Triggered
-from headroles.core.records import HeadCategories
-from headroles.core.roles import MeasuredRole
-from headroles.core.seen import known_heads
+from headroles.core.readings.detection import known_heads
+from headroles.core.records.calibration import Triggered
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.roles.roles import MeasuredRole
 from headroles.hub.store import load_head_categories
 from headroles.models.calibrating import Shown, show_pairs
 from headroles.models.calibration_texts import make_pairs

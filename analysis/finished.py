@@ -5,11 +5,11 @@ from pathlib import Path
 
 import torch
 
-from headroles.core.bootstrap import MIN_TEXTS
-from headroles.core.record_files import read_record
-from headroles.core.records import HeadCategories, Recipe
-from headroles.core.roles import measured_roles
-from headroles.core.scoring import roles_of_patterns
+from headroles.core.records.bootstrap import MIN_TEXTS
+from headroles.core.records.head_categories import HeadCategories, Recipe
+from headroles.core.records.record_files import read_record
+from headroles.core.roles.roles import measured_roles
+from headroles.core.roles.scoring import roles_of_patterns
 from headroles.errors import InvalidRecordError
 from headroles.hub.files import is_snapshot
 from headroles.hub.gguf import is_gguf

@@ -9,7 +9,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.model_bridge.exceptions import StopAtLayerException
 from transformers import PreTrainedTokenizerFast
 
-from headroles.core.evidence import HeadWeights
+from headroles.core.roles.measurement import HeadWeights
 from headroles.errors import UnsupportedModelError
 from headroles.models.loading import LoadedModel
 from headroles.models.probes import Probe

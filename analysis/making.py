@@ -8,8 +8,8 @@ from typing import cast
 
 from tqdm import tqdm
 
-from headroles.core.record_making import with_effects
-from headroles.core.records import HeadCategories
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.records.record_builder import with_effects
 from headroles.errors import UnsupportedModelError
 from headroles.models.capture import PatternReader
 from headroles.models.loading import LoadedModel

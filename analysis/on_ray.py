@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from headroles.core.record_files import parse_record
+from headroles.core.records.record_files import parse_record
 from headroles.core.registry import MODELS
 from headroles.errors import HeadRolesError, InvalidInputError, MissingPackageError
 from headroles.hub.talk import bound_waits

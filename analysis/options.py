@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from headroles.core.record_files import record_file_name
+from headroles.core.records.record_files import record_file_name
 from headroles.core.registry import MODELS
 from headroles.models.probes import SENTENCES, ProbeSizes
 

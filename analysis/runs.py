@@ -10,8 +10,8 @@ from typing import Literal
 
 import torch
 
-from headroles.core.record_files import record_file_name, write_record
-from headroles.core.records import HeadCategories
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.records.record_files import record_file_name, write_record
 from headroles.core.registry import MODELS
 from headroles.errors import HeadRolesError, InvalidInputError, ModelLoadError, panics_as_errors
 from headroles.hub.gguf import is_gguf

@@ -7,8 +7,8 @@ from pathlib import Path
 from tokenizers import Tokenizer
 from transformers import GPTNeoXForCausalLM
 
+from headroles.core.records.atomic_files import write_whole
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.whole_files import write_whole
 from headroles.models.loading import LoadedModel
 from headroles.models.probes import ProbeSizes
 

@@ -20,10 +20,10 @@ import torch
 from tqdm import tqdm
 
 from analysis.runs import locate
-from headroles.core.calibration import LEAST_EXCESS, AlwaysOn, Triggered
 from headroles.core.heads import Attention
-from headroles.core.records import HeadCategories
-from headroles.core.verdicts import read_heads
+from headroles.core.readings.verdicts import read_heads
+from headroles.core.records.calibration import LEAST_EXCESS, AlwaysOn, Triggered
+from headroles.core.records.head_categories import HeadCategories
 from headroles.explorer import Explorer
 from headroles.models.batches import TokenIds, split_into_forwards
 from headroles.models.calibration_texts import make_pairs, ordinary_texts
@@ -123,7 +123,7 @@ def moved(record: HeadCategories, by: float) -> Iterator[HeadCategories]:
 
     other = record.model_copy()
     object.__setattr__(other, "calibrations", {name: judging(found) for name, found in record.calibrations.items()})
-    with patch("headroles.core.calibration.LEAST_EXCESS", LEAST_EXCESS - by):
+    with patch("headroles.core.records.calibration.LEAST_EXCESS", LEAST_EXCESS - by):
         yield other
 
 

@@ -16,7 +16,7 @@ from bench.measuring import compare, peak_memory
 from bench.subjects import random_model
 from headroles.core.heads import Attention
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
-from headroles.core.scoring import measure_heads, roles_of_patterns
+from headroles.core.roles.scoring import measure_heads, roles_of_patterns
 from headroles.models.capture import PatternReader
 from headroles.models.loading import LoadedModel, load_model, registered_config
 from headroles.models.probes import Probe, ProbeSizes, make_probes

@@ -8,9 +8,9 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from headroles.core.heads import Attention as Attention
     from headroles.core.heads import Head as Head
-    from headroles.core.readings import Analysis as Analysis
-    from headroles.core.roles import ROLES as ROLES
-    from headroles.core.scoring import verify_head_activation as verify_head_activation
+    from headroles.core.readings.analysis import Analysis as Analysis
+    from headroles.core.roles.roles import ROLES as ROLES
+    from headroles.core.roles.scoring import verify_head_activation as verify_head_activation
     from headroles.errors import HeadRolesError as HeadRolesError
     from headroles.explorer import Explorer as Explorer
     from headroles.hub.store import load_head_categories as load_head_categories

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from headroles.core.heads import Head, as_head
-from headroles.core.knockouts import METHODS, KnockOut, Method
-from headroles.core.predictions import Predictions
-from headroles.core.readings import Analysis
-from headroles.core.roles import MeasuredRole, Role, get_measured_role
-from headroles.core.tokens import clean
-from headroles.core.writes import Writes
+from headroles.core.outputs.ablation import METHODS, KnockOut, Method
+from headroles.core.outputs.direct_effects import Writes
+from headroles.core.outputs.predictions import Predictions
+from headroles.core.readings.analysis import Analysis
+from headroles.core.roles.roles import MeasuredRole, Role, get_measured_role
+from headroles.core.text.tokens import clean
 from headroles.errors import InvalidInputError
 from headroles.models.capture import PatternReader
 from headroles.models.loading import LoadedModel

@@ -5,10 +5,10 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from headroles.core.comparison import ModelComparison, PromptComparison
-from headroles.core.knockouts import KnockOut
-from headroles.core.readings import Analysis, HeadView
-from headroles.core.records import HeadCategories
+from headroles.core.outputs.ablation import KnockOut
+from headroles.core.readings.analysis import Analysis, HeadView
+from headroles.core.readings.comparison import ModelComparison, PromptComparison
+from headroles.core.records.head_categories import HeadCategories
 from headroles.render.answer import render_answer
 from headroles.render.cards import render_panel
 from headroles.render.causes import Causes, render_causes

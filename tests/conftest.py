@@ -9,8 +9,8 @@ import jaxtyping
 import pytest
 import torch
 
-from headroles.core import verdicts
-from headroles.core.records import HeadCategories
+from headroles.core.readings.analysis import verdicts
+from headroles.core.records.head_categories import HeadCategories
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.explorer import Explorer
 from headroles.hub.store import load_head_categories

@@ -12,8 +12,8 @@ import torch
 import headroles
 from headroles import Explorer, Head, get_active_head_summary, load_head_categories
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.roles import ROLES
-from headroles.core.scoring import roles_of_patterns
+from headroles.core.roles.roles import ROLES
+from headroles.core.roles.scoring import roles_of_patterns
 from headroles.errors import (
     InvalidInputError,
     JobCancelledError,

@@ -9,12 +9,12 @@ from typing import NamedTuple
 import pytest
 
 from analysis import dataset, making
-from headroles.core.comparison import compare_models, compare_prompts
-from headroles.core.readings import Analysis
-from headroles.core.record_files import parse_record
-from headroles.core.records import HeadCategories
+from headroles.core.readings.analysis import Analysis
+from headroles.core.readings.comparison import compare_models, compare_prompts
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.records.record_files import parse_record
 from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL
-from headroles.core.roles import ROLES, MeasuredRole, measured_roles
+from headroles.core.roles.roles import ROLES, MeasuredRole, measured_roles
 from headroles.explorer import Explorer
 from headroles.models.capture import PatternReader
 from headroles.models.loading import load_model

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
-from headroles.core.comparison import compare_prompts
+from headroles.core.notebook_repr import Shown
+from headroles.core.readings.comparison import compare_prompts
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.shown import Shown
 from headroles.notebook import DRAW, show
 from headroles.render.exports import POLICY
 from tests.conftest import PLAIN, REPEATING

@@ -17,13 +17,13 @@ from gradio_client import Client
 
 from analysis.readme import PAGES as WITH_MODELS
 from analysis.readme import architectures, with_models
-from headroles.core.atlas_entries import MAX_ATLAS_BYTES, MAX_ENTRIES
-from headroles.core.bounds import MAX_BATCH_PROMPTS, MAX_PROMPT_CHARACTERS, MAX_PROMPT_TOKENS
-from headroles.core.record_files import MAX_RECORD_BYTES
-from headroles.core.records import MAX_TOP_HEADS, HeadCategories
+from headroles.core.limits import MAX_BATCH_PROMPTS, MAX_PROMPT_CHARACTERS, MAX_PROMPT_TOKENS
+from headroles.core.records.head_categories import MAX_TOP_HEADS, HeadCategories
+from headroles.core.records.record_files import MAX_RECORD_BYTES
 from headroles.core.registry import ARCHITECTURES, EMBEDDED_MODEL, MODELS
-from headroles.core.roles import ROLES, get_measured_role
-from headroles.core.training import MAX_POINTS, MAX_TRAINING_BYTES
+from headroles.core.roles.roles import ROLES, get_measured_role
+from headroles.core.surveys.atlas_entries import MAX_ATLAS_BYTES, MAX_ENTRIES
+from headroles.core.surveys.training_run import MAX_POINTS, MAX_TRAINING_BYTES
 from headroles.explorer import Explorer
 from headroles.hub import gguf, talk, weights
 from headroles.hub.download import DISK_RESERVE

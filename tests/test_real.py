@@ -11,15 +11,15 @@ import torch
 
 from analysis import runs
 from analysis.lens import open_bridge
-from headroles.core.calibration import AlwaysOn
-from headroles.core.readings import Analysis
-from headroles.core.record_files import read_record
-from headroles.core.records import HeadCategories
+from headroles.core.readings.analysis import Analysis
+from headroles.core.readings.detection import is_seen
+from headroles.core.records.calibration import AlwaysOn
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.records.record_files import read_record
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
-from headroles.core.roles import RESTING_ROLE, measured_roles
-from headroles.core.scoring import roles_of_patterns
-from headroles.core.seen import is_seen
-from headroles.core.words import fine_percent
+from headroles.core.roles.roles import RESTING_ROLE, measured_roles
+from headroles.core.roles.scoring import roles_of_patterns
+from headroles.core.text.phrases import fine_percent
 from headroles.errors import ModelLoadError, ModelTooLargeError
 from headroles.explorer import Explorer
 from headroles.hub.packages import is_here, source_of

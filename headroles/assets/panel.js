@@ -2,7 +2,7 @@
 const isAlive = typeof watch === 'function'; // a page saved as a file has nobody to answer
 const whole = (selector) => [...document.querySelectorAll(selector)];
 
-// a token in a sentence; one from right to left is held apart, as `core/tokens.py` does, else what follows changes places with it
+// a token in a sentence; one from right to left is held apart, as `core/text/tokens.py` does, else what follows changes places with it
 const TURNED = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/;
 const inASentence = (token) => TURNED.test(token) ? `\u2068${token}\u2069` : token;
 const numbered = (tokens, at) => `“${inASentence(tokens[at])}” (${at + 1})`;
@@ -295,7 +295,7 @@ const patternOf = (figure) => {
   patterns.set(figure, pattern);
   return pattern;
 };
-const percent = (share) => { // as core/words.py says it
+const percent = (share) => { // as core/text/phrases.py says it
   if (share > 0 && share <= 0.005) return '<1%';
   if (share >= 0.995 && share < 0.99995) return '>99%';
   return `${Math.round(share * 100)}%`;

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from headroles.core.atlas import Atlas, atlas_of
-from headroles.core.atlas_entries import MAX_ATLAS_BYTES, AtlasEntry, entry_of, parse_entries, to_lines
-from headroles.core.believed import read_bounded
-from headroles.core.records import HeadCategories
-from headroles.core.whole_files import write_whole
+from headroles.core.records.atomic_files import write_whole
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.records.validation import read_bounded
+from headroles.core.surveys.atlas import Atlas, atlas_of
+from headroles.core.surveys.atlas_entries import MAX_ATLAS_BYTES, AtlasEntry, entry_of, parse_entries, to_lines
 from headroles.errors import HubError
 from headroles.hub.copies import Copies, LocalRecords, dataset_place
 from headroles.hub.newest import NewestStore, check_client

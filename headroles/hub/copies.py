@@ -11,9 +11,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar, Generic, Protocol, TypeVar
 
-from headroles.core.record_files import file_part, read_record, write_record
-from headroles.core.records import HeadCategories
-from headroles.core.whole_files import clear_halves, make_folder
+from headroles.core.records.atomic_files import clear_halves, make_folder
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.records.record_files import file_part, read_record, write_record
 from headroles.errors import InvalidRecordError
 
 MAX_LOCAL = 1000  # records in one folder

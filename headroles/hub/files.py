@@ -5,7 +5,7 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from headroles.core.whole_files import read_ordinary
+from headroles.core.records.atomic_files import read_ordinary
 
 
 class UnfitError(ValueError):

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import ClassVar, Generic, TypedDict
 
-from headroles.core.readings import Kind
-from headroles.core.record_fit import ModelIdentity
+from headroles.core.readings.analysis import Kind
+from headroles.core.records.compatibility import ModelIdentity
 from headroles.errors import HeadRolesError, InvalidRecordError, MissingPackageError
 from headroles.hub.copies import KEPT, Copies, N
 from headroles.jobs import Job, Jobs

@@ -17,7 +17,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import HFValidationError, build_hf_headers, get_session, hf_raise_for_status, validate_repo_id
 
 from headroles.core.registry import ARCHITECTURES, MODELS
-from headroles.core.words import listed
+from headroles.core.text.phrases import listed
 from headroles.errors import ModelLoadError, ModelTooLargeError, UnknownModelError, UnsupportedModelError
 from headroles.hub.files import UnfitError, check_file_size, read_plain
 from headroles.hub.gguf import is_gguf, read_gguf

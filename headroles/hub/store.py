@@ -12,10 +12,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from headroles.core.readings import Kind, Source
-from headroles.core.record_files import record_file_name
-from headroles.core.record_fit import ModelIdentity, check_arrived, check_belongs, identity_of
-from headroles.core.records import HeadCategories
+from headroles.core.readings.analysis import Kind, Source
+from headroles.core.records.compatibility import ModelIdentity, check_arrived, check_belongs, identity_of
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.records.record_files import record_file_name
 from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL, MODELS, PackageFile
 from headroles.errors import InvalidRecordError, NoHeadCategoriesError
 from headroles.hub.copies import Folder, LocalRecords, dataset_folder, read_once

@@ -6,12 +6,12 @@ from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
-from headroles.core.readings import Kind
-from headroles.core.records import HeadCategories
+from headroles.core.readings.analysis import Kind
+from headroles.core.records.atomic_files import write_whole
+from headroles.core.records.head_categories import HeadCategories
 from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL
-from headroles.core.training import Stretch, TrainingRun, parse_points, read_run_file, run_of
-from headroles.core.training_making import run_file_name
-from headroles.core.whole_files import write_whole
+from headroles.core.surveys.training_builder import run_file_name
+from headroles.core.surveys.training_run import Stretch, TrainingRun, parse_points, read_run_file, run_of
 from headroles.errors import InvalidRecordError, NoTrainingRunError
 from headroles.hub.copies import Copies, dataset_place, if_whole, once
 from headroles.hub.newest import NewestStore, Origin, check_client

@@ -16,7 +16,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from headroles.core.frozen import FITS, FrozenNorm, fit_norm
+from headroles.core.outputs.linear_norm import FITS, FrozenNorm, fit_norm
 
 ROUNDINGS = 4  # as often is a number rounded, at most, on its way through a layer
 PARTS = 2  # of a layer, beside its heads: an MLP, and at most one more such as a state-space mixer or a per-layer input

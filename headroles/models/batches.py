@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from headroles.core.bounds import MAX_BATCH_PROMPTS
+from headroles.core.limits import MAX_BATCH_PROMPTS
 from headroles.errors import InvalidInputError, PromptError
 from headroles.models.loading import LoadedModel
 

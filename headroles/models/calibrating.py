@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from headroles.core.calibration import (
+from headroles.core.readings.detection import judge, known_heads
+from headroles.core.records.calibration import (
     KNOWN_LEVEL,
     LEVELS,
     OTHERS,
@@ -24,10 +25,9 @@ from headroles.core.calibration import (
     chance_of,
     far_from,
 )
-from headroles.core.records import HeadCategories
-from headroles.core.roles import MeasuredRole
-from headroles.core.scoring import can_show, excess_by_window, measure_windows, of_layers, roles_of_patterns
-from headroles.core.seen import judge, known_heads
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.roles.roles import MeasuredRole
+from headroles.core.roles.scoring import can_show, excess_by_window, measure_windows, of_layers, roles_of_patterns
 from headroles.models.batches import TokenIds, split_into_forwards
 from headroles.models.calibration_texts import LENGTHS, Kind, Pair, make_pairs, ordinary_texts
 from headroles.models.capture import PatternReader

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from headroles.core.calibration import SHORTEST
+from headroles.core.records.calibration import SHORTEST
 from headroles.models.batches import TokenIds
 from headroles.models.loading import LoadedModel
 from headroles.models.probes import ordinary_ids

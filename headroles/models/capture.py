@@ -24,7 +24,7 @@ from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
 from headroles.core.heads import ROW_SUM_TOLERANCE, Attention, check_patterns, taken_by_sink
 from headroles.core.registry import MODELS
-from headroles.core.words import layers_listed
+from headroles.core.text.phrases import layers_listed
 from headroles.errors import HeadRolesError, InvalidInputError, UnsupportedModelError, keep_for_debugging
 from headroles.models.accelerator import lend_gpu, on_gpu
 from headroles.models.loading import LoadedModel

@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import CONFIG_MAPPING, PreTrainedConfig
 
-from headroles.core.bounds import MAX_PROMPT_TOKENS
+from headroles.core.limits import MAX_PROMPT_TOKENS
 from headroles.core.registry import ARCHITECTURES
 from headroles.hub.files import UnfitError
 from headroles.hub.weights import Shapes

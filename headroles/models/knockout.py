@@ -14,9 +14,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from headroles.core.heads import Head
-from headroles.core.knockouts import Method
-from headroles.core.nulls import without_excess
-from headroles.core.roles import MeasuredRole
+from headroles.core.outputs.ablation import Method
+from headroles.core.patterns.excess import without_excess
+from headroles.core.roles.roles import MeasuredRole
 from headroles.errors import InvalidInputError
 from headroles.models.accelerator import lend_gpu, on_device
 from headroles.models.anatomy import UnknownAnatomyError

@@ -14,11 +14,11 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from headroles.core.bounds import MAX_PROMPT_CHARACTERS, MAX_PROMPT_TOKENS
-from headroles.core.record_fit import ModelIdentity
-from headroles.core.records import WeightsFile
+from headroles.core.limits import MAX_PROMPT_CHARACTERS, MAX_PROMPT_TOKENS
+from headroles.core.records.compatibility import ModelIdentity
+from headroles.core.records.head_categories import WeightsFile
 from headroles.core.registry import ModelInfo, get_model_info
-from headroles.core.tokens import clean
+from headroles.core.text.tokens import clean
 from headroles.errors import ModelLoadError, ModelTooLargeError, PromptError, keep_for_debugging, panics_as_errors
 from headroles.hub.download import fetch
 from headroles.hub.files import UnfitError, is_snapshot, sha256_of

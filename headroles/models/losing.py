@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 
 from headroles.core.heads import Head
-from headroles.core.knockouts import CONTROLS, ControlText, Effect, KnockOut, Method, NextToken
-from headroles.core.nulls import without_excess
-from headroles.core.roles import MeasuredRole
-from headroles.core.tokens import clean
+from headroles.core.outputs.ablation import CONTROLS, ControlText, Effect, KnockOut, Method, NextToken
+from headroles.core.patterns.excess import without_excess
+from headroles.core.roles.roles import MeasuredRole
+from headroles.core.text.tokens import clean
 from headroles.models.batches import TokenIds
 from headroles.models.knockout import After, KnockOuts, Replacement
 from headroles.models.loading import LoadedModel

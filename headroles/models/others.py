@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from headroles.core.heads import Head
-from headroles.core.knockouts import CONTROLS, control_sets
+from headroles.core.outputs.ablation import CONTROLS, control_sets
 from headroles.models.loading import LoadedModel
 
 

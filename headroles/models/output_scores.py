@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from headroles.core.evidence import Evidence
-from headroles.core.roles import MeasuredRole, measured_roles
+from headroles.core.roles.measurement import Evidence
+from headroles.core.roles.roles import MeasuredRole, measured_roles
 from headroles.errors import UnsupportedModelError
 from headroles.models.capture import PatternReader
 from headroles.models.loading import LoadedModel

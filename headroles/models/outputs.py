@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from headroles.core.effects import Stream, Way
-from headroles.core.frozen import FITS
+from headroles.core.outputs.linear_norm import FITS
+from headroles.core.outputs.residual_stream import Stream, Way
 from headroles.errors import UnsupportedModelError
 from headroles.models.accelerator import lend_gpu, on_device
 from headroles.models.anatomy import Anatomy, UnknownAnatomyError, WritingLayer, find_anatomy

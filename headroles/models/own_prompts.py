@@ -1,8 +1,8 @@
 """Whether the texts that are made to show a role do so on a model, by its own record."""
 
-from headroles.core.calibration import Triggered
-from headroles.core.records import HeadCategories
-from headroles.core.seen import is_seen
+from headroles.core.readings.detection import is_seen
+from headroles.core.records.calibration import Triggered
+from headroles.core.records.head_categories import HeadCategories
 from headroles.models.capture import PatternReader
 
 

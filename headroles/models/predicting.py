@@ -2,8 +2,8 @@
 
 import math
 
-from headroles.core.predictions import Guess, Predictions
-from headroles.core.tokens import clean
+from headroles.core.outputs.predictions import Guess, Predictions
+from headroles.core.text.tokens import clean
 from headroles.errors import InvalidInputError
 from headroles.models.batches import TokenIds
 from headroles.models.knockout import TOP, KnockOuts

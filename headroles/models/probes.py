@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from headroles.core.measures import Probes
-from headroles.core.roles import MeasuredRole, measured_roles
-from headroles.core.tokens import is_delimiter
+from headroles.core.roles.measures import Probes
+from headroles.core.roles.roles import MeasuredRole, measured_roles
+from headroles.core.text.tokens import is_delimiter
 from headroles.errors import InvalidInputError
 from headroles.models.loading import LoadedModel
 from headroles.models.sentences import SENTENCES

@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from headroles.core.bootstrap import mean_interval
 from headroles.core.heads import Head
-from headroles.core.records import HeadCategories
-from headroles.core.role_effects import RoleEffect
-from headroles.core.roles import MeasuredRole
+from headroles.core.records.bootstrap import mean_interval
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.records.role_effects import RoleEffect
+from headroles.core.roles.roles import MeasuredRole
 from headroles.models.batches import TokenIds
 from headroles.models.capture import PatternReader
 from headroles.models.knockout import KnockOuts

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from headroles.core.effects import Way
+from headroles.core.outputs.residual_stream import Way
 from headroles.models.accelerator import lend_gpu, on_device
 from headroles.models.batches import TokenIds
 from headroles.models.output_probes import ordinals

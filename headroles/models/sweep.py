@@ -10,11 +10,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from headroles.core.evidence import Evidence, HeadWeights
-from headroles.core.record_making import build_record, with_calibration, with_prompts, with_scores
-from headroles.core.records import HeadCategories, Recipe
-from headroles.core.roles import measured_roles
-from headroles.core.scoring import measure_heads, roles_of_patterns
+from headroles.core.records.head_categories import HeadCategories, Recipe
+from headroles.core.records.record_builder import build_record, with_calibration, with_prompts, with_scores
+from headroles.core.roles.measurement import Evidence, HeadWeights
+from headroles.core.roles.roles import measured_roles
+from headroles.core.roles.scoring import measure_heads, roles_of_patterns
 from headroles.models.calibrating import calibrate
 from headroles.models.capture import PatternReader
 from headroles.models.loading import LoadedModel

@@ -6,11 +6,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from headroles.core.effects import Stream
 from headroles.core.heads import Head
-from headroles.core.roles import MeasuredRole
-from headroles.core.tokens import clean
-from headroles.core.writes import Target, Word, Writes
+from headroles.core.outputs.direct_effects import Target, Word, Writes
+from headroles.core.outputs.residual_stream import Stream
+from headroles.core.roles.roles import MeasuredRole
+from headroles.core.text.tokens import clean
 from headroles.models.batches import TokenIds
 from headroles.models.others import other_heads
 from headroles.models.outputs import OutputReader

@@ -3,11 +3,11 @@
 import json
 from dataclasses import dataclass
 
-from headroles.core.head_readings import HeadReading, Mark, RoleReading
-from headroles.core.readings import Analysis
-from headroles.core.roles import RESTING_PLACE, RESTING_ROLE, Role, get_measured_role
-from headroles.core.tokens import visible
-from headroles.core.words import listed, percent
+from headroles.core.readings.analysis import Analysis
+from headroles.core.readings.head_readings import HeadReading, Mark, RoleReading
+from headroles.core.roles.roles import RESTING_PLACE, RESTING_ROLE, Role, get_measured_role
+from headroles.core.text.phrases import listed, percent
+from headroles.core.text.tokens import visible
 from headroles.render.html import draw
 
 FEW_SAID = 2  # roles that are told one by one

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from headroles.core.atlas import FEW, Atlas, spread
-from headroles.core.atlas_entries import AtlasEntry
-from headroles.core.comparison import DEPTH_BINS
-from headroles.core.roles import MeasuredRole
+from headroles.core.readings.comparison import DEPTH_BINS
+from headroles.core.roles.roles import MeasuredRole
+from headroles.core.surveys.atlas import FEW, Atlas, spread
+from headroles.core.surveys.atlas_entries import AtlasEntry
 from headroles.render.atlas_chart import FRAME, charts_of, lines_of, ticks
 from headroles.render.atlas_words import (
     NONE,

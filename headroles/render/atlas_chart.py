@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from headroles.core.atlas import FEW, Atlas, Spread, spreads_by_depth
-from headroles.core.atlas_entries import AtlasEntry
-from headroles.core.comparison import DEPTH_BINS
-from headroles.core.roles import MeasuredRole
+from headroles.core.readings.comparison import DEPTH_BINS
+from headroles.core.roles.roles import MeasuredRole
+from headroles.core.surveys.atlas import FEW, Atlas, Spread, spreads_by_depth
+from headroles.core.surveys.atlas_entries import AtlasEntry
 from headroles.render.atlas_words import tell_depths
 from headroles.render.training_chart import DASHES
 

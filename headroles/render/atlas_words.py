@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from headroles.core.atlas import FEW, MIN_FAMILIES, MIN_FOR_UNUSUAL, Atlas, Spread
-from headroles.core.roles import MeasuredRole
-from headroles.core.words import listed, percent
+from headroles.core.roles.roles import MeasuredRole
+from headroles.core.surveys.atlas import FEW, MIN_FAMILIES, MIN_FOR_UNUSUAL, Atlas, Spread
+from headroles.core.text.phrases import listed, percent
 
 MAX_NAMED = 8  # models or families in one row
 NONE = "–"

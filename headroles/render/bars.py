@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from headroles.core.head_readings import HeadReading
-from headroles.core.roles import Role
-from headroles.core.words import percent
+from headroles.core.readings.head_readings import HeadReading
+from headroles.core.roles.roles import Role
+from headroles.core.text.phrases import percent
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from headroles.core.head_readings import HeadReading, RoleReading, State
 from headroles.core.heads import Head
-from headroles.core.literature import credit, known_from
-from headroles.core.readings import Analysis
-from headroles.core.roles import OTHER, Role, measured_roles
-from headroles.core.words import listed
+from headroles.core.readings.analysis import Analysis
+from headroles.core.readings.head_readings import HeadReading, RoleReading, State
+from headroles.core.roles.literature import credit, known_from
+from headroles.core.roles.roles import OTHER, Role, measured_roles
+from headroles.core.text.phrases import listed
 from headroles.render.bars import Bar, bar_of, figures, score_figures, second_figures
 from headroles.render.html import draw
 from headroles.render.wording import NO_PROMPT, ON_EVERY_TEXT, describe_source, state_of

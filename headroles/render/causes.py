@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from headroles.core.head_readings import RoleReading
-from headroles.core.knockouts import METHODS, KnockOut, Matters, Method, NextToken, sentences
-from headroles.core.tokens import in_a_sentence, visible
-from headroles.core.words import fine_percent, signed
-from headroles.core.writes import Writes
+from headroles.core.outputs.ablation import METHODS, KnockOut, Matters, Method, NextToken, sentences
+from headroles.core.outputs.direct_effects import Writes
+from headroles.core.readings.head_readings import RoleReading
+from headroles.core.text.phrases import fine_percent, signed
+from headroles.core.text.tokens import in_a_sentence, visible
 from headroles.render.html import draw
 
 READ = 3  # tokens that are told of what heads read

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from headroles.core.comparison import DEPTH_BINS, Census, ModelComparison, RoleCensus, heads_by_depth
-from headroles.core.head_readings import RoleReading
-from headroles.core.roles import Role
-from headroles.core.words import percent
+from headroles.core.readings.comparison import DEPTH_BINS, Census, ModelComparison, RoleCensus, heads_by_depth
+from headroles.core.readings.head_readings import RoleReading
+from headroles.core.roles.roles import Role
+from headroles.core.text.phrases import percent
 from headroles.render.html import draw
 from headroles.render.wording import describe_model_comparison
 

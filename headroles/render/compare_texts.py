@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from headroles.core.comparison import MIN_CHANGE, HeadChange, PromptComparison, RoleChange
-from headroles.core.head_readings import HeadReading, RoleReading
 from headroles.core.heads import Head
-from headroles.core.roles import Role, get_measured_role
+from headroles.core.readings.comparison import MIN_CHANGE, HeadChange, PromptComparison, RoleChange
+from headroles.core.readings.head_readings import HeadReading, RoleReading
+from headroles.core.roles.roles import Role, get_measured_role
 from headroles.render.bars import Bar, bar_of, figures
 from headroles.render.html import draw
 from headroles.render.wording import change_shown, describe_prompt_comparison

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from headroles.core.edits import Edit
-from headroles.core.readings import Analysis
-from headroles.core.roles import MeasuredRole
+from headroles.core.readings.analysis import Analysis
+from headroles.core.roles.roles import MeasuredRole
+from headroles.core.text.edits import Edit
 from headroles.render.cards import offered_prompt
 from headroles.render.html import draw
 

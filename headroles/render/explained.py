@@ -1,7 +1,7 @@
 """The answer in words alone, for who reads no page: a chat client's tool result, and the card that shows it there."""
 
-from headroles.core.readings import Analysis
-from headroles.core.tokens import visible
+from headroles.core.readings.analysis import Analysis
+from headroles.core.text.tokens import visible
 from headroles.render.answer import tell_answer
 from headroles.render.html import ASSETS
 from headroles.render.next_word import Next, guesses_of

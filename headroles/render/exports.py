@@ -12,12 +12,12 @@ from typing import Literal
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from headroles.core.atlas import Atlas
-from headroles.core.atlas_entries import ATLAS_COLUMNS
 from headroles.core.heads import Head
-from headroles.core.readings import Analysis, HeadView
-from headroles.core.records import HeadCategories
-from headroles.core.training import TrainingRun
+from headroles.core.readings.analysis import Analysis, HeadView
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.surveys.atlas import Atlas
+from headroles.core.surveys.atlas_entries import ATLAS_COLUMNS
+from headroles.core.surveys.training_run import TrainingRun
 from headroles.errors import InvalidInputError
 from headroles.render.answer import tell_answer
 from headroles.render.atlas_words import tell_atlas

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 from matplotlib.font_manager import FontProperties, fontManager, get_font, get_font_names
 
-from headroles.core.tokens import ISOLATE, ISOLATED, code_point, visible
+from headroles.core.text.tokens import ISOLATE, ISOLATED, code_point, visible
 from headroles.render.labels import LABEL_COLUMNS
 
 # Tried in this order for each character, where they are installed.

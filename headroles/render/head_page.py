@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from headroles.core.head_readings import HeadReading
-from headroles.core.literature import credit, known_from
-from headroles.core.readings import HeadView
-from headroles.core.roles import RESTING, RESTING_ROLE, MeasuredRole, measured_roles
-from headroles.core.words import percent
+from headroles.core.readings.analysis import HeadView
+from headroles.core.readings.head_readings import HeadReading
+from headroles.core.roles.literature import credit, known_from
+from headroles.core.roles.roles import RESTING, RESTING_ROLE, MeasuredRole, measured_roles
+from headroles.core.text.phrases import percent
 from headroles.render.bars import figures, score_figures, second_figures
 from headroles.render.html import draw
 from headroles.render.pattern import pattern_shown

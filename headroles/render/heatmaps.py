@@ -22,9 +22,9 @@ from matplotlib.text import Text
 from torch import Tensor
 
 from headroles.core.heads import Head
-from headroles.core.readings import HeadView
-from headroles.core.roles import ROLES, Role
-from headroles.core.tokens import visible
+from headroles.core.readings.analysis import HeadView
+from headroles.core.roles.roles import ROLES, Role
+from headroles.core.text.tokens import visible
 from headroles.errors import InvalidInputError
 from headroles.render.figure_text import columns_of, drawable, font_families, one_line, shorten
 from headroles.render.labels import FIGURE_LABELS, LABEL_COLUMNS, MAP_LABELS, every_nth

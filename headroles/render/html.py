@@ -8,9 +8,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.ext import Extension
 from markupsafe import Markup
 
-from headroles.core.roles import Role
-from headroles.core.tokens import visible
-from headroles.core.words import percent, signed
+from headroles.core.roles.roles import Role
+from headroles.core.text.phrases import percent, signed
+from headroles.core.text.tokens import visible
 from headroles.render.glossary import term
 from headroles.render.wording import MARKS
 

@@ -6,10 +6,10 @@ The picture is drawn from the role's own measure, so it cannot say anything else
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from headroles.core.records import HeadCategories
-from headroles.core.role import Example, Role
-from headroles.core.roles import ROLES, get_measured_role, measured_roles
-from headroles.core.words import listed
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.roles.role import Example, Role
+from headroles.core.roles.roles import ROLES, get_measured_role, measured_roles
+from headroles.core.text.phrases import listed
 from headroles.render.html import draw
 from headroles.render.wording import NO_PROMPT
 

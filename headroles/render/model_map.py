@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple, get_args
 
-from headroles.core.head_readings import State
 from headroles.core.heads import Head
-from headroles.core.readings import Analysis
-from headroles.core.roles import RESTING_ROLE, ROLES, Role
+from headroles.core.readings.analysis import Analysis
+from headroles.core.readings.head_readings import State
+from headroles.core.roles.roles import RESTING_ROLE, ROLES, Role
 from headroles.render.bars import figures, filling, hundredths
 from headroles.render.html import draw
 from headroles.render.wording import MARKS, ON_EVERY_TEXT, describe_layers, state_of

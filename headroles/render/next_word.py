@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from headroles.core.predictions import Predictions
-from headroles.core.tokens import visible
-from headroles.core.words import fine_percent
+from headroles.core.outputs.predictions import Predictions
+from headroles.core.text.phrases import fine_percent
+from headroles.core.text.tokens import visible
 from headroles.render.html import draw
 
 GUESSES = 4

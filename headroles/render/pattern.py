@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from headroles.core.readings import HeadView
-from headroles.core.tokens import in_a_sentence, visible
-from headroles.core.words import percent
+from headroles.core.readings.analysis import HeadView
+from headroles.core.text.phrases import percent
+from headroles.core.text.tokens import in_a_sentence, visible
 from headroles.render.labels import LABEL_COLUMNS, PAGE_LABELS, every_nth
 from headroles.render.pixels import outline_path, pattern_bytes, pattern_png
 from headroles.render.wording import describe_sink

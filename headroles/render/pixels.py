@@ -10,7 +10,7 @@ from matplotlib import colormaps
 from PIL import Image
 from torch import Tensor
 
-from headroles.core.words import ALL
+from headroles.core.text.phrases import ALL
 
 COLORMAP = "Blues"
 

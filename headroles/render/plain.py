@@ -3,13 +3,13 @@
 import base64
 from collections.abc import Sequence
 
-from headroles.core.comparison import ModelComparison, PromptComparison
-from headroles.core.head_readings import HeadReading
 from headroles.core.heads import Head
-from headroles.core.readings import Analysis, HeadView
-from headroles.core.records import HeadCategories
-from headroles.core.role_effects import RoleEffect
-from headroles.core.roles import ROLES, measured_roles
+from headroles.core.readings.analysis import Analysis, HeadView
+from headroles.core.readings.comparison import ModelComparison, PromptComparison
+from headroles.core.readings.head_readings import HeadReading
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.records.role_effects import RoleEffect
+from headroles.core.roles.roles import ROLES, measured_roles
 from headroles.render.results import (
     AnalysisResult,
     BatchResult,

@@ -1,8 +1,8 @@
 """The atlas -> plain numbers, strings, lists and dicts, in the shapes of `results`."""
 
-from headroles.core.atlas import Atlas, Spread, spread, spreads_by_depth
-from headroles.core.atlas_entries import AtlasEntry
-from headroles.core.roles import MeasuredRole
+from headroles.core.roles.roles import MeasuredRole
+from headroles.core.surveys.atlas import Atlas, Spread, spread, spreads_by_depth
+from headroles.core.surveys.atlas_entries import AtlasEntry
 from headroles.render.plain import API_VERSION
 from headroles.render.results_atlas import AtlasModelResult, AtlasResult, AtlasRoleResult, SpreadResult
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from headroles.core.knockouts import Effect, KnockOut, NextToken, sentences
-from headroles.core.predictions import Predictions
-from headroles.core.writes import Target, Word, Writes
+from headroles.core.outputs.ablation import Effect, KnockOut, NextToken, sentences
+from headroles.core.outputs.direct_effects import Target, Word, Writes
+from headroles.core.outputs.predictions import Predictions
 from headroles.render.plain import API_VERSION
 from headroles.render.results_causes import (
     EffectsResult,

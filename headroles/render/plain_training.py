@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from headroles.core.roles import MeasuredRole
-from headroles.core.training import TrainingRun
+from headroles.core.roles.roles import MeasuredRole
+from headroles.core.surveys.training_run import TrainingRun
 from headroles.render.plain import API_VERSION
 from headroles.render.results_training import RoleTrainingResult, TrainingResult
 

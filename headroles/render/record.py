@@ -1,8 +1,8 @@
 """A model's record -> HTML: which heads stand for which role, with their scores."""
 
 from headroles.core.heads import Head
-from headroles.core.records import HeadCategories
-from headroles.core.roles import get_measured_role, measured_roles
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.roles.roles import get_measured_role, measured_roles
 from headroles.render.html import draw
 
 

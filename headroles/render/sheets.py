@@ -9,14 +9,14 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.path import Path
 from matplotlib.ticker import PercentFormatter
 
-from headroles.core.atlas import FEW, Atlas, spread, spreads_by_depth
-from headroles.core.calibration import TAIL, Triggered
-from headroles.core.comparison import DEPTH_BINS
 from headroles.core.heads import Head
-from headroles.core.readings import Analysis, HeadView
-from headroles.core.records import HeadCategories
-from headroles.core.roles import MeasuredRole, Role
-from headroles.core.tokens import visible
+from headroles.core.readings.analysis import Analysis, HeadView
+from headroles.core.readings.comparison import DEPTH_BINS
+from headroles.core.records.calibration import TAIL, Triggered
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.roles.roles import MeasuredRole, Role
+from headroles.core.surveys.atlas import FEW, Atlas, spread, spreads_by_depth
+from headroles.core.text.tokens import visible
 from headroles.render.answer import tell_answer
 from headroles.render.atlas_words import tell_atlas, tell_spread
 from headroles.render.figure_text import drawable, font_families, one_line, shorten

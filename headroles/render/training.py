@@ -5,9 +5,9 @@ import json
 import struct
 from dataclasses import dataclass
 
-from headroles.core.role import MeasuredRole
-from headroles.core.roles import ROLES
-from headroles.core.training import TrainingRun
+from headroles.core.roles.role import MeasuredRole
+from headroles.core.roles.roles import ROLES
+from headroles.core.surveys.training_run import TrainingRun
 from headroles.render.bars import hundredths
 from headroles.render.html import draw
 from headroles.render.model_map import NO_SCORE, WIDE

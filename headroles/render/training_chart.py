@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from headroles.core.roles import MeasuredRole
-from headroles.core.training import TrainingRun
+from headroles.core.roles.roles import MeasuredRole
+from headroles.core.surveys.training_run import TrainingRun
 from headroles.render.training_words import loss_name
 
 WIDTH, HEIGHT = 420, 250

@@ -2,9 +2,9 @@
 
 from itertools import pairwise
 
-from headroles.core.roles import MeasuredRole, get_measured_role, measured_roles
-from headroles.core.training import FIRST_TIME, SECOND_TIME, Birth, TrainingRun
-from headroles.core.words import listed
+from headroles.core.roles.roles import MeasuredRole, get_measured_role, measured_roles
+from headroles.core.surveys.training_run import FIRST_TIME, SECOND_TIME, Birth, TrainingRun
+from headroles.core.text.phrases import listed
 from headroles.render.wording import tell_kind
 
 EARLIER, LATER = get_measured_role("previous_token"), get_measured_role("induction")  # which builds upon the other

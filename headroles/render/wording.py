@@ -4,12 +4,12 @@ import time
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from headroles.core.comparison import MIN_CHANGE, Change, HeadChange, ModelComparison, PromptComparison, RoleChange
-from headroles.core.head_readings import HeadReading, State
-from headroles.core.natures import A_LITTLE, resting_place, tell_nature
-from headroles.core.readings import Analysis, HeadView, Source
+from headroles.core.readings.analysis import Analysis, HeadView, Source
+from headroles.core.readings.comparison import MIN_CHANGE, Change, HeadChange, ModelComparison, PromptComparison, RoleChange
+from headroles.core.readings.head_description import A_LITTLE, resting_place, tell_nature
+from headroles.core.readings.head_readings import HeadReading, State
 from headroles.core.registry import ModelInfo
-from headroles.core.roles import (
+from headroles.core.roles.roles import (
     OTHER,
     RESTING,
     RESTING_ROLE,
@@ -18,7 +18,7 @@ from headroles.core.roles import (
     get_measured_role,
     measured_roles,
 )
-from headroles.core.words import listed, percent
+from headroles.core.text.phrases import listed, percent
 from headroles.jobs import Progress
 from headroles.render.bars import figures
 

@@ -5,10 +5,10 @@ from functools import cache
 from reprlib import repr as shortened
 from typing import TypeVar, cast
 
-from headroles.core.bounds import MAX_BATCH_PROMPTS, MAX_PROMPT_CHARACTERS
 from headroles.core.heads import Head
+from headroles.core.limits import MAX_BATCH_PROMPTS, MAX_PROMPT_CHARACTERS
 from headroles.core.registry import ModelInfo
-from headroles.core.roles import ROLES, Role, get_role
+from headroles.core.roles.roles import ROLES, Role, get_role
 from headroles.errors import InvalidInputError
 from headroles.models.loading import max_prompt_tokens, registered_config
 from headroles.render.plain import API_VERSION

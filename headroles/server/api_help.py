@@ -1,6 +1,6 @@
 """What endpoints there are and how to call one, for the page and the README."""
 
-from headroles.core.bounds import MAX_BATCH_PROMPTS
+from headroles.core.limits import MAX_BATCH_PROMPTS
 from headroles.render.api_help import render_api_help
 from headroles.render.html import ASSETS
 

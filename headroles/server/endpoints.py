@@ -7,10 +7,10 @@ from typing import TypeVar
 
 import gradio as gr
 
-from headroles.core.bounds import MAX_BATCH_PROMPTS, MAX_PROMPT_TOKENS
-from headroles.core.comparison import compare_models, compare_prompts
-from headroles.core.knockouts import METHODS
-from headroles.core.records import MAX_TOP_HEADS
+from headroles.core.limits import MAX_BATCH_PROMPTS, MAX_PROMPT_TOKENS
+from headroles.core.outputs.ablation import METHODS
+from headroles.core.readings.comparison import compare_models, compare_prompts
+from headroles.core.records.head_categories import MAX_TOP_HEADS
 from headroles.errors import InvalidInputError
 from headroles.explorer import Explorer
 from headroles.jobs import Job

@@ -13,7 +13,7 @@ from functools import partial
 
 import gradio as gr
 
-from headroles.core.records import MAX_TOP_HEADS
+from headroles.core.records.head_categories import MAX_TOP_HEADS
 from headroles.errors import HeadRolesError, NoHeadCategoriesError
 from headroles.explorer import Explorer
 from headroles.jobs import Job

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 from headroles.core.heads import Head
-from headroles.core.roles import get_role
+from headroles.core.roles.roles import get_role
 from headroles.errors import InvalidInputError
 from headroles.server.place import Place
 

@@ -8,7 +8,7 @@ from gradio.blocks import Block
 from gradio.themes import Soft
 
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
-from headroles.core.roles import ROLES
+from headroles.core.roles.roles import ROLES
 from headroles.explorer import Explorer
 from headroles.render.exports import DOWNLOADS
 from headroles.render.html import ASSETS

@@ -6,9 +6,9 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-from headroles.core.atlas import Atlas
-from headroles.core.readings import Analysis, HeadView
-from headroles.core.training import TrainingRun
+from headroles.core.readings.analysis import Analysis, HeadView
+from headroles.core.surveys.atlas import Atlas
+from headroles.core.surveys.training_run import TrainingRun
 from headroles.errors import InvalidInputError, NoTrainingRunError
 from headroles.explorer import Explorer
 from headroles.render.answer import render_answer

@@ -7,9 +7,9 @@ from types import MappingProxyType
 from urllib.parse import urlencode
 
 from headroles.core.heads import Head
-from headroles.core.knockouts import METHODS, Method
+from headroles.core.outputs.ablation import METHODS, Method
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.roles import ROLES, MeasuredRole, Role, get_measured_role, get_role
+from headroles.core.roles.roles import ROLES, MeasuredRole, Role, get_measured_role, get_role
 from headroles.errors import InvalidInputError
 
 # what an address calls each tab, and what the page does

@@ -4,10 +4,10 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
-from headroles.core.atlas import Atlas
-from headroles.core.comparison import ModelComparison, PromptComparison, compare_models, compare_prompts
-from headroles.core.readings import Analysis, HeadView
-from headroles.core.records import HeadCategories
+from headroles.core.readings.analysis import Analysis, HeadView
+from headroles.core.readings.comparison import ModelComparison, PromptComparison, compare_models, compare_prompts
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.surveys.atlas import Atlas
 from headroles.errors import InvalidRecordError, NoTrainingRunError, PromptError, UnsupportedModelError
 from headroles.explorer import Explorer
 from headroles.hub.store import embedded_records

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from analysis.__main__ import main
 from analysis.agreement import BEST, agreements
-from headroles.core.record_files import read_record, write_record
-from headroles.core.records import HeadCategories
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.records.record_files import read_record, write_record
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.errors import InvalidRecordError
 from headroles.hub.store import EMBEDDED

@@ -9,9 +9,9 @@ from transformers import BioGptConfig, BioGptForCausalLM, RwkvConfig, RwkvForCau
 
 from analysis.__main__ import main
 from analysis.lens import open_bridge, score_model
-from headroles.core.record_files import read_record
+from headroles.core.records.record_files import read_record
 from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL
-from headroles.core.scoring import roles_of_patterns
+from headroles.core.roles.scoring import roles_of_patterns
 from headroles.errors import InvalidInputError, UnsupportedModelError
 from headroles.hub.store import EMBEDDED
 from headroles.models.capture import PatternReader

@@ -9,7 +9,7 @@ from headroles.hub.repository import inspect
 from headroles.models.probes import ProbeSizes
 from tests.analysis.test_dataset import make
 from tests.analysis.test_validate import record_of, scores_as_published
-from tests.core.test_records import without
+from tests.core.records.test_head_categories import without
 
 
 def test_a_push_tells_of_a_role_that_is_new_in_the_record_or_gone_from_it():

@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from headroles.core.tokens import visible
+from headroles.core.text.tokens import visible
 from headroles.errors import PromptError
 from headroles.models.loading import LoadedModel
 from headroles.server.place import TABS

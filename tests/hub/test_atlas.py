@@ -2,9 +2,9 @@
 
 import pytest
 
-from headroles.core.atlas_entries import AtlasEntry, entry_of, to_lines
-from headroles.core.record_files import record_file_name, write_record
+from headroles.core.records.record_files import record_file_name, write_record
 from headroles.core.registry import EMBEDDED_MODEL
+from headroles.core.surveys.atlas_entries import AtlasEntry, entry_of, to_lines
 from headroles.errors import HubError, InvalidRecordError
 from headroles.hub.atlas import ATLAS, AtlasStore
 from headroles.hub.copies import LocalRecords

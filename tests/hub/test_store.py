@@ -12,15 +12,15 @@ import re
 
 import pytest
 
-from headroles.core.record_files import write_record
-from headroles.core.record_fit import check_belongs, identity_of
-from headroles.core.records import HeadCategories
+from headroles.core.records.compatibility import check_belongs, identity_of
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.records.record_files import write_record
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.errors import HubError, InvalidRecordError, NoHeadCategoriesError
 from headroles.hub.copies import Folder, clear_up, dataset_folder
 from headroles.hub.store import RecordStore, load_head_categories
 from headroles.settings import Settings
-from tests.core.test_records import without
+from tests.core.records.test_head_categories import without
 from tests.fixtures.known import known
 
 

@@ -8,12 +8,12 @@ import pytest
 
 from analysis.train_tiny import ALL, FEW, PHASES, STEPS
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
-from headroles.core.training_making import merged, point_of, run_file_name, to_lines
+from headroles.core.surveys.training_builder import merged, point_of, run_file_name, to_lines
 from headroles.errors import HubError, InvalidRecordError, NoTrainingRunError
 from headroles.hub import dataset, training
 from headroles.hub.training import RUNS, RunFile, TrainingStore
 from headroles.settings import Settings
-from tests.core.test_training_making import of_step
+from tests.core.surveys.test_training_builder import of_step
 from tests.fixtures.known import known
 from tests.fixtures.shipped import find_run
 

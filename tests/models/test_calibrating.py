@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 
 from analysis.__main__ import main
 from analysis.calibrate import report, try_out, untrained
-from headroles.core.calibration import ROLE_LEVEL, USUAL, AlwaysOn, Triggered
-from headroles.core.record_making import with_calibration
-from headroles.core.records import HeadCategories
+from headroles.core.readings.detection import judge, known_heads, see
+from headroles.core.records.calibration import ROLE_LEVEL, USUAL, AlwaysOn, Triggered
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.records.record_builder import with_calibration
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.roles import get_measured_role
-from headroles.core.seen import judge, known_heads, see
+from headroles.core.roles.roles import get_measured_role
 from headroles.models.calibrating import Shown, calibrate, level_below, show_pairs, triggered_from
 from headroles.models.calibration_texts import LENGTHS, PHRASE, make_pairs, ordinary_texts
 from headroles.models.capture import PatternReader

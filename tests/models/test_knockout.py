@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from headroles.core.heads import Head
-from headroles.core.nulls import without_excess
+from headroles.core.patterns.excess import without_excess
 from headroles.core.registry import ARCHITECTURES
-from headroles.core.roles import ROLES, get_measured_role
+from headroles.core.roles.roles import ROLES, get_measured_role
 from headroles.errors import InvalidInputError, JobCancelledError, UnsupportedModelError
 from headroles.models.capture import PatternReader
 from headroles.models.knockout import KnockOuts

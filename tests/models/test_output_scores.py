@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import torch
 
-from headroles.core.evidence import Evidence
 from headroles.core.heads import Head
-from headroles.core.roles import ROLES, get_measured_role
+from headroles.core.roles.measurement import Evidence
+from headroles.core.roles.roles import ROLES, get_measured_role
 from headroles.errors import InvalidInputError
 from headroles.models.capture import PatternReader
 from headroles.models.loading import LoadedModel

@@ -7,8 +7,8 @@ import torch
 from transformer_lens.tools.analysis import direct_logit_attribution
 
 from analysis.lens import open_bridge
-from headroles.core.frozen import FITS
 from headroles.core.heads import Head
+from headroles.core.outputs.linear_norm import FITS
 from headroles.core.registry import ARCHITECTURES
 from headroles.errors import UnsupportedModelError
 from headroles.models.capture import PatternReader

@@ -6,14 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from headroles.core import roles
-from headroles.core.calibration import Triggered
-from headroles.core.record_files import parse_record
-from headroles.core.record_making import with_prompts
-from headroles.core.records import HeadCategories
+from headroles.core.readings.detection import is_seen
+from headroles.core.records.calibration import Triggered
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.records.record_builder import with_prompts
+from headroles.core.records.record_files import parse_record
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.roles import get_measured_role, get_role
-from headroles.core.seen import is_seen
+from headroles.core.roles.roles import get_measured_role, get_role, roles
 from headroles.errors import InvalidRecordError
 from headroles.models.capture import PatternReader
 from headroles.models.loading import load_model

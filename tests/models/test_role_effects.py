@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from headroles.core.record_making import with_effects
-from headroles.core.records import HeadCategories
-from headroles.core.role_effects import RoleEffect
-from headroles.core.roles import get_measured_role
-from headroles.core.verdicts import read_heads, read_roles
+from headroles.core.readings.verdicts import read_heads, read_roles
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.records.record_builder import with_effects
+from headroles.core.records.role_effects import RoleEffect
+from headroles.core.roles.roles import get_measured_role
 from headroles.errors import JobCancelledError, UnsupportedModelError
 from headroles.models.capture import PatternReader
 from headroles.models.loading import LoadedModel

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from analysis.lens import open_bridge, score_model
-from headroles.core.records import HeadCategories
+from headroles.core.records.head_categories import HeadCategories
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.scoring import measure_heads, roles_of_patterns
-from headroles.core.tokens import is_delimiter
+from headroles.core.roles.scoring import measure_heads, roles_of_patterns
+from headroles.core.text.tokens import is_delimiter
 from headroles.errors import InvalidInputError, JobCancelledError
 from headroles.models import sweep
 from headroles.models.capture import PatternReader

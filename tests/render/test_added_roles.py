@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from headroles.core.comparison import compare_models, compare_prompts
 from headroles.core.heads import Attention, Head
-from headroles.core.readings import Analysis, HeadView, Source
-from headroles.core.records import HeadCategories
-from headroles.core.roles import ROLES
-from headroles.core.verdicts import read_head, read_heads, read_roles
+from headroles.core.readings.analysis import Analysis, HeadView, Source
+from headroles.core.readings.comparison import compare_models, compare_prompts
+from headroles.core.readings.verdicts import read_head, read_heads, read_roles
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.roles.roles import ROLES
 from headroles.render.cards import render_panel
 from headroles.render.compare_models import render_model_comparison
 from headroles.render.compare_texts import render_prompt_comparison

@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import pytest
 
-from headroles.core.head_readings import Mark, Place
 from headroles.core.heads import Head
-from headroles.core.predictions import Guess, Predictions
-from headroles.core.readings import Analysis
+from headroles.core.outputs.predictions import Guess, Predictions
+from headroles.core.readings.analysis import Analysis
+from headroles.core.readings.head_readings import Mark, Place
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.roles import ROLES
+from headroles.core.roles.roles import ROLES
 from headroles.render.answer import render_answer, tell_answer
 from headroles.render.next_word import Next, render_next
 from tests.conftest import PLAIN, REPEATING

@@ -4,10 +4,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from headroles.core.atlas import Atlas, atlas_of, spread, spreads_by_depth
-from headroles.core.atlas_entries import entry_of
-from headroles.core.comparison import DEPTH_BINS
-from headroles.core.roles import get_measured_role
+from headroles.core.readings.comparison import DEPTH_BINS
+from headroles.core.roles.roles import get_measured_role
+from headroles.core.surveys.atlas import Atlas, atlas_of, spread, spreads_by_depth
+from headroles.core.surveys.atlas_entries import entry_of
 from headroles.hub.store import embedded_records
 from headroles.render.atlas import MAX_SHOWN, render_atlas
 from headroles.render.atlas_chart import BOTTOM, LEFT, RIGHT, TOP, charts_of, lines_of

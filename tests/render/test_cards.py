@@ -7,10 +7,10 @@ import re
 from markupsafe import escape
 
 from headroles.core.heads import Head
-from headroles.core.readings import Source
-from headroles.core.record_making import with_prompts
+from headroles.core.readings.analysis import Source
+from headroles.core.records.record_builder import with_prompts
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.roles import ROLES
+from headroles.core.roles.roles import ROLES
 from headroles.explorer import analysis_of
 from headroles.render.bars import figures
 from headroles.render.cards import render_panel

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headroles.core.comparison import DEPTH_BINS, compare_models, compare_prompts
-from headroles.core.readings import Analysis, Source
+from headroles.core.readings.analysis import Analysis, Source
+from headroles.core.readings.comparison import DEPTH_BINS, compare_models, compare_prompts
+from headroles.core.readings.verdicts import read_heads, read_roles
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.roles import ROLES, get_measured_role, measured_roles
-from headroles.core.tokens import visible
-from headroles.core.verdicts import read_heads, read_roles
+from headroles.core.roles.roles import ROLES, get_measured_role, measured_roles
+from headroles.core.text.tokens import visible
 from headroles.models.capture import PatternReader
 from headroles.models.probes import ProbeSizes
 from headroles.models.sweep import analyze_here
@@ -22,7 +22,7 @@ from headroles.render.compare_texts import render_prompt_comparison
 from headroles.render.html import ASSETS
 from headroles.render.wording import CHANGE_MARKS, MARKS
 from tests.conftest import PLAIN, REPEATING
-from tests.core.test_comparison import made_up, silenced
+from tests.core.readings.test_comparison import made_up, silenced
 
 HOSTILE = "<img src=x onerror=alert(1)> ${alert(1)} {{7*7}} {0} \"'></li><script>alert(2)</script> &lt;b&gt;"
 LONG = "organisation/" + "x" * 287

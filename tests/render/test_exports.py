@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from headroles.core.heads import Head
-from headroles.core.readings import Analysis, HeadView
+from headroles.core.readings.analysis import Analysis, HeadView
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.roles import ROLES, measured_roles
+from headroles.core.roles.roles import ROLES, measured_roles
 from headroles.errors import InvalidInputError
 from headroles.render import exports
 from headroles.render.exports import (

@@ -10,8 +10,8 @@ import pytest
 
 from headroles.core.heads import Head
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.roles import ROLES, measured_roles
-from headroles.core.tokens import visible
+from headroles.core.roles.roles import ROLES, measured_roles
+from headroles.core.text.tokens import visible
 from headroles.render.bars import figures
 from headroles.render.head_page import cite, render_head, render_twin
 from headroles.render.labels import PAGE_LABELS

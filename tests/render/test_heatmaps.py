@@ -18,8 +18,8 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from headroles.core.heads import Head
-from headroles.core.readings import HeadView
-from headroles.core.roles import ROLES
+from headroles.core.readings.analysis import HeadView
+from headroles.core.roles.roles import ROLES
 from headroles.errors import InvalidInputError
 from headroles.render.figure_text import one_line, shorten
 from headroles.render.heatmaps import attention_figure, map_figure, to_png, to_svg

@@ -5,10 +5,10 @@ import re
 
 import pytest
 
-from headroles.core.record_files import record_file_name, write_record
-from headroles.core.records import HeadCategories
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.records.record_files import record_file_name, write_record
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.scoring import roles_of_patterns
+from headroles.core.roles.scoring import roles_of_patterns
 from headroles.explorer import Explorer
 from headroles.hub.store import load_head_categories
 from headroles.render.cards import render_panel
@@ -17,7 +17,7 @@ from headroles.render.model_map import render_map
 from headroles.render.plain import categories_result
 from headroles.settings import Settings
 from tests.conftest import REPEATING
-from tests.core.test_records import without_intervals
+from tests.core.records.test_head_categories import without_intervals
 from tests.fixtures.known import known
 from tests.fixtures.map_cells import cells_of
 

@@ -6,10 +6,10 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from headroles.core.record_making import with_prompts
+from headroles.core.records.record_builder import with_prompts
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.roles import ROLES, Role, get_measured_role, measured_roles
-from headroles.core.scoring import roles_of_patterns
+from headroles.core.roles.roles import ROLES, Role, get_measured_role, measured_roles
+from headroles.core.roles.scoring import roles_of_patterns
 from headroles.hub.store import EMBEDDED, load_head_categories
 from headroles.render.html import draw
 from headroles.render.lessons import CELL, MARGIN, lesson_of, render_lessons, render_lessons_here

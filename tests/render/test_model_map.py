@@ -5,10 +5,10 @@ import re
 
 import pytest
 
-from headroles.core.head_readings import HeadTable
 from headroles.core.heads import Head
+from headroles.core.readings.head_readings import HeadTable
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.roles import OTHER, RESTING_ROLE, ROLES, measured_roles
+from headroles.core.roles.roles import OTHER, RESTING_ROLE, ROLES, measured_roles
 from headroles.render.bars import figures, score_figures
 from headroles.render.model_map import render_map
 from headroles.render.wording import state_of

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from headroles.core.comparison import compare_models
 from headroles.core.heads import Head
-from headroles.core.readings import Analysis, HeadView
+from headroles.core.readings.analysis import Analysis, HeadView
+from headroles.core.readings.comparison import compare_models
+from headroles.core.readings.verdicts import read_head
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.verdicts import read_head
 from headroles.render.cards import render_panel
 from headroles.render.compare_models import render_model_comparison
 from headroles.render.exports import analysis_json, heatmap_file, map_file, scores_csv
@@ -19,7 +19,7 @@ from headroles.render.head_page import render_head
 from headroles.render.model_map import render_map
 from headroles.render.plain import analysis_result, categories_result, pattern_result
 from tests.conftest import PLAIN
-from tests.core.test_other_layers import mixed_analysis, mixed_record
+from tests.core.readings.test_other_layers import mixed_analysis, mixed_record
 from tests.fixtures.map_cells import cells_of
 
 LAYERS = "3 of 6 layers have attention patterns; the others (convolution and linear attention) have none."

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from headroles.core.words import ALL, percent
+from headroles.core.text.phrases import ALL, percent
 from headroles.render.html import ASSETS
 from headroles.render.pixels import pattern_bytes
 

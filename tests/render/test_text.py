@@ -3,7 +3,7 @@
 import pytest
 
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.tokens import visible
+from headroles.core.text.tokens import visible
 from headroles.render.answer import render_answer
 from headroles.render.cards import render_panel
 from headroles.render.messages import render_message

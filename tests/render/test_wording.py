@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from headroles.core.heads import Attention, Head
-from headroles.core.readings import HeadView, Source
-from headroles.core.record_making import build_record
+from headroles.core.readings.analysis import HeadView, Source
+from headroles.core.readings.verdicts import read_head, read_heads
+from headroles.core.records.record_builder import build_record
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.roles import ROLES, get_measured_role, measured_roles
-from headroles.core.verdicts import read_head, read_heads
-from headroles.core.words import percent
+from headroles.core.roles.roles import ROLES, get_measured_role, measured_roles
+from headroles.core.text.phrases import percent
 from headroles.jobs import Progress
 from headroles.render.wording import describe_head, describe_progress, describe_source
 from tests.conftest import PLAIN

@@ -9,8 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from headroles.core.record_files import read_record
-from headroles.core.whole_files import PARTIAL
+from headroles.core.records.atomic_files import PARTIAL
+from headroles.core.records.record_files import read_record
 from headroles.models.loading import LoadedModel
 from tests.fixtures.app_process import analyze, serve, stop, take_offer
 from tests.fixtures.architectures import build

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from headroles.core.comparison import compare_prompts
 from headroles.core.heads import Head
+from headroles.core.readings.comparison import compare_prompts
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
-from headroles.core.roles import ROLES
+from headroles.core.roles.roles import ROLES
 from headroles.errors import InvalidInputError
 from headroles.explorer import Explorer
 from headroles.render.plain import (

@@ -7,7 +7,7 @@ import threading
 import gradio as gr
 import pytest
 
-from headroles.core.bounds import MAX_BATCH_PROMPTS, MAX_PROMPT_TOKENS
+from headroles.core.limits import MAX_BATCH_PROMPTS, MAX_PROMPT_TOKENS
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.errors import BusyError, HeadRolesError, InvalidInputError, JobCancelledError, UnknownModelError
 from headroles.jobs import Job, Jobs

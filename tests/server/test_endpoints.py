@@ -19,11 +19,11 @@ import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
-from headroles.core.bounds import MAX_BATCH_PROMPTS
-from headroles.core.comparison import compare_models, compare_prompts
 from headroles.core.heads import Head
+from headroles.core.limits import MAX_BATCH_PROMPTS
+from headroles.core.readings.comparison import compare_models, compare_prompts
 from headroles.core.registry import EMBEDDED_MODEL, MODELS, ModelInfo
-from headroles.core.roles import ROLES, measured_roles
+from headroles.core.roles.roles import ROLES, measured_roles
 from headroles.explorer import Explorer
 from headroles.render.explained import chat_card, explain
 from headroles.render.next_word import GUESSES, Next

@@ -16,13 +16,13 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image
 
-from headroles.core.atlas import Atlas
-from headroles.core.atlas_entries import AtlasEntry
-from headroles.core.comparison import compare_models, compare_prompts
 from headroles.core.heads import Head
-from headroles.core.readings import Analysis, HeadView
+from headroles.core.readings.analysis import Analysis, HeadView
+from headroles.core.readings.comparison import compare_models, compare_prompts
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.roles import ROLES
+from headroles.core.roles.roles import ROLES
+from headroles.core.surveys.atlas import Atlas
+from headroles.core.surveys.atlas_entries import AtlasEntry
 from headroles.render.exports import DOWNLOADS, FORMULA_STARTS, Download
 from headroles.render.html import ASSETS
 from headroles.server.parts import FILES

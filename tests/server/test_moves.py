@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from headroles.core.heads import Head
-from headroles.core.roles import ROLES
+from headroles.core.roles.roles import ROLES
 from headroles.errors import HeadRolesError
 from headroles.server.moves import Boxes, beside_model, beside_text, explore, follow_link, press, take_offer
 from headroles.server.place import Out, Place

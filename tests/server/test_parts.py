@@ -8,7 +8,7 @@ import pytest
 
 from headroles.core.heads import Head
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
-from headroles.core.roles import ROLES
+from headroles.core.roles.roles import ROLES
 from headroles.errors import InvalidInputError
 from headroles.explorer import Explorer
 from headroles.render.exports import DOWNLOADS

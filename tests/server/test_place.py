@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headroles.core.heads import Head
-from headroles.core.knockouts import METHODS
-from headroles.core.roles import ROLES, measured_roles
+from headroles.core.outputs.ablation import METHODS
+from headroles.core.roles.roles import ROLES, measured_roles
 from headroles.errors import InvalidInputError
 from headroles.server.place import TABS, Out, Place
 

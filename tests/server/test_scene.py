@@ -5,16 +5,16 @@ from dataclasses import replace
 
 import pytest
 
-from headroles.core.atlas import Atlas
-from headroles.core.comparison import compare_prompts
 from headroles.core.heads import Head
-from headroles.core.predictions import Predictions
-from headroles.core.readings import Analysis, HeadView
-from headroles.core.record_making import with_prompts
-from headroles.core.records import HeadCategories
+from headroles.core.outputs.predictions import Predictions
+from headroles.core.readings.analysis import Analysis, HeadView
+from headroles.core.readings.comparison import compare_prompts
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.records.record_builder import with_prompts
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.roles import ROLES, Role
-from headroles.core.training import TrainingRun
+from headroles.core.roles.roles import ROLES, Role
+from headroles.core.surveys.atlas import Atlas
+from headroles.core.surveys.training_run import TrainingRun
 from headroles.errors import InvalidInputError
 from headroles.explorer import Explorer
 from headroles.server.place import Place
