@@ -15,7 +15,7 @@ from headroles.core.readings.detection import known_heads
 from headroles.core.records.calibration import Triggered
 from headroles.core.records.head_categories import HeadCategories
 from headroles.core.roles.roles import MeasuredRole
-from headroles.hub.store import load_head_categories
+from headroles.hub.record_store import load_head_categories
 from headroles.models.calibrating import Shown, show_pairs
 from headroles.models.calibration_texts import make_pairs
 from headroles.models.capture import PatternReader

@@ -11,8 +11,8 @@ from headroles.core.records.record_files import read_record
 from headroles.core.roles.roles import measured_roles
 from headroles.core.roles.scoring import roles_of_patterns
 from headroles.errors import InvalidRecordError
-from headroles.hub.files import is_snapshot
 from headroles.hub.gguf import is_gguf
+from headroles.hub.plain_files import is_snapshot
 from headroles.hub.repository import RepositoryFacts
 from headroles.models.loading import read_tokenizer, reads_bos, revision_of, vocabulary_sha256
 from headroles.models.output_scores import roles_of_outputs

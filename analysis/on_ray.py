@@ -15,7 +15,7 @@ from typing import Any
 from headroles.core.records.record_files import parse_record
 from headroles.core.registry import MODELS
 from headroles.errors import HeadRolesError, InvalidInputError, MissingPackageError
-from headroles.hub.talk import bound_waits
+from headroles.hub.http import bound_waits
 from headroles.models.pool import tame_glibc
 
 from .driving import Died, Ended, Event, Job, Started, drive

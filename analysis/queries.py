@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from headroles.core.records.record_files import NAME
 from headroles.core.registry import ARCHITECTURES
 from headroles.errors import HubError, InvalidInputError
-from headroles.hub.talk import HTTPError, is_reachable, trouble
+from headroles.hub.http import HTTPError, is_reachable, trouble
 from headroles.hub.weights import pick_weights
 
 PREFIX = "hub:"

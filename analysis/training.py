@@ -11,7 +11,7 @@ from headroles.core.records.record_files import read_record
 from headroles.core.surveys.training_builder import merged, point_of, run_file_name, split_step, to_lines
 from headroles.core.surveys.training_run import Point, parse_points, read_run_file
 from headroles.errors import HeadRolesError, InvalidRecordError
-from headroles.hub.training import FOLDER
+from headroles.hub.training_store import FOLDER
 
 
 def models_of(names: Iterable[str]) -> list[str]:

@@ -41,7 +41,7 @@ from bench.browsing import (
 from bench.subjects import random_model
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
 from headroles.explorer import Explorer
-from headroles.hub.store import RecordStore
+from headroles.hub.record_store import RecordStore
 from headroles.models.capture import PatternReader
 from headroles.models.loading import LoadedModel, load_model, registered_config
 from headroles.models.probes import ProbeSizes

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from headroles.core.roles.scoring import verify_head_activation as verify_head_activation
     from headroles.errors import HeadRolesError as HeadRolesError
     from headroles.explorer import Explorer as Explorer
-    from headroles.hub.store import load_head_categories as load_head_categories
+    from headroles.hub.record_store import load_head_categories as load_head_categories
     from headroles.summary import get_active_head_summary as get_active_head_summary
 
 _HOMES = {

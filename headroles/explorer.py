@@ -23,10 +23,10 @@ from headroles.core.surveys.training_run import TrainingRun
 from headroles.core.text.edits import Edit, edits_of
 from headroles.core.text.tokens import clean
 from headroles.errors import ModelLoadError, NoHeadCategoriesError, UnknownModelError
-from headroles.hub.atlas import AtlasStore
+from headroles.hub.atlas_store import AtlasStore
 from headroles.hub.packages import is_here, source_of
-from headroles.hub.store import RecordStore
-from headroles.hub.training import TrainingStore
+from headroles.hub.record_store import RecordStore
+from headroles.hub.training_store import TrainingStore
 from headroles.jobs import Job, Jobs
 from headroles.models.batches import TokenIds, check_batch, encode_all, split_into_forwards
 from headroles.models.capture import PatternReader

@@ -13,7 +13,7 @@ from headroles.core.readings.analysis import verdicts
 from headroles.core.records.head_categories import HeadCategories
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.explorer import Explorer
-from headroles.hub.store import load_head_categories
+from headroles.hub.record_store import load_head_categories
 from headroles.models.loading import LoadedModel, load_model
 from headroles.models.probes import ProbeSizes
 from tests.fixtures.architectures import build

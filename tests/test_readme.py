@@ -25,7 +25,8 @@ from headroles.core.roles.roles import ROLES, get_measured_role
 from headroles.core.surveys.atlas_entries import MAX_ATLAS_BYTES, MAX_ENTRIES
 from headroles.core.surveys.training_run import MAX_POINTS, MAX_TRAINING_BYTES
 from headroles.explorer import Explorer
-from headroles.hub import gguf, talk, weights
+from headroles.hub import gguf, weights
+from headroles.hub import http as talk
 from headroles.hub.download import DISK_RESERVE
 from headroles.hub.repository import MEGABYTE, STRANGERS_FILES
 from headroles.models import child, config_check, memory, pool, strangers, tokenizer_file, tokenizing

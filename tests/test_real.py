@@ -23,8 +23,8 @@ from headroles.core.text.phrases import fine_percent
 from headroles.errors import ModelLoadError, ModelTooLargeError
 from headroles.explorer import Explorer
 from headroles.hub.packages import is_here, source_of
+from headroles.hub.record_store import EMBEDDED
 from headroles.hub.repository import inspect
-from headroles.hub.store import EMBEDDED
 from headroles.models.calibrating import calibrate
 from headroles.models.capture import PatternReader
 from headroles.models.loading import load_model

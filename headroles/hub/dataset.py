@@ -23,7 +23,7 @@ from headroles.core.surveys.atlas_entries import MAX_ATLAS_BYTES, AtlasEntry, pa
 from headroles.core.surveys.training_builder import run_file_name
 from headroles.core.surveys.training_run import MAX_TRAINING_BYTES, read_run_file
 from headroles.errors import HubError, InvalidRecordError
-from headroles.hub.talk import ANSWER_SECONDS, HTTPError, no_dataset, trouble
+from headroles.hub.http import ANSWER_SECONDS, HTTPError, no_dataset, trouble
 
 RECORDS = "head_categories"  # the folder of the records, one file a model
 RUNS = "training"  # that of the training runs

@@ -12,7 +12,7 @@ from pathlib import Path
 from headroles.core.records.atomic_files import make_folder
 from headroles.core.registry import MODELS, ModelInfo, PackageFile
 from headroles.errors import ModelLoadError, UnknownModelError
-from headroles.hub.files import sha256_of
+from headroles.hub.plain_files import sha256_of
 
 DOWNLOAD_SECONDS = 900
 

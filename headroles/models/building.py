@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
-from headroles.hub.files import UnfitError
 from headroles.hub.gguf import is_gguf
+from headroles.hub.plain_files import UnfitError
 from headroles.hub.weights import Shapes, count_numbers, weight_files
 from headroles.models.gguf import read_weights, turn_slower
 from headroles.settings import GIGABYTE

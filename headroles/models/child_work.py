@@ -17,7 +17,7 @@ import psutil
 from transformers import PreTrainedTokenizerFast
 
 from headroles.errors import HeadRolesError, ModelLoadError
-from headroles.hub.files import UnfitError
+from headroles.hub.plain_files import UnfitError
 from headroles.models.child import as_answer
 from headroles.models.tokenizing import open_tokenizer
 

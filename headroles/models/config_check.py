@@ -10,7 +10,7 @@ from transformers import CONFIG_MAPPING, PreTrainedConfig
 
 from headroles.core.limits import MAX_PROMPT_TOKENS
 from headroles.core.registry import ARCHITECTURES
-from headroles.hub.files import UnfitError
+from headroles.hub.plain_files import UnfitError
 from headroles.hub.weights import Shapes
 from headroles.models.layers import WITH_PATTERN, WORDS, layer_kinds
 

@@ -7,8 +7,8 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_gguf_pytorch_utils import TENSOR_PROCESSORS, TensorProcessor
 
-from headroles.hub.files import UnfitError, short
 from headroles.hub.gguf import open_gguf, read_gguf
+from headroles.hub.plain_files import UnfitError, short
 
 Weights = dict[str, torch.Tensor]
 ROTARY_FACTORS = "rope_freqs.weight"  # Llama 3.1 and later: what the speed of each pair of dimensions is divided by

@@ -13,8 +13,8 @@ from typing import Any
 from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
 from transformers.tokenization_utils_base import generate_merges
 
-from headroles.hub.files import UnfitError, short
 from headroles.hub.gguf import Gguf, read_gguf, read_lists
+from headroles.hub.plain_files import UnfitError, short
 
 Json = dict[str, Any]
 PREFIX = "tokenizer.ggml."

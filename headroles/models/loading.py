@@ -21,9 +21,9 @@ from headroles.core.registry import ModelInfo, get_model_info
 from headroles.core.text.tokens import clean
 from headroles.errors import ModelLoadError, ModelTooLargeError, PromptError, keep_for_debugging, panics_as_errors
 from headroles.hub.download import fetch
-from headroles.hub.files import UnfitError, is_snapshot, sha256_of
 from headroles.hub.gguf import is_gguf, read_gguf
 from headroles.hub.packages import source_of
+from headroles.hub.plain_files import UnfitError, is_snapshot, sha256_of
 from headroles.hub.repository import RepositoryFacts, inspect, read_config
 from headroles.hub.weights import Shapes, tensor_shapes, weight_files
 from headroles.models.building import build_model, check_memory

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from headroles.errors import ModelLoadError, PromptError
-from headroles.hub.files import UnfitError
+from headroles.hub.plain_files import UnfitError
 from headroles.hub.repository import RepositoryFacts, read_config
 from headroles.hub.weights import tensor_shapes
 from headroles.models.child import Child, ChildDiedError

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
-from headroles.hub.files import UnfitError
+from headroles.hub.plain_files import UnfitError
 from headroles.models.tokenizer_parts import (
     MAX_PARTS,
     AnyPart,

@@ -10,8 +10,8 @@ from tokenizers.models import Unigram
 from transformers import PreTrainedTokenizerFast
 
 from headroles.errors import keep_for_debugging, panics_as_errors
-from headroles.hub.files import UnfitError, read_plain
 from headroles.hub.gguf import is_gguf
+from headroles.hub.plain_files import UnfitError, read_plain
 from headroles.hub.repository import STRANGERS_FILES
 from headroles.models.gguf_tokenizer import read_tokenizer
 from headroles.models.tokenizer_file import parse_tokenizer

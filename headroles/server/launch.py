@@ -9,8 +9,8 @@ from starlette.middleware import Middleware
 
 from headroles.errors import InvalidInputError
 from headroles.explorer import Explorer
-from headroles.hub.copies import clear_up
-from headroles.hub.talk import bound_waits
+from headroles.hub.cache import clear_up
+from headroles.hub.http import bound_waits
 from headroles.models.pool import tame_glibc
 from headroles.render.html import STYLES
 from headroles.server.addresses import check_address, gradios_name

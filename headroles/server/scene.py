@@ -10,7 +10,7 @@ from headroles.core.records.head_categories import HeadCategories
 from headroles.core.surveys.atlas import Atlas
 from headroles.errors import InvalidRecordError, NoTrainingRunError, PromptError, UnsupportedModelError
 from headroles.explorer import Explorer
-from headroles.hub.store import embedded_records
+from headroles.hub.record_store import embedded_records
 from headroles.render.causes import Causes
 from headroles.render.edits import Found
 from headroles.render.next_word import GUESSES, Next

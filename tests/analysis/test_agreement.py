@@ -13,7 +13,7 @@ from headroles.core.records.head_categories import HeadCategories
 from headroles.core.records.record_files import read_record, write_record
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.errors import InvalidRecordError
-from headroles.hub.store import EMBEDDED
+from headroles.hub.record_store import EMBEDDED
 from headroles.models.capture import PatternReader
 from headroles.models.loading import load_model
 from headroles.models.probes import ProbeSizes

@@ -13,7 +13,7 @@ from headroles.core.records.record_files import read_record
 from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL
 from headroles.core.roles.scoring import roles_of_patterns
 from headroles.errors import InvalidInputError, UnsupportedModelError
-from headroles.hub.store import EMBEDDED
+from headroles.hub.record_store import EMBEDDED
 from headroles.models.capture import PatternReader
 from headroles.models.loading import LoadedModel, load_model
 from headroles.models.probes import (

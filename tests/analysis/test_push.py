@@ -34,7 +34,7 @@ from headroles.core.roles.roles import ROLES, measured_roles
 from headroles.core.surveys.atlas_entries import entry_of, renewed, to_lines
 from headroles.errors import HubError
 from headroles.hub.dataset import ATLAS
-from headroles.hub.store import EMBEDDED
+from headroles.hub.record_store import EMBEDDED
 from tests.analysis.test_dataset import make
 from tests.fixtures.dataset_hub import DatasetHub
 from tests.fixtures.hub import MEMBERS_TOKEN, STRANGERS_TOKEN
@@ -53,7 +53,7 @@ import torch
 from analysis import dataset, push
 from headroles.core.records.record_files import read_record
 from headroles.errors import HeadRolesError
-from headroles.hub.talk import bound_waits
+from headroles.hub.http import bound_waits
 
 torch.set_num_threads(1)  # threads do not outlive a fork, and whoever waits for them waits for ever
 dataset.rows(read_record(Path("headroles/tiny/headroles-tiny.json")))  # for what it imports; but forks may share no open font

@@ -20,7 +20,7 @@ from headroles.core.records.record_files import read_record, write_record
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
 from headroles.core.roles.roles import measured_roles
 from headroles.errors import ModelLoadError, ModelTooLargeError
-from headroles.hub.store import EMBEDDED
+from headroles.hub.record_store import EMBEDDED
 from headroles.models.loading import LoadedModel, load_model
 from headroles.models.probes import ProbeSizes
 from headroles.settings import Settings

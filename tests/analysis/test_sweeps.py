@@ -19,8 +19,8 @@ from analysis.sweeps import Log, read_names, shard, with_revisions
 from headroles.core.records.record_files import record_file_name, write_record
 from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL
 from headroles.errors import HubError, InvalidInputError, UnknownModelError
+from headroles.hub.record_store import EMBEDDED
 from headroles.hub.repository import RepositoryFacts
-from headroles.hub.store import EMBEDDED
 from headroles.models.probes import ProbeSizes
 from tests.analysis.test_dataset import make
 from tests.fixtures.architectures import build

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from headroles.core.registry import ALIKE, ARCHITECTURES, EMBEDDED_FOLDER, MIXED, MODELS, WITH_SINK, get_model_info
-from headroles.hub.files import UnfitError
+from headroles.hub.plain_files import UnfitError
 from headroles.hub.repository import RepositoryFacts, read_config
 from headroles.hub.weights import Shapes, tensor_shapes
 from headroles.models import config_check

@@ -10,7 +10,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from headroles.errors import ModelLoadError
-from headroles.hub.files import UnfitError
+from headroles.hub.plain_files import UnfitError
 from headroles.models.gguf_tokenizer import SPLITS
 from headroles.models.loading import load_model
 from headroles.models.tokenizing import open_tokenizer

@@ -8,7 +8,7 @@ import pytest
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from headroles.core.registry import EMBEDDED_FOLDER
-from headroles.hub.files import UnfitError
+from headroles.hub.plain_files import UnfitError
 from headroles.models import tokenizing
 from headroles.models.tokenizer_file import MAX_GROWTH, parse_tokenizer
 

@@ -8,7 +8,7 @@ from headroles.core.readings.comparison import DEPTH_BINS
 from headroles.core.roles.roles import get_measured_role
 from headroles.core.surveys.atlas import Atlas, atlas_of, spread, spreads_by_depth
 from headroles.core.surveys.atlas_entries import entry_of
-from headroles.hub.store import embedded_records
+from headroles.hub.record_store import embedded_records
 from headroles.render.atlas import MAX_SHOWN, render_atlas
 from headroles.render.atlas_chart import BOTTOM, LEFT, RIGHT, TOP, charts_of, lines_of
 from headroles.render.atlas_words import MAX_NAMED, tell_atlas, tell_families, tell_spread, tell_unusual

@@ -10,7 +10,7 @@ from headroles.core.records.record_files import record_file_name, write_record
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles.scoring import roles_of_patterns
 from headroles.explorer import Explorer
-from headroles.hub.store import load_head_categories
+from headroles.hub.record_store import load_head_categories
 from headroles.render.cards import render_panel
 from headroles.render.head_page import render_head
 from headroles.render.model_map import render_map

@@ -10,7 +10,7 @@ from headroles.core.records.record_builder import with_prompts
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles.roles import ROLES, Role, get_measured_role, measured_roles
 from headroles.core.roles.scoring import roles_of_patterns
-from headroles.hub.store import EMBEDDED, load_head_categories
+from headroles.hub.record_store import EMBEDDED, load_head_categories
 from headroles.render.html import draw
 from headroles.render.lessons import CELL, MARGIN, lesson_of, render_lessons, render_lessons_here
 from tests.conftest import uniform_attention

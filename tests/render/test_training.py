@@ -11,7 +11,7 @@ import pytest
 from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL
 from headroles.core.roles.roles import ROLES, get_measured_role, measured_roles
 from headroles.core.surveys.training_run import TrainingRun
-from headroles.hub.training import RUNS
+from headroles.hub.training_store import RUNS
 from headroles.render.html import ASSETS
 from headroles.render.model_map import NO_SCORE
 from headroles.render.training import CELL, Recorded, pack_run, render_training

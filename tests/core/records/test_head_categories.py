@@ -16,7 +16,7 @@ from headroles.core.records.record_files import MAX_RECORD_BYTES, file_part, par
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
 from headroles.core.roles.roles import ROLES, get_measured_role, get_role, measured_roles
 from headroles.errors import InvalidInputError, InvalidRecordError
-from headroles.hub.store import EMBEDDED
+from headroles.hub.record_store import EMBEDDED
 from tests.fixtures.known import known
 
 ROLE = get_measured_role("induction")  # threshold 0.4, diversity threshold 0.3

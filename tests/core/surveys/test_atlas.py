@@ -14,7 +14,7 @@ from headroles.core.surveys import atlas_entries
 from headroles.core.surveys.atlas import FEW, MIN_FOR_UNUSUAL, Atlas, Spread, atlas_of, spread, spreads_by_depth
 from headroles.core.surveys.atlas_entries import AtlasEntry, entry_of, known_entries, parse_entries, renewed, to_lines
 from headroles.errors import InvalidRecordError
-from headroles.hub.store import embedded_records
+from headroles.hub.record_store import embedded_records
 from tests.fixtures.known import known
 from tests.fixtures.made_up import FAMILIES, made_up, with_share
 

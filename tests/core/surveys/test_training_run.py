@@ -12,7 +12,7 @@ from headroles.core.roles.roles import get_measured_role, measured_roles
 from headroles.core.surveys import training_run as training
 from headroles.core.surveys.training_run import MAX_POINTS, Best, Birth, TrainingRun, parse_training, read_training
 from headroles.errors import InvalidRecordError
-from headroles.hub.training import RUNS
+from headroles.hub.training_store import RUNS
 
 FILE = RUNS[EMBEDDED_MODEL].path
 ROLE = get_measured_role("induction")  # threshold 0.4

@@ -17,8 +17,8 @@ from headroles.core.records.head_categories import HeadCategories
 from headroles.core.records.record_files import write_record
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.errors import HubError, InvalidRecordError, NoHeadCategoriesError
-from headroles.hub.copies import Folder, clear_up, dataset_folder
-from headroles.hub.store import RecordStore, load_head_categories
+from headroles.hub.cache import Folder, clear_up, dataset_folder
+from headroles.hub.record_store import RecordStore, load_head_categories
 from headroles.settings import Settings
 from tests.core.records.test_head_categories import without
 from tests.fixtures.known import known
@@ -169,7 +169,7 @@ def test_the_embedded_model_has_an_embedded_record():
 
 
 def test_without_a_dataset_the_hub_is_never_asked(store, monkeypatch):
-    monkeypatch.setattr("headroles.hub.store.fetch_record", lambda *_: pytest.fail("the Hub was asked"))
+    monkeypatch.setattr("headroles.hub.record_store.fetch_record", lambda *_: pytest.fail("the Hub was asked"))
     assert store.refresh(EMBEDDED_MODEL) is None
     assert store.load(EMBEDDED_MODEL).model_name == EMBEDDED_MODEL
 
@@ -179,7 +179,7 @@ def test_a_newer_record_takes_the_embedded_ones_place_and_a_foreign_one_does_not
     foreign = newer.model_copy(update={"recipe": newer.recipe.model_copy(update={"tokenizer_sha256": "0"})})
     for sent, kind, note in ((newer, "published", ""), (foreign, "embedded", "measured with another tokenizer")):
         store = RecordStore(Settings(home=tmp_path / kind, dataset="org/roles"))
-        monkeypatch.setattr("headroles.hub.store.fetch_record", lambda *_, sent=sent: (sent, "abc"))
+        monkeypatch.setattr("headroles.hub.record_store.fetch_record", lambda *_, sent=sent: (sent, "abc"))
         known(store.refresh(EMBEDDED_MODEL)).wait(10)
         _, source = store.find(tiny.identity)
         assert source.kind == kind
@@ -187,9 +187,9 @@ def test_a_newer_record_takes_the_embedded_ones_place_and_a_foreign_one_does_not
 
 
 def test_a_copy_of_one_dataset_is_never_shown_for_another(tiny, record, tmp_path, monkeypatch):
-    monkeypatch.setattr("headroles.hub.store.fetch_record", lambda *_: (record, "abc"))
+    monkeypatch.setattr("headroles.hub.record_store.fetch_record", lambda *_: (record, "abc"))
     known(RecordStore(Settings(home=tmp_path, dataset="org/one")).refresh(EMBEDDED_MODEL)).wait(10)
-    monkeypatch.setattr("headroles.hub.store.fetch_record", lambda *_: (_ for _ in ()).throw(HubError("The Hub is away.")))
+    monkeypatch.setattr("headroles.hub.record_store.fetch_record", lambda *_: (_ for _ in ()).throw(HubError("The Hub is away.")))
     one, other = (RecordStore(Settings(home=tmp_path, dataset=f"org/{name}")) for name in ("one", "two"))
     assert one.find(tiny.identity)[1].kind == "cached"
     assert other.find(tiny.identity)[1].kind == "embedded"
@@ -198,13 +198,13 @@ def test_a_copy_of_one_dataset_is_never_shown_for_another(tiny, record, tmp_path
 
 
 def publish(monkeypatch, record, commit: str = "abc") -> None:
-    monkeypatch.setattr("headroles.hub.store.fetch_record", lambda *_: (record, commit))
+    monkeypatch.setattr("headroles.hub.record_store.fetch_record", lambda *_: (record, commit))
 
 
 def test_a_source_says_whether_its_record_is_calibrated(monkeypatch, record, tmp_path):
     for kept, is_calibrated in ((record, True), (record.model_copy(update={"calibration": None}), False)):
         store = RecordStore(Settings(home=tmp_path))
-        monkeypatch.setattr("headroles.hub.store._embedded", lambda _, kept=kept: kept)
+        monkeypatch.setattr("headroles.hub.record_store._embedded", lambda _, kept=kept: kept)
         assert store.find(identity_of(record))[1].is_calibrated is is_calibrated
 
 
@@ -243,7 +243,7 @@ def test_a_record_that_does_not_fit_its_model_never_takes_the_place_of_what_serv
         store._known(EMBEDDED_MODEL).due = 0.0
     publish(monkeypatch, change(record), "bad")
     known(store.refresh(EMBEDDED_MODEL)).wait(10)
-    monkeypatch.setattr("headroles.hub.store.fetch_record", lambda *_: (_ for _ in ()).throw(HubError("The Hub is away.")))
+    monkeypatch.setattr("headroles.hub.record_store.fetch_record", lambda *_: (_ for _ in ()).throw(HubError("The Hub is away.")))
     found, source = store.find(tiny.identity)
     assert (source.kind, found.analysis_date) == (("published", good) if good else ("embedded", record.analysis_date))
     assert said in source.note
@@ -256,7 +256,7 @@ def test_a_record_that_does_not_fit_its_model_never_takes_the_place_of_what_serv
 @pytest.mark.parametrize(("change", "said"), MISFITS.values(), ids=list(MISFITS))
 def test_a_copy_on_disk_that_does_not_fit_is_left_out_and_said(tiny, record, tmp_path, monkeypatch, change, said):
     settings = Settings(home=tmp_path, dataset="org/roles")
-    monkeypatch.setattr("headroles.hub.store.fetch_record", lambda *_: (_ for _ in ()).throw(HubError("The Hub is away.")))
+    monkeypatch.setattr("headroles.hub.record_store.fetch_record", lambda *_: (_ for _ in ()).throw(HubError("The Hub is away.")))
     path = dataset_folder(tmp_path, "org/roles", "main").write(change(record), "abc")
     if said.startswith("which"):
         os.utime(path, (1, 1))  # its time would else say how the clock stood when it came
@@ -372,7 +372,7 @@ def test_whatever_lies_where_a_record_should_the_next_best_serves_and_the_model_
     assert store.find(loaded.identity)[1].kind == "analysed here"
     publish(monkeypatch, record)
     store._fetch(EMBEDDED_MODEL)
-    monkeypatch.setattr("headroles.hub.store.fetch_record", lambda *_: (_ for _ in ()).throw(HubError("The Hub is away.")))
+    monkeypatch.setattr("headroles.hub.record_store.fetch_record", lambda *_: (_ for _ in ()).throw(HubError("The Hub is away.")))
     assert RecordStore(Settings(home=tmp_path, dataset="org/roles")).find(tiny.identity)[1].kind == "cached"
 
 

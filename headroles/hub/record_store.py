@@ -18,8 +18,8 @@ from headroles.core.records.head_categories import HeadCategories
 from headroles.core.records.record_files import record_file_name
 from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL, MODELS, PackageFile
 from headroles.errors import InvalidRecordError, NoHeadCategoriesError
-from headroles.hub.copies import Folder, LocalRecords, dataset_folder, read_once
-from headroles.hub.newest import NewestStore, check_client
+from headroles.hub.cache import Folder, LocalRecords, dataset_folder, read_once
+from headroles.hub.sync import NewestStore, check_client
 from headroles.settings import Settings
 
 _PACKAGE = Path(__file__).parent.parent / "records"

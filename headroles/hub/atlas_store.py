@@ -13,9 +13,9 @@ from headroles.core.records.validation import read_bounded
 from headroles.core.surveys.atlas import Atlas, atlas_of
 from headroles.core.surveys.atlas_entries import MAX_ATLAS_BYTES, AtlasEntry, entry_of, parse_entries, to_lines
 from headroles.errors import HubError
-from headroles.hub.copies import Copies, LocalRecords, dataset_place
-from headroles.hub.newest import NewestStore, check_client
-from headroles.hub.store import embedded_records
+from headroles.hub.cache import Copies, LocalRecords, dataset_place
+from headroles.hub.record_store import embedded_records
+from headroles.hub.sync import NewestStore, check_client
 from headroles.settings import Settings
 
 ATLAS = "atlas"  # what it is called among copies, which are of models otherwise; and their folder

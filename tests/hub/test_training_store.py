@@ -10,8 +10,9 @@ from analysis.train_tiny import ALL, FEW, PHASES, STEPS
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
 from headroles.core.surveys.training_builder import merged, point_of, run_file_name, to_lines
 from headroles.errors import HubError, InvalidRecordError, NoTrainingRunError
-from headroles.hub import dataset, training
-from headroles.hub.training import RUNS, RunFile, TrainingStore
+from headroles.hub import dataset
+from headroles.hub import training_store as training
+from headroles.hub.training_store import RUNS, RunFile, TrainingStore
 from headroles.settings import Settings
 from tests.core.surveys.test_training_builder import of_step
 from tests.fixtures.known import known

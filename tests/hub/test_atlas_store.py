@@ -6,9 +6,9 @@ from headroles.core.records.record_files import record_file_name, write_record
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.surveys.atlas_entries import AtlasEntry, entry_of, to_lines
 from headroles.errors import HubError, InvalidRecordError
-from headroles.hub.atlas import ATLAS, AtlasStore
-from headroles.hub.copies import LocalRecords
-from headroles.hub.store import EMBEDDED
+from headroles.hub.atlas_store import ATLAS, AtlasStore
+from headroles.hub.cache import LocalRecords
+from headroles.hub.record_store import EMBEDDED
 from headroles.settings import Settings
 from tests.fixtures.made_up import made_up
 
@@ -38,7 +38,7 @@ def answering(monkeypatch, *answers) -> list[str]:
         return answer
 
     monkeypatch.setattr("headroles.hub.dataset.fetch_atlas", fetch)
-    monkeypatch.setattr("headroles.hub.newest.PATIENCE_SECONDS", 60)  # on a busy machine, too
+    monkeypatch.setattr("headroles.hub.sync.PATIENCE_SECONDS", 60)  # on a busy machine, too
     return asked
 
 

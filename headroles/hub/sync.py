@@ -16,7 +16,7 @@ from typing import ClassVar, Generic, TypedDict
 from headroles.core.readings.analysis import Kind
 from headroles.core.records.compatibility import ModelIdentity
 from headroles.errors import HeadRolesError, InvalidRecordError, MissingPackageError
-from headroles.hub.copies import KEPT, Copies, N
+from headroles.hub.cache import KEPT, Copies, N
 from headroles.jobs import Job, Jobs
 from headroles.settings import Settings
 

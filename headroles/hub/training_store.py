@@ -13,9 +13,9 @@ from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL
 from headroles.core.surveys.training_builder import run_file_name
 from headroles.core.surveys.training_run import Stretch, TrainingRun, parse_points, read_run_file, run_of
 from headroles.errors import InvalidRecordError, NoTrainingRunError
-from headroles.hub.copies import Copies, dataset_place, if_whole, once
-from headroles.hub.newest import NewestStore, Origin, check_client
-from headroles.hub.store import check_dated, source_of
+from headroles.hub.cache import Copies, dataset_place, if_whole, once
+from headroles.hub.record_store import check_dated, source_of
+from headroles.hub.sync import NewestStore, Origin, check_client
 from headroles.settings import Settings
 
 FOLDER = "training"  # of the runs, in the folder of the records
