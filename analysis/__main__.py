@@ -15,8 +15,8 @@ from headroles.core.records.record_files import read_record, record_file_name
 from headroles.errors import HeadRolesError, NoHeadCategoriesError
 from headroles.hub.http import bound_waits, is_reachable
 from headroles.hub.record_store import load_head_categories
-from headroles.models.pool import tame_glibc
-from headroles.models.probes import ProbeSizes
+from headroles.models.model_pool import tame_glibc
+from headroles.models.probes.probe_texts import ProbeSizes
 
 from . import agreement, calibrate, validate
 from .disk import Disk

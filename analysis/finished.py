@@ -14,9 +14,9 @@ from headroles.errors import InvalidRecordError
 from headroles.hub.gguf import is_gguf
 from headroles.hub.plain_files import is_snapshot
 from headroles.hub.repository import RepositoryFacts
-from headroles.models.loading import read_tokenizer, reads_bos, revision_of, vocabulary_sha256
-from headroles.models.output_scores import roles_of_outputs
-from headroles.models.probes import ProbeSizes
+from headroles.models.loading.loader import read_tokenizer, reads_bos, revision_of, vocabulary_sha256
+from headroles.models.probes.probe_texts import ProbeSizes
+from headroles.models.scoring.output_scores import roles_of_outputs
 
 
 def there(path: Path) -> HeadCategories | None:

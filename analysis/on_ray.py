@@ -16,7 +16,7 @@ from headroles.core.records.record_files import parse_record
 from headroles.core.registry import MODELS
 from headroles.errors import HeadRolesError, InvalidInputError, MissingPackageError
 from headroles.hub.http import bound_waits
-from headroles.models.pool import tame_glibc
+from headroles.models.model_pool import tame_glibc
 
 from .driving import Died, Ended, Event, Job, Started, drive
 from .finished import there

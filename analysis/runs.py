@@ -17,8 +17,8 @@ from headroles.errors import HeadRolesError, InvalidInputError, ModelLoadError, 
 from headroles.hub.gguf import is_gguf
 from headroles.hub.packages import source_of
 from headroles.hub.repository import RepositoryFacts, check_size, inspect
-from headroles.models.loading import LoadedModel, load_model
-from headroles.models.probes import ProbeSizes, fitting_repeat_length
+from headroles.models.loading.loader import LoadedModel, load_model
+from headroles.models.probes.probe_texts import ProbeSizes, fitting_repeat_length
 from headroles.settings import Settings
 
 from .finished import is_finished, there

@@ -9,8 +9,8 @@ from transformers import GPTNeoXForCausalLM
 
 from headroles.core.records.atomic_files import write_whole
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.models.loading import LoadedModel
-from headroles.models.probes import ProbeSizes
+from headroles.models.loading.loader import LoadedModel
+from headroles.models.probes.probe_texts import ProbeSizes
 
 from .making import analyze
 from .tiny_card import prose_loss, repeat_losses

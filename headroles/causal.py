@@ -13,13 +13,13 @@ from headroles.core.readings.analysis import Analysis
 from headroles.core.roles.roles import MeasuredRole, Role, get_measured_role
 from headroles.core.text.tokens import clean
 from headroles.errors import InvalidInputError
-from headroles.models.capture import PatternReader
-from headroles.models.loading import LoadedModel
-from headroles.models.losing import Question, knock_out
-from headroles.models.memory import Memory
-from headroles.models.opened import open_knock_outs, open_outputs
-from headroles.models.predicting import predict
-from headroles.models.writing import read_writes
+from headroles.models.interventions.ablation_runs import Question, knock_out
+from headroles.models.interventions.direct_effects import read_writes
+from headroles.models.interventions.next_tokens import predict
+from headroles.models.interventions.output_cache import open_knock_outs, open_outputs
+from headroles.models.loading.loader import LoadedModel
+from headroles.models.loading.lru_cache import Memory
+from headroles.models.reading.pattern_reader import PatternReader
 
 T = TypeVar("T")
 HeadLike = Head | str | tuple[int, int]

@@ -28,12 +28,12 @@ from headroles.hub.packages import is_here, source_of
 from headroles.hub.record_store import RecordStore
 from headroles.hub.training_store import TrainingStore
 from headroles.jobs import Job, Jobs
-from headroles.models.batches import TokenIds, check_batch, encode_all, split_into_forwards
-from headroles.models.capture import PatternReader
-from headroles.models.memory import Memory
-from headroles.models.pool import ModelPool
-from headroles.models.probes import ProbeSizes
-from headroles.models.sweep import analyze_here
+from headroles.models.loading.lru_cache import Memory
+from headroles.models.model_pool import ModelPool
+from headroles.models.probes.probe_texts import ProbeSizes
+from headroles.models.reading.batches import TokenIds, check_batch, encode_all, split_into_forwards
+from headroles.models.reading.pattern_reader import PatternReader
+from headroles.models.scoring.sweep import analyze_here
 from headroles.settings import Settings
 
 READINGS_SHARE = 8  # one byte for readings to so many for patterns: of a text of 40 tokens or more they take less than that

@@ -14,8 +14,8 @@ from headroles.core.records.head_categories import HeadCategories
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.explorer import Explorer
 from headroles.hub.record_store import load_head_categories
-from headroles.models.loading import LoadedModel, load_model
-from headroles.models.probes import ProbeSizes
+from headroles.models.loading.loader import LoadedModel, load_model
+from headroles.models.probes.probe_texts import ProbeSizes
 from tests.fixtures.architectures import build
 from tests.fixtures.double import InDouble
 

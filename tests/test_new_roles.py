@@ -16,10 +16,10 @@ from headroles.core.records.record_files import parse_record
 from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL
 from headroles.core.roles.roles import ROLES, MeasuredRole, measured_roles
 from headroles.explorer import Explorer
-from headroles.models.capture import PatternReader
-from headroles.models.loading import load_model
-from headroles.models.probes import ProbeSizes
-from headroles.models.sweep import analyze_here
+from headroles.models.loading.loader import load_model
+from headroles.models.probes.probe_texts import ProbeSizes
+from headroles.models.reading.pattern_reader import PatternReader
+from headroles.models.scoring.sweep import analyze_here
 from headroles.render.cards import render_panel
 from headroles.render.compare_models import render_model_comparison
 from headroles.render.compare_texts import render_prompt_comparison

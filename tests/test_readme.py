@@ -29,10 +29,16 @@ from headroles.hub import gguf, weights
 from headroles.hub import http as talk
 from headroles.hub.download import DISK_RESERVE
 from headroles.hub.repository import MEGABYTE, STRANGERS_FILES
-from headroles.models import child, config_check, memory, pool, strangers, tokenizer_file, tokenizing
-from headroles.models.building import MOST_BUFFER_BYTES
-from headroles.models.probes import ProbeSizes
-from headroles.models.tokenizer_parts import MAX_PARTS
+from headroles.models import model_pool as pool
+from headroles.models.loading.loader import lru_cache as memory
+from headroles.models.loading.model_builder import MOST_BUFFER_BYTES
+from headroles.models.probes.probe_texts import ProbeSizes
+from headroles.models.untrusted import config_validation as config_check
+from headroles.models.untrusted import sandbox as strangers
+from headroles.models.untrusted import subprocess_worker as child
+from headroles.models.untrusted import tokenizer_loader as tokenizing
+from headroles.models.untrusted import tokenizer_schema as tokenizer_file
+from headroles.models.untrusted.tokenizer_components import MAX_PARTS
 from headroles.server import door, sessions
 from headroles.server.endpoints import Endpoints
 from headroles.server.limits import LARGE_PROMPTS, Desk

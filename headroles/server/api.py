@@ -10,7 +10,7 @@ from headroles.core.limits import MAX_BATCH_PROMPTS, MAX_PROMPT_CHARACTERS
 from headroles.core.registry import ModelInfo
 from headroles.core.roles.roles import ROLES, Role, get_role
 from headroles.errors import InvalidInputError
-from headroles.models.loading import max_prompt_tokens, registered_config
+from headroles.models.loading.loader import max_prompt_tokens, registered_config
 from headroles.render.plain import API_VERSION
 from headroles.render.results import ModelResult, ModelsResult
 from headroles.settings import Settings

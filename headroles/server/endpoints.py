@@ -14,8 +14,8 @@ from headroles.core.records.head_categories import MAX_TOP_HEADS
 from headroles.errors import InvalidInputError
 from headroles.explorer import Explorer
 from headroles.jobs import Job
-from headroles.models.batches import check_batch
-from headroles.models.losing import texts_read
+from headroles.models.interventions.ablation_runs import texts_read
+from headroles.models.reading.batches import check_batch
 from headroles.render import plain, plain_atlas, plain_causes, plain_training, results
 from headroles.render.explained import explain
 from headroles.render.exports import KINDS, SHEETS, atlas_sheet_file, heatmap_file, model_sheet_file, text_sheet_file

@@ -17,7 +17,7 @@ from headroles.core.records.head_categories import MAX_TOP_HEADS
 from headroles.errors import HeadRolesError, NoHeadCategoriesError
 from headroles.explorer import Explorer
 from headroles.jobs import Job
-from headroles.models.losing import texts_read
+from headroles.models.interventions.ablation_runs import texts_read
 from headroles.render.causes import Causes
 from headroles.render.exports import DOWNLOADS
 from headroles.render.messages import render_message, render_model

@@ -11,7 +11,7 @@ from headroles.errors import InvalidInputError
 from headroles.explorer import Explorer
 from headroles.hub.cache import clear_up
 from headroles.hub.http import bound_waits
-from headroles.models.pool import tame_glibc
+from headroles.models.model_pool import tame_glibc
 from headroles.render.html import STYLES
 from headroles.server.addresses import check_address, gradios_name
 from headroles.server.door import guard

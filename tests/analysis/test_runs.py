@@ -21,8 +21,8 @@ from headroles.core.registry import EMBEDDED_MODEL, MODELS
 from headroles.core.roles.roles import measured_roles
 from headroles.errors import ModelLoadError, ModelTooLargeError
 from headroles.hub.record_store import EMBEDDED
-from headroles.models.loading import LoadedModel, load_model
-from headroles.models.probes import ProbeSizes
+from headroles.models.loading.loader import LoadedModel, load_model
+from headroles.models.probes.probe_texts import ProbeSizes
 from headroles.settings import Settings
 from tests.core.records.test_head_categories import without_intervals
 from tests.fixtures.architectures import build

@@ -21,7 +21,7 @@ from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL
 from headroles.errors import HubError, InvalidInputError, UnknownModelError
 from headroles.hub.record_store import EMBEDDED
 from headroles.hub.repository import RepositoryFacts
-from headroles.models.probes import ProbeSizes
+from headroles.models.probes.probe_texts import ProbeSizes
 from tests.analysis.test_dataset import make
 from tests.fixtures.architectures import build
 from tests.fixtures.hub import FakeHub, commit_of

@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, expect
 from bench.load import is_equal
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.explorer import Explorer
-from headroles.models.loading import LoadedModel
+from headroles.models.loading.loader import LoadedModel
 from headroles.render.plain import analysis_result
 from headroles.server.place import FIRST_PROMPT
 from tests.browser.conftest import open_page

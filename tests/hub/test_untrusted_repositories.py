@@ -12,7 +12,7 @@ from headroles.errors import HeadRolesError, ModelLoadError
 from headroles.hub.download import fetch
 from headroles.hub.repository import MEGABYTE, STRANGERS_FILES, inspect
 from headroles.hub.weights import WEIGHTS
-from headroles.models.loading import load_model
+from headroles.models.loading.loader import load_model
 from tests.fixtures import strange_files as files
 from tests.fixtures.hub import FakeHub
 from tests.fixtures.strange_files import SECRET, honest

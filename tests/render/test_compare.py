@@ -14,9 +14,9 @@ from headroles.core.readings.verdicts import read_heads, read_roles
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles.roles import ROLES, get_measured_role, measured_roles
 from headroles.core.text.tokens import visible
-from headroles.models.capture import PatternReader
-from headroles.models.probes import ProbeSizes
-from headroles.models.sweep import analyze_here
+from headroles.models.probes.probe_texts import ProbeSizes
+from headroles.models.reading.pattern_reader import PatternReader
+from headroles.models.scoring.sweep import analyze_here
 from headroles.render.compare_models import render_model_comparison
 from headroles.render.compare_texts import render_prompt_comparison
 from headroles.render.html import ASSETS

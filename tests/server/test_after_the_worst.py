@@ -11,7 +11,7 @@ import pytest
 
 from headroles.core.records.atomic_files import PARTIAL
 from headroles.core.records.record_files import read_record
-from headroles.models.loading import LoadedModel
+from headroles.models.loading.loader import LoadedModel
 from tests.fixtures.app_process import analyze, serve, stop, take_offer
 from tests.fixtures.architectures import build
 
@@ -44,7 +44,7 @@ def children_at_work() -> set[int]:
     found = set()
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if "headroles.models.child_work" in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE:
+            if "headroles.models.worker_main" in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE:
                 found.add(process.pid)
     return found
 

@@ -15,8 +15,8 @@ from headroles.core.roles.measurement import Evidence
 from headroles.core.roles.roles import ROLES, get_measured_role, measured_roles
 from headroles.core.roles.scoring import measure_heads, roles_of_patterns, verify_head_activation
 from headroles.errors import InvalidInputError, InvalidRecordError
-from headroles.models.capture import PatternReader
-from headroles.models.probes import ProbeSizes, repeated_sequences
+from headroles.models.probes.probe_texts import ProbeSizes, repeated_sequences
+from headroles.models.reading.pattern_reader import PatternReader
 from tests.conftest import REPEATING, ExactTokens, random_attention, uniform_attention
 
 detect_head: Callable = head_detector.detect_head  # as it is documented; its annotations know of no stand-in for a model
