@@ -14,8 +14,8 @@ from headroles.core.surveys.atlas import Atlas, atlas_of, spread
 from headroles.core.surveys.atlas_entries import MAX_ATLAS_BYTES, AtlasEntry, known_entries, renewed, to_lines
 from headroles.errors import HeadRolesError, InvalidInputError
 from headroles.hub.dataset import ATLAS
-from headroles.render.atlas_words import tell_atlas, tell_families, tell_spread, tell_unusual
-from headroles.render.exports import KINDS, Kind, atlas_sheet_file
+from headroles.render.files.exports import KINDS, Kind, atlas_sheet_file
+from headroles.render.surveys.atlas_text import tell_atlas, tell_families, tell_spread, tell_unusual
 
 from . import dataset
 

@@ -15,7 +15,7 @@ from headroles.core.roles.roles import MeasuredRole, measured_roles
 from headroles.core.surveys.atlas_entries import AtlasEntry
 from headroles.core.text.phrases import listed
 from headroles.hub.dataset import ATLAS, RECORDS, RUNS
-from headroles.render.heatmaps import map_figure, to_png
+from headroles.render.figures.heatmaps import map_figure, to_png
 
 CARD = "README.md"
 LICENSE = "apache-2.0"

@@ -46,7 +46,7 @@ from headroles.models.loading.loader import LoadedModel, load_model, registered_
 from headroles.models.probes.probe_texts import ProbeSizes
 from headroles.models.reading.pattern_reader import PatternReader
 from headroles.models.scoring.sweep import analyze_here
-from headroles.render.plain import analysis_result
+from headroles.render.api.serialize import analysis_result
 from headroles.server.parts import visit
 from headroles.server.place import Place
 from headroles.settings import Settings

@@ -20,14 +20,14 @@ from headroles.models.loading.loader import load_model
 from headroles.models.probes.probe_texts import ProbeSizes
 from headroles.models.reading.pattern_reader import PatternReader
 from headroles.models.scoring.sweep import analyze_here
-from headroles.render.cards import render_panel
-from headroles.render.compare_models import render_model_comparison
-from headroles.render.compare_texts import render_prompt_comparison
-from headroles.render.exports import analysis_json, map_file, scores_csv
-from headroles.render.head_page import render_head
-from headroles.render.lessons import render_lessons
-from headroles.render.model_map import render_map
-from headroles.render.plain import analysis_result, categories_result, pattern_result
+from headroles.render.api.serialize import analysis_result, categories_result, pattern_result
+from headroles.render.files.exports import analysis_json, map_file, scores_csv
+from headroles.render.page.cards import render_panel
+from headroles.render.page.compare_models import render_model_comparison
+from headroles.render.page.compare_texts import render_prompt_comparison
+from headroles.render.page.head_page import render_head
+from headroles.render.page.lessons import render_lessons
+from headroles.render.page.model_map import render_map
 from headroles.settings import Settings
 from tests.conftest import PLAIN, REPEATING
 from tests.fixtures.extra_roles import KEEPS, TWO_BACK, registered

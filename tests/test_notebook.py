@@ -12,7 +12,7 @@ from headroles.core.notebook_repr import Shown
 from headroles.core.readings.comparison import compare_prompts
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.notebook import DRAW, show
-from headroles.render.exports import POLICY
+from headroles.render.files.exports import POLICY
 from tests.conftest import PLAIN, REPEATING
 from tests.fixtures.outline import Outline
 

@@ -9,7 +9,7 @@ import pytest
 
 from headroles.core.heads import Head
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.render.heatmaps import attention_figure, to_svg
+from headroles.render.figures.heatmaps import attention_figure, to_svg
 from tests.conftest import PLAIN
 from tests.test_architecture import MODULES, ROOT
 

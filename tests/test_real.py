@@ -33,7 +33,7 @@ from headroles.models.scoring.calibration import calibrate
 from headroles.models.scoring.output_scores import score_outputs
 from headroles.models.scoring.suggested_prompts import find_prompts
 from headroles.models.scoring.sweep import analyze_here
-from headroles.render import exports
+from headroles.render.files import exports
 from headroles.settings import GIGABYTE, Settings
 from tests.conftest import PLAIN, REPEATING
 from tests.fixtures.double import ROUNDING, InDouble, to_double

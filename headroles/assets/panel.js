@@ -175,7 +175,7 @@ const dress = (cell, { name, color, told, filling, rests = false, state = '', sh
 const labelOf = ({ dataset: { layer, head } }) => `L${layer}H${head}`;
 const bytesOf = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
 
-// ---- the map: a button for each head, made of seven bytes that say of it what `render/model_map.py` packs
+// ---- the map: a button for each head, made of seven bytes that say of it what `render/page/model_map.py` packs
 const CELL_BYTES = 7;
 const NO_SCORE = -(2 ** 15);
 const FLAGS = { rests: 1, offline: 2, seen: 4, unusual: 8 };

@@ -11,8 +11,8 @@ from markupsafe import Markup
 from headroles.core.roles.roles import Role
 from headroles.core.text.phrases import percent, signed
 from headroles.core.text.tokens import visible
-from headroles.render.glossary import term
-from headroles.render.wording import MARKS
+from headroles.render.wording.glossary import term
+from headroles.render.wording.wording import MARKS
 
 ASSETS = Path(__file__).parent.parent / "assets"
 # in the order in which a page takes them: later ones use what earlier ones set

@@ -11,8 +11,8 @@ from headroles.core.registry import ModelInfo
 from headroles.core.roles.roles import ROLES, Role, get_role
 from headroles.errors import InvalidInputError
 from headroles.models.loading.loader import max_prompt_tokens, registered_config
-from headroles.render.plain import API_VERSION
-from headroles.render.results import ModelResult, ModelsResult
+from headroles.render.api.schema import ModelResult, ModelsResult
+from headroles.render.api.serialize import API_VERSION
 from headroles.settings import Settings
 
 MAX_HEAD_NUMBER = 9_999  # far above any model's layers and heads

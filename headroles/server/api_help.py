@@ -1,8 +1,8 @@
 """What endpoints there are and how to call one, for the page and the README."""
 
 from headroles.core.limits import MAX_BATCH_PROMPTS
-from headroles.render.api_help import render_api_help
 from headroles.render.html import ASSETS
+from headroles.render.page.api_help import render_api_help
 
 EXAMPLES = {"Python": "python.py", "JavaScript": "javascript.js", "curl": "shell.sh"}  # in assets/examples
 EXAMPLE_URL = "http://127.0.0.1:7860"

@@ -16,12 +16,16 @@ from headroles.explorer import Explorer
 from headroles.jobs import Job
 from headroles.models.interventions.ablation_runs import texts_read
 from headroles.models.reading.batches import check_batch
-from headroles.render import plain, plain_atlas, plain_causes, plain_training, results
-from headroles.render.explained import explain
-from headroles.render.exports import KINDS, SHEETS, atlas_sheet_file, heatmap_file, model_sheet_file, text_sheet_file
-from headroles.render.results_atlas import AtlasResult
-from headroles.render.results_causes import EffectsResult, KnockOutResult, NextTokensResult
-from headroles.render.results_training import TrainingResult
+from headroles.render.api import schema as results
+from headroles.render.api import serialize as plain
+from headroles.render.api import serialize_atlas as plain_atlas
+from headroles.render.api import serialize_causes as plain_causes
+from headroles.render.api import serialize_training as plain_training
+from headroles.render.api.schema_atlas import AtlasResult
+from headroles.render.api.schema_causes import EffectsResult, KnockOutResult, NextTokensResult
+from headroles.render.api.schema_training import TrainingResult
+from headroles.render.files.exports import KINDS, SHEETS, atlas_sheet_file, heatmap_file, model_sheet_file, text_sheet_file
+from headroles.render.page.chat import explain
 from headroles.server import api
 from headroles.server.limits import LARGE_PROMPTS, Desk
 from headroles.server.place import Place

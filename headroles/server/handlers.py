@@ -18,10 +18,10 @@ from headroles.errors import HeadRolesError, NoHeadCategoriesError
 from headroles.explorer import Explorer
 from headroles.jobs import Job
 from headroles.models.interventions.ablation_runs import texts_read
-from headroles.render.causes import Causes
-from headroles.render.exports import DOWNLOADS
-from headroles.render.messages import render_message, render_model
-from headroles.render.tools import render_download, render_tools
+from headroles.render.files.exports import DOWNLOADS
+from headroles.render.page.causes import Causes
+from headroles.render.page.messages import render_message, render_model
+from headroles.render.page.toolbar import render_download, render_tools
 from headroles.server.limits import Desk
 from headroles.server.moves import Boxes, Move, as_text, read_place
 from headroles.server.parts import PARTS, download, draw, draw_atlas, draw_later, draw_training, visit

@@ -10,11 +10,11 @@ from gradio.themes import Soft
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
 from headroles.core.roles.roles import ROLES
 from headroles.explorer import Explorer
-from headroles.render.exports import DOWNLOADS
+from headroles.render.files.exports import DOWNLOADS
 from headroles.render.html import ASSETS
-from headroles.render.lessons import render_lessons
-from headroles.render.messages import render_model
-from headroles.render.tools import render_examples, render_tools
+from headroles.render.page.lessons import render_lessons
+from headroles.render.page.messages import render_model
+from headroles.render.page.toolbar import render_examples, render_tools
 from headroles.server.api_help import render_help
 from headroles.server.handlers import INPUTS, OUTPUTS, SAYING, Event, Handlers, Outputs
 from headroles.server.limits import Desk

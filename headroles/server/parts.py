@@ -11,14 +11,7 @@ from headroles.core.surveys.atlas import Atlas
 from headroles.core.surveys.training_run import TrainingRun
 from headroles.errors import InvalidInputError, NoTrainingRunError
 from headroles.explorer import Explorer
-from headroles.render.answer import render_answer
-from headroles.render.atlas import render_atlas
-from headroles.render.cards import render_panel
-from headroles.render.causes import render_causes
-from headroles.render.compare_models import render_model_comparison
-from headroles.render.compare_texts import render_prompt_comparison
-from headroles.render.edits import render_edits
-from headroles.render.exports import (
+from headroles.render.files.exports import (
     DOWNLOADS,
     Download,
     Kind,
@@ -34,11 +27,18 @@ from headroles.render.exports import (
     training_csv,
     training_json,
 )
-from headroles.render.head_page import render_head, render_twin
-from headroles.render.lessons import render_lessons_here
-from headroles.render.model_map import render_map
-from headroles.render.next_word import render_next
-from headroles.render.training import render_training
+from headroles.render.page.answer import render_answer
+from headroles.render.page.cards import render_panel
+from headroles.render.page.causes import render_causes
+from headroles.render.page.compare_models import render_model_comparison
+from headroles.render.page.compare_texts import render_prompt_comparison
+from headroles.render.page.edits import render_edits
+from headroles.render.page.head_page import render_head, render_twin
+from headroles.render.page.lessons import render_lessons_here
+from headroles.render.page.model_map import render_map
+from headroles.render.page.next_token import render_next
+from headroles.render.surveys.atlas import render_atlas
+from headroles.render.surveys.training import render_training
 from headroles.server.place import Place
 from headroles.server.scene import Scene, ask, find_training
 

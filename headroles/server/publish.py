@@ -12,7 +12,7 @@ from gradio.state_holder import SessionState
 
 from headroles.errors import HeadRolesError
 from headroles.explorer import Explorer
-from headroles.render.explained import chat_card
+from headroles.render.page.chat import chat_card
 from headroles.server.endpoints import Endpoints
 from headroles.server.limits import Desk
 from headroles.server.visitors import while_listened_to

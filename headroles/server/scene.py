@@ -11,11 +11,11 @@ from headroles.core.surveys.atlas import Atlas
 from headroles.errors import InvalidRecordError, NoTrainingRunError, PromptError, UnsupportedModelError
 from headroles.explorer import Explorer
 from headroles.hub.record_store import embedded_records
-from headroles.render.causes import Causes
-from headroles.render.edits import Found
-from headroles.render.next_word import GUESSES, Next
-from headroles.render.sheets import told_heads
-from headroles.render.training import Recorded
+from headroles.render.files.sheets import told_heads
+from headroles.render.page.causes import Causes
+from headroles.render.page.edits import Found
+from headroles.render.page.next_token import GUESSES, Next
+from headroles.render.surveys.training import Recorded
 from headroles.server.place import Place
 
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 
 from headroles.jobs import Job, Progress
-from headroles.render.messages import render_progress
+from headroles.render.page.messages import render_progress
 from headroles.server.limits import LARGE_PROMPTS, Desk
 
 POLL_SECONDS = 0.25  # how often the page asks how far a job is

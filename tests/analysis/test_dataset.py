@@ -32,7 +32,7 @@ from headroles.core.roles.roles import ROLES, get_measured_role, measured_roles
 from headroles.core.surveys.atlas_entries import entry_of
 from headroles.models.probes.probe_texts import ProbeSizes, make_probes
 from headroles.models.scoring.sweep import make_recipe
-from headroles.render.heatmaps import CELL_INCHES, MAP_DOTS_PER_INCH
+from headroles.render.figures.heatmaps import CELL_INCHES, MAP_DOTS_PER_INCH
 from tests.conftest import uniform_attention
 
 

@@ -12,7 +12,7 @@ from headroles.core.registry import EMBEDDED_MODEL, MODELS
 from headroles.core.roles.roles import ROLES
 from headroles.errors import InvalidInputError
 from headroles.explorer import Explorer
-from headroles.render.plain import (
+from headroles.render.api.serialize import (
     API_VERSION,
     analysis_result,
     batch_result,

@@ -7,7 +7,7 @@ import json
 
 import gradio as gr
 
-from headroles.render.plain_atlas import atlas_result
+from headroles.render.api.serialize_atlas import atlas_result
 from headroles.server.endpoints import Endpoints
 from headroles.server.handlers import Handlers
 from headroles.server.limits import Desk

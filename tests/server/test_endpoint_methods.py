@@ -11,7 +11,7 @@ from headroles.core.limits import MAX_BATCH_PROMPTS, MAX_PROMPT_TOKENS
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.errors import BusyError, HeadRolesError, InvalidInputError, JobCancelledError, UnknownModelError
 from headroles.jobs import Job, Jobs
-from headroles.render import plain
+from headroles.render.api import serialize as plain
 from headroles.server.api_help import ENDPOINTS
 from headroles.server.endpoints import Endpoints
 from headroles.server.limits import Desk

@@ -25,9 +25,9 @@ from headroles.core.readings.comparison import compare_models, compare_prompts
 from headroles.core.registry import EMBEDDED_MODEL, MODELS, ModelInfo
 from headroles.core.roles.roles import ROLES, measured_roles
 from headroles.explorer import Explorer
-from headroles.render.explained import chat_card, explain
-from headroles.render.next_word import GUESSES, Next
-from headroles.render.wording import state_of
+from headroles.render.page.chat import chat_card, explain
+from headroles.render.page.next_token import GUESSES, Next
+from headroles.render.wording.wording import state_of
 from headroles.server.api import API_VERSION
 from headroles.server.api_help import ENDPOINTS, render_help
 from headroles.server.limits import Desk

@@ -23,7 +23,7 @@ from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles.roles import ROLES
 from headroles.core.surveys.atlas import Atlas
 from headroles.core.surveys.atlas_entries import AtlasEntry
-from headroles.render.exports import DOWNLOADS, FORMULA_STARTS, Download
+from headroles.render.files.exports import DOWNLOADS, FORMULA_STARTS, Download
 from headroles.render.html import ASSETS
 from headroles.server.parts import FILES
 from headroles.server.place import Place

@@ -11,7 +11,7 @@ from headroles.core.registry import EMBEDDED_MODEL, MODELS
 from headroles.core.roles.roles import ROLES
 from headroles.errors import InvalidInputError
 from headroles.explorer import Explorer
-from headroles.render.exports import DOWNLOADS
+from headroles.render.files.exports import DOWNLOADS
 from headroles.server.parts import FILES, PARTS, changed_parts, download, draw_later, first_visit, visit
 from headroles.server.place import Out, Place
 from headroles.settings import Settings

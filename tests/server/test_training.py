@@ -10,7 +10,7 @@ import pytest
 
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.errors import NoTrainingRunError, UnknownModelError
-from headroles.render.plain_training import training_result
+from headroles.render.api.serialize_training import training_result
 from headroles.server.endpoints import Endpoints
 from headroles.server.handlers import Handlers
 from headroles.server.limits import Desk

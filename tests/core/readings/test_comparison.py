@@ -23,7 +23,7 @@ from headroles.core.readings.head_readings import HeadTable, RoleReading
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles.roles import OTHER, RESTING_ROLE, ROLES, MeasuredRole, measured_roles
 from headroles.errors import InvalidInputError
-from headroles.render.wording import describe_model_comparison, describe_prompt_comparison
+from headroles.render.wording.wording import describe_model_comparison, describe_prompt_comparison
 from tests.conftest import PLAIN, REPEATING
 
 Table = tuple[tuple[float, ...], ...]

@@ -15,10 +15,10 @@ from headroles.core.readings.head_description import A_LITTLE, tell_nature
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles.roles import OTHER, RESTING, Role, get_measured_role, measured_roles
 from headroles.errors import InvalidInputError
-from headroles.render.cards import render_panel
-from headroles.render.exports import scores_csv
-from headroles.render.plain import analysis_result
-from headroles.render.wording import describe_head
+from headroles.render.api.serialize import analysis_result
+from headroles.render.files.exports import scores_csv
+from headroles.render.page.cards import render_panel
+from headroles.render.wording.wording import describe_head
 from tests.conftest import PLAIN
 
 # around the thresholds above all

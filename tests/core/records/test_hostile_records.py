@@ -17,8 +17,8 @@ from headroles.core.readings.verdicts import read_heads, read_roles
 from headroles.core.records.head_categories import HeadCategories
 from headroles.core.records.record_files import MAX_RECORD_BYTES, parse_record, read_record
 from headroles.errors import InvalidRecordError
-from headroles.render.cards import render_panel
-from headroles.render.model_map import render_map
+from headroles.render.page.cards import render_panel
+from headroles.render.page.model_map import render_map
 from tests.conftest import random_attention, tables
 from tests.fixtures.known import known
 

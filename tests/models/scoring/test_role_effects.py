@@ -15,8 +15,8 @@ from headroles.models.loading.loader import LoadedModel
 from headroles.models.probes.probe_texts import ProbeSizes, repeated_sequences
 from headroles.models.reading.pattern_reader import PatternReader
 from headroles.models.scoring.role_effects import role_effects
-from headroles.render.cards import render_panel
-from headroles.render.plain import analysis_result, effect_result
+from headroles.render.api.serialize import analysis_result, effect_result
+from headroles.render.page.cards import render_panel
 from tests.conftest import REPEATING
 from tests.fixtures.architectures import build
 
