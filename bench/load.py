@@ -47,8 +47,8 @@ from headroles.models.probes.probe_texts import ProbeSizes
 from headroles.models.reading.pattern_reader import PatternReader
 from headroles.models.scoring.sweep import analyze_here
 from headroles.render.api.serialize import analysis_result
-from headroles.server.parts import visit
-from headroles.server.place import Place
+from headroles.server.page.page_state import Place
+from headroles.server.page.parts import visit
 from headroles.settings import Settings
 from tests.fixtures.app_process import running_app
 

@@ -152,7 +152,7 @@ def test_the_analysis_imports_neither_explorer_nor_server():
         ),
         (["headroles.summary"], ["gradio", "matplotlib", "transformers", "pyvene"]),
         (["headroles.explorer"], ["gradio", "transformer_lens", "analysis"]),
-        (["headroles.server.page"], ["transformer_lens", "analysis"]),
+        (["headroles.server.layout"], ["transformer_lens", "analysis"]),
     ],
     ids=["core", "summary", "explorer", "page"],
 )

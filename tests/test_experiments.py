@@ -16,7 +16,7 @@ from headroles.core.roles.roles import ROLES
 from headroles.core.roles.scoring import roles_of_patterns
 from headroles.explorer import Explorer
 from headroles.models.loading.loader import LoadedModel
-from headroles.server.page import EXAMPLES
+from headroles.server.layout import EXAMPLES
 from tests.fixtures.known import known
 from tests.fixtures.real import REAL_MODEL
 

@@ -39,11 +39,12 @@ from headroles.models.untrusted import subprocess_worker as child
 from headroles.models.untrusted import tokenizer_loader as tokenizing
 from headroles.models.untrusted import tokenizer_schema as tokenizer_file
 from headroles.models.untrusted.tokenizer_components import MAX_PARTS
-from headroles.server import door, sessions
-from headroles.server.endpoints import Endpoints
-from headroles.server.limits import LARGE_PROMPTS, Desk
-from headroles.server.place import TABS, Place
-from headroles.server.shares import MAX_VISITORS
+from headroles.server.api.endpoints import Endpoints
+from headroles.server.gate import middleware as door
+from headroles.server.gate import sessions
+from headroles.server.gate.rate_limit import MAX_VISITORS
+from headroles.server.gate.request_queue import LARGE_PROMPTS, Desk
+from headroles.server.page.page_state import TABS, Place
 from headroles.settings import GIGABYTE, Settings
 from tests.fixtures.api_server import serve_api
 from tests.fixtures.documents import BLOCKS, EXTRAS, LINKS, PAGES, PYPROJECT, ROOT

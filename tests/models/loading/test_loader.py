@@ -18,7 +18,7 @@ from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL, MODELS, get
 from headroles.errors import ModelLoadError, PromptError, UnknownModelError, UnsupportedModelError
 from headroles.models.loading.loader import MAX_PROMPT_CHARACTERS, attention_windows, load_model
 from headroles.models.untrusted.tokenizer_loader import memory_of
-from headroles.server.page import EXAMPLES
+from headroles.server.layout import EXAMPLES
 from tests.fixtures.architectures import build
 
 TINY = EMBEDDED_FOLDER
