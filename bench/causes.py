@@ -11,9 +11,8 @@ from bench.measuring import compare
 from bench.subjects import random_model
 from headroles.core.heads import Head
 from headroles.core.registry import MODELS
-from headroles.models.interventions.ablator import KnockOuts, Replacement
+from headroles.models.interventions.ablator import KnockOuts, Replacement, open_knock_outs, open_outputs
 from headroles.models.interventions.direct_effects import read_writes
-from headroles.models.interventions.output_cache import open_knock_outs, open_outputs
 from headroles.models.loading.loader import registered_config
 from headroles.models.reading.batches import TokenIds
 from headroles.models.reading.pattern_reader import PatternReader

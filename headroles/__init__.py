@@ -3,6 +3,8 @@
 import importlib
 from typing import TYPE_CHECKING
 
+from headroles.core.display import register_renderer
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
@@ -40,3 +42,15 @@ def __getattr__(name: str) -> object:
         from headroles.errors import MissingPackageError
 
         raise MissingPackageError.of(name, "app", error) from error
+
+
+def _show_in_notebook(result: object) -> str | None:
+    """Draws a result; the drawing packages are imported when a notebook first asks. None where they are not installed."""
+    try:
+        from headroles import notebook
+    except ModuleNotFoundError:
+        return None
+    return notebook.show(result)
+
+
+register_renderer(_show_in_notebook)

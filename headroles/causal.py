@@ -8,15 +8,15 @@ from typing import TypeVar
 from headroles.core.heads import Head, as_head
 from headroles.core.outputs.ablation import METHODS, KnockOut, Method
 from headroles.core.outputs.direct_effects import Writes
-from headroles.core.outputs.predictions import Predictions
+from headroles.core.outputs.next_tokens import Predictions
 from headroles.core.readings.analysis import Analysis
 from headroles.core.roles.roles import MeasuredRole, Role, get_measured_role
 from headroles.core.text.tokens import clean
 from headroles.errors import InvalidInputError
 from headroles.models.interventions.ablation_runs import Question, knock_out
+from headroles.models.interventions.ablator import open_knock_outs, open_outputs
 from headroles.models.interventions.direct_effects import read_writes
 from headroles.models.interventions.next_tokens import predict
-from headroles.models.interventions.output_cache import open_knock_outs, open_outputs
 from headroles.models.loading.loader import LoadedModel
 from headroles.models.loading.lru_cache import Memory
 from headroles.models.reading.pattern_reader import PatternReader

@@ -11,13 +11,12 @@ from headroles.core.readings.comparison import ModelComparison, PromptComparison
 from headroles.core.records.head_categories import HeadCategories
 from headroles.render.files.exports import standalone_page
 from headroles.render.page.answer import render_answer
-from headroles.render.page.cards import render_panel
+from headroles.render.page.cards import render_panel, render_record
 from headroles.render.page.causes import Causes, render_causes
 from headroles.render.page.compare_models import render_model_comparison
 from headroles.render.page.compare_texts import render_prompt_comparison
 from headroles.render.page.head_page import render_head
 from headroles.render.page.model_map import render_map
-from headroles.render.page.record import render_record
 
 HEIGHT = 640  # pixels of a frame; what is higher scrolls in it
 Drawn = tuple[str, tuple[str, ...]]  # a title, and the parts of the page

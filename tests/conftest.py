@@ -9,7 +9,7 @@ import jaxtyping
 import pytest
 import torch
 
-from headroles.core.readings.analysis import verdicts
+from headroles.core.readings import verdicts
 from headroles.core.records.head_categories import HeadCategories
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.explorer import Explorer

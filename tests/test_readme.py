@@ -30,7 +30,7 @@ from headroles.hub import http as talk
 from headroles.hub.download import DISK_RESERVE
 from headroles.hub.repository import MEGABYTE, STRANGERS_FILES
 from headroles.models import model_pool as pool
-from headroles.models.loading.loader import lru_cache as memory
+from headroles.models.loading import lru_cache as memory
 from headroles.models.loading.model_builder import MOST_BUFFER_BYTES
 from headroles.models.probes.probe_texts import ProbeSizes
 from headroles.models.untrusted import config_validation as config_check

@@ -31,8 +31,7 @@ from headroles.models.probes.sentences import FOR_CALIBRATION
 from headroles.models.reading.pattern_reader import PatternReader
 from headroles.models.scoring.calibration import calibrate
 from headroles.models.scoring.output_scores import score_outputs
-from headroles.models.scoring.suggested_prompts import find_prompts
-from headroles.models.scoring.sweep import analyze_here
+from headroles.models.scoring.sweep import analyze_here, find_prompts
 from headroles.render.files import exports
 from headroles.settings import GIGABYTE, Settings
 from tests.conftest import PLAIN, REPEATING

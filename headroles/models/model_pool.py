@@ -255,8 +255,8 @@ def tame_glibc() -> None:
 
     Every block over MAPPED_BYTES has pages of its own: by itself glibc raises that limit up to 32 MB as blocks are freed, and
     keeps them. After 200 switches between four models of 45 MB, 170 to 245 MB more than the budget were resident; like this it
-    is 51 to 81 MB (tests/models/test_model_pool.py). And all threads share ARENAS heaps, where each had one of its own, full of holes:
-    a minute after a visitor asked for 239 pictures, 102 MB were left, and 78 MB like this (`python -m bench.abuse heatmaps`).
+    is 51 to 81 MB (tests/models/test_model_pool.py). And all threads share ARENAS heaps, where each had one of its own, full of
+    holes: a minute after a visitor asked for 239 pictures, 102 MB were left, and 78 MB like this.
     """
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):  # musl has none
         library.mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES)

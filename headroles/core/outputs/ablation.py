@@ -7,8 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from headroles.core.display import NotebookRepr
 from headroles.core.heads import Head
-from headroles.core.notebook_repr import Shown
+from headroles.core.outputs.next_tokens import NextToken
 from headroles.core.text.phrases import fine_percent, signed
 from headroles.core.text.tokens import in_a_sentence
 
@@ -21,16 +22,6 @@ CONTROLS = (
 FEWEST_CONTROLS = 5
 LEAST_EFFECT = 0.1  # nats: a probability falls by a tenth of itself; below it nobody would see a difference
 TRIES = 50  # draws for each set that is wanted, before there are taken to be no more different ones
-
-
-@dataclass(frozen=True)
-class NextToken:
-    """A token that may come next, with its probability before and after a knock-out; None where it is among the unlikely ones."""
-
-    token_id: int
-    token: str
-    before: float | None
-    after: float | None
 
 
 @dataclass(frozen=True)
@@ -56,7 +47,7 @@ class ControlText:
 
 
 @dataclass(frozen=True)
-class KnockOut(Shown):
+class KnockOut(NotebookRepr):
     """A text read without some heads.
 
     Attributes:

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Literal
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from headroles.core.dataframe import to_frame
+from headroles.core.display import NotebookRepr, to_dataframe
 from headroles.core.heads import Head, as_head, taken_by_sink
-from headroles.core.notebook_repr import Shown
 from headroles.core.readings.head_description import tell_nature
 from headroles.core.readings.head_readings import HeadReading, HeadTable, RoleReading
 from headroles.core.roles.roles import Role, get_role, measured_roles
@@ -50,7 +49,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Analysis(Shown):
+class Analysis(NotebookRepr):
     """Everything that panel, map, API and exports need of one prompt on one model; `roles` in the order of ROLES.
 
     Attributes:
@@ -115,11 +114,11 @@ class Analysis(Shown):
 
     def to_frame(self) -> "DataFrame":
         """`rows` as a pandas table. Raises MissingPackageError without pandas."""
-        return to_frame(self.rows())
+        return to_dataframe(self.rows())
 
 
 @dataclass(frozen=True)
-class HeadView(Shown):
+class HeadView(NotebookRepr):
     """One head on one prompt: its pattern, the cells that `role` expects to be strong, and its readings in every measured role.
 
     `primary` is what the head mainly does in this model, `role` the one it is looked at for. `called` says at how many tokens
@@ -157,7 +156,7 @@ class HeadView(Shown):
 
     def to_frame(self) -> "DataFrame":
         """One row a query and key that it can see: positions, tokens and attention. Raises MissingPackageError without pandas."""
-        return to_frame(
+        return to_dataframe(
             {
                 "query": q,
                 "key": k,

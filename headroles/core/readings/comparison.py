@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from headroles.core.dataframe import to_frame
+from headroles.core.display import NotebookRepr, to_dataframe
 from headroles.core.heads import Head
-from headroles.core.notebook_repr import Shown
 from headroles.core.readings.analysis import Analysis
 from headroles.core.readings.head_readings import HeadReading, RoleReading
 from headroles.core.roles.roles import RESTING_ROLE, ROLES, Role, measured_roles
@@ -64,7 +63,7 @@ class HeadChange:
 
 
 @dataclass(frozen=True)
-class PromptComparison(Shown):
+class PromptComparison(NotebookRepr):
     """The same model on two texts.
 
     Attributes:
@@ -84,7 +83,7 @@ class PromptComparison(Shown):
 
     def to_frame(self) -> "DataFrame":
         """One row a head that changed, largest evidence first. Raises MissingPackageError without pandas."""
-        return to_frame(
+        return to_dataframe(
             {
                 "layer": change.a.head.layer,
                 "head": change.a.head.index,
@@ -130,7 +129,7 @@ class RoleCensus:
 
 
 @dataclass(frozen=True)
-class ModelComparison(Shown):
+class ModelComparison(NotebookRepr):
     """Two models on the same text; `roles` are all roles in the order of ROLES, `other` included."""
 
     a: Analysis
@@ -142,7 +141,7 @@ class ModelComparison(Shown):
 
     def to_frame(self) -> "DataFrame":
         """One row a role and model: its heads, and their share of all. Raises MissingPackageError without pandas."""
-        return to_frame(
+        return to_dataframe(
             {
                 "role": role.role.name,
                 "model": analysis.model,

@@ -1,7 +1,8 @@
 """What a record knows of its heads beyond scores: how much excess each shows by accident, and where each usually is.
 
-Made by the analysis (`headroles.models.scoring.calibration`), one of two kinds a role. A role that a text *triggers*, as induction is by
-a repetition, has for each head the tail of its excess on null texts; one that is *always on* has each head's usual range.
+The analysis makes it (`headroles.models.scoring.calibration`), one of two kinds a role. A role that a text *triggers*, as a
+repetition triggers induction, has for each head the tail of its excess on null texts; one that is *always on* has each head's
+usual range.
 """
 
 import math

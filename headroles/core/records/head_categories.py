@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from headroles.core.dataframe import to_frame
+from headroles.core.display import NotebookRepr, to_dataframe
 from headroles.core.heads import Head, as_head
-from headroles.core.notebook_repr import Shown
 from headroles.core.records.calibration import AlwaysOn, Triggered, parse_calibration
 from headroles.core.records.role_effects import RoleEffect
 from headroles.core.roles.measures import Calibration
@@ -108,7 +107,7 @@ class Category(_Checked):
     top_heads: Annotated[list[TopHead], Field(max_length=MAX_TOP_HEADS)]
 
 
-class HeadCategories(_Checked, Shown):
+class HeadCategories(_Checked, NotebookRepr):
     """One model's record, as published; every field is bounded, every score finite and within its measure's range.
 
     It may hold fewer roles than this version knows: those are not scored in it. Roles that it alone knows are kept, so that they
@@ -329,7 +328,7 @@ class HeadCategories(_Checked, Shown):
 
     def to_frame(self) -> "DataFrame":
         """`rows` as a pandas table. Raises MissingPackageError without pandas."""
-        return to_frame(self.rows())
+        return to_dataframe(self.rows())
 
     def to_json(self) -> str:
         """The text that is published; `parse_record` reads it back. Optional parts that are not there are left out."""

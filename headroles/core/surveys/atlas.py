@@ -11,7 +11,7 @@ from functools import cached_property
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
-from headroles.core.dataframe import to_frame
+from headroles.core.display import to_dataframe
 from headroles.core.readings.comparison import DEPTH_BINS
 from headroles.core.roles.roles import MeasuredRole, measured_roles
 from headroles.core.surveys.atlas_entries import AtlasEntry
@@ -128,7 +128,7 @@ class Atlas:
 
     def to_frame(self) -> "DataFrame":
         """`rows` as a pandas table. Raises MissingPackageError without pandas."""
-        return to_frame(self.rows())
+        return to_dataframe(self.rows())
 
 
 def atlas_of(entries: Iterable[AtlasEntry], dataset: str = "", note: str = "") -> Atlas:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 
 from headroles.core.heads import Head
-from headroles.core.outputs.ablation import CONTROLS, ControlText, Effect, KnockOut, Method, NextToken
+from headroles.core.outputs.ablation import CONTROLS, ControlText, Effect, KnockOut, Method
+from headroles.core.outputs.next_tokens import NextToken
 from headroles.core.patterns.excess import without_excess
 from headroles.core.roles.roles import MeasuredRole
 from headroles.core.text.tokens import clean
-from headroles.models.interventions.ablator import After, KnockOuts, Replacement
-from headroles.models.interventions.control_heads import other_heads
+from headroles.models.interventions.ablator import After, KnockOuts, Replacement, other_heads
 from headroles.models.loading.loader import LoadedModel
 from headroles.models.probes.probe_texts import ordinary_ids
 from headroles.models.reading.batches import TokenIds

@@ -14,16 +14,18 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from headroles.core.heads import Head
-from headroles.core.outputs.ablation import Method
+from headroles.core.outputs.ablation import CONTROLS, Method, control_sets
 from headroles.core.patterns.excess import without_excess
 from headroles.core.roles.roles import MeasuredRole
 from headroles.errors import InvalidInputError
+from headroles.models.loading.loader import LoadedModel
 from headroles.models.probes.calibration_texts import tokens_of
 from headroles.models.probes.probe_texts import ProbeSizes, encoded_sentences
 from headroles.models.probes.sentences import FOR_CALIBRATION
 from headroles.models.reading.batches import TokenIds
 from headroles.models.reading.hooks import Met, Taps
 from headroles.models.reading.output_reader import NO_NUMBER, OutputReader
+from headroles.models.reading.pattern_reader import PatternReader
 from headroles.models.reading.residual_map import UnknownAnatomyError
 from headroles.models.zero_gpu import lend_gpu, on_device
 
@@ -266,3 +268,21 @@ def _likeliest(logits: Float[Tensor, "token word"], count: int) -> list[tuple[tu
     """The likeliest words in each row, with the logarithm of their probability."""
     found = logits.log_softmax(-1).topk(min(count, logits.shape[-1]))
     return [tuple(zip(*row)) for row in zip(found.indices.tolist(), found.values.tolist())]
+
+
+def other_heads(
+    loaded: LoadedModel, heads: Collection[Head], spared: Collection[Head] = (), seed: int = 0
+) -> tuple[tuple[Head, ...], ...]:
+    """Sets of as many other heads of the same layers, drawn at random, none of them spared ones."""
+    every = {Head(layer, index) for layer in loaded.layers for index in range(loaded.identity.num_heads)}
+    return tuple(control_sets(heads, every - {*heads, *spared}, CONTROLS, seed))
+
+
+def open_outputs(reader: PatternReader) -> OutputReader:
+    """What a model writes. Raises UnsupportedModelError when that cannot be read."""
+    return reader.extras.get(OutputReader, lambda: OutputReader(reader))
+
+
+def open_knock_outs(reader: PatternReader) -> KnockOuts:
+    """What is lost without some of a model's heads. Raises as `open_outputs`."""
+    return reader.extras.get(KnockOuts, lambda: KnockOuts(open_outputs(reader)))

@@ -11,7 +11,7 @@ from headroles.core.outputs.direct_effects import Target, Word, Writes
 from headroles.core.outputs.residual_stream import Stream
 from headroles.core.roles.roles import MeasuredRole
 from headroles.core.text.tokens import clean
-from headroles.models.interventions.control_heads import other_heads
+from headroles.models.interventions.ablator import other_heads
 from headroles.models.reading.batches import TokenIds
 from headroles.models.reading.output_reader import OutputReader
 

@@ -2,7 +2,7 @@
 
 import math
 
-from headroles.core.outputs.predictions import Guess, Predictions
+from headroles.core.outputs.next_tokens import Guess, Predictions
 from headroles.core.text.tokens import clean
 from headroles.errors import InvalidInputError
 from headroles.models.interventions.ablator import TOP, KnockOuts

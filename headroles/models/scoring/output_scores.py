@@ -11,7 +11,7 @@ from torch import Tensor
 from headroles.core.roles.measurement import Evidence
 from headroles.core.roles.roles import MeasuredRole, measured_roles
 from headroles.errors import UnsupportedModelError
-from headroles.models.interventions.output_cache import open_outputs
+from headroles.models.interventions.ablator import open_outputs
 from headroles.models.interventions.successor_weights import successor_firsts
 from headroles.models.loading.loader import LoadedModel
 from headroles.models.probes.output_probes import OutputProbe, name_probes, repeat_probes, series_probes

@@ -10,9 +10,7 @@ from headroles.core.records.head_categories import HeadCategories
 from headroles.core.records.role_effects import RoleEffect
 from headroles.core.roles.roles import MeasuredRole
 from headroles.models.interventions.ablation_runs import Question, control_ids, mean_rise
-from headroles.models.interventions.ablator import KnockOuts
-from headroles.models.interventions.control_heads import other_heads
-from headroles.models.interventions.output_cache import open_knock_outs
+from headroles.models.interventions.ablator import KnockOuts, open_knock_outs, other_heads
 from headroles.models.probes.probe_texts import ProbeSizes, encoded_sentences, repeated_sequences
 from headroles.models.reading.batches import TokenIds
 from headroles.models.reading.pattern_reader import PatternReader

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from headroles.core.readings.detection import is_seen
+from headroles.core.records.calibration import Triggered
 from headroles.core.records.head_categories import HeadCategories, Recipe
 from headroles.core.records.record_builder import build_record, with_calibration, with_prompts, with_scores
 from headroles.core.roles.measurement import Evidence, HeadWeights
@@ -20,7 +22,6 @@ from headroles.models.probes.probe_texts import Probe, ProbeSizes, encoded_sente
 from headroles.models.reading.pattern_reader import PatternReader
 from headroles.models.scoring.calibration import calibrate
 from headroles.models.scoring.output_scores import score_outputs
-from headroles.models.scoring.suggested_prompts import find_prompts
 
 PATTERN_BYTES = 256 * 1024 * 1024  # of one forward's patterns, when a model is analysed here
 MAX_BATCH = 10
@@ -197,3 +198,16 @@ def _fitting_batch(loaded: LoadedModel, sizes: ProbeSizes) -> int:
     repeated = len(loaded.bos) + 2 * fitting_repeat_length(loaded, sizes.repeat_length)
     tokens = max(repeated, *map(len, encoded_sentences(loaded, sizes)))
     return max(1, min(MAX_BATCH, PATTERN_BYTES // (heads * tokens * tokens * 4)))
+
+
+def find_prompts(reader: PatternReader, record: HeadCategories) -> dict[str, str]:
+    """For each role that a text triggers and that is calibrated and has heads, by name: the first of its prompts on which it is
+    seen, each read alone as a visitor's text is; empty where it is on none."""
+    found: dict[str, str] = {}
+    for role in record.scored_roles:
+        if not isinstance(record.calibrations.get(role.name), Triggered) or not record.top_heads(role):
+            continue
+        readable = (prompt for prompt in role.prompts if reader.loaded.reads(prompt))
+        shows = (prompt for prompt in readable if is_seen(role, reader.read(reader.loaded.encode(prompt)), record))
+        found[role.name] = next(shows, "")
+    return found

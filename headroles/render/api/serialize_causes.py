@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from headroles.core.outputs.ablation import Effect, KnockOut, NextToken, sentences
+from headroles.core.outputs.ablation import Effect, KnockOut, sentences
 from headroles.core.outputs.direct_effects import Target, Word, Writes
-from headroles.core.outputs.predictions import Predictions
+from headroles.core.outputs.next_tokens import NextToken, Predictions
 from headroles.render.api.schema_causes import (
     EffectsResult,
     KnockOutResult,

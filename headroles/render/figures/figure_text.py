@@ -6,7 +6,6 @@ from functools import lru_cache
 from matplotlib.font_manager import FontProperties, fontManager, get_font, get_font_names
 
 from headroles.core.text.tokens import ISOLATE, ISOLATED, code_point, visible
-from headroles.render.figures.labels import LABEL_COLUMNS
 
 # Tried in this order for each character, where they are installed.
 _FONTS = (
@@ -69,3 +68,14 @@ def drawable(text: str) -> str:
 def _is_invisible(character: str) -> bool:
     """Whether it only joins or styles its neighbours; tokens in sentences have no others."""
     return character in ("\u200d", ISOLATE, ISOLATED) or "VARIATION SELECTOR" in unicodedata.name(character, "")
+
+
+LABEL_COLUMNS = 14  # of one token, on the page and in files; a longer one goes on as `…`
+PAGE_LABELS = 32  # along one axis of the page's heatmap
+FIGURE_LABELS = 48  # along one axis of a heatmap saved as a picture
+MAP_LABELS = 24  # numbers along one axis of a map saved as a picture
+
+
+def every_nth(count: int, most: int) -> range:
+    """The positions, of `count`, that are named: all of them, or every n-th, so that there are at most so many."""
+    return range(0, count, -(-count // most))

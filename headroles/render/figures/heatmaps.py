@@ -26,8 +26,17 @@ from headroles.core.readings.analysis import HeadView
 from headroles.core.roles.roles import ROLES, Role
 from headroles.core.text.tokens import visible
 from headroles.errors import InvalidInputError
-from headroles.render.figures.figure_text import columns_of, drawable, font_families, one_line, shorten
-from headroles.render.figures.labels import FIGURE_LABELS, LABEL_COLUMNS, MAP_LABELS, every_nth
+from headroles.render.figures.figure_text import (
+    FIGURE_LABELS,
+    LABEL_COLUMNS,
+    MAP_LABELS,
+    columns_of,
+    drawable,
+    every_nth,
+    font_families,
+    one_line,
+    shorten,
+)
 from headroles.render.figures.pixels import COLORMAP, as_array, edges
 
 DOTS_PER_INCH = 110

@@ -17,9 +17,8 @@ from headroles.core.records.head_categories import HeadCategories
 from headroles.core.roles.roles import MeasuredRole, Role
 from headroles.core.surveys.atlas import FEW, Atlas, spread, spreads_by_depth
 from headroles.core.text.tokens import visible
-from headroles.render.figures.figure_text import drawable, font_families, one_line, shorten
+from headroles.render.figures.figure_text import drawable, every_nth, font_families, one_line, shorten
 from headroles.render.figures.heatmaps import add_role_map, outline
-from headroles.render.figures.labels import every_nth
 from headroles.render.figures.pixels import COLORMAP, as_array
 from headroles.render.page.answer import tell_answer
 from headroles.render.surveys.atlas_text import tell_atlas, tell_spread

@@ -7,8 +7,10 @@ from types import MappingProxyType
 from headroles.core.heads import Head
 from headroles.core.readings.analysis import Analysis
 from headroles.core.readings.head_readings import HeadReading, RoleReading, State
+from headroles.core.records.head_categories import HeadCategories
 from headroles.core.roles.literature import credit, known_from
-from headroles.core.roles.roles import OTHER, Role, measured_roles
+from headroles.core.roles.roles import OTHER, MeasuredRole, Role, get_measured_role, measured_roles
+from headroles.core.text.edits import Edit
 from headroles.core.text.phrases import listed
 from headroles.render.html import draw
 from headroles.render.wording.bars import Bar, bar_of, figures, score_figures, second_figures
@@ -147,3 +149,32 @@ def _said(reading: HeadReading) -> str:
     if reading.activation is None:
         return f"scored offline, {ON_EVERY_TEXT}"
     return f"on your text, {state_of(reading)}; {score_figures(reading, with_interval=True)} on the probe texts"
+
+
+Found = Mapping[MeasuredRole, tuple[Edit, Analysis] | None]
+
+
+def render_edits(found: Found, analysis: Analysis) -> str:
+    """For each role that is not seen, the smallest change of the visitor's own sentence that turns that, with what is then seen.
+
+    Where none does, the text on which the role shows on this model. Empty where there is no such role.
+    """
+    rows = []
+    for role, edit in found.items():
+        prompt = offered_prompt(analysis.role(role), analysis.prompt)
+        rows.append((role, edit[0] if edit else None, edit[1].role(role).reason if edit else "", prompt))
+    return draw("edits", rows=rows) if rows else ""
+
+
+def render_record(record: HeadCategories) -> str:
+    """One row a role with its heads, best first, each with its score and, where the record tells, its interval."""
+    rows = [(role, [_told(record, role.name, head) for head in record.top_heads(role)]) for role in measured_roles()]
+    scored = {role.name for role in record.scored_roles}
+    return draw("record", record=record, rows=rows, scored=scored)
+
+
+def _told(record: HeadCategories, role: str, head: Head) -> str:
+    """`L2H2 0.90 (0.88 to 0.92)`."""
+    measure, interval = get_measured_role(role).measure, record.interval(role, head)
+    between = "" if interval is None else f" ({interval[0]:.2f} to {interval[1]:.2f})"
+    return f"{head.label} {measure.figure(record.score(role, head))}{between}"

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from headroles.core.outputs.ablation import METHODS, KnockOut, Matters, Method, NextToken, sentences
+from headroles.core.outputs.ablation import METHODS, KnockOut, Matters, Method, sentences
 from headroles.core.outputs.direct_effects import Writes
+from headroles.core.outputs.next_tokens import NextToken
 from headroles.core.readings.head_readings import RoleReading
 from headroles.core.text.phrases import fine_percent, signed
 from headroles.core.text.tokens import in_a_sentence, visible

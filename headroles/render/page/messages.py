@@ -1,5 +1,7 @@
 """What is said above the result -> HTML: refusals, how far a job is, what kind of model is picked."""
 
+from collections.abc import Iterable, Mapping
+
 from headroles.core.registry import MODELS
 from headroles.jobs import Progress
 from headroles.render.html import draw
@@ -24,3 +26,13 @@ def render_model(name: str, any_model: bool = False, is_loaded: bool = False) ->
     about = f"{info.title} {describe_model(info)}" if info else unknown
     hint = " You can also type a model's name on the Hub, or a folder of this server." if any_model and info else ""
     return draw("model", words=about + hint)
+
+
+def render_api_help(endpoints: Iterable[tuple[str, str, str]], examples: Mapping[str, str]) -> str:
+    """What endpoints there are and how to call one.
+
+    Args:
+        endpoints: the name, the arguments and what it gives, of each.
+        examples: a program's text by its language; the script writes the page's address where it says `{url}`.
+    """
+    return draw("api_help", endpoints=endpoints, examples=examples)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from headroles.core.outputs.predictions import Predictions
+from headroles.core.outputs.next_tokens import Predictions
 from headroles.core.text.phrases import fine_percent
 from headroles.core.text.tokens import visible
 from headroles.render.html import draw

@@ -10,7 +10,7 @@ from torch import Tensor
 from headroles.core.readings.analysis import HeadView
 from headroles.core.text.phrases import percent
 from headroles.core.text.tokens import in_a_sentence, visible
-from headroles.render.figures.labels import LABEL_COLUMNS, PAGE_LABELS, every_nth
+from headroles.render.figures.figure_text import LABEL_COLUMNS, PAGE_LABELS, every_nth
 from headroles.render.figures.pixels import outline_path, pattern_bytes, pattern_png
 from headroles.render.wording.wording import describe_sink
 

@@ -2,7 +2,7 @@
 
 from headroles.core.limits import MAX_BATCH_PROMPTS
 from headroles.render.html import ASSETS
-from headroles.render.page.api_help import render_api_help
+from headroles.render.page.messages import render_api_help
 
 EXAMPLES = {"Python": "python.py", "JavaScript": "javascript.js", "curl": "shell.sh"}  # in assets/examples
 EXAMPLE_URL = "http://127.0.0.1:7860"

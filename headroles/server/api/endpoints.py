@@ -26,7 +26,7 @@ from headroles.render.api.schema_causes import EffectsResult, KnockOutResult, Ne
 from headroles.render.api.schema_training import TrainingResult
 from headroles.render.files.exports import KINDS, SHEETS, atlas_sheet_file, heatmap_file, model_sheet_file, text_sheet_file
 from headroles.render.page.chat import explain
-from headroles.server.api.arguments import arguments as api
+from headroles.server.api import arguments as api
 from headroles.server.gate.progress import follow
 from headroles.server.gate.request_queue import LARGE_PROMPTS, Desk
 from headroles.server.gate.visitors import visitor_of

@@ -1,7 +1,7 @@
 """What gradio keeps of those who ask, held down to what is under way. The one place that reaches into gradio for it.
 
-gradio is held at the versions that were tested, and tests/server/gate/test_sessions.py fails where its inside is another. What is not
-there is left alone: the server then keeps more, and answers as ever.
+The requirements hold gradio at the versions that were tested; tests/server/gate/test_sessions.py fails where its inside differs.
+An attribute that is missing is left alone: the server then keeps more, and answers as before.
 """
 
 import asyncio

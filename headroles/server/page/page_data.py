@@ -12,8 +12,8 @@ from headroles.errors import InvalidRecordError, NoTrainingRunError, PromptError
 from headroles.explorer import Explorer
 from headroles.hub.record_store import embedded_records
 from headroles.render.files.sheets import told_heads
+from headroles.render.page.cards import Found
 from headroles.render.page.causes import Causes
-from headroles.render.page.edits import Found
 from headroles.render.page.next_token import GUESSES, Next
 from headroles.render.surveys.training import Recorded
 from headroles.server.page.page_state import Place

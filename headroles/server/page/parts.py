@@ -28,11 +28,10 @@ from headroles.render.files.exports import (
     training_json,
 )
 from headroles.render.page.answer import render_answer
-from headroles.render.page.cards import render_panel
+from headroles.render.page.cards import render_edits, render_panel
 from headroles.render.page.causes import render_causes
 from headroles.render.page.compare_models import render_model_comparison
 from headroles.render.page.compare_texts import render_prompt_comparison
-from headroles.render.page.edits import render_edits
 from headroles.render.page.head_page import render_head, render_twin
 from headroles.render.page.lessons import render_lessons_here
 from headroles.render.page.model_map import render_map

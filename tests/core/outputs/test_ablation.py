@@ -13,13 +13,13 @@ from headroles.core.outputs.ablation import (
     LEAST_EFFECT,
     Effect,
     KnockOut,
-    NextToken,
     are_of_same_layers,
     control_sets,
     judge,
     told,
     told_of_text,
 )
+from headroles.core.outputs.next_tokens import NextToken
 from headroles.core.text.phrases import fine_percent
 
 EVERY = [Head(layer, index) for layer in range(4) for index in range(8)]

@@ -11,7 +11,7 @@ from headroles.core.roles.roles import get_measured_role
 from headroles.core.text.edits import BEGINNINGS, MAX_EDITS, Edit, edits_of
 from headroles.errors import PromptError
 from headroles.models.probes.sentences import FOR_TRIALS
-from headroles.render.page.edits import render_edits
+from headroles.render.page.cards import render_edits
 from tests.conftest import PLAIN
 from tests.fixtures.known import known
 

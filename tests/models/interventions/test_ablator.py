@@ -14,8 +14,7 @@ from headroles.core.registry import ARCHITECTURES
 from headroles.core.roles.roles import ROLES, get_measured_role
 from headroles.errors import InvalidInputError, JobCancelledError, UnsupportedModelError
 from headroles.models.interventions.ablation_runs import Question, control_ids, knock_out
-from headroles.models.interventions.ablator import KnockOuts
-from headroles.models.interventions.output_cache import open_knock_outs, open_outputs
+from headroles.models.interventions.ablator import KnockOuts, open_knock_outs, open_outputs
 from headroles.models.loading.loader import LoadedModel
 from headroles.models.reading.pattern_reader import PatternReader
 from tests.conftest import REPEATING

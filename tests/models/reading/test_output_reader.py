@@ -11,8 +11,8 @@ from headroles.core.heads import Head
 from headroles.core.outputs.linear_norm import FITS
 from headroles.core.registry import ARCHITECTURES
 from headroles.errors import UnsupportedModelError
+from headroles.models.interventions.ablator import open_outputs
 from headroles.models.interventions.direct_effects import read_writes
-from headroles.models.interventions.output_cache import open_outputs
 from headroles.models.loading.loader import LoadedModel
 from headroles.models.reading.output_reader import OutputReader
 from headroles.models.reading.pattern_reader import PatternReader

@@ -9,7 +9,7 @@ from headroles.core.heads import Head
 from headroles.core.roles.measurement import Evidence
 from headroles.core.roles.roles import ROLES, get_measured_role
 from headroles.errors import InvalidInputError
-from headroles.models.interventions.output_cache import open_outputs
+from headroles.models.interventions.ablator import open_outputs
 from headroles.models.interventions.successor_weights import successor_firsts
 from headroles.models.loading.loader import LoadedModel
 from headroles.models.probes.output_probes import OutputProbe, name_probes, ordinals, repeat_probes, series_probes

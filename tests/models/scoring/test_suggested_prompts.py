@@ -12,13 +12,13 @@ from headroles.core.records.head_categories import HeadCategories
 from headroles.core.records.record_builder import with_prompts
 from headroles.core.records.record_files import parse_record
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.roles.roles import get_measured_role, get_role, roles
+from headroles.core.roles import roles
+from headroles.core.roles.roles import get_measured_role, get_role
 from headroles.errors import InvalidRecordError
 from headroles.models.loading.loader import load_model
 from headroles.models.probes.probe_texts import ProbeSizes
 from headroles.models.reading.pattern_reader import PatternReader
-from headroles.models.scoring.suggested_prompts import find_prompts
-from headroles.models.scoring.sweep import calibrated
+from headroles.models.scoring.sweep import calibrated, find_prompts
 from tests.conftest import PLAIN
 
 TRIGGERED = ("induction", "duplicate_token")

@@ -21,9 +21,8 @@ from headroles.core.heads import Head
 from headroles.core.readings.analysis import HeadView
 from headroles.core.roles.roles import ROLES
 from headroles.errors import InvalidInputError
-from headroles.render.figures.figure_text import one_line, shorten
+from headroles.render.figures.figure_text import FIGURE_LABELS, LABEL_COLUMNS, one_line, shorten
 from headroles.render.figures.heatmaps import attention_figure, map_figure, to_png, to_svg
-from headroles.render.figures.labels import FIGURE_LABELS, LABEL_COLUMNS
 from headroles.render.figures.pixels import COLORMAP, outline_path, pattern_bytes, pattern_png
 from tests.conftest import random_attention
 from tests.fixtures.known import known

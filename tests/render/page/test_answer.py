@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from headroles.core.heads import Head
-from headroles.core.outputs.predictions import Guess, Predictions
+from headroles.core.outputs.next_tokens import Guess, Predictions
 from headroles.core.readings.analysis import Analysis
 from headroles.core.readings.head_readings import Mark, Place
 from headroles.core.registry import EMBEDDED_MODEL

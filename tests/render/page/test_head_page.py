@@ -12,7 +12,7 @@ from headroles.core.heads import Head
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles.roles import ROLES, measured_roles
 from headroles.core.text.tokens import visible
-from headroles.render.figures.labels import PAGE_LABELS
+from headroles.render.figures.figure_text import PAGE_LABELS
 from headroles.render.figures.pixels import outline_path
 from headroles.render.page.head_page import cite, render_head, render_twin
 from headroles.render.wording.bars import figures

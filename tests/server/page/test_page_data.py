@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from headroles.core.heads import Head
-from headroles.core.outputs.predictions import Predictions
+from headroles.core.outputs.next_tokens import Predictions
 from headroles.core.readings.analysis import Analysis, HeadView
 from headroles.core.readings.comparison import compare_prompts
 from headroles.core.records.head_categories import HeadCategories

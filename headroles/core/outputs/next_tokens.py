@@ -21,3 +21,13 @@ class Predictions:
     tokens: tuple[str, ...]
     guesses: tuple[tuple[Guess, ...], ...]
     losses: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class NextToken:
+    """A token that may come next, with its probability before and after a knock-out; None where it is among the unlikely ones."""
+
+    token_id: int
+    token: str
+    before: float | None
+    after: float | None
