@@ -41,7 +41,7 @@ SPACE = "\u2581"  # how SentencePiece writes one
 NOT_READ = ("remove_extra_whitespaces", "precompiled_charsmap")
 
 
-def read_tokenizer(path: Path) -> tuple[bytes, Mapping[str, Any]]:
+def read_gguf_tokenizer(path: Path) -> tuple[bytes, Mapping[str, Any]]:
     """What would stand in tokenizer.json and in tokenizer_config.json, neither of them checked.
 
     Raises UnfitError when the file does not say how texts are cut, or in a way that is not known here.
