@@ -93,7 +93,7 @@ Switch = Annotated[bool, BeforeValidator(_read_switch), Field(description="0 or 
 Text = Annotated[str, StringConstraints(strip_whitespace=True)]
 
 
-class Settings(BaseSettings):
+class Settings(BaseSettings, frozen=True):  # pyright: ignore[reportGeneralTypeIssues]
     """How one server of headroles is run: what is not given is read from the environment, and else has its default.
 
     A field's description says what its variable may be, in the words that complete "HEADROLES_… must be".
@@ -118,7 +118,7 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="HEADROLES_", env_ignore_empty=True, frozen=True, populate_by_name=True, validate_default=False
+        env_prefix="HEADROLES_", env_ignore_empty=True, populate_by_name=True, validate_default=False
     )
 
     memory_bytes: Annotated[int, BeforeValidator(_read_gigabytes)] = Field(

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from headroles.core.whole_files import read_ordinary
+from headroles.core.records.atomic_files import read_ordinary
 from headroles.errors import MissingPackageError, keep_for_debugging
-from headroles.hub.files import UnfitError, check_plain, short
+from headroles.hub.plain_files import UnfitError, check_plain, short
 
 if TYPE_CHECKING:
     from gguf import GGUFReader, ReaderField

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from headroles.hub.files import UnfitError, short
 from headroles.hub.gguf import Gguf
+from headroles.hub.plain_files import UnfitError, short
 
 Config = dict[str, Any]
 _BASIC = {
