@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from headroles import __version__
 from headroles.core.readings.analysis import HeadView
 from headroles.core.readings.head_readings import HeadReading
 from headroles.core.roles.literature import citation_text, published_claims
@@ -13,6 +14,10 @@ from headroles.render.wording.bars import figures, score_figures, second_figures
 from headroles.render.wording.wording import MARKS, describe_head, describe_origin, state_of
 
 CITED = 80  # characters of a text that a citation quotes
+# what TeX would take for a command; a name may come from a folder, and hold any of it
+TEX_ESCAPES = str.maketrans(
+    {mark: f"\\{mark}" for mark in "#$%&_{}"} | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ def render_head(view: HeadView) -> str:
         known=known[:1].upper() + known[1:],
         pattern=pattern_shown(view, f"Attention of {view.head.label} over {len(view.tokens)} tokens. {sentence}"),
         cite=cite(view),
+        bibtex=bibtex(view),
         rests=(view.readings[RESTING_ROLE.name].activation or 0.0) >= RESTING,
         rows=[_row(role, view.readings[role.name]) for role in measured_roles()],
     )
@@ -69,6 +75,20 @@ def cite(view: HeadView) -> str:
     """Who, where, and what made the numbers, in one line of plain text; the page adds the link."""
     text = view.prompt if len(view.prompt) <= CITED else f"{view.prompt[: CITED - 1]}…"
     return f"headroles: {view.head.label} of {view.model} on “{text}”. {describe_origin(view.source)}".rstrip()
+
+
+def bibtex(view: HeadView) -> str:
+    """The BibTeX entry of headroles, with its version, the model and the model's revision; the page adds the link."""
+    revision = f", revision {view.source.revision}" if view.source else ""
+    model = f"{view.model}{revision}".translate(TEX_ESCAPES)
+    return (
+        "@misc{headroles,\n"
+        "  author = {{The headroles authors}},\n"
+        "  title = {headroles: which attention heads of a language model do which job},\n"
+        f"  howpublished = {{Software, version {__version__}}},\n"
+        f"  note = {{Model {model}}}\n"
+        "}"
+    )
 
 
 def _row(role: MeasuredRole, reading: HeadReading) -> RoleRow:

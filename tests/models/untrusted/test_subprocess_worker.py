@@ -10,7 +10,6 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -251,7 +250,7 @@ def test_a_trials_refusal_comes_through_as_what_it_was(tmp_path):
 
 def test_other_models_are_served_while_a_trial_hangs_and_its_death_gives_the_place_back(tmp_path):
     folder = with_pattern(honest(tmp_path / "model"), "(a+)+$")
-    explorer = Explorer(replace(Settings(), any_model=True))
+    explorer = Explorer(Settings(any_model=True))
     load = explorer.prepare(str(folder))
     until(lambda: len(children()) == 2)  # of the tokenizer, and of the trial
     trial = children()[max(children())]

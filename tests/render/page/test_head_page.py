@@ -8,13 +8,14 @@ import re
 
 import pytest
 
+from headroles import __version__
 from headroles.core.heads import Head
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles.roles import ROLES, measured_roles
 from headroles.core.text.tokens import visible_text
 from headroles.render.figures.figure_text import PAGE_LABELS
 from headroles.render.figures.pixels import outline_path
-from headroles.render.page.head_page import cite, render_head, render_twin
+from headroles.render.page.head_page import bibtex, cite, render_head, render_twin
 from headroles.render.wording.bars import figures
 from headroles.render.wording.wording import describe_head
 from tests.conftest import PLAIN, REPEATING
@@ -44,6 +45,7 @@ TAGS = {
         "dfn",
         "p",
         "path",
+        "pre",
         "section",
         "small",
         "span",
@@ -181,6 +183,17 @@ def test_a_head_is_cited_with_all_that_made_its_numbers(explorer, induction):
     assert "dataset o/d at commit abc" in cite(published)
     assert len(cite(published)) < 400
     assert cite(dataclasses.replace(induction, source=None)).endswith("”.")
+
+
+def test_the_bibtex_entry_names_version_model_and_revision_and_stays_one_entry_whatever_the_name(induction):
+    entry = bibtex(induction)
+    assert entry.startswith("@misc{headroles,\n")
+    assert f"{{Software, version {__version__}}}" in entry
+    assert f"{{Model {EMBEDDED_MODEL}, revision {known(induction.source).revision}}}" in entry
+    assert html.escape(entry) in render_head(induction)
+    odd = bibtex(dataclasses.replace(induction, model=r"a_b}\x~50%", source=None))
+    assert r"  note = {Model a\_b\}\textbackslash{}x\textasciitilde{}50\%}" in odd.splitlines()
+    assert odd.endswith("\n}")
 
 
 def test_a_role_that_nothing_here_can_show_has_no_number(explorer):
