@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
 from transformers.tokenization_utils_base import generate_merges
 
 from headroles.hub.files import UnfitError, short
@@ -22,17 +21,30 @@ LISTS = ("tokens", "scores", "token_type", "merges")
 CONTROL, USER_DEFINED = 3, 4  # kinds of tokens: those that stand for no text, and those that are cut out of it whole
 MAX_LENGTH = 1024  # of a token; the longest of published vocabularies are runs of 256 spaces
 MAX_SQUARES = 2**28  # of all tokens' lengths: what it takes to find the merges that a file does not list; Gemma's take 2**24
-# ways to cut a text before the merges, by llama.cpp's names
+# Ways to split a text before the merges, by llama.cpp's names. transformers has most of these patterns too, but only from 5.17,
+# in a private module, and splits as GPT-2 does where it knows no pattern.
 AS_GPT2 = {"gpt-2", "mpt", "olmo", "jais", "phi-2", "trillion"}
 DIGITS_APART = {"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"}
+LLAMA3 = {"llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "jina-v5-nano"}
+_SUFFIXES, _SPACES = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)", r"\s*[\r\n]+|\s+(?!\S)|\s+"
+_UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+_FIRST = r"[^\r\n\p{L}\p{N}]?"
+_LLAMA3 = rf"{_SUFFIXES}|{_FIRST}\p{{L}}+|\p{{N}}{{1,3}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|{_SPACES}"
+_QWEN2 = _LLAMA3.replace("{1,3}", "")
+_GPT4O = (
+    rf"{_FIRST}{_UPPER}*{_LOWER}+{_SUFFIXES}?|{_FIRST}{_UPPER}+{_LOWER}*{_SUFFIXES}?"
+    rf"|\p{{N}}{{1,3}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|{_SPACES}"
+)
 SPLITS = {
-    **GGUF_PRE_TOKENIZER_SPLITS,
+    **dict.fromkeys((*LLAMA3, "dbrx", "smaug-bpe"), _LLAMA3),
+    **dict.fromkeys(("qwen2", "stablelm2", "deepseek-r1-qwen", "kormo", "f2llmv2", "megrez"), _QWEN2),
+    **dict.fromkeys(("gpt-4o", "llama4", "kanana2", "talkie", "minimax-m2"), _GPT4O),
+    "qwen35": _QWEN2.replace(r"\p{L}+", r"[\p{L}\p{M}]+").replace(r"\s\p{L}", r"\s\p{L}\p{M}"),
+    "tekken": _GPT4O.replace(f"{_SUFFIXES}?", "").replace("{1,3}", ""),
     "bloom": " ?[^(\\s|.,!?\u2026\u3002\uff0c\u3001\u0964\u06d4\u060c)]+",
-    "stablelm2": GGUF_PRE_TOKENIZER_SPLITS["qwen2"],
 }
 # files from before llama.cpp wrote it down, where the architecture has one tokenizer only
 OLDER = {"gpt2": "gpt-2", "bloom": "bloom", "qwen2": "qwen2", "qwen3": "qwen2", "starcoder2": "starcoder"}
-LLAMA3 = {"llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "jina-v5-nano"}
 WHOLE_WORDS_FIRST = BOS_FIRST = LLAMA3 | {"tekken"}  # unless the file says otherwise
 COMPOSED = {"qwen2", "stablelm2"}  # whose own tokenizers compose accents first, which no GGUF file says
 GEMMAS = {"gemma2", "gemma3"}
