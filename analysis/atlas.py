@@ -7,15 +7,15 @@ changes its own line and file alone. Prints what the atlas says of every role.
 from contextlib import suppress
 from pathlib import Path
 
-from headroles.core.atlas import Atlas, atlas_of, spread
-from headroles.core.atlas_entries import MAX_ATLAS_BYTES, AtlasEntry, known_entries, renewed, to_lines
-from headroles.core.record_files import read_record
-from headroles.core.records import HeadCategories
-from headroles.core.whole_files import clear_halves, read_ordinary, write_whole
+from headroles.core.records.atomic_files import clear_halves, read_ordinary, write_whole
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.records.record_files import read_record
+from headroles.core.surveys.atlas import Atlas, atlas_of, spread
+from headroles.core.surveys.atlas_entries import MAX_ATLAS_BYTES, AtlasEntry, known_entries, renewed, to_lines
 from headroles.errors import HeadRolesError, InvalidInputError
 from headroles.hub.dataset import ATLAS
-from headroles.render.atlas_words import tell_atlas, tell_families, tell_spread, tell_unusual
-from headroles.render.exports import KINDS, Kind, atlas_sheet_file
+from headroles.render.files.exports import KINDS, Kind, atlas_sheet_file
+from headroles.render.surveys.atlas_text import tell_atlas, tell_families, tell_spread, tell_unusual
 
 from . import dataset
 

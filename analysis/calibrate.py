@@ -15,18 +15,18 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from headroles.core.calibration import Triggered
-from headroles.core.records import HeadCategories
-from headroles.core.roles import MeasuredRole
-from headroles.core.seen import judge, known_heads, see
-from headroles.core.words import percent
+from headroles.core.readings.detection import judge, known_heads, see
+from headroles.core.records.calibration import Triggered
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.roles.roles import MeasuredRole
+from headroles.core.text.phrases import percent
 from headroles.errors import InvalidRecordError, NoHeadCategoriesError
-from headroles.models.calibrating import Shown, show_pairs
-from headroles.models.calibration_texts import LENGTHS, make_pairs
-from headroles.models.capture import PatternReader
-from headroles.models.loading import LoadedModel, load_model
-from headroles.models.sentences import FOR_TRIALS
-from headroles.models.sweep import analyze_here
+from headroles.models.loading.loader import LoadedModel, load_model
+from headroles.models.probes.calibration_texts import LENGTHS, make_pairs
+from headroles.models.probes.sentences import FOR_TRIALS
+from headroles.models.reading.pattern_reader import PatternReader
+from headroles.models.scoring.calibration import Shown, show_pairs
+from headroles.models.scoring.sweep import analyze_here
 
 from .runs import locate
 

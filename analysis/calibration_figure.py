@@ -11,16 +11,16 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from headroles.core.calibration import Triggered
-from headroles.core.records import HeadCategories
-from headroles.core.roles import MeasuredRole
-from headroles.core.seen import known_heads
-from headroles.hub.store import load_head_categories
-from headroles.models.calibrating import Shown, show_pairs
-from headroles.models.calibration_texts import make_pairs
-from headroles.models.capture import PatternReader
-from headroles.models.loading import load_model
-from headroles.models.sentences import FOR_TRIALS
+from headroles.core.readings.detection import known_heads
+from headroles.core.records.calibration import Triggered
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.roles.roles import MeasuredRole
+from headroles.hub.record_store import load_head_categories
+from headroles.models.loading.loader import load_model
+from headroles.models.probes.calibration_texts import make_pairs
+from headroles.models.probes.sentences import FOR_TRIALS
+from headroles.models.reading.pattern_reader import PatternReader
+from headroles.models.scoring.calibration import Shown, show_pairs
 
 from .calibrate import SEED
 from .runs import locate

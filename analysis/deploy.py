@@ -11,7 +11,7 @@ from huggingface_hub import HfApi, constants, get_token
 from huggingface_hub.errors import HfHubHTTPError
 
 from headroles.errors import HeadRolesError, HubError, InvalidInputError
-from headroles.hub.talk import HTTPError, bound_waits, trouble
+from headroles.hub.http import HTTPError, bound_waits, trouble
 from headroles.settings import REPO
 
 ROOT = Path(__file__).parent.parent

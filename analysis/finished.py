@@ -5,18 +5,18 @@ from pathlib import Path
 
 import torch
 
-from headroles.core.bootstrap import MIN_TEXTS
-from headroles.core.record_files import read_record
-from headroles.core.records import HeadCategories, Recipe
-from headroles.core.roles import measured_roles
-from headroles.core.scoring import roles_of_patterns
+from headroles.core.records.bootstrap import MIN_TEXTS
+from headroles.core.records.head_categories import HeadCategories, Recipe
+from headroles.core.records.record_files import read_record
+from headroles.core.roles.roles import measured_roles
+from headroles.core.roles.scoring import roles_of_patterns
 from headroles.errors import InvalidRecordError
-from headroles.hub.files import is_snapshot
 from headroles.hub.gguf import is_gguf
+from headroles.hub.plain_files import is_snapshot
 from headroles.hub.repository import RepositoryFacts
-from headroles.models.loading import read_tokenizer, reads_bos, revision_of, vocabulary_sha256
-from headroles.models.output_scores import roles_of_outputs
-from headroles.models.probes import ProbeSizes
+from headroles.models.loading.loader import read_tokenizer, reads_bos, revision_of, vocabulary_sha256
+from headroles.models.probes.probe_texts import ProbeSizes
+from headroles.models.scoring.output_scores import roles_of_outputs
 
 
 def there(path: Path) -> HeadCategories | None:

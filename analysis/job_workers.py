@@ -11,7 +11,7 @@ from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError
 
 from headroles.errors import HeadRolesError, HubError, InvalidInputError
-from headroles.hub.talk import HTTPError, trouble
+from headroles.hub.http import HTTPError, trouble
 
 from .driving import Ended, Event, Job, Started
 from .framed import unframed

@@ -7,7 +7,7 @@ import torch
 from huggingface_hub import HfApi
 
 from headroles.errors import HubError, InvalidInputError
-from headroles.hub.talk import HTTPError, trouble
+from headroles.hub.http import HTTPError, trouble
 from headroles.settings import GIGABYTE, Settings
 
 UNIT_SECONDS = {"second": 1, "minute": 60, "hour": 3600}

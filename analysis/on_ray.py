@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from headroles.core.record_files import parse_record
+from headroles.core.records.record_files import parse_record
 from headroles.core.registry import MODELS
 from headroles.errors import HeadRolesError, InvalidInputError, MissingPackageError
-from headroles.hub.talk import bound_waits
-from headroles.models.pool import tame_glibc
+from headroles.hub.http import bound_waits
+from headroles.models.model_pool import tame_glibc
 
 from .driving import Died, Ended, Event, Job, Started, drive
 from .finished import there

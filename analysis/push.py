@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from huggingface_hub.hf_api import RepoFile
 
-from headroles.core.atlas_entries import MAX_ATLAS_BYTES, known_entries, renewed, to_lines
-from headroles.core.record_files import MAX_RECORD_BYTES, NAME, parse_record, record_file_name
-from headroles.core.records import HeadCategories
-from headroles.core.roles import MeasuredRole, measured_roles
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.records.record_files import MAX_RECORD_BYTES, NAME, parse_record, record_file_name
+from headroles.core.roles.roles import MeasuredRole, measured_roles
+from headroles.core.surveys.atlas_entries import MAX_ATLAS_BYTES, known_entries, renewed, to_lines
 from headroles.errors import InvalidInputError, InvalidRecordError
 from headroles.hub.dataset import ATLAS, RECORDS
 

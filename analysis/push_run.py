@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from headroles.core.record_files import MAX_RECORD_BYTES, parse_record
-from headroles.core.training import MAX_TRAINING_BYTES, Point, parse_points
-from headroles.core.training_making import merged, point_of, run_file_name, to_lines
+from headroles.core.records.record_files import MAX_RECORD_BYTES, parse_record
+from headroles.core.surveys.training_builder import merged, point_of, run_file_name, to_lines
+from headroles.core.surveys.training_run import MAX_TRAINING_BYTES, Point, parse_points
 from headroles.errors import InvalidRecordError
 from headroles.hub.dataset import RECORDS, RUNS
 

@@ -25,9 +25,9 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff
 
-from headroles.core.record_files import NAME
+from headroles.core.records.record_files import NAME
 from headroles.errors import HubError, InvalidInputError
-from headroles.hub.talk import ANSWER_SECONDS, STALL_SECONDS, HTTPError, no_dataset, trouble
+from headroles.hub.http import ANSWER_SECONDS, STALL_SECONDS, HTTPError, no_dataset, trouble
 
 CONFLICTS = 40  # how often others may be faster, before it is given up
 FAILURES = 3  # how often the Hub may fail to take a commit

@@ -6,12 +6,12 @@ The run is a file in `training/` there, and in a dataset; a revision that is new
 from collections.abc import Iterable
 from pathlib import Path
 
-from headroles.core.record_files import read_record
-from headroles.core.training import Point, parse_points, read_run_file
-from headroles.core.training_making import merged, point_of, run_file_name, split_step, to_lines
-from headroles.core.whole_files import write_whole
+from headroles.core.records.atomic_files import write_whole
+from headroles.core.records.record_files import read_record
+from headroles.core.surveys.training_builder import merged, point_of, run_file_name, split_step, to_lines
+from headroles.core.surveys.training_run import Point, parse_points, read_run_file
 from headroles.errors import HeadRolesError, InvalidRecordError
-from headroles.hub.training import FOLDER
+from headroles.hub.training_store import FOLDER
 
 
 def models_of(names: Iterable[str]) -> list[str]:

@@ -11,12 +11,11 @@ from bench.measuring import compare
 from bench.subjects import random_model
 from headroles.core.heads import Head
 from headroles.core.registry import MODELS
-from headroles.models.batches import TokenIds
-from headroles.models.capture import PatternReader
-from headroles.models.knockout import KnockOuts, Replacement
-from headroles.models.loading import registered_config
-from headroles.models.opened import open_knock_outs, open_outputs
-from headroles.models.writing import read_writes
+from headroles.models.interventions.ablator import KnockOuts, Replacement, open_knock_outs, open_outputs
+from headroles.models.interventions.direct_effects import read_writes
+from headroles.models.loading.loader import registered_config
+from headroles.models.reading.batches import TokenIds
+from headroles.models.reading.pattern_reader import PatternReader
 
 TOKENS = 64
 SETS = (1, 21, 64)

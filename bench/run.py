@@ -16,11 +16,11 @@ from bench.measuring import compare, peak_memory
 from bench.subjects import random_model
 from headroles.core.heads import Attention
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
-from headroles.core.scoring import measure_heads, roles_of_patterns
-from headroles.models.capture import PatternReader
-from headroles.models.loading import LoadedModel, load_model, registered_config
-from headroles.models.probes import Probe, ProbeSizes, make_probes
-from headroles.models.sweep import score_here
+from headroles.core.roles.scoring import measure_heads, roles_of_patterns
+from headroles.models.loading.loader import LoadedModel, load_model, registered_config
+from headroles.models.probes.probe_texts import Probe, ProbeSizes, make_probes
+from headroles.models.reading.pattern_reader import PatternReader
+from headroles.models.scoring.sweep import score_here
 
 BUILT_IN = ("previous_token_head", "induction_head", "duplicate_token_head")
 MEGABYTE = 1024**2

@@ -6,20 +6,20 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from headroles.core.heads import Head, as_head
-from headroles.core.knockouts import METHODS, KnockOut, Method
-from headroles.core.predictions import Predictions
-from headroles.core.readings import Analysis
-from headroles.core.roles import MeasuredRole, Role, get_measured_role
-from headroles.core.tokens import clean
-from headroles.core.writes import Writes
+from headroles.core.outputs.ablation import METHODS, KnockOut, Method
+from headroles.core.outputs.direct_effects import Writes
+from headroles.core.outputs.next_tokens import Predictions
+from headroles.core.readings.analysis import Analysis
+from headroles.core.roles.roles import MeasuredRole, Role, get_measured_role
+from headroles.core.text.tokens import clean
 from headroles.errors import InvalidInputError
-from headroles.models.capture import PatternReader
-from headroles.models.loading import LoadedModel
-from headroles.models.losing import Question, knock_out
-from headroles.models.memory import Memory
-from headroles.models.opened import open_knock_outs, open_outputs
-from headroles.models.predicting import predict
-from headroles.models.writing import read_writes
+from headroles.models.interventions.ablation_runs import Question, knock_out
+from headroles.models.interventions.ablator import open_knock_outs, open_outputs
+from headroles.models.interventions.direct_effects import read_writes
+from headroles.models.interventions.next_tokens import predict
+from headroles.models.loading.loader import LoadedModel
+from headroles.models.loading.lru_cache import Memory
+from headroles.models.reading.pattern_reader import PatternReader
 
 T = TypeVar("T")
 HeadLike = Head | str | tuple[int, int]

@@ -9,31 +9,31 @@ from typing import TypeVar
 import torch
 
 from headroles.causal import Causal, bytes_of_knock_out
-from headroles.core.atlas import Atlas
-from headroles.core.edits import Edit, edits_of
 from headroles.core.heads import Attention, Head, as_head
-from headroles.core.knockouts import KnockOut
-from headroles.core.nulls import control_cells
-from headroles.core.readings import Analysis, HeadView, Source
-from headroles.core.records import HeadCategories
+from headroles.core.outputs.ablation import KnockOut
+from headroles.core.patterns.excess import control_cells
+from headroles.core.readings.analysis import Analysis, HeadView, Source
+from headroles.core.readings.detection import is_seen
+from headroles.core.readings.verdicts import read_head, read_heads, read_roles
+from headroles.core.records.head_categories import HeadCategories
 from headroles.core.registry import EMBEDDED_MODEL, MODELS, ModelInfo, get_model_info
-from headroles.core.roles import MeasuredRole, Role, get_measured_role, get_role
-from headroles.core.seen import is_seen
-from headroles.core.tokens import clean
-from headroles.core.training import TrainingRun
-from headroles.core.verdicts import read_head, read_heads, read_roles
+from headroles.core.roles.roles import MeasuredRole, Role, get_measured_role, get_role
+from headroles.core.surveys.atlas import Atlas
+from headroles.core.surveys.training_run import TrainingRun
+from headroles.core.text.edits import Edit, edits_of
+from headroles.core.text.tokens import clean
 from headroles.errors import ModelLoadError, NoHeadCategoriesError, UnknownModelError
-from headroles.hub.atlas import AtlasStore
+from headroles.hub.atlas_store import AtlasStore
 from headroles.hub.packages import is_here, source_of
-from headroles.hub.store import RecordStore
-from headroles.hub.training import TrainingStore
+from headroles.hub.record_store import RecordStore
+from headroles.hub.training_store import TrainingStore
 from headroles.jobs import Job, Jobs
-from headroles.models.batches import TokenIds, check_batch, encode_all, split_into_forwards
-from headroles.models.capture import PatternReader
-from headroles.models.memory import Memory
-from headroles.models.pool import ModelPool
-from headroles.models.probes import ProbeSizes
-from headroles.models.sweep import analyze_here
+from headroles.models.loading.lru_cache import Memory
+from headroles.models.model_pool import ModelPool
+from headroles.models.probes.probe_texts import ProbeSizes
+from headroles.models.reading.batches import TokenIds, check_batch, encode_all, split_into_forwards
+from headroles.models.reading.pattern_reader import PatternReader
+from headroles.models.scoring.sweep import analyze_here
 from headroles.settings import Settings
 
 READINGS_SHARE = 8  # one byte for readings to so many for patterns: of a text of 40 tokens or more they take less than that

@@ -4,7 +4,7 @@ import pytest
 
 from headroles.core.heads import Head
 from headroles.errors import InvalidInputError, JobCancelledError, PromptError, UnknownModelError
-from headroles.render.lessons import LOOKS_AND_MATTERS
+from headroles.render.page.lessons import LOOKS_AND_MATTERS
 from tests.conftest import PLAIN, REPEATING
 
 MODEL = "headroles-tiny"

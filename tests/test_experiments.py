@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from headroles.core.head_readings import HeadReading, RoleReading
 from headroles.core.heads import Head
+from headroles.core.outputs.direct_effects import Writes
+from headroles.core.readings.head_readings import HeadReading, RoleReading
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.roles import ROLES
-from headroles.core.scoring import roles_of_patterns
-from headroles.core.writes import Writes
+from headroles.core.roles.roles import ROLES
+from headroles.core.roles.scoring import roles_of_patterns
 from headroles.explorer import Explorer
-from headroles.models.loading import LoadedModel
-from headroles.server.page import EXAMPLES
+from headroles.models.loading.loader import LoadedModel
+from headroles.server.layout import EXAMPLES
 from tests.fixtures.known import known
 from tests.fixtures.real import REAL_MODEL
 

@@ -11,29 +11,28 @@ import torch
 
 from analysis import runs
 from analysis.lens import open_bridge
-from headroles.core.calibration import AlwaysOn
-from headroles.core.readings import Analysis
-from headroles.core.record_files import read_record
-from headroles.core.records import HeadCategories
+from headroles.core.readings.analysis import Analysis
+from headroles.core.readings.detection import is_seen
+from headroles.core.records.calibration import AlwaysOn
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.records.record_files import read_record
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
-from headroles.core.roles import RESTING_ROLE, measured_roles
-from headroles.core.scoring import roles_of_patterns
-from headroles.core.seen import is_seen
-from headroles.core.words import fine_percent
+from headroles.core.roles.roles import RESTING_ROLE, measured_roles
+from headroles.core.roles.scoring import roles_of_patterns
+from headroles.core.text.phrases import fine_percent
 from headroles.errors import ModelLoadError, ModelTooLargeError
 from headroles.explorer import Explorer
 from headroles.hub.packages import is_here, source_of
+from headroles.hub.record_store import EMBEDDED
 from headroles.hub.repository import inspect
-from headroles.hub.store import EMBEDDED
-from headroles.models.calibrating import calibrate
-from headroles.models.capture import PatternReader
-from headroles.models.loading import load_model
-from headroles.models.output_scores import score_outputs
-from headroles.models.own_prompts import find_prompts
-from headroles.models.probes import ProbeSizes
-from headroles.models.sentences import FOR_CALIBRATION
-from headroles.models.sweep import analyze_here
-from headroles.render import exports
+from headroles.models.loading.loader import load_model
+from headroles.models.probes.probe_texts import ProbeSizes
+from headroles.models.probes.sentences import FOR_CALIBRATION
+from headroles.models.reading.pattern_reader import PatternReader
+from headroles.models.scoring.calibration import calibrate
+from headroles.models.scoring.output_scores import score_outputs
+from headroles.models.scoring.sweep import analyze_here, find_prompts
+from headroles.render.files import exports
 from headroles.settings import GIGABYTE, Settings
 from tests.conftest import PLAIN, REPEATING
 from tests.fixtures.double import ROUNDING, InDouble, to_double
@@ -221,7 +220,7 @@ def test_two_real_models_take_turns_in_a_budget_that_holds_one(file, real_home, 
 
 
 def test_a_model_that_exceeds_the_budget_is_refused_by_its_header_alone(file, real_home, monkeypatch):
-    monkeypatch.setattr("headroles.models.gguf.open_gguf", lambda path: pytest.fail("its weights were read"))
+    monkeypatch.setattr("headroles.models.loading.gguf_weights.open_gguf", lambda path: pytest.fail("its weights were read"))
     with pytest.raises(ModelTooLargeError, match=r"135 million parameters, which take 0.5 GB"):
         Explorer(Settings(home=real_home, memory_bytes=GIGABYTE // 4)).prepare(REAL_MODEL).result()
 

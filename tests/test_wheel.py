@@ -16,7 +16,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import headroles
-from headroles.core.record_files import read_record
+from headroles.core.records.record_files import read_record
 from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL
 from tests.fixtures.app_process import find_port
 from tests.fixtures.architectures import build

@@ -8,9 +8,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headroles.core.whole_files import read_ordinary
+from headroles.core.records.atomic_files import read_ordinary
 from headroles.errors import MissingPackageError, keep_for_debugging
-from headroles.hub.files import UnfitError, check_plain
+from headroles.hub.plain_files import UnfitError, check_plain
 
 if TYPE_CHECKING:
     from headroles.hub.gguf_reader import BoundedReader

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from headroles.hub.files import UnfitError, short
 from headroles.hub.gguf import Gguf
+from headroles.hub.plain_files import UnfitError, short
 
 Config = dict[str, Any]
 _BASIC = {

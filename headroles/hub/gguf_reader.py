@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFReader, GGUFValueType, dequantize
 
-from headroles.hub.files import UnfitError, short
+from headroles.hub.plain_files import UnfitError, short
 
 MAX_TENSORS = 5_000  # the largest published dense models have 1,138, in 126 layers; the library takes 0.1 ms for each
 MAX_DIMENSIONS = 4  # ggml's own limit

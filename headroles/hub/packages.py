@@ -9,10 +9,10 @@ import zipfile
 from functools import lru_cache
 from pathlib import Path
 
+from headroles.core.records.atomic_files import make_folder
 from headroles.core.registry import MODELS, ModelInfo, PackageFile
-from headroles.core.whole_files import make_folder
 from headroles.errors import ModelLoadError, UnknownModelError
-from headroles.hub.files import sha256_of
+from headroles.hub.plain_files import sha256_of
 
 DOWNLOAD_SECONDS = 900
 

@@ -8,11 +8,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.ext import Extension
 from markupsafe import Markup
 
-from headroles.core.roles import Role
-from headroles.core.tokens import visible
-from headroles.core.words import percent, signed
-from headroles.render.glossary import term
-from headroles.render.wording import MARKS
+from headroles.core.roles.roles import Role
+from headroles.core.text.phrases import percent, signed
+from headroles.core.text.tokens import visible
+from headroles.render.wording.glossary import term
+from headroles.render.wording.wording import MARKS
 
 ASSETS = Path(__file__).parent.parent / "assets"
 # in the order in which a page takes them: later ones use what earlier ones set

@@ -8,10 +8,10 @@ import pytest
 
 from analysis.__main__ import main
 from analysis.dataset import atlas_path
-from headroles.core.atlas_entries import entry_of, parse_entries
-from headroles.core.record_files import record_file_name, write_record
-from headroles.core.records import HeadCategories
-from headroles.core.roles import measured_roles
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.records.record_files import record_file_name, write_record
+from headroles.core.roles.roles import measured_roles
+from headroles.core.surveys.atlas_entries import entry_of, parse_entries
 from headroles.hub.dataset import ATLAS
 from tests.fixtures.made_up import made_up
 

@@ -9,14 +9,13 @@ from transformers import BioGptConfig, BioGptForCausalLM, RwkvConfig, RwkvForCau
 
 from analysis.__main__ import main
 from analysis.lens import open_bridge, score_model
-from headroles.core.record_files import read_record
+from headroles.core.records.record_files import read_record
 from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL
-from headroles.core.scoring import roles_of_patterns
+from headroles.core.roles.scoring import roles_of_patterns
 from headroles.errors import InvalidInputError, UnsupportedModelError
-from headroles.hub.store import EMBEDDED
-from headroles.models.capture import PatternReader
-from headroles.models.loading import LoadedModel, load_model
-from headroles.models.probes import (
+from headroles.hub.record_store import EMBEDDED
+from headroles.models.loading.loader import LoadedModel, load_model
+from headroles.models.probes.probe_texts import (
     SENTENCES,
     Probe,
     ProbeSizes,
@@ -25,7 +24,8 @@ from headroles.models.probes import (
     make_probes,
     repeated_sequences,
 )
-from headroles.models.sweep import analyze_here, make_record
+from headroles.models.reading.pattern_reader import PatternReader
+from headroles.models.scoring.sweep import analyze_here, make_record
 from tests.fixtures.double import ROUNDING, to_double
 
 SMALL = ProbeSizes(repeated_sequences=7, repeat_length=20, sentences=5, calibration=0)

@@ -24,15 +24,15 @@ from analysis.dataset import (
     to_parquet,
     to_picture,
 )
-from headroles.core.atlas_entries import entry_of
-from headroles.core.evidence import Evidence
 from headroles.core.heads import Head
-from headroles.core.record_making import build_record
-from headroles.core.records import HeadCategories, Recipe
-from headroles.core.roles import ROLES, get_measured_role, measured_roles
-from headroles.models.probes import ProbeSizes, make_probes
-from headroles.models.sweep import make_recipe
-from headroles.render.heatmaps import CELL_INCHES, MAP_DOTS_PER_INCH
+from headroles.core.records.head_categories import HeadCategories, Recipe
+from headroles.core.records.record_builder import build_record
+from headroles.core.roles.measurement import Evidence
+from headroles.core.roles.roles import ROLES, get_measured_role, measured_roles
+from headroles.core.surveys.atlas_entries import entry_of
+from headroles.models.probes.probe_texts import ProbeSizes, make_probes
+from headroles.models.scoring.sweep import make_recipe
+from headroles.render.figures.heatmaps import CELL_INCHES, MAP_DOTS_PER_INCH
 from tests.conftest import uniform_attention
 
 

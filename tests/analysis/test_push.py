@@ -27,14 +27,14 @@ from huggingface_hub import snapshot_download
 from analysis import __main__ as command
 from analysis import dataset, runs
 from analysis.push import difference
-from headroles.core.atlas_entries import entry_of, renewed, to_lines
-from headroles.core.record_files import parse_record, read_record, record_file_name, write_record
-from headroles.core.records import HeadCategories
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.records.record_files import parse_record, read_record, record_file_name, write_record
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.roles import ROLES, measured_roles
+from headroles.core.roles.roles import ROLES, measured_roles
+from headroles.core.surveys.atlas_entries import entry_of, renewed, to_lines
 from headroles.errors import HubError
 from headroles.hub.dataset import ATLAS
-from headroles.hub.store import EMBEDDED
+from headroles.hub.record_store import EMBEDDED
 from tests.analysis.test_dataset import make
 from tests.fixtures.dataset_hub import DatasetHub
 from tests.fixtures.hub import MEMBERS_TOKEN, STRANGERS_TOKEN
@@ -51,9 +51,9 @@ from pathlib import Path
 import matplotlib.backends.backend_agg, PIL.PngImagePlugin  # else each fork would
 import torch
 from analysis import dataset, push
-from headroles.core.record_files import read_record
+from headroles.core.records.record_files import read_record
 from headroles.errors import HeadRolesError
-from headroles.hub.talk import bound_waits
+from headroles.hub.http import bound_waits
 
 torch.set_num_threads(1)  # threads do not outlive a fork, and whoever waits for them waits for ever
 dataset.rows(read_record(Path("headroles/tiny/headroles-tiny.json")))  # for what it imports; but forks may share no open font
@@ -579,7 +579,7 @@ print(len(rows), len(set(rows["model"])), rows.features["score"].dtype, rows.fea
 """
 PULL = """
 import sys
-from headroles.core.atlas_entries import entry_of
+from headroles.core.surveys.atlas_entries import entry_of
 from headroles.hub.dataset import fetch_atlas, fetch_record
 record, (entries, commit) = fetch_record(sys.argv[1], sys.argv[2], "main")[0], fetch_atlas(sys.argv[2], "main")
 assert (len(entries), entry_of(record) in entries) == (3, True)

@@ -6,10 +6,10 @@ from urllib.parse import urlencode
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from headroles.core.tokens import visible
+from headroles.core.text.tokens import visible
 from headroles.errors import PromptError
-from headroles.models.loading import LoadedModel
-from headroles.server.place import TABS
+from headroles.models.loading.loader import LoadedModel
+from headroles.server.page.page_state import TABS
 from tests.browser.conftest import open_page
 from tests.browser.test_page import prompt_box, type_sentence
 from tests.conftest import REPEATING

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
-from headroles.core.roles import measured_roles
-from headroles.render.exports import DOWNLOADS
+from headroles.core.roles.roles import measured_roles
+from headroles.render.files.exports import DOWNLOADS
 from tests.browser.conftest import has_axe, open_page, serve, stop, violations, wait_until_settled
 from tests.browser.test_page import assert_in_step, card, cell, prompt_box, type_sentence
 from tests.conftest import REPEATING

@@ -7,10 +7,10 @@ import pytest
 
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.render import html
-from headroles.render.cards import render_panel
 from headroles.render.html import ASSETS, STYLES, draw
-from headroles.render.lessons import render_lessons
-from headroles.render.model_map import render_map
+from headroles.render.page.cards import render_panel
+from headroles.render.page.lessons import render_lessons
+from headroles.render.page.model_map import render_map
 from tests.conftest import REPEATING
 
 TEMPLATES = sorted((ASSETS / "templates").glob("*.html"))
