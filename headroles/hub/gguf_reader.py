@@ -24,7 +24,7 @@ MAX_ITEM = 8192  # bytes of a string in a list: a merge of two tokens
 MAX_HEADER = 64 * 1024**2  # bytes before the first weight; Gemma's takes a third of it
 MAX_NUMBERS = 2**48  # in a tensor
 CUT_OFF = "it is cut off: its header describes more than the file holds."
-LARGE_HEADER = "its header takes more than {} bytes"
+TOO_LARGE = f"its header takes more than {MAX_HEADER:,} bytes."
 KINDS = {int(kind) for kind in GGMLQuantizationType}
 
 
@@ -73,8 +73,10 @@ class BoundedReader(GGUFReader):
         return super()._get(int(offset), dtype, int(count), override_order)
 
     def _get_str(self, offset: int) -> Any:
-        _check_limit(LARGE_HEADER, offset, MAX_HEADER)
-        _check_limit("its header has a text of {} bytes", int(self._get(offset, np.uint64)[0]), MAX_STRING)
+        if offset > MAX_HEADER:
+            raise UnfitError(TOO_LARGE)
+        length = int(self._get(offset, np.uint64)[0])
+        _check_limit(length, MAX_STRING, f"its header has a text of {length:,} bytes")
         return super()._get_str(offset)
 
     def _get_field_parts(self, orig_offs: int, raw_type: int) -> Any:
@@ -83,8 +85,8 @@ class BoundedReader(GGUFReader):
         raw_kind, raw_count = self._get(orig_offs, np.uint32), self._get(orig_offs + 4, np.uint64)
         kind, count, start = GGUFValueType(raw_kind[0]), int(raw_count[0]), orig_offs + 12
         self._items += count
-        _check_limit("its header has a list of {} items", count, MAX_ITEMS)
-        _check_limit("its header has lists of {} items in all", self._items, MAX_ALL_ITEMS)
+        _check_limit(count, MAX_ITEMS, f"its header has a list of {count:,} items")
+        _check_limit(self._items, MAX_ALL_ITEMS, f"its header has lists of {self._items:,} items in all")
         size = self._size_of(kind, count, start)
         return 12 + size, [raw_kind, raw_count, self._get(start, np.uint8, size)], [], [GGUFValueType.ARRAY, kind]
 
@@ -98,17 +100,17 @@ class BoundedReader(GGUFReader):
         return max(ends, default=start) - start
 
     def _build_fields(self, offs: int, count: int) -> int:
-        _check_limit("its header has {} keys", count, MAX_KEYS)
+        _check_limit(count, MAX_KEYS, f"its header has {count:,} keys")
         return super()._build_fields(offs, count)
 
     def _build_tensor_info(self, offs: int, count: int) -> Any:
-        _check_limit("its header counts {} tensors", count, MAX_TENSORS)
+        _check_limit(count, MAX_TENSORS, f"its header counts {count:,} tensors")
         return super()._build_tensor_info(offs, count)
 
     def _get_tensor_info_field(self, orig_offs: int) -> Any:
         _, name = self._get_str(orig_offs)
         dimensions = int(self._get(orig_offs + 8 + len(name), np.uint32)[0])
-        _check_limit("one of its tensors has {} dimensions", dimensions, MAX_DIMENSIONS)
+        _check_limit(dimensions, MAX_DIMENSIONS, f"one of its tensors has {dimensions:,} dimensions")
         field = super()._get_tensor_info_field(orig_offs)
         _, _, _, sizes, raw_kind, place = field.parts
         if raw_kind[0] not in KINDS:
@@ -120,21 +122,22 @@ class BoundedReader(GGUFReader):
         return field
 
 
-def _check_limit(what: str, count: int, limit: int) -> None:
-    """Raises UnfitError for a count above its limit. `what` has a `{}` where the count belongs."""
+def _check_limit(count: int, limit: int, said: str) -> None:
     if count > limit:
-        raise UnfitError(f"{what.format(f'{count:,}')}; at most {limit:,} are read.")
+        raise UnfitError(f"{said}; at most {limit:,} are read.")
 
 
 def _text_spans(data: memoryview, offset: int, count: int) -> Iterator[tuple[int, int]]:
     """Where the strings of a list begin and end; each follows its length in eight bytes."""
     for _ in range(count):
-        _check_limit(LARGE_HEADER, offset, MAX_HEADER)
+        if offset > MAX_HEADER:
+            raise UnfitError(TOO_LARGE)
         start = offset + 8
         if start > len(data):
             raise UnfitError(CUT_OFF)
         length = int.from_bytes(data[offset:start], "little")
-        _check_limit("its header has a list with a text of {} bytes", length, MAX_ITEM)
+        if length > MAX_ITEM:
+            raise UnfitError(f"its header has a list with a text of {length:,} bytes; at most {MAX_ITEM:,} are read.")
         offset = start + length
         yield start, offset
 
