@@ -25,7 +25,7 @@ from headroles.core.roles.roles import ROLES, get_measured_role
 from headroles.core.surveys.atlas_entries import MAX_ATLAS_BYTES, MAX_ENTRIES
 from headroles.core.surveys.training_run import MAX_POINTS, MAX_TRAINING_BYTES
 from headroles.explorer import Explorer
-from headroles.hub import gguf, weights
+from headroles.hub import gguf_reader, weights
 from headroles.hub import http as talk
 from headroles.hub.download import DISK_RESERVE
 from headroles.hub.repository import MEGABYTE, STRANGERS_FILES
@@ -170,8 +170,8 @@ LIMITS = (
     f"{DISK_RESERVE // GIGABYTE} GB of disk stays free",
     f"up to the last {DISK_RESERVE // GIGABYTE} GB",
     f"{weights.MAX_SHARDS} parts, {weights.MAX_TENSORS:,} tensors, headers of {weights.MAX_HEADER_BYTES // MEGABYTE} MB",
-    f"{gguf.MAX_KEYS:,} keys, {gguf.MAX_TENSORS:,} tensors, lists of {gguf.MAX_ITEMS:,} items, "
-    f"texts of {gguf.MAX_STRING // MEGABYTE} MB, {gguf.MAX_HEADER // MEGABYTE} MB in all",
+    f"{gguf_reader.MAX_KEYS:,} keys, {gguf_reader.MAX_TENSORS:,} tensors, lists of {gguf_reader.MAX_ITEMS:,} items, "
+    f"texts of {gguf_reader.MAX_STRING // MEGABYTE} MB, {gguf_reader.MAX_HEADER // MEGABYTE} MB in all",
     f"plain values, {config_check.MAX_HEADS:,} heads",
     f"{MOST_BUFFER_BYTES / GIGABYTE} GB of buffers",
     f"{tokenizer_file.MAX_TOKENS:,} tokens, {MAX_PARTS} known parts, a text at most {tokenizer_file.MAX_GROWTH} times longer",

@@ -115,6 +115,11 @@ def test_a_bos_is_put_before_a_text_as_the_file_says_or_else_as_llama_cpp_does(w
     assert ids_of(file_of(tmp_path / "m.gguf", with_end), "The king") == [0] * expected + plain + [0]
 
 
+def test_the_patterns_are_those_of_transformers_where_it_has_them():
+    theirs = pytest.importorskip("transformers.integrations.gguf.gguf_tokenizer_mapping").GGUF_PRE_TOKENIZER_SPLITS
+    assert {way: SPLITS.get(way) for way in theirs} == theirs
+
+
 def test_every_way_to_cut_that_is_said_to_be_known_opens(tiny, tmp_path):
     for way in SPLITS:
         assert ids_of(file_of(tmp_path / "m.gguf", byte_level(tiny.tokenizer, way)), "The king")
