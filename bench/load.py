@@ -46,7 +46,7 @@ from headroles.models.loading.loader import LoadedModel, load_model, registered_
 from headroles.models.probes.probe_texts import ProbeSizes
 from headroles.models.reading.pattern_reader import PatternReader
 from headroles.models.scoring.sweep import analyze_here
-from headroles.render.api.serialize import analysis_result
+from headroles.render.api.schema import analysis_result
 from headroles.server.page.page_state import PageState
 from headroles.server.page.parts import visit
 from headroles.settings import Settings
@@ -85,7 +85,7 @@ def bench_load(subjects: Sequence[Subject], explorer: Explorer, url: str) -> Non
             generator = random.Random(clients)
             prompts = make_prompts(subject.plain, [generator.randint(*PROMPT_TOKENS) for _ in range(REQUESTS)], clients)
             before = forward_seconds(subject.plain, prompts)
-            serial = [analysis_result(explorer.analyze(subject.name, prompt)) for prompt in prompts]
+            serial = [analysis_result(explorer.analyze(subject.name, prompt)).model_dump() for prompt in prompts]
             started = time.perf_counter()
             answers, waits = ask_at_once(url, subject.name, prompts, clients)
             requests = REQUESTS / (time.perf_counter() - started)

@@ -19,7 +19,7 @@ from bench.load import is_equal, make_prompts, percentile
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.explorer import Explorer
 from headroles.models.loading.loader import load_model
-from headroles.render.api.serialize import analysis_result
+from headroles.render.api.schema import analysis_result
 from tests.fixtures.replicas import Cluster, has_nginx, replicas
 
 LEAST = 1 / 3  # of all calls are answered before a replica is killed
@@ -87,7 +87,11 @@ def main() -> None:
     plain, explorer = load_model(EMBEDDED_MODEL), Explorer()
     lengths = [16 + number % 48 for number in range(args.calls)]
     prompts = [make_prompts(plain, lengths, seed=visitor) for visitor in range(args.visitors)]
-    serial = {p: json.loads(json.dumps(analysis_result(explorer.analyze(EMBEDDED_MODEL, p)))) for own in prompts for p in own}
+    serial = {
+        p: json.loads(json.dumps(analysis_result(explorer.analyze(EMBEDDED_MODEL, p)).model_dump()))
+        for own in prompts
+        for p in own
+    }
     print(f"{args.visitors} visitors with {args.calls} calls each; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before")
     with tempfile.TemporaryDirectory() as folder, replicas(Path(folder), HF_HUB_OFFLINE="1") as cluster:
         calls, _ = load(cluster, prompts)
