@@ -151,15 +151,15 @@ class Caller(Visitor):
             if options.attack:
                 ATTACKS[options.attack].call(self, number)
             else:
-                self.compare(*prompts(options.prompts)[number])
+                self.compare(number, *prompts(options.prompts)[number])
         if next(self.ended) == options.calls:
             gevent.spawn(runner.quit)  # not here: it ends this user, too
 
-    def compare(self, model: str, prompt: str, serial: object) -> None:
+    def compare(self, visitor: int, model: str, prompt: str, serial: object) -> None:
         """Asks for one analysis.
 
         Raises:
             RuntimeError: when the answer is another than the serial one.
         """
-        if not is_equal(self.call("analyze", [model, prompt], 0), serial):
+        if not is_equal(self.call("analyze", [model, prompt], visitor), serial):
             raise RuntimeError("another answer than the serial one")

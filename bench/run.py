@@ -7,7 +7,10 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 from transformer_lens.head_detector import detect_head
+from transformer_lens.model_bridge import TransformerBridge
 from transformers import GPT2Config, PreTrainedConfig
 
 from analysis.lens import open_bridge, score_model
@@ -33,14 +36,9 @@ def all_role_probe(loaded: LoadedModel, tokens: int = TOKENS) -> Probe:
     return replace(probe, roles=roles_of_patterns(), delimiters=torch.tensor(delimiters))
 
 
-class ExactTokens:
-    """The part of a bridge that `detect_head` touches, with `to_tokens` handing out given ids instead of encoding text."""
-
-    def __init__(self, bridge, token_ids: torch.Tensor) -> None:
-        names = ("n_layers", "n_heads", "n_ctx", "device", "dtype")
-        self.cfg = SimpleNamespace(**{name: getattr(bridge.cfg, name) for name in names})
-        self.to_tokens = lambda _: token_ids[None]
-        self.run_with_cache = bridge.run_with_cache
+def exact_tokens(bridge: TransformerBridge, token_ids: Int[Tensor, " token"]) -> SimpleNamespace:
+    """Returns the part of a bridge that `detect_head` touches, which encodes any text as the given ids."""
+    return SimpleNamespace(cfg=bridge.cfg, to_tokens=lambda _: token_ids[None], run_with_cache=bridge.run_with_cache)
 
 
 def bench_detect_head(rounds: int = ROUNDS) -> None:
@@ -51,7 +49,7 @@ def bench_detect_head(rounds: int = ROUNDS) -> None:
     def detect() -> None:
         for ids in probe.token_ids:
             with torch.no_grad():
-                detect_head(ExactTokens(bridge, ids), "", "previous_token_head")  # type: ignore[arg-type]
+                detect_head(exact_tokens(bridge, ids), "", "previous_token_head")  # type: ignore[arg-type]
 
     seconds = compare({"streamed": lambda: score_model(bridge, loaded, [probe]), "detect_head": detect}, rounds)
     ratio = seconds["detect_head"] / seconds["streamed"]
