@@ -13,7 +13,7 @@ from urllib.parse import urljoin
 import pytest
 from playwright.sync_api import Browser, expect
 
-from bench.load import is_equal
+from bench.answers import is_equal
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.explorer import Explorer
 from headroles.models.loading.loader import LoadedModel
