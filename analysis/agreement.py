@@ -13,6 +13,7 @@ from headroles.core.records import HeadCategories
 from headroles.core.roles import MeasuredRole
 from headroles.errors import InvalidRecordError
 
+from .tables import align
 from .validate import correlation
 
 BEST = 5
@@ -60,9 +61,7 @@ def report(a: HeadCategories, b: HeadCategories) -> str:
     for found in agreements(a, b):
         common = f"{found.common} of {found.of}"
         rows.append((found.role.display_name, f"{found.rank_correlation:.3f}", common, f"{found.largest_difference:.3f}"))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
-    lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths)).rstrip() for row in rows]
-    return "\n".join([f"{_title(a)}\n{_title(b)}\n", *lines])
+    return "\n".join([f"{_title(a)}\n{_title(b)}\n", *align(rows)])
 
 
 def _agreement(role: MeasuredRole, a: Sequence[float], b: Sequence[float]) -> Agreement:

@@ -29,6 +29,7 @@ from headroles.models.sentences import FOR_TRIALS
 from headroles.models.sweep import analyze_here
 
 from .runs import locate
+from .tables import align
 
 SEED = 4_000_000  # of the texts; no analysis uses it, and nothing was chosen by them
 RECALL, HEADS_RECALL, FALSE, DISCOVERED, UNTRAINED = 0.98, 0.9, 0.05, 1.0, 0.02  # the aims
@@ -129,11 +130,8 @@ def untrained(loaded: LoadedModel, seed: int = 0) -> LoadedModel:
 
 def report(trials: Sequence[Trial], is_untrained: bool) -> tuple[str, int]:
     """The table, the aims that are missed, and the exit code."""
-    rows = [HEADER, *map(_row, trials)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
-    lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths)).rstrip() for row in rows]
     missed = [f"missed: {said}" for trial in trials for said in trial.missed(is_untrained)]
-    return "\n".join([*lines, *missed]), int(bool(missed))
+    return "\n".join([*align([HEADER, *map(_row, trials)]), *missed]), int(bool(missed))
 
 
 def _trial(reader: PatternReader, record: HeadCategories, role: MeasuredRole, shown: Iterable[tuple[int, Shown]]) -> Trial:

@@ -1,11 +1,6 @@
-"""Draws how well the strongest excess tells texts that say a passage twice from their null twins.
+"""Draws how well the strongest excess tells texts that say a passage twice from their null twins."""
 
-`python -m analysis.calibration_figure MODEL ... --out FILE`
-"""
-
-import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from matplotlib.axes import Axes
@@ -27,14 +22,6 @@ from .runs import locate
 
 TEXTS = 8  # of each length and kind
 BINS = torch.linspace(-0.1, 1, 45).tolist()
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog=f"python -m {__package__}.calibration_figure", description=__doc__)
-    parser.add_argument("models", nargs="+", metavar="MODEL")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE")
-    args = parser.parse_args(arguments)
-    draw(args.models, TEXTS).savefig(args.out, dpi=110)
 
 
 def draw(models: Sequence[str], texts: int) -> Figure:
@@ -72,7 +59,3 @@ def _panel(panel: Axes, title: str, record: HeadCategories, role: MeasuredRole, 
     panel.set_title(title, fontsize=9)
     panel.set_xlabel("largest excess of the role's own heads", fontsize=8)
     panel.set_ylabel("texts", fontsize=8)
-
-
-if __name__ == "__main__":
-    main()

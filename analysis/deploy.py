@@ -1,8 +1,6 @@
-"""Puts headroles on a Hugging Face Space: `python -m analysis.deploy ORG/SPACE [--dataset ORG/DATASET] [--dry-run]`."""
+"""Puts headroles on a Hugging Face Space."""
 
-import argparse
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
@@ -10,23 +8,16 @@ import yaml
 from huggingface_hub import HfApi, constants, get_token
 from huggingface_hub.errors import HfHubHTTPError
 
-from headroles.errors import HeadRolesError, HubError, InvalidInputError
-from headroles.hub.talk import HTTPError, bound_waits, trouble
+from headroles.errors import HubError, InvalidInputError
+from headroles.hub.talk import HTTPError, trouble
 from headroles.settings import REPO
+
+from .hub_errors import status_of
 
 ROOT = Path(__file__).parent.parent
 # what the Space runs and shows; tests, benchmarks and the offline analysis stay behind
-PARTS = (
-    "app.py",
-    "headroles",
-    "requirements.txt",
-    "README.md",
-    "CHANGELOG.md",
-    "CONTRIBUTING.md",
-    "SECURITY.md",
-    "LICENSE",
-    "docs",
-)
+PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE", "docs")
+PARTS = ("app.py", "headroles", "requirements.txt", *PAGES)
 
 
 def space_readme(text: str, space: str, dataset: str = "") -> str:
@@ -110,7 +101,7 @@ def check(space: str, dataset: str) -> None:
 
 def cause(error: Exception, space: str) -> str:
     """Why the Hub did not take it, and what to do, in a sentence; the library's own texts name addresses and ids."""
-    status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
+    status = status_of(error)
     owner = space.split("/")[0]
     if status == 401:
         return "the Hub does not know the token in HF_TOKEN. Make a new one at https://huggingface.co/settings/tokens."
@@ -125,23 +116,3 @@ def cause(error: Exception, space: str) -> str:
     if status is None:
         return f"a file here could not be read or written ({getattr(error, 'strerror', None) or type(error).__name__})."
     return f"the Hub {trouble(error)}. Try again later."
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Exit code 0 when the Space is there, 1 when the Hub did not take it."""
-    parser = argparse.ArgumentParser(prog="python -m analysis.deploy", description=__doc__)
-    parser.add_argument("space", metavar="ORG/SPACE")
-    parser.add_argument("--dataset", default="", metavar="ORG/DATASET", help="where the roles come from")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and send nothing")
-    args = parser.parse_args(arguments)
-    bound_waits()
-    try:
-        print((plan if args.dry_run else deploy)(args.space, args.dataset))
-    except HeadRolesError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

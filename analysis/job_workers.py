@@ -1,4 +1,4 @@
-"""The jobs of one account of the Hub: started, found again by their labels, waited for, and read."""
+"""The jobs of one account of the Hub: started, found again by their labels, and waited for."""
 
 import time
 import warnings
@@ -7,45 +7,40 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from huggingface_hub import HfApi, get_token
+from huggingface_hub import HfApi, JobInfo, get_token
 from huggingface_hub.errors import HfHubHTTPError
 
-from headroles.errors import HeadRolesError, HubError, InvalidInputError
-from headroles.hub.talk import HTTPError, trouble
+from headroles.core.records import HeadCategories
+from headroles.errors import HubError, InvalidInputError, InvalidRecordError
+from headroles.hub.dataset import fetch_record
+from headroles.hub.repository import RepositoryFacts
 
 from .driving import Ended, Event, Job, Started
-from .framed import unframed
-from .job_log import LOG_LINES, why
+from .finished import is_finished
+from .hub_errors import TRANSIENT, TROUBLE, asking_hub, describe, status_of
 from .machines import Machine
 from .runs import Outcome, Plan
 from .work import Work
 
 AT_ONCE = 16  # jobs of ours, so that a mistake in a list does not cost what all of it would
 POLL_SECONDS = 10.0
-AWAY_SECONDS = 600  # that the Hub may be silent while jobs run, before it is given up
+AWAY_SECONDS = 600  # that the Hub may be silent while jobs run, before the run gives up
 TRIES = 3  # to start one job
 LONGEST_SECONDS = 6 * 3600  # of a job without --limit; the Hub's own is half an hour
 LABEL, KIND, KEY = "headroles", "analysis", "headroles-work"
-GOING, DONE = ("SCHEDULING", "RUNNING"), ("COMPLETED",)
-PASSING = (429, 500, 502, 503, 504)
-TROUBLE = (HTTPError, OSError, ValueError, LookupError, TypeError, AttributeError)  # the last four: of a broken answer
-
-
-@dataclass(frozen=True)
-class _Known:
-    """A job of an earlier driver."""
-
-    id: str
-    stage: str
+GOING = ("SCHEDULING", "RUNNING")
+LOG_LINES, QUOTED_LINES, LONGEST_LINE = 20, 3, 200  # asked for and quoted of the log of a job that failed; characters
+HIDDEN = "***"
 
 
 @dataclass
 class JobWorkers:
-    """The account's jobs; see `driving.Workers`."""
+    """The account's jobs; see `driving.Workers`. `works` holds what each job runs, and what is known of its model."""
 
     plan: Plan
     machine: Machine
-    works: dict[Job, Work] = field(default_factory=dict)
+    dataset: str
+    works: dict[Job, tuple[Work, RepositoryFacts]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.largest = self.machine.memory_bytes
@@ -55,13 +50,12 @@ class JobWorkers:
         self._api = HfApi()
         self._waiting: deque[Job] = deque()
         self._ids: dict[Job, str] = {}  # of those that were started
-        self._running: set[Job] = set()  # of those, the ones that Started was said of
-        self._silent: float | None = None  # since when the Hub is
-        try:
+        self._running: set[Job] = set()  # those of which Started was reported
+        self._silent_since: float | None = None
+        with asking_hub("no job was started"):
             self._account = self._api.whoami()["name"]
-            self._known = self._earlier()
-        except TROUBLE as error:
-            raise HubError(f"The Hub {trouble(error)}, so no job was started.") from error
+            # jobs that earlier runs started and that still go on, by their keys
+            self._earlier = {(job.labels or {}).get(KEY, ""): job.id for job in self._list({LABEL: KIND})}
 
     def now(self) -> float:
         return time.monotonic()
@@ -73,51 +67,65 @@ class JobWorkers:
         if job in self._waiting:
             self._waiting.remove(job)
         self._running.discard(job)
-        if (known := self._ids.pop(job, None)) is not None:
+        if (job_id := self._ids.pop(job, None)) is not None:
             with suppress(*TROUBLE):  # it ended, or the Hub is away, and then the job's own limit ends it
-                self._api.cancel_job(job_id=known, namespace=self._account)
+                self._api.cancel_job(job_id=job_id, namespace=self._account)
 
     def wait(self, seconds: float | None) -> Sequence[Event]:
         until = None if seconds is None else self.now() + seconds
         while True:
-            if events := [*self._begun(), *self._polled()]:
+            if events := [*self._start_some(), *self._poll()]:
                 return events
             if until is not None and self.now() >= until:
                 return []
             time.sleep(POLL_SECONDS)
 
-    def _begun(self) -> list[Event]:
-        """Starts as many as may run; an earlier job that ended well is an end at once."""
+    def _start_some(self) -> list[Event]:
+        """Starts as many as may run at once, without those whose jobs still run or left their record in the dataset."""
         events: list[Event] = []
         while self._waiting and len(self._ids) < AT_ONCE:
             job = self._waiting.popleft()
-            known = self._known.pop(self.works[job].key, None)
-            if known is None:
-                self._ids[job] = self._created(job)
-            elif known.stage in GOING:
-                self._ids[job] = known.id
-            elif (outcome := self._said(known.id, job)) and outcome.record:
-                events.append(Ended(job, outcome))
+            if job_id := self._earlier.pop(self.works[job][0].key, ""):
+                self._ids[job] = job_id
+            elif not self.plan.again and (record := self._pushed_before(job)):
+                events.append(Ended(job, Outcome(job.name, "written", 0.0, record=record)))
             else:
-                self._ids[job] = self._created(job)  # its log is gone, or it said why it failed
+                self._ids[job] = self._create(job)
         return events
 
-    def _created(self, job: Job) -> str:
-        """Raises HubError where the Hub starts no job."""
-        work = self.works[job]
+    def _pushed_before(self, job: Job) -> HeadCategories | None:
+        with suppress(HubError):  # as where there is no dataset yet
+            return self._pushed(job)
+
+    def _pushed(self, job: Job) -> HeadCategories | None:
+        """The record of a job's model in the dataset, if it is of this revision and recipe. Raises HubError where it is away."""
+        try:
+            record, _ = fetch_record(job.name, self.dataset, "main")
+        except (InvalidRecordError, FileNotFoundError):
+            return None
+        facts = self.works[job][1]
+        # None where only the model itself could tell
+        fits = record and is_finished(record, job.name, facts, self.plan.sizes, self.plan.dtype) is not False
+        return record if fits else None
+
+    def _create(self, job: Job) -> str:
+        """Starts a job and returns its id. Raises HubError where the Hub starts none."""
+        work, _ = self.works[job]
         for tries in range(1, TRIES + 1):
             try:
-                return self._asked_for(work)
+                return self._run(work)
             except TROUBLE as error:
-                status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
-                if tries == TRIES or status not in (None, *PASSING):
-                    raise HubError(_refused(self.machine.name, error, status)) from error
-                time.sleep(min(POLL_SECONDS, tries))
-                if (lost := self._lost(work.key)) is not None:
-                    return lost
+                status = status_of(error)
+                if tries == TRIES or status not in (None, *TRANSIENT):
+                    advice = "; does the account pay for jobs, and may its token start them?" if status in (402, 403) else "."
+                    raise HubError(f"The Hub {describe(error)} and started no job on {self.machine.name}{advice}") from error
+            time.sleep(min(POLL_SECONDS, tries))
+            with suppress(*TROUBLE):  # it may have been made although the answer was lost
+                for found in self._list({KEY: work.key}):
+                    return found.id
         raise AssertionError  # the last try returns or raises
 
-    def _asked_for(self, work: Work) -> str:
+    def _run(self, work: Work) -> str:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # the library says that its jobs are experimental
             made = self._api.run_uv_job(
@@ -133,83 +141,75 @@ class JobWorkers:
             )
         return made.id
 
-    def _lost(self, key: str) -> str | None:
-        """The job that was made though its answer did not arrive."""
-        try:
-            return next((job.id for job in self._listed(GOING, {KEY: key})), None)
-        except TROUBLE:
-            return None
+    def _list(self, labels: dict[str, str]) -> Iterable[JobInfo]:
+        """The jobs with these labels that wait or run."""
+        return self._api.list_jobs(status=list(GOING), labels=labels, namespace=self._account, timeout=30)
 
-    def _earlier(self) -> dict[str, _Known]:
-        """What other drivers started and what is of use, by its key: those under way, and those done unless all is made again."""
-        found: dict[str, _Known] = {}
-        for stages in (() if self.plan.again else (DONE,)) + (GOING,):  # one under way before one that ended
-            for job in self._listed(stages, {LABEL: KIND}):
-                found[(job.labels or {}).get(KEY, "")] = _Known(job.id, job.status.stage)
-        return found
-
-    def _listed(self, stages: Sequence[str], labels: dict[str, str]) -> Iterable:
-        return self._api.list_jobs(status=list(stages), labels=labels, namespace=self._account, timeout=30)
-
-    def _polled(self) -> list[Event]:
+    def _poll(self) -> list[Event]:
         events: list[Event] = []
         try:
-            going = {job.id: job.status.stage for job in self._listed(GOING, {LABEL: KIND})} if self._ids else {}
-            for job, known in list(self._ids.items()):
-                if going.get(known) == "RUNNING" and job not in self._running:
+            going = {job.id: job.status.stage for job in self._list({LABEL: KIND})} if self._ids else {}
+            for job, job_id in list(self._ids.items()):
+                if going.get(job_id) == "RUNNING" and job not in self._running:
                     self._running.add(job)
                     events.append(Started(job))
-                elif known not in going and (outcome := self._ended(known, job)) is not None:
+                elif job_id not in going and (outcome := self._outcome(job_id, job)) is not None:
                     del self._ids[job]
                     self._running.discard(job)
                     events.append(Ended(job, outcome))
-            self._silent = None
-        except TROUBLE as error:
-            self._silent = self.now() if self._silent is None else self._silent
-            if not events and self.now() - self._silent >= AWAY_SECONDS:
+            self._silent_since = None
+        except (*TROUBLE, HubError) as error:
+            self._silent_since = self.now() if self._silent_since is None else self._silent_since
+            if not events and self.now() - self._silent_since >= AWAY_SECONDS:
                 raise HubError(
-                    f"The Hub {trouble(error)}, for {AWAY_SECONDS // 60} minutes now; the same command takes up later what its "
-                    "jobs do meanwhile."
+                    f"The Hub {describe(error)}, for {AWAY_SECONDS // 60} minutes now; run the same command later to collect "
+                    "what its jobs do meanwhile."
                 ) from error
         return events
 
-    def _ended(self, known: str, job: Job) -> Outcome | None:
+    def _outcome(self, job_id: str, job: Job) -> Outcome | None:
         """How a job ended that is not listed any more; None where it goes on after all."""
         try:
-            info = self._api.inspect_job(job_id=known, namespace=self._account)
+            info = self._api.inspect_job(job_id=job_id, namespace=self._account)
         except HfHubHTTPError as error:
             if error.response.status_code != 404:
                 raise
             return Outcome(job.name, "failed", 0.0, reason=f"The job of {job.name} was deleted on the Hub.")
         if info.status.stage in GOING:
             return None
-        lines = self._log(known)
-        try:
-            if (outcome := unframed(lines, job.name)) is not None:
-                return outcome
-            reason = why(job.name, info, lines, self.plan.limit or LONGEST_SECONDS, self._token)
-        except HeadRolesError as error:
-            reason = str(error)
-        seconds = (info.durations.running_secs if info.durations else None) or 0.0
-        return Outcome(job.name, "failed", float(seconds), reason=reason)
+        seconds = float((info.durations.running_secs if info.durations else None) or 0)
+        if info.status.stage == "COMPLETED":
+            if record := self._pushed(job):
+                return Outcome(job.name, "written", seconds, record=record)
+            reason = f"The job of {job.name} ended, but {self.dataset} has no record of this revision and recipe"
+        else:
+            reason = self._reason(job.name, info, seconds)
+        log = self._log_end(job_id)
+        return Outcome(job.name, "failed", seconds, reason=f"{reason}. Its log ends: {log}" if log else f"{reason}.")
 
-    def _said(self, known: str, job: Job) -> Outcome | None:
-        try:
-            return unframed(self._log(known), job.name)
-        except (HeadRolesError, *TROUBLE):
-            return None
+    def _reason(self, name: str, info: JobInfo, seconds: float) -> str:
+        """Why a job failed, as far as the Hub says it."""
+        message, limit = self._plain(info.status.message or ""), self.plan.limit or LONGEST_SECONDS
+        late = "timeout" in message.lower() or "timed out" in message.lower() or seconds >= limit
+        if late and info.status.stage in ("ERROR", "CANCELED"):
+            return f"The job of {name} was stopped: it took longer than {limit:g} seconds; --limit allows more"
+        if info.status.stage in ("CANCELED", "DELETED"):
+            return f"The job of {name} was {'cancelled' if info.status.stage == 'CANCELED' else 'deleted'} on the Hub"
+        return f"The job of {name} failed on the Hub{f', {message}' if message else ''}"
 
-    def _log(self, known: str) -> list[str]:
+    def _log_end(self, job_id: str) -> str:
+        """The error that the log of a job ends with, else its last lines; empty where it has no log any more."""
         try:
-            return list(self._api.fetch_job_logs(job_id=known, namespace=self._account, tail=LOG_LINES))
+            log = self._api.fetch_job_logs(job_id=job_id, namespace=self._account, tail=LOG_LINES)
+            lines = [self._plain(line) for line in log]
         except HfHubHTTPError as error:
-            if error.response.status_code in PASSING:
+            if error.response.status_code in TRANSIENT:
                 raise
-            return []  # it has none, or none any more
+            return ""
+        errors = [line for line in lines if line.startswith("error: ")]
+        return " | ".join(errors[-1:] or [line for line in lines if line][-QUOTED_LINES:])
 
-
-def _refused(machine: str, error: Exception, status: int | None) -> str:
-    said = f"The Hub {trouble(error)} and started no job on {machine}"
-    if status in (402, 403):
-        return f"{said}; does the account pay for jobs, and may its token start them?"
-    return f"{said}."
+    def _plain(self, text: str) -> str:
+        """A line without what a terminal would obey, without the token, and not too long; the last state of a progress bar."""
+        last = text.replace(self._token, HIDDEN).rstrip().rpartition("\r")[2]
+        return "".join(letter for letter in last if letter.isprintable()).strip()[:LONGEST_LINE]

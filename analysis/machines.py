@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import torch
 from huggingface_hub import HfApi
 
-from headroles.errors import HubError, InvalidInputError
-from headroles.hub.talk import HTTPError, trouble
+from headroles.errors import InvalidInputError
 from headroles.settings import GIGABYTE, Settings
+
+from .hub_errors import asking_hub
 
 UNIT_SECONDS = {"second": 1, "minute": 60, "hour": 3600}
 
@@ -43,18 +44,14 @@ def flavor(name: str) -> Machine:
         InvalidInputError: that names those which there are, where this is none.
         HubError: where the Hub does not tell.
     """
-    try:
-        there = {each.name: each for each in HfApi().list_jobs_hardware()}
-        if (found := there.get(name)) is not None:
+    with asking_hub("what its jobs run on is not known"):
+        machines = {machine.name: machine for machine in HfApi().list_jobs_hardware()}
+        if (found := machines.get(name)) is not None:
             gpu = found.accelerator and _gigabytes(found.accelerator.vram) // _number(found.accelerator.quantity)
             unit = UNIT_SECONDS.get(found.unit_label)
             cost = found.unit_cost_usd / unit if unit else None
             return Machine(name, _number(found.cpu), _gigabytes(found.ram), gpu or 0, cost)
-    except (HTTPError, OSError) as error:
-        raise HubError(f"The Hub {trouble(error)}, so what its jobs run on is not known.") from error
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise HubError("The Hub gives a broken answer, so what its jobs run on is not known.") from error
-    raise InvalidInputError(f"The Hub has no machine {name} for jobs; it has {', '.join(sorted(there))[:500]}.")
+    raise InvalidInputError(f"The Hub has no machine {name} for jobs; it has {', '.join(sorted(machines))[:500]}.")
 
 
 def _number(text: str) -> int:

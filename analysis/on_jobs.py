@@ -1,8 +1,8 @@
-"""Models analysed as jobs of the Hub, for those without a cluster: a job a model, on a machine that the Hub rents out.
+"""Models analysed as jobs of the Hub, for those without a cluster: one job for each model, on a machine that the Hub rents out.
 
-A job gives its record back in its log (`framed`), and the driver alone writes and pushes. So a job needs no right to write
-anywhere, no two of them meet in a dataset, and nothing is kept in two places. It is known by its labels: a driver that was killed
-finds what runs, or ended well, and starts none of it twice.
+A job scores one model and pushes the record to a dataset with the command that anyone would use; here it is read back from
+there. Jobs are known by their labels, so a run that was killed and is started again finds the jobs that still run, and the
+dataset has the records of those that ended: nothing is started twice.
 """
 
 import inspect
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from huggingface_hub import HfApi
 
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.errors import InvalidInputError, MissingPackageError, ModelTooLargeError
+from headroles.errors import HeadRolesError, InvalidInputError, MissingPackageError
 from headroles.hub.repository import RepositoryFacts, check_size
 
 from .driving import Job, drive
@@ -20,20 +20,22 @@ from .finished import there
 from .job_workers import JobWorkers
 from .machines import Machine, flavor
 from .planning import PROCESS_BYTES, memory_of
-from .runs import Outcome, Plan, facts_seen, is_remote, kept_already
+from .runs import Outcome, Plan, facts_of, is_remote, kept_already
 from .work import package_here, work_of
 
 
 @dataclass(frozen=True)
 class OnJobs:
-    """Jobs of the account whose token is here.
+    """Jobs of the account whose token is set here.
 
     Attributes:
         flavor: the Hub's name of the machines.
-        package: where a job gets headroles; empty for where this one is from.
+        dataset: `ORG/DATASET`, to which the jobs push.
+        package: what a job installs headroles from; empty for what this one was installed from.
     """
 
     flavor: str
+    dataset: str
     package: str = ""
 
     def machine(self) -> Machine:
@@ -41,9 +43,14 @@ class OnJobs:
         return flavor(self.flavor)
 
     def outcomes(self, models: Sequence[str], plan: Plan) -> Generator[Outcome]:
-        """See `places.Place`. A finished record is seen from here; so is a model that a job could not see, or that is too large.
+        """See `places.Place`. What is up to date here, or bound to fail, takes no job.
 
-        Raises HeadRolesError where there is no such machine, no token, or the Hub starts no job.
+        Args:
+            models: as the command line names them.
+            plan: what is asked of each.
+
+        Raises:
+            HeadRolesError: where there is no such machine, no token, or the Hub starts no job.
         """
         if "labels" not in inspect.signature(HfApi.list_jobs).parameters:
             raise MissingPackageError("--on hf-jobs needs huggingface-hub 2 or newer: pip install 'headroles[jobs]'.")
@@ -53,30 +60,30 @@ class OnJobs:
         workers = None
         jobs: list[Job] = []
         for model in models:
-            facts, old = facts_seen(model, plan), there(plan.path_of(model))
-            if facts and old and (done := kept_already(model, plan, facts, old)):
+            name = plan.called(model)
+            try:
+                facts = facts_of(model, plan)
+                _check(model, plan, facts, machine)
+            except HeadRolesError as error:
+                yield Outcome(name, "failed", 0.0, reason=str(error))
+                continue
+            old = there(plan.path_of(model))
+            if old and (done := kept_already(model, plan, facts, old)):
                 yield done
-            elif refused := _refusal(model, plan, facts, machine):
-                yield Outcome(plan.called(model), "failed", 0.0, reason=refused)
             else:
-                workers = workers or JobWorkers(plan, machine)
-                job = Job(model, plan.called(model), memory_of(facts, plan))
-                workers.works[job] = work_of(model, plan, package, facts)
+                workers = workers or JobWorkers(plan, machine, self.dataset)
+                job = Job(model, name, memory_of(facts, plan))
+                workers.works[job] = work_of(model, plan, package, self.dataset, facts), facts
                 jobs.append(job)
         if workers:
-            yield from drive(jobs, workers)  # the Hub itself stops what takes too long, also when nobody is here to see it
+            yield from drive(jobs, workers)  # the Hub itself stops what takes too long, even if nobody is here to see it
 
 
-def _refusal(model: str, plan: Plan, facts: RepositoryFacts | None, machine: Machine) -> str:
-    """Why a job would be paid for in vain; empty where nothing speaks against it."""
+def _check(model: str, plan: Plan, facts: RepositoryFacts, machine: Machine) -> None:
+    """Raises HeadRolesError where a job would be paid for in vain."""
     if not (is_remote(model) or model == EMBEDDED_MODEL):
-        return f"{plan.called(model)} lies on this machine, where no job sees it; only models of the Hub are analysed as jobs."
-    if facts is None:
-        return ""  # the job says why
-    try:
-        check_size(facts, machine.memory_bytes - PROCESS_BYTES, plan.dtype.itemsize, f"on {machine.name}")
-        if plan.device != "cpu":
-            check_size(facts, machine.gpu_bytes, plan.dtype.itemsize, f"on the GPU of {machine.name}")
-    except ModelTooLargeError as error:
-        return str(error)
-    return ""
+        name = plan.called(model)
+        raise InvalidInputError(f"{name} is a file of this machine, which a job cannot read; only models of the Hub can be jobs.")
+    check_size(facts, machine.memory_bytes - PROCESS_BYTES, plan.dtype.itemsize, f"on {machine.name}")
+    if plan.device != "cpu":
+        check_size(facts, machine.gpu_bytes, plan.dtype.itemsize, f"on the GPU of {machine.name}")

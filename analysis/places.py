@@ -65,11 +65,12 @@ class Here:
             yield outcome
 
 
-def place_of(text: str, package: str = "", disk: Disk | None = None) -> Place:
+def place_of(text: str, package: str = "", dataset: str = "", disk: Disk | None = None) -> Place:
     """The place that `--on` names: `here`, `ray`, `ray:HOST:PORT`, `hf-jobs` or `hf-jobs:FLAVOR`.
 
     Args:
         package: where a job of the Hub gets headroles.
+        dataset: `ORG/DATASET`, to which a job of the Hub pushes its record.
         disk: what downloads may take here.
 
     Raises MissingPackageError for Ray where it is not installed.
@@ -80,7 +81,7 @@ def place_of(text: str, package: str = "", disk: Disk | None = None) -> Place:
     if kind == JOBS:
         from .on_jobs import OnJobs
 
-        return OnJobs(which or USUAL_FLAVOR, package)
+        return OnJobs(which or USUAL_FLAVOR, dataset, package)
     from .on_ray import OnRay  # an extra, and slow to import
 
     return OnRay(which or None)

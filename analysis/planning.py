@@ -12,6 +12,7 @@ from headroles.settings import GIGABYTE
 from .finished import is_finished, there
 from .machines import Machine
 from .runs import Plan, facts_of
+from .tables import align
 
 PROCESS_BYTES = GIGABYTE  # of a process that has imported all it needs, and of what a few texts take
 UNKNOWN_BYTES = 4 * GIGABYTE  # asked for where the model's size cannot be seen
@@ -104,11 +105,7 @@ def plan_table(models: Sequence[Planned], plan: Plan, machine: Machine) -> str:
         if priced:
             numbers.append(_shown(seconds and seconds * (machine.dollars_a_second or 0), 3))
         rows.append((model.name, *numbers, model.record))
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    lines = []
-    for name, *numbers, record in rows:
-        lines.append("  ".join([name.ljust(widths[0]), *map(str.rjust, numbers, widths[1:]), record]))
-    return "\n".join([*lines, forecast(models, plan, machine)])
+    return "\n".join([*align(rows, right=range(1, len(rows[0]) - 1)), forecast(models, plan, machine)])
 
 
 def forecast(models: Sequence[Planned], plan: Plan, machine: Machine) -> str:

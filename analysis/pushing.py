@@ -29,12 +29,13 @@ from headroles.core.record_files import NAME
 from headroles.errors import HubError, InvalidInputError
 from headroles.hub.talk import ANSWER_SECONDS, STALL_SECONDS, HTTPError, no_dataset, trouble
 
+from .hub_errors import BROKEN_ANSWER, TRANSIENT, status_of
+
 CONFLICTS = 40  # how often others may be faster, before it is given up
 FAILURES = 3  # how often the Hub may fail to take a commit
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 8.0
 LONGEST_WAIT_SECONDS = 60  # that the Hub may ask for
 OVERTAKEN = 412  # somebody else's commit came first
-PASSING = (429, 500, 502, 503, 504)
 Status = Literal["committed", "proposed", "unchanged", "shown"]
 
 
@@ -96,13 +97,11 @@ def _asking() -> Iterator[None]:
     """Tells what the library makes of a broken answer, where it looks for no error, from bugs elsewhere."""
     try:
         yield
-    except RuntimeError as error:  # around a failed upload of a file
-        if isinstance(error.__cause__, HTTPError | OSError):
-            raise error.__cause__ from error
-        raise _BrokenAnswerError from error
     except (HTTPError, OSError):
         raise
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (RuntimeError, *BROKEN_ANSWER) as error:
+        if isinstance(error.__cause__, HTTPError | OSError):  # of a failed upload of a file
+            raise error.__cause__ from error
         raise _BrokenAnswerError from error
 
 
@@ -169,7 +168,7 @@ class Push(ABC, Generic[S]):
                 with _asking():
                     return self._commit(files, state.listing.commit, changes)
             except (HTTPError, HfHubHTTPError) as error:
-                overtaken, passing = _status(error) == OVERTAKEN, _status(error) in (None, *PASSING)
+                overtaken, passing = status_of(error) == OVERTAKEN, status_of(error) in (None, *TRANSIENT)
                 conflicts, failures = conflicts + overtaken, failures + passing
                 if conflicts > CONFLICTS or failures >= FAILURES or not (overtaken or passing):
                     raise
@@ -237,11 +236,6 @@ def _file_changes(files: Mapping[str, bytes], there: frozenset[str]) -> list[str
     return [f"  {'changes' if path in there else 'adds'} {path} ({len(files[path]):,} bytes)" for path in sorted(files)]
 
 
-def _status(error: Exception) -> int | None:
-    """What the Hub answered; None when no answer came."""
-    return error.response.status_code if isinstance(error, HfHubHTTPError) else None
-
-
 def _pause(error: Exception, tries: int) -> float:
     """How long to wait: as long as the Hub asks, else longer each time, and never as long as the others."""
     asked = error.response.headers.get("Retry-After", "") if isinstance(error, HfHubHTTPError) else ""
@@ -252,7 +246,7 @@ def _pause(error: Exception, tries: int) -> float:
 
 def _explain(error: Exception, model: str, repo: str) -> str:
     """One sentence without the libraries' own texts, which hold addresses and what the Hub sent."""
-    status = _status(error)
+    status = status_of(error)
     if status == 401:
         if get_token() is None:
             return f"Pushing to {repo} takes a token that may write to it; set HF_TOKEN."

@@ -11,8 +11,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from headroles.core.record_files import NAME
 from headroles.core.registry import ARCHITECTURES
 from headroles.errors import HubError, InvalidInputError
-from headroles.hub.talk import HTTPError, is_reachable, trouble
+from headroles.hub.talk import is_reachable
 from headroles.hub.weights import pick_weights
+
+from .hub_errors import asking_hub
 
 PREFIX = "hub:"
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9}
@@ -73,12 +75,8 @@ def found(query: Query) -> list[str]:
     """
     if not is_reachable():
         raise HubError("The Hub cannot be reached, so it was not asked for models; name them in a list instead.")
-    try:
+    with asking_hub("it named no models; try again later, or name them in a list"):
         names = list(islice((info.id for info in _listed(query) if _fits(info, query)), query.limit))
-    except (HTTPError, OSError) as error:
-        raise HubError(f"The Hub {trouble(error)}, so it named no models; try again later, or name them in a list.") from error
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise HubError("The Hub gives a broken answer, so it named no models.") from error
     if not names:
         raise InvalidInputError(f"Among the first {LOOKED_AT:,} models that the Hub names there is none of that kind.")
     return names

@@ -34,12 +34,13 @@ def with_models(text: str) -> str:
     return SECTION.sub(lambda found: found[1] + table() + found[2], text)
 
 
+def write_pages() -> None:
+    """Brings the pages up to date with the registry."""
+    for page in map(ROOT.joinpath, PAGES):
+        page.write_text(with_models(page.read_text("utf-8")), "utf-8")
+
+
 def _row(info: ModelInfo) -> str:
     licence = f"{info.license}, gated" if info.gated else info.license
     size = f"{info.num_layers} x {info.num_heads} | {info.parameters / 1e6:,.1f} M"
     return f"| {info.name} | {size} | {licence} | {'yes' if info.prepend_bos else 'no'} | {info.title} |"
-
-
-if __name__ == "__main__":
-    for page in map(ROOT.joinpath, PAGES):
-        page.write_text(with_models(page.read_text("utf-8")), "utf-8")

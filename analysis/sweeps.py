@@ -25,7 +25,7 @@ def with_revisions(models: Sequence[str], revisions: Sequence[str]) -> list[str]
     return [f"{model}@{revision}" for model in models for revision in revisions] if revisions else list(models)
 
 
-def shard(models: Sequence[str], number: int, of: int) -> list[str]:
+def select_shard(models: Sequence[str], number: int, of: int) -> list[str]:
     """The `number`-th part of `of`, from 1: every `of`-th model, so that neighbours in a list, which are alike, are spread."""
     return list(models[number - 1 :: of])
 

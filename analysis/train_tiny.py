@@ -1,10 +1,9 @@
-"""Makes the embedded model `headroles-tiny`: `python -m analysis.train_tiny --corpus DIR --out DIR`.
+"""Makes the embedded model `headroles-tiny`: `python -m analysis train-tiny --corpus DIR --out DIR`.
 
 A small GPT-NeoX that first learns strings that repeat themselves, then prose. Nothing is planted or edited in its weights:
 what its heads do, they learnt. The run can be stopped and started again; a finished one goes straight to writing the model.
 """
 
-import argparse
 import math
 import os
 import shutil
@@ -160,30 +159,27 @@ def save_model(model: GPTNeoXForCausalLM, tokenizer: Tokenizer, out: Path) -> No
     as_tokenizer(tokenizer).save_pretrained(out)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog=f"python -m {__package__}.train_tiny", description=__doc__)
-    parser.add_argument("--corpus", type=Path, required=True, help="folder of .txt books with SOURCES.json")
-    parser.add_argument("--out", type=Path, required=True, help="where the finished model, its record and its card go")
-    parser.add_argument("--work", type=Path, default=Path("training"), help="where the checkpoint is kept")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
-    args.work.mkdir(parents=True, exist_ok=True)
-    books = read_books(args.corpus)
+def run(corpus: Path, out: Path, work: Path, device: str = "cpu", seed: int = 0) -> None:
+    """Trains the model, or goes on where a run was stopped, and writes it with its record and its card.
+
+    Args:
+        corpus: folder of .txt books with SOURCES.json.
+        out: folder of what is shipped.
+        work: folder of the checkpoint.
+        device: as torch names it.
+        seed: of weights and batches.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    books = read_books(corpus)
     train_text, held_out_text = split_books(books)
     tokenizer = train_tokenizer(train_text, VOCAB_SIZE)
     prose = Prose(train_text, tokenizer)
     held_out = Prose(held_out_text, tokenizer)
-    checkpoint = args.work / f"headroles-tiny-{args.seed}.pt"
+    checkpoint = work / f"headroles-tiny-{seed}.pt"
     history = History(checkpoint.with_suffix(".jsonl"), STEPS, tokenizer, held_out)
-    batches = Batches(prose, VOCAB_SIZE, args.seed)
-    model, run = train(batches, checkpoint, args.seed, torch.device(args.device), history.on_step)
-    save_model(model, tokenizer, args.out)
-    shutil.copyfile(history.path, args.out / "training.jsonl")
-    record, losses = measure_tiny(args.out, prose, held_out)
-    write_record(record, args.out / record_file_name(record.model_name))
-    write_card(args.out, record, losses, list(books), STEPS, replace(run, points=history.points))
-
-
-if __name__ == "__main__":
-    main()
+    model, run = train(Batches(prose, VOCAB_SIZE, seed), checkpoint, seed, torch.device(device), history.on_step)
+    save_model(model, tokenizer, out)
+    shutil.copyfile(history.path, out / "training.jsonl")
+    record, losses = measure_tiny(out, prose, held_out)
+    write_record(record, out / record_file_name(record.model_name))
+    write_card(out, record, losses, list(books), STEPS, replace(run, points=history.points))

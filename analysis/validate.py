@@ -21,6 +21,7 @@ from headroles.core.roles import RESTING, MeasuredRole, Role, get_measured_role,
 from headroles.errors import InvalidRecordError
 
 from . import COMMAND
+from .tables import align
 
 TOLERANCE = 0.15
 MIN_CORRELATION = 0.8
@@ -92,11 +93,10 @@ def run(model_name: str, record: HeadCategories | None) -> tuple[str, int]:
 
 def report(record: HeadCategories, verdicts: Sequence[Verdict]) -> str:
     """An aligned table in plain text, claim by claim: published heads, ours, score, rank, whether they agree, and a sum."""
-    rows = [_row(verdict) for verdict in verdicts]
-    widths = [max(len(row[column]) for row in [HEADER, *rows]) for column in range(len(HEADER))]
-    lines = [f"What is published of {record.model_name}, and its record of {record.analysis_date}", "", _line(HEADER, widths)]
+    header, *rows = (f"  {line}" for line in align([HEADER, *map(_row, verdicts)], right=(1, 2, 3)))
+    lines = [f"What is published of {record.model_name}, and its record of {record.analysis_date}", "", header]
     for claim, group in groupby(zip(verdicts, rows), key=lambda pair: pair[0].claim):
-        lines += ["", *_heading(record, claim), *(_line(row, widths) for _, row in group)]
+        lines += ["", *_heading(record, claim), *(row for _, row in group)]
     judged = [verdict.agrees for verdict in verdicts if verdict.agrees is not None]
     open_claims = len(verdicts) - len(judged)
     lines += ["", f"{sum(judged)} of {len(judged)} claims agree."]
@@ -179,9 +179,3 @@ def _row(verdict: Verdict) -> tuple[str, ...]:
         {True: "yes", False: "NO", None: "not measured"}[verdict.agrees],
         verdict.mainly.display_name if verdict.mainly else "",
     )
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    """Numbers to the right, words to the left."""
-    aligned = (f"{cell:>{width}}" if 1 <= i <= 3 else f"{cell:<{width}}" for i, (cell, width) in enumerate(zip(cells, widths)))
-    return f"  {'  '.join(aligned)}".rstrip()

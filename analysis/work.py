@@ -1,21 +1,15 @@
-"""What a job of the Hub is told to do: the command line of one model, and the packages that make the same record as here."""
+"""What a job of the Hub runs: the command line that scores one model and pushes its record, and the packages it takes."""
 
-import argparse
 import hashlib
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from importlib.metadata import Distribution, PackageNotFoundError, version
-from pathlib import Path
-
-import torch
 
 from headroles.errors import InvalidInputError
 from headroles.hub.repository import RepositoryFacts
-from headroles.models.probes import ProbeSizes
 
 from .runs import Plan
 
-JOB = "job"  # the command of the analysis that does it
 PINNED = ("torch", "transformers", "transformer-lens")  # those that a record names; see `finished.is_finished`
 EXTRA = "headroles[analysis]"
 
@@ -27,7 +21,7 @@ class Work:
     Attributes:
         arguments: of the command `headroles-analysis`; no secret is among them.
         packages: as pip names them.
-        key: the same for two jobs that make the same record, and for no others.
+        key: equal for two jobs that make the same record, and for no others.
     """
 
     arguments: tuple[str, ...]
@@ -35,28 +29,41 @@ class Work:
     key: str
 
 
-def work_of(model: str, plan: Plan, package: str, facts: RepositoryFacts | None) -> Work:
-    """What a job is told to do for a model, of which `facts` is what can be seen from here."""
-    sizes = [f"--{field.name.replace('_', '-')}={getattr(plan.sizes, field.name)}" for field in fields(ProbeSizes)]
-    dtype = str(plan.dtype).removeprefix("torch.")
-    asked = [f"--name={plan.called(model)}", f"--batch={plan.batch}", f"--device={plan.device}", f"--dtype={dtype}", *sizes]
-    # each as one word: a word alone the Hub's client may take for a file of this machine
-    arguments = (JOB, f"--model={model}", *asked)
+def work_of(model: str, plan: Plan, package: str, dataset: str, facts: RepositoryFacts) -> Work:
+    """The job of a model.
+
+    Args:
+        package: what the job installs headroles from.
+        dataset: `ORG/DATASET`, to which the job pushes the record.
+        facts: what is known of the model from here.
+    """
+    sizes = plan.sizes
+    options = {
+        "name": plan.called(model),
+        "out": "records",
+        "push": dataset,
+        "batch": plan.batch,
+        "device": plan.device,
+        "dtype": str(plan.dtype).removeprefix("torch."),
+        "repeated-sequences": sizes.repeated_sequences,
+        "repeat-length": sizes.repeat_length,
+        "sentences": sizes.sentences,
+        "seed": sizes.seed,
+        **({"calibration": sizes.calibration} if sizes.calibration else {}),
+    }
+    flags = [flag for flag, is_on in (("--quick", not sizes.calibration), ("--effects", sizes.effects)) if is_on]
+    # each option as one word: the Hub's client may take a word alone for a file of this machine
+    arguments = ("score", model, *(f"--{name}={value}" for name, value in options.items()), *flags)
     packages = (package, *(f"{name}=={version(name).split('+')[0]}" for name in PINNED))
-    said = json.dumps([arguments, packages, facts.commit if facts else ""])
-    return Work(arguments, packages, hashlib.sha256(said.encode()).hexdigest()[:32])
-
-
-def plan_of_job(args: argparse.Namespace) -> Plan:
-    """The plan that such a command line says; nothing is written where it runs."""
-    sizes = ProbeSizes(**{field.name: getattr(args, field.name) for field in fields(ProbeSizes)})
-    return Plan(Path(), sizes, args.batch, args.device, getattr(torch, args.dtype), name=args.name)
+    content = json.dumps([arguments, packages, facts.commit])
+    return Work(arguments, packages, hashlib.sha256(content.encode()).hexdigest()[:32])
 
 
 def package_here() -> str:
-    """Where a job gets this very headroles, as pip recorded it: a version of the index, or a commit of a git repository.
+    """What a job gets this very headroles from, as pip recorded it: a version of the index, or a commit of a git repository.
 
-    Raises InvalidInputError where nobody but this machine has it.
+    Raises:
+        InvalidInputError: where only this machine has it.
     """
     try:
         here = Distribution.from_name("headroles")
@@ -73,13 +80,6 @@ def package_here() -> str:
 
 def _only_here() -> InvalidInputError:
     return InvalidInputError(
-        f"A job cannot see the headroles of this machine; say where it gets one: --package '{EXTRA} @ git+https://…', or the "
+        f"A job cannot install headroles from this machine; name another source: --package '{EXTRA} @ git+https://…', or the "
         "address of a wheel."
     )
-
-
-def check_package(text: str) -> str:
-    """What `--package` says, which everyone can read in the job: raises ValueError where a password stands in it."""
-    if not text.isprintable() or not text.strip() or ("://" in text and "@" in text.partition("://")[2].partition("/")[0]):
-        raise ValueError("no package, or one with a password in its address")
-    return text.strip()

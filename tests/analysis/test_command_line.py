@@ -146,7 +146,7 @@ def test_a_model_is_called_what_the_command_says(tiny, tmp_path, capsys):
         with pytest.raises(SystemExit) as caught:
             main([*wrong, "--out", str(tmp_path)])
         assert caught.value.code == 2
-    assert "--name goes with one model" in capsys.readouterr().err
+    assert "--name needs exactly one model" in capsys.readouterr().err
 
 
 def rwkv(tiny) -> LoadedModel:

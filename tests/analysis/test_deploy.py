@@ -11,6 +11,7 @@ import yaml
 from huggingface_hub import constants
 
 from analysis import deploy as deploying
+from analysis.__main__ import main
 from analysis.deploy import ROOT, deploy, space_readme, stage
 from headroles.errors import HubError, InvalidInputError
 from tests.fixtures.dataset_hub import DatasetHub
@@ -77,10 +78,10 @@ def test_make_deploy_asks_for_the_name_of_the_space():
     assert done.returncode != 0
     assert "make deploy SPACE=organisation/name" in done.stderr
     named = subprocess.run(["make", "-n", "deploy", "SPACE=me/a", "DATASET=me/b"], cwd=ROOT, capture_output=True, text=True)
-    assert "analysis.deploy me/a --dataset me/b" in named.stdout
+    assert "analysis deploy me/a --dataset me/b" in named.stdout
     assert "--dry-run" not in named.stdout
     dry = subprocess.run(["make", "-n", "deploy", "SPACE=me/a", "DRY=1"], cwd=ROOT, capture_output=True, text=True)
-    assert any(line.endswith("analysis.deploy me/a  --dry-run") for line in dry.stdout.splitlines())
+    assert any(line.endswith("analysis deploy me/a  --dry-run") for line in dry.stdout.splitlines())
 
 
 def test_the_workflow_runs_what_the_makefile_has():
@@ -106,7 +107,7 @@ def run_deploy(hub: DatasetHub, home: Path, *arguments: str, token: str = MEMBER
         "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }
-    command = [sys.executable, "-m", "analysis.deploy", *arguments]
+    command = [sys.executable, "-m", "analysis", "deploy", *arguments]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
 
 
@@ -180,7 +181,7 @@ def test_without_a_token_nothing_is_asked_and_a_dry_run_needs_none(here, monkeyp
     monkeypatch.setattr(deploying, "get_token", lambda: None)
     with pytest.raises(InvalidInputError, match="no token to write to org/page with: set HF_TOKEN"):
         deploy("org/page")
-    assert deploying.main(["org/page", "--dataset", "org/roles", "--dry-run"]) == 0
+    assert main(["deploy", "org/page", "--dataset", "org/roles", "--dry-run"]) == 0
     told = capsys.readouterr().out
     assert told.startswith("Nothing was sent.")
     for part in ("the Space org/page", "HEADROLES_DATASET to org/roles", "app.py, headroles", "none is set yet", "sdk: gradio"):

@@ -1,6 +1,7 @@
 """Models as jobs of the Hub, against its double: the records of *here*, whatever becomes of the driver and of the jobs."""
 
 import json
+from argparse import ArgumentTypeError
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,26 +10,26 @@ from huggingface_hub import HfApi, constants
 
 from analysis import job_workers
 from analysis.__main__ import main
-from analysis.framed import framed, unframed
+from analysis.arguments import requirement
 from analysis.job_workers import JobWorkers
 from analysis.machines import flavor
 from analysis.on_jobs import OnJobs
 from analysis.places import place_of, run_each
-from analysis.runs import Outcome, Plan, run_here
-from analysis.work import check_package, work_of
-from headroles.errors import HubError, InvalidInputError, InvalidRecordError, MissingPackageError
+from analysis.runs import Outcome, Plan, facts_of, run_here
+from analysis.work import work_of
+from headroles.core.record_files import parse_record
+from headroles.errors import HubError, InvalidInputError, MissingPackageError
 from headroles.models.probes import ProbeSizes
 from headroles.settings import GIGABYTE
-from tests.analysis.test_dataset import make
 from tests.analysis.test_sweeps import saved
 from tests.fixtures.hub import MEMBERS_TOKEN
 from tests.fixtures.jobs_hub import JobsHub
-from tests.fixtures.known import known
 
 SIZES = ProbeSizes(repeated_sequences=2, repeat_length=8, sentences=1, calibration=0)
 OPTIONS = ["--quick", "--repeated-sequences", "2", "--repeat-length", "8", "--sentences", "1"]
 PACKAGE = "headroles[analysis] @ git+https://example.org/headroles@abc"
-JOBS = ["--on", "hf-jobs", "--package", PACKAGE]
+DATASET = "org/data"
+JOBS = ["--on", "hf-jobs", "--package", PACKAGE, "--push", DATASET]
 NAMES = ["org/a", "org/b", "org/c"]
 pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("one_thread")]
 
@@ -48,6 +49,7 @@ def hub(folders, monkeypatch, tmp_path) -> Iterator[JobsHub]:
         )
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         monkeypatch.setattr(job_workers, "POLL_SECONDS", 0.01)
         monkeypatch.setenv("HF_TOKEN", MEMBERS_TOKEN)
         for name, folder in zip(NAMES, folders):
@@ -60,7 +62,7 @@ def plan_in(folder: Path, **more) -> Plan:
 
 
 def outcomes(plan: Plan, names: list[str] = NAMES) -> dict[str, Outcome]:
-    return {outcome.model: outcome for outcome in run_each(names, plan, OnJobs("cpu-basic", PACKAGE))}
+    return {outcome.model: outcome for outcome in run_each(names, plan, OnJobs("cpu-basic", DATASET, PACKAGE))}
 
 
 def test_the_records_are_those_of_here_and_the_token_is_sent_as_a_secret_alone(hub, tmp_path, capsys):
@@ -90,7 +92,7 @@ def test_a_driver_that_comes_after_one_that_was_killed_starts_nothing_twice(hub,
     hub.ends["org/c"] = lambda job: None  # runs for long
     with monkeypatch.context() as killed:
         killed.setattr(JobWorkers, "cancel", lambda *_: None)  # who is killed tidies nothing up
-        first = OnJobs("cpu-basic", PACKAGE).outcomes(NAMES, plan)
+        first = OnJobs("cpu-basic", DATASET, PACKAGE).outcomes(NAMES, plan)
         next(first)
         first.close()
     hub.pass_time()
@@ -106,20 +108,19 @@ def test_a_driver_that_comes_after_one_that_was_killed_starts_nothing_twice(hub,
 
 def test_whoever_stops_listening_cancels_what_runs(hub, tmp_path):
     hub.ends |= dict.fromkeys(NAMES[1:], lambda job: None)
-    running = OnJobs("cpu-basic", PACKAGE).outcomes(NAMES, plan_in(tmp_path))
+    running = OnJobs("cpu-basic", DATASET, PACKAGE).outcomes(NAMES, plan_in(tmp_path))
     assert next(running).model == "org/a"
     running.close()
     assert [job.stage for job in hub.jobs.values()] == ["COMPLETED", "CANCELED", "CANCELED"]
 
 
 def test_however_a_job_ends_the_others_are_written_and_the_reason_says_it(hub, tmp_path):
-    broken = [line[:-2] + "==" for line in framed(Outcome("org/f", "failed", 1.0, reason="no"))]
     long = ["x" * 300, "", f"\x1b[31mthe token is {MEMBERS_TOKEN}", "a bar\rits end", "Killed"]
     ends = {
         "org/a": lambda job: job.end("ERROR", "Job failed with exit code: 137", long),
         "org/b": lambda job: job.end("ERROR", "Job timeout", ["[1/2]"]),
         "org/d": lambda job: job.end("CANCELED"),
-        "org/f": lambda job: job.end("COMPLETED", log=[*broken, "bye"]),
+        "org/f": lambda job: job.end("COMPLETED", log=["bye"]),
     }
     hub.ends |= ends
     hub.pass_time = lambda: _pass(hub)  # type: ignore[method-assign]
@@ -134,8 +135,8 @@ def test_however_a_job_ends_the_others_are_written_and_the_reason_says_it(hub, t
         "org/b": "The job of org/b was stopped: it took longer than 900 seconds; --limit allows more. Its log ends: [1/2]",
         "org/d": "The job of org/d was cancelled on the Hub.",
         "org/e": "The job of org/e was deleted on the Hub.",
-        "org/f": "The job of org/f ended without an answer in its log. Its log ends: bye",
-        "org/nothing": "The Hub has no model org/nothing, or it is a private one that needs HF_TOKEN.",  # as the job said
+        "org/f": "The job of org/f ended, but org/data has no record of this revision and recipe. Its log ends: bye",
+        "org/nothing": "The Hub has no model org/nothing, or it is a private one that needs HF_TOKEN.",
     }
     assert {job.asked["timeoutSeconds"] for job in hub.jobs.values()} == {900}
 
@@ -161,7 +162,7 @@ def test_a_hub_that_is_away_for_a_while_costs_nothing_and_for_long_is_given_up(h
     assert outcomes(plan_in(tmp_path), NAMES[:1])["org/a"].status == "written"
     monkeypatch.setattr(job_workers, "AWAY_SECONDS", 0)
     hub.fail("GET /api/jobs/member/job1$", 503)
-    with pytest.raises(HubError, match="The Hub answers with error 503, for 0 minutes now; the same command takes up later"):
+    with pytest.raises(HubError, match="The Hub answers with error 503, for 0 minutes now; run the same command later"):
         outcomes(plan_in(tmp_path), NAMES[1:2])
 
 
@@ -169,14 +170,18 @@ def test_what_would_be_paid_for_in_vain_is_refused_before_a_job_starts(hub, fold
     monkeypatch.setattr("analysis.on_jobs.PROCESS_BYTES", 16 * GIGABYTE - 1000)
     ended = outcomes(plan_in(tmp_path), ["org/a", str(folders[0])])
     assert "at most 0.0 GB are allowed on cpu-basic. Pick a smaller model." in ended["org/a"].reason
-    assert ended["a"].reason == "a lies on this machine, where no job sees it; only models of the Hub are analysed as jobs."
+    assert ended["a"].reason == "a is a file of this machine, which a job cannot read; only models of the Hub can be jobs."
     for place, plan, message in (
         (
-            OnJobs("cpu-huge", PACKAGE),
+            OnJobs("cpu-huge", DATASET, PACKAGE),
             plan_in(tmp_path),
             "The Hub has no machine cpu-huge for jobs; it has cpu-basic, cpu-xl, t4",
         ),
-        (OnJobs("cpu-basic", PACKAGE), plan_in(tmp_path, device="cuda"), "The Hub's cpu-basic has no GPU; name a machine with"),
+        (
+            OnJobs("cpu-basic", DATASET, PACKAGE),
+            plan_in(tmp_path, device="cuda"),
+            "The Hub's cpu-basic has no GPU; name a machine with",
+        ),
     ):
         with pytest.raises(InvalidInputError, match=message):
             list(place.outcomes(NAMES, plan))
@@ -197,7 +202,7 @@ def test_an_account_that_may_not_is_told_so_once(hub, tmp_path, monkeypatch):
 def test_an_older_client_is_told_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setattr(HfApi, "list_jobs", lambda self, timeout, namespace: [])
     with pytest.raises(MissingPackageError, match="needs huggingface-hub 2 or newer"):
-        list(OnJobs("cpu-basic").outcomes(NAMES, plan_in(tmp_path)))
+        list(OnJobs("cpu-basic", DATASET).outcomes(NAMES, plan_in(tmp_path)))
 
 
 def test_the_plan_has_the_price_of_the_machine(hub, tmp_path, capsys):
@@ -211,38 +216,40 @@ def test_the_plan_has_the_price_of_the_machine(hub, tmp_path, capsys):
     assert not hub.jobs
 
 
-def test_a_job_says_its_outcome_at_the_end_of_its_log(hub, tmp_path, capsys):
-    work = work_of("org/a", plan_in(tmp_path), PACKAGE, None)
+def test_a_job_pushes_its_record_and_shows_no_token(hub, tmp_path, capfd, monkeypatch):
+    plan = plan_in(tmp_path)
+    facts = facts_of("org/a", plan)
+    work = work_of("org/a", plan, PACKAGE, DATASET, facts)
+    monkeypatch.chdir(tmp_path)
     assert main(list(work.arguments)) == 0
-    outcome = known(unframed(capsys.readouterr().out.splitlines(), "org/a"))
-    assert outcome.record == run_here("org/a", plan_in(tmp_path)).record
-    assert work.key != work_of("org/a", plan_in(tmp_path, batch=3), PACKAGE, None).key
-
-
-def test_a_frame_is_read_whole_or_not_at_all():
-    outcome = Outcome("gpt2", "written", 2.5, 7, make("gpt2"))
-    lines = list(framed(outcome))
-    assert len(lines) > 2
-    assert all(len(line) < 1100 for line in lines)
-    noise = [f"12:00 stdout {line}\r" for line in reversed(lines)]
-    assert unframed(["a bar", *lines[:1], *noise, "bye"], "gpt2") == outcome
-    assert unframed([*lines[:-1], lines[-1][:-5] + "AAAA="], "gpt2") is None
-    assert unframed(lines[1:], "gpt2") is None
-    with pytest.raises(InvalidRecordError, match="The job of other gave an answer that is none"):
-        unframed(lines, "other")
-    failed = Outcome("gpt2", "failed", 0.5, None, None, "It is broken.")
-    assert unframed([*lines, *framed(failed)], "gpt2") == failed
+    record = run_here("org/a", plan).record
+    assert parse_record(hub.content(DATASET, "head_categories/org__a.json"), "pushed") == record
+    assert MEMBERS_TOKEN not in "".join(capfd.readouterr())
+    assert work.key != work_of("org/a", plan_in(tmp_path, batch=3), PACKAGE, DATASET, facts).key
 
 
 @pytest.mark.parametrize(
     "wrong", ["headroles @ git+https://me:secret@example.org/x", "", "https://token@example.org/x.whl", "a\nb"]
 )
 def test_a_package_whose_address_holds_a_password_is_refused(wrong):
-    with pytest.raises(ValueError, match="no package, or one with a password in its address"):
-        check_package(wrong)
-    assert check_package(PACKAGE) == PACKAGE
+    with pytest.raises(ArgumentTypeError, match="without a password in its address"):
+        requirement(wrong)
+    assert requirement(PACKAGE) == PACKAGE
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "--on hf-jobs needs --push ORG/DATASET"),
+        (["--push", DATASET, "--create-pr"], "--create-pr does not work with --on hf-jobs"),
+    ],
+)
+def test_jobs_need_a_dataset_that_they_may_write_to(options, message, tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["org/a", "--out", str(tmp_path), "--on", "hf-jobs", *options])
+    assert message in capsys.readouterr().err
 
 
 def test_places_are_told_by_their_names():
-    assert place_of("hf-jobs") == OnJobs("cpu-basic")
-    assert place_of("hf-jobs:t4-small", PACKAGE) == OnJobs("t4-small", PACKAGE)
+    assert place_of("hf-jobs", dataset=DATASET) == OnJobs("cpu-basic", DATASET)
+    assert place_of("hf-jobs:t4-small", PACKAGE, DATASET) == OnJobs("t4-small", DATASET, PACKAGE)

@@ -40,7 +40,7 @@ def test_a_place_that_is_none_is_a_wrong_command_line(wrong, tmp_path, capsys):
         main(["headroles-tiny", "--out", str(tmp_path), "--on", wrong])
     assert caught.value.code == 2
     assert capsys.readouterr().err.endswith(
-        f"argument --on: {wrong!r} is none of here, ray, ray:HOST:PORT, hf-jobs and hf-jobs:FLAVOR\n"
+        f"argument --on: {wrong!r} is not one of here, ray, ray:HOST:PORT, hf-jobs, hf-jobs:FLAVOR\n"
     )
 
 

@@ -25,7 +25,7 @@ import pytest
 from huggingface_hub import snapshot_download
 
 from analysis import __main__ as command
-from analysis import dataset, runs
+from analysis import dataset, runs, score
 from analysis.push import difference
 from headroles.core.atlas_entries import entry_of, renewed, to_lines
 from headroles.core.record_files import parse_record, read_record, record_file_name, write_record
@@ -615,7 +615,7 @@ def analysed(monkeypatch) -> Callable[..., None]:
     """Lets the analysis end with the given outcomes at once."""
 
     def make_outcomes(*outcomes: runs.Outcome) -> None:
-        monkeypatch.setattr(command, "run_each", lambda *_: (outcome for outcome in outcomes))
+        monkeypatch.setattr(score, "run_each", lambda *_: (outcome for outcome in outcomes))
 
     return make_outcomes
 
@@ -627,7 +627,7 @@ def test_every_record_is_pushed_and_one_that_fails_is_a_failed_row(analysed, mon
         runs.Outcome("headroles-tiny", "skipped", 1.0, record=make("headroles-tiny")),
     ]
     analysed(*outcomes)
-    monkeypatch.setattr(command, "is_reachable", lambda: True)
+    monkeypatch.setattr(score, "is_reachable", lambda: True)
     asked = []
 
     def push(record, *more):

@@ -8,7 +8,7 @@ import pytest
 from huggingface_hub import constants
 
 from analysis.__main__ import main
-from analysis.options import parse_analyze
+from analysis.command_line import parse
 from analysis.queries import Query, found, read_query
 from headroles.errors import HubError, InvalidInputError
 from tests.analysis.test_sweeps import saved
@@ -64,7 +64,7 @@ def test_a_query_says_its_keys_in_any_order(text, query):
 )
 def test_a_wrong_query_is_a_wrong_command_line_and_asks_nobody(text, message, capsys):
     with pytest.raises(SystemExit, match="2"):
-        parse_analyze(["--models", text, "--out", "somewhere"], ask=lambda query: pytest.fail("asked"))
+        parse(["--models", text, "--out", "somewhere"], search=lambda query: pytest.fail("asked"))
     assert message in capsys.readouterr().err
 
 
@@ -80,8 +80,8 @@ def test_the_hub_names_what_can_be_read_and_is_open_in_its_order(hub):
 
 def test_a_query_stands_beside_names_and_is_cut_into_shards(hub):
     models = ["--models", "hub:architecture=gpt2", "org/mine", "--out", "somewhere"]
-    assert parse_analyze(models).models == ["org/mine", "org/small-1", "org/small-0", "org/small-2"]
-    assert parse_analyze([*models, "--shard", "2/2"]).models == ["org/small-1", "org/small-2"]
+    assert parse(models).models == ["org/mine", "org/small-1", "org/small-0", "org/small-2"]
+    assert parse([*models, "--shard", "2/2"]).models == ["org/small-1", "org/small-2"]
 
 
 def test_a_hub_that_is_away_is_told_once_and_nothing_is_made(hub, tmp_path, capsys):

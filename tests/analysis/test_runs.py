@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from analysis import places, runs
-from analysis.__main__ import find_record, main
-from analysis.options import EXIT_CODES, parse_analyze
+from analysis.__main__ import COMMANDS, main
+from analysis.command_line import EXIT_CODES, parse
+from analysis.commands import find_record
+from analysis.outcome_table import outcome_table
 from analysis.places import Here, run_apart
 from analysis.runs import Outcome, Plan, check_registered, check_room, facts_of, run_here
-from analysis.table import table
 from headroles.core.record_files import read_record, write_record
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
 from headroles.core.roles import measured_roles
@@ -257,7 +258,7 @@ def test_a_record_that_cannot_be_written_is_a_failed_row(folder, tmp_path, monke
 
 
 def test_the_table_is_aligned_and_says_how_each_ended(record):
-    lines = table(
+    lines = outcome_table(
         [
             Outcome("short", "written", 1.25, 100 * 1024**2, record),
             Outcome("a/much-longer-name", "skipped", 1000, 2000 * 1024**2, record),
@@ -272,7 +273,7 @@ def test_the_table_is_aligned_and_says_how_each_ended(record):
 
 
 def test_all_is_the_registry(tmp_path):
-    assert parse_analyze(["--all", "--out", str(tmp_path)]).models == list(MODELS)
+    assert parse(["--all", "--out", str(tmp_path)]).models == list(MODELS)
 
 
 def test_one_model_runs_here_and_several_each_in_a_process_of_their_own(tmp_path, monkeypatch):
@@ -289,15 +290,15 @@ def test_one_model_runs_here_and_several_each_in_a_process_of_their_own(tmp_path
     [
         ([], "required: --out"),
         (["m"], "required: --out"),
-        (["--out", "x"], "name one model or more, or --all instead"),
-        (["m", "--all", "--out", "x"], "name one model or more, or --all instead"),
+        (["--out", "x"], "name one model or more, or use --all instead"),
+        (["m", "--all", "--out", "x"], "name one model or more, or use --all instead"),
         (["m", "--out", "x", "--batch", "0"], "--batch: must be a whole number, 1 or more"),
         (["m", "--out", "x", "--batch", "a"], "--batch: must be a whole number, 1 or more"),
         (["m", "--out", "x", "--repeat-length", "1"], "--repeat-length: must be a whole number, 2 or more"),
         (["m", "--out", "x", "--sentences", "21"], "--sentences: must be a whole number, 1 to 20"),
         (["m", "--out", "x", "--seed", "-1"], "--seed: must be a whole number, 0 to"),
         (["m", "--out", "x", "--dtype", "int8"], "--dtype: invalid choice: 'int8'"),
-        (["m", "--out", "x", "--device", "tpu"], "--device: 'tpu' is none of cpu, cuda and cuda:N"),
+        (["m", "--out", "x", "--device", "tpu"], "--device: 'tpu' is not one of cpu, cuda, cuda:N"),
         (["m", "--out", "x", "--device", "cuda:99"], "--device: torch sees no device cuda:99 on this machine"),
         (["m", "--out", __file__], "is a file, not a folder"),
         (["one/model", "one/model", "--out", "x"], "two of the models would be written to the same one__model.json"),
@@ -347,16 +348,19 @@ def test_a_model_too_large_for_the_gpu_that_it_goes_to_is_not_loaded(folder, tmp
     check_room(facts_of(str(folder), plan), replace(plan, device="cpu"))
 
 
-def test_help_has_a_line_for_every_option_and_the_exit_codes(capsys, monkeypatch):
+def test_help_has_a_line_for_every_command_and_option_and_the_exit_codes(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     with pytest.raises(SystemExit) as caught:
         main(["--help"])
     assert caught.value.code == 0
     text = capsys.readouterr().out
+    assert all(f"\n    {name} " in text for name in COMMANDS)
+    with pytest.raises(SystemExit):
+        main(["score", "--help"])
+    text = capsys.readouterr().out
     options = [line.split(maxsplit=1)[0] for line in text.splitlines() if line.startswith("  --")]
     assert len(options) == 25
     assert EXIT_CODES in text
-    assert "validate MODEL" in text
 
 
 def validate(*arguments: object) -> int:

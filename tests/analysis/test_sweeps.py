@@ -11,11 +11,11 @@ import pytest
 from huggingface_hub import constants
 
 from analysis import __main__ as command
+from analysis.command_line import parse
 from analysis.machines import Machine
-from analysis.options import parse_analyze
 from analysis.planning import PROCESS_BYTES, Planned, core_seconds_of, forecast, planned
 from analysis.runs import Outcome, Plan, facts_of, name_of
-from analysis.sweeps import Log, read_names, shard, with_revisions
+from analysis.sweeps import Log, read_names, select_shard, with_revisions
 from headroles.core.record_files import record_file_name, write_record
 from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL
 from headroles.errors import HubError, InvalidInputError, UnknownModelError
@@ -51,7 +51,7 @@ def saved(folder: Path, seed: int = 0) -> Path:
 
 
 def models_of(*arguments: object) -> list[str]:
-    return parse_analyze([*map(str, arguments), "--out", "somewhere"]).models
+    return parse([*map(str, arguments), "--out", "somewhere"]).models
 
 
 def test_a_list_has_a_name_a_line_and_comments(tmp_path):
@@ -76,7 +76,7 @@ def test_each_model_is_run_at_each_revision_into_a_file_of_its_own():
 @pytest.mark.parametrize("of", [1, 2, 3, 7, 12])
 def test_the_shards_are_all_models_once_and_of_one_size(of):
     models = [f"org/m{number}" for number in range(10)]
-    parts = [shard(models, number, of) for number in range(1, of + 1)]
+    parts = [select_shard(models, number, of) for number in range(1, of + 1)]
     assert sorted(model for part in parts for model in part) == sorted(models)
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
     assert models_of(*models, "--shard", f"1/{of}") == parts[0]
@@ -85,12 +85,12 @@ def test_the_shards_are_all_models_once_and_of_one_size(of):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["m", "--shard", "0/2"], "'0/2' is no part I/N with I from 1 to N"),
-        (["m", "--shard", "3/2"], "'3/2' is no part I/N"),
-        (["m", "--revisions", "step0,..,x"], "'..' is no branch, tag or commit"),
+        (["m", "--shard", "0/2"], "'0/2' is not a part I/N with I from 1 to N"),
+        (["m", "--shard", "3/2"], "'3/2' is not a part I/N"),
+        (["m", "--revisions", "step0,..,x"], "'..' is not a branch, tag or commit"),
         (["--models", "/no/such/list"], "/no/such/list cannot be read as a list of names"),
         (["--models", "/dev/null"], "the lists of --models name no model"),
-        (["m", "--all", "--models", "/dev/null"], "name one model or more, or --all instead"),
+        (["m", "--all", "--models", "/dev/null"], "name one model or more, or use --all instead"),
         (["m", "M", "--shard", "1/2"], "two of the models would be written to the same m.json"),
     ],
 )
@@ -161,7 +161,7 @@ def test_without_a_hub_that_is_said_once_and_the_rest_is_planned(hub, tmp_path, 
     hub.stop()
     assert command.main([EMBEDDED_MODEL, "org/m", "org/n", "--out", str(tmp_path / "out"), "--dry-run"]) == 1
     said = capsys.readouterr()
-    assert said.err == "note: The Hub cannot be reached from here; of its models only those downloaded before are seen.\n"
+    assert said.err == "note: The Hub cannot be reached; only models that were downloaded before can be analysed.\n"
     assert said.out.splitlines()[-1].endswith("; nothing is known of 2")
     assert said.out.splitlines()[1].split()[:2] == [EMBEDDED_MODEL, "0"]
 

@@ -1,4 +1,4 @@
-"""How the models of a run went, as lines for people."""
+"""How the models of a run went, as a table for people."""
 
 from collections.abc import Sequence
 
@@ -6,21 +6,15 @@ from headroles.core.records import HeadCategories
 from headroles.core.roles import Role, measured_roles
 
 from .runs import Outcome
+from .tables import align
 
 MEGABYTE = 1024**2
 
 
-def table(outcomes: Sequence[Outcome]) -> str:
-    """One aligned line a model: what it took, the best head of every measured role, and how it ended."""
+def outcome_table(outcomes: Sequence[Outcome]) -> str:
+    """One line for each model: what it took, the best head of every measured role, and how it ended."""
     header = ("model", "seconds", "peak MB", *(role.name for role in measured_roles()), "status")
-    rows = [header, *map(_row, outcomes)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-    numbers = {1, 2}
-    lines = (
-        (f"{cell:>{width}}" if column in numbers else f"{cell:<{width}}" for column, (cell, width) in enumerate(zip(row, widths)))
-        for row in rows
-    )
-    return "\n".join("  ".join(line).rstrip() for line in lines)
+    return "\n".join(align([header, *map(_row, outcomes)], right=(1, 2)))
 
 
 def _row(outcome: Outcome) -> tuple[str, ...]:

@@ -1,0 +1,108 @@
+"""The command `score`: analyses models wherever they are to run, and writes, pushes and reports what comes of each."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+
+import torch
+
+from headroles.core.whole_files import clear_halves
+from headroles.errors import HeadRolesError
+from headroles.hub.talk import is_reachable
+from headroles.models.probes import ProbeSizes
+
+from .disk import Disk
+from .machines import Machine
+from .outcome_table import outcome_table
+from .places import HERE, JOBS, place_of, run_each
+from .planning import forecast, plan_table, planned
+from .runs import Outcome, Plan, is_remote
+from .sweeps import Log
+from .training import models_of, update_runs
+
+OUTPUT_TEXTS = 100  # for each role that is scored by what heads write
+EFFECT_TEXTS = 10  # on which the heads of each role are ablated
+STOPPED = 130  # as shells report a program that Ctrl-C ended
+
+
+def score_models(args: argparse.Namespace) -> int:
+    """Analyses the models, or says what that takes; returns the exit code. Reports each failure at once, and all in a table."""
+    plan, is_job = plan_of(args), args.on.startswith(JOBS)
+    place = place_of(args.on, args.package or "", args.push or "", Disk(args.disk) if args.disk else None)
+    if args.dry_run and (is_job or not args.push):
+        return show_plan(args.models, plan, place.machine())
+    log = Log(args.log, {plan.called(model): model for model in args.models}) if args.log else None
+    outcomes: list[Outcome] = []
+    status = 0
+    clear_halves(args.out)  # of a run that was killed
+    try:
+        if is_job or len(args.models) > 1:
+            print(f"note: {forecast([planned(model, plan) for model in args.models], plan, place.machine())}", file=sys.stderr)
+        with closing(run_each(args.models, plan, place)) as ended:
+            for outcome in ended:
+                if args.push and not (is_job and outcome.status == "written"):  # a job pushed it
+                    outcome = push_record(outcome, args)
+                outcomes.append(outcome)
+                if log:
+                    log.add(outcome)
+                if outcome.status == "failed":
+                    status = report_errors([outcome.reason])
+                elif args.on != HERE:  # no progress bar moves
+                    print(f"{len(outcomes)} of {len(args.models)}: {outcome.model} {outcome.status}", file=sys.stderr)
+    except HeadRolesError as error:  # of the backend itself
+        status = report_errors([str(error)])
+    except KeyboardInterrupt:
+        report_errors([f"stopped after {len(outcomes)} of {len(args.models)} models"])
+        status = STOPPED
+    if log and (retry := log.close()):
+        print(f"note: {retry} lists what to try again: --models {retry}", file=sys.stderr)
+    if outcomes:
+        order = {plan.called(model): number for number, model in enumerate(args.models)}
+        print(outcome_table(sorted(outcomes, key=lambda outcome: order[outcome.model])))
+    if status != STOPPED and (models := models_of(outcome.model for outcome in outcomes if outcome.record)):
+        status |= report_errors(update_runs(models, args.out, args.push or "", args.create_pr, args.dry_run))
+    return status
+
+
+def plan_of(args: argparse.Namespace) -> Plan:
+    """What is asked of every model. If many come from the Hub and it is away, that is said once, and nobody waits for it."""
+    outputs = 0 if args.quick else OUTPUT_TEXTS
+    calibration, effects = 0 if args.quick else args.calibration, EFFECT_TEXTS if args.effects else 0
+    sizes = ProbeSizes(args.repeated_sequences, args.repeat_length, args.sentences, args.seed, calibration, effects, outputs)
+    offline = sum(map(is_remote, args.models)) > 1 and not is_reachable()
+    if offline:
+        print("note: The Hub cannot be reached; only models that were downloaded before can be analysed.", file=sys.stderr)
+    dtype, name = getattr(torch, args.dtype), args.name or ""
+    return Plan(args.out, sizes, args.batch, args.device, dtype, args.again, name, args.limit, offline)
+
+
+def show_plan(models: Sequence[str], plan: Plan, machine: Machine) -> int:
+    """Prints what a run would do, and what it would take; 1 if nothing can be said of a model, else 0."""
+    found = [planned(model, plan) for model in models]
+    reasons = [model.reason for model in found if model.reason]
+    if not plan.offline:  # else one note said it
+        report_errors(reasons)
+    print(plan_table(found, plan, machine))
+    return int(bool(reasons))
+
+
+def push_record(outcome: Outcome, args: argparse.Namespace) -> Outcome:
+    """Pushes the record, new or not, and says so; where that fails, so did the model, but its record stays on this machine."""
+    from .push import push  # slow to import: not for those who push nothing
+
+    if outcome.record is None:
+        return outcome
+    try:
+        print(push(outcome.record, args.push, args.create_pr, args.dry_run))
+    except HeadRolesError as error:
+        return replace(outcome, status="failed", reason=str(error))
+    return outcome
+
+
+def report_errors(errors: Sequence[str]) -> int:
+    """Prints what failed; 1 if anything did, else 0."""
+    for error in errors:
+        print(f"error: {error}", file=sys.stderr)
+    return int(bool(errors))
