@@ -1,9 +1,8 @@
 """A model's record into a dataset repo on the Hub: one commit with its JSON, its rows, its picture, the atlas and the card."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-from huggingface_hub.hf_api import RepoFile
+from functools import cached_property
 
 from headroles.core.atlas_entries import MAX_ATLAS_BYTES, known_entries, renewed, to_lines
 from headroles.core.record_files import MAX_RECORD_BYTES, NAME, parse_record, record_file_name
@@ -13,102 +12,96 @@ from headroles.errors import InvalidInputError, InvalidRecordError
 from headroles.hub.dataset import ATLAS, RECORDS
 
 from . import dataset
-from .pushing import Listing, Push, Pushed
+from .pushing import Change, Push, Pushed, Snapshot
 
 
 def push(record: HeadCategories, repo: str, create_pr: bool = False, dry_run: bool = False) -> Pushed:
-    """Brings a model's record into a dataset repo, which is made if need be; content that is there already makes no commit.
+    """Brings a model's record into a dataset repo; content that is there already makes no commit.
 
     Another model's record that cannot be read stays as it is, and out of the card.
 
     Args:
-        repo: `ORG/DATASET`.
+        record: of the model.
+        repo: `ORG/DATASET`; it is made if need be.
         create_pr: opens a pull request instead, for those who may not write there.
         dry_run: says what would change, and sends nothing.
 
     Raises:
         InvalidInputError: when the model has a name that no dataset file can have, or its file is another model's.
-        HubError: says in one sentence why the Hub did not take it; then nothing of it is in the dataset, or all of it is.
+        HubError: says in one sentence why the Hub did not take it; then all of it is in the dataset, or nothing.
     """
-    return _RecordPush(record, repo, create_pr, dry_run).run()
+    return Push(record.model_name, "Roles", repo, create_pr, dry_run).run(_Files(record, repo).changes)
 
 
-@dataclass(frozen=True)
-class _State:
-    """The dataset at one commit: its files, the records among them that can be read, the card and the atlas."""
+@dataclass
+class _Files:
+    """The files of one record in a dataset."""
 
-    listing: Listing
-    records: Mapping[str, HeadCategories]  # by path
-    card: str
-    atlas: bytes
+    record: HeadCategories
+    repo: str
 
+    @cached_property
+    def path(self) -> str:
+        return f"{RECORDS}/{record_file_name(self.record.model_name)}"
 
-class _RecordPush(Push[_State]):
-    what = "Roles"
-
-    def __init__(self, record: HeadCategories, repo: str, create_pr: bool, dry_run: bool) -> None:
-        super().__init__(record.model_name, repo, create_pr, dry_run)
-        self._record = record
-        self._path = f"{RECORDS}/{record_file_name(record.model_name)}"
-        self._derived: dict[str, bytes] = {}
-
-    def _read(self, listing: Listing) -> _State:
-        card, atlas = (
-            self._content(old, listing) if (old := listing.files.get(path)) and old.size <= limit else b""
-            for path, limit in ((dataset.CARD, MAX_RECORD_BYTES), (ATLAS, MAX_ATLAS_BYTES))
-        )
-        found = ((path, self._read_record(file, listing)) for path, file in listing.files.items())
-        return _State(listing, {path: record for path, record in found if record}, card.decode("utf-8", "replace"), atlas)
-
-    def _read_record(self, file: RepoFile, listing: Listing) -> HeadCategories | None:
-        """The record in a file; None for a file that is none, however it got there."""
-        folder, _, name = file.path.rpartition("/")
-        if folder != RECORDS or not name.endswith(".json") or file.size > MAX_RECORD_BYTES:
-            return None
-        try:
-            record = parse_record(self._content(file, listing), name)
-        except InvalidRecordError:
-            return None
-        proper = NAME.fullmatch(record.model_name) and record_file_name(record.model_name) == name
-        # two names could share a file before each had its own
-        shared = record.model_name.replace("/", "__") + ".json" == name
-        if file.path == self._path and shared and record.model_name != self._record.model_name:
-            raise InvalidInputError(f"{self._path} in {self._repo} holds the roles of {record.model_name}; rename one of them.")
-        return record if proper else None
-
-    def _changed_files(self, state: _State) -> dict[str, bytes]:
-        """What has to be written, by path; nothing where the dataset says all of it already."""
-        model = self._record.model_name
-        there = state.records.get(self._path)
-        known = there is not None and _same(there, self._record)
-        listed = {**state.records, self._path: there if known else self._record}
-        records = list(filter(None, listed.values()))
-        card, atlas, rows = dataset.card(records, self._repo), *_atlas_files(state, records)
-        derived = {dataset.table_path(model), dataset.picture_path(model)}
-        if known and (card, atlas) == (state.card, state.atlas) and not rows and derived <= state.listing.paths:
-            return {}
-        self._derived = self._derived or {
-            dataset.table_path(model): dataset.to_parquet(self._record),
-            dataset.picture_path(model): dataset.to_picture(self._record),
+    @cached_property
+    def derived(self) -> dict[str, bytes]:
+        """The table and the picture, by path; slow to make, so only once."""
+        model = self.record.model_name
+        return {
+            dataset.table_path(model): dataset.to_parquet(self.record),
+            dataset.picture_path(model): dataset.to_picture(self.record),
         }
-        files = {dataset.CARD: card.encode(), ATLAS: atlas, **rows}
-        if not known:
-            files[self._path] = self._record.to_json().encode()
-        return files | {path: content for path, content in self._derived.items() if not known or path not in state.listing.paths}
 
-    def _difference(self, state: _State) -> list[str]:
-        return difference(state.records.get(self._path), self._record)
+    def changes(self, snapshot: Snapshot) -> Change:
+        """What has to be written, by path, and the difference to the record that is there."""
+        read = {path: self._read(path, snapshot) for path in snapshot.files}
+        records = {path: record for path, record in read.items() if record}
+        old, model = records.get(self.path), self.record.model_name
+        # equal but for the day they were made on
+        is_known = old is not None and old.model_copy(update={"analysis_date": self.record.analysis_date}) == self.record
+        records[self.path] = old if old and is_known else self.record
+        atlas = snapshot.read(ATLAS, MAX_ATLAS_BYTES) or b""
+        lines, files = _atlas_files(atlas, snapshot, list(records.values()))
+        card = dataset.card(list(records.values()), self.repo).encode()
+        paths = {dataset.table_path(model), dataset.picture_path(model)}
+        is_same = (card, lines) == (snapshot.read(dataset.CARD, MAX_RECORD_BYTES), atlas)
+        if is_known and is_same and not files and paths <= snapshot.files.keys():
+            return {}, []
+        files |= {dataset.CARD: card, ATLAS: lines}
+        files |= {path: content for path, content in self.derived.items() if not is_known or path not in snapshot.files}
+        if not is_known:
+            files[self.path] = self.record.to_json().encode()
+        return files, difference(old, self.record)
+
+    def _read(self, path: str, snapshot: Snapshot) -> HeadCategories | None:
+        """The record in a file; None for a file that is none, however it got there."""
+        folder, _, name = path.rpartition("/")
+        if folder != RECORDS or not name.endswith(".json"):
+            return None
+        content = snapshot.read(path, MAX_RECORD_BYTES)
+        try:
+            record = parse_record(content, name) if content is not None else None
+        except InvalidRecordError:
+            record = None
+        if record is None:
+            return None
+        # two names could share a file before each had its own
+        is_shared = record.model_name.replace("/", "__") + ".json" == name
+        if path == self.path and is_shared and record.model_name != self.record.model_name:
+            raise InvalidInputError(f"{self.path} in {self.repo} holds the roles of {record.model_name}; rename one of them.")
+        return record if NAME.fullmatch(record.model_name) and record_file_name(record.model_name) == name else None
 
 
-def _atlas_files(state: _State, records: Sequence[HeadCategories]) -> tuple[bytes, dict[str, bytes]]:
+def _atlas_files(content: bytes, snapshot: Snapshot, records: Sequence[HeadCategories]) -> tuple[bytes, dict[str, bytes]]:
     """The atlas of these records, and by path the rows of those models alone that have new ones, or none in the dataset."""
-    known = known_entries(state.atlas)
+    known = known_entries(content)
     entries = renewed(known, records)
     paths = {dataset.atlas_path(entry.model): entry for entry in entries}
     return to_lines(entries), {
         path: dataset.atlas_to_parquet(entry)
         for path, entry in paths.items()
-        if known.get(entry.model) is not entry or path not in state.listing.paths
+        if known.get(entry.model) is not entry or path not in snapshot.files
     }
 
 
@@ -139,8 +132,3 @@ def _heads(record: HeadCategories | None, role: MeasuredRole) -> str:
 
 def _shape(record: HeadCategories) -> tuple[int, int]:
     return record.num_layers, record.num_heads
-
-
-def _same(old: HeadCategories, new: HeadCategories) -> bool:
-    """Whether two records differ in nothing but the day they were made on."""
-    return old.model_copy(update={"analysis_date": new.analysis_date}) == new

@@ -319,7 +319,7 @@ def test_a_push_that_is_always_overtaken_gives_up_and_says_so(hub, pusher, repo)
     put(hub, repo, make())
     hub.fail(f"POST .*{repo}/commit/", 412, Retry_After="0")
     failed = pusher.push(make(seed=1), repo)
-    assert re.fullmatch(rf"{repo} was changed by others 40 times while org/m was being pushed; try again later\.", failed.said)
+    assert re.fullmatch(rf"Others changed {repo} 40 times while org/m was being pushed; try again later\.", failed.said)
 
 
 # what others put there
