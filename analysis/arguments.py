@@ -12,8 +12,8 @@ from headroles.core.registry import MODELS
 from headroles.errors import InvalidInputError
 from headroles.settings import BRANCH, GIGABYTE
 
-from .queries import PREFIX, Query, read_query
-from .sweeps import read_names
+from .hub_query import PREFIX, Query, read_query
+from .run_log import read_names
 
 
 def folder(text: str) -> Path:

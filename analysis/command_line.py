@@ -11,10 +11,13 @@ from headroles.core.record_files import record_file_name
 from headroles.core.registry import MODELS
 from headroles.models.probes import SENTENCES, ProbeSizes
 
-from . import COMMAND, agreement, arguments, calibrate, runs, training, validate
-from .places import HERE, JOBS
-from .queries import Query, found
-from .sweeps import RETRY, select_shard, with_revisions
+from . import COMMAND, arguments
+from .backends.backend import HERE, JOBS
+from .checks import agreement, calibrate, validate
+from .hub_query import Query, found
+from .pipeline import runs
+from .publish import training_runs as training
+from .run_log import RETRY, select_shard, with_revisions
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 SCORE = "score"  # the sub-command of a command line that names none

@@ -10,16 +10,17 @@ from headroles.errors import HeadRolesError, HubError, NoHeadCategoriesError
 from headroles.hub.store import load_head_categories
 from headroles.hub.talk import is_reachable
 
-from . import agreement, calibrate, readme, validate
+from .checks import agreement, calibrate, validate
+from .publish import model_docs as readme
+from .publish.training_runs import points_in, update_runs
 from .score import report_errors
-from .training import points_in, update_runs
 
 # modules that are slow to import are imported by the command that needs them
 
 
 def push_folder(args: argparse.Namespace) -> int:
     """Pushes the records of a folder, and their training runs; one that fails does not stop the others."""
-    from .push import push
+    from .publish.record_push import push
 
     _check_hub()
     status = 0
@@ -41,7 +42,7 @@ def update_training(args: argparse.Namespace) -> int:
 
 def write_atlas(args: argparse.Namespace) -> int:
     """Writes the atlas of a folder and prints a summary; 1 if a record was left out or there is none."""
-    from . import atlas
+    from .publish import atlas_files as atlas
 
     text, faults = atlas.run(args.folder, args.figure)
     status = report_errors(faults)
@@ -76,7 +77,7 @@ def try_verdicts(args: argparse.Namespace) -> int:
 
 def draw_calibration(args: argparse.Namespace) -> int:
     """Draws how well the strongest excess tells texts that repeat a passage from null texts."""
-    from .calibration_figure import TEXTS, draw
+    from .checks.calibration_figure import TEXTS, draw
 
     draw(args.models, TEXTS).savefig(args.out, dpi=110)
     return 0
@@ -84,7 +85,7 @@ def draw_calibration(args: argparse.Namespace) -> int:
 
 def deploy_space(args: argparse.Namespace) -> int:
     """Uploads headroles to a Space, or says what that would do."""
-    from . import deploy
+    from .publish import deploy
 
     print((deploy.plan if args.dry_run else deploy.deploy)(args.space, args.dataset))
     return 0
@@ -98,7 +99,7 @@ def write_docs(args: argparse.Namespace) -> int:
 
 def train_tiny(args: argparse.Namespace) -> int:
     """Trains the embedded model."""
-    from .train_tiny import run
+    from .tiny.train import run
 
     run(args.corpus, args.out, args.work, args.device, args.seed)
     return 0

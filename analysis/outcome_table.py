@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from headroles.core.records import HeadCategories
 from headroles.core.roles import Role, measured_roles
 
-from .runs import Outcome
+from .pipeline.runs import Outcome
 from .tables import align
 
 MEGABYTE = 1024**2

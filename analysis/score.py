@@ -13,14 +13,14 @@ from headroles.errors import HeadRolesError
 from headroles.hub.talk import is_reachable
 from headroles.models.probes import ProbeSizes
 
-from .disk import Disk
-from .machines import Machine
+from .backends.backend import HERE, JOBS, place_of, run_each
+from .backends.machines import Machine
 from .outcome_table import outcome_table
-from .places import HERE, JOBS, place_of, run_each
-from .planning import forecast, plan_table, planned
-from .runs import Outcome, Plan, is_remote
-from .sweeps import Log
-from .training import models_of, update_runs
+from .pipeline.disk_budget import Disk
+from .pipeline.estimates import forecast, plan_table, planned
+from .pipeline.runs import Outcome, Plan, is_remote
+from .publish.training_runs import models_of, update_runs
+from .run_log import Log
 
 OUTPUT_TEXTS = 100  # for each role that is scored by what heads write
 EFFECT_TEXTS = 10  # on which the heads of each role are ablated
@@ -90,7 +90,7 @@ def show_plan(models: Sequence[str], plan: Plan, machine: Machine) -> int:
 
 def push_record(outcome: Outcome, args: argparse.Namespace) -> Outcome:
     """Pushes the record, new or not, and says so; where that fails, so did the model, but its record stays on this machine."""
-    from .push import push  # slow to import: not for those who push nothing
+    from .publish.record_push import push  # slow to import: not for those who push nothing
 
     if outcome.record is None:
         return outcome

@@ -10,7 +10,7 @@ import torch
 from transformer_lens.head_detector import detect_head
 from transformers import GPT2Config, PreTrainedConfig
 
-from analysis.lens import open_bridge, score_model
+from analysis.pipeline.bridge import open_bridge, score_model
 from bench.load import make_prompts
 from bench.measuring import compare, peak_memory
 from bench.subjects import random_model

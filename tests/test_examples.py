@@ -16,7 +16,7 @@ import pytest
 
 from analysis.__main__ import main
 from analysis.command_line import parse
-from analysis.queries import PREFIX
+from analysis.hub_query import PREFIX
 from headroles.explorer import Explorer
 from tests.fixtures.api_server import serve_api
 from tests.fixtures.documents import BLOCKS, COMMANDS, EXAMPLE_URL, EXTRAS, LINES, PAGES, PROGRAMS, ROOT, prints

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import pytest
 
-from analysis import dataset, making
+from analysis.pipeline import pipeline as making
+from analysis.publish import dataset_files as dataset
 from headroles.core.comparison import compare_models, compare_prompts
 from headroles.core.readings import Analysis
 from headroles.core.record_files import parse_record

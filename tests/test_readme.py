@@ -15,8 +15,8 @@ import pytest
 import yaml
 from gradio_client import Client
 
-from analysis.readme import PAGES as WITH_MODELS
-from analysis.readme import architectures, with_models
+from analysis.publish.model_docs import PAGES as WITH_MODELS
+from analysis.publish.model_docs import architectures, with_models
 from headroles.core.atlas_entries import MAX_ATLAS_BYTES, MAX_ENTRIES
 from headroles.core.bounds import MAX_BATCH_PROMPTS, MAX_PROMPT_CHARACTERS, MAX_PROMPT_TOKENS
 from headroles.core.record_files import MAX_RECORD_BYTES

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from analysis import runs
-from analysis.lens import open_bridge
+from analysis.pipeline import runs
+from analysis.pipeline.bridge import open_bridge
 from headroles.core.calibration import AlwaysOn
 from headroles.core.readings import Analysis
 from headroles.core.record_files import read_record

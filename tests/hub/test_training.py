@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.train_tiny import ALL, FEW, PHASES, STEPS
+from analysis.tiny.train import ALL, FEW, PHASES, STEPS
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
 from headroles.core.training_making import merged, point_of, run_file_name, to_lines
 from headroles.errors import HubError, InvalidRecordError, NoTrainingRunError

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.__main__ import main
-from analysis.calibrate import report, try_out, untrained
+from analysis.checks.calibrate import report, try_out, untrained
 from headroles.core.calibration import ROLE_LEVEL, USUAL, AlwaysOn, Triggered
 from headroles.core.record_making import with_calibration
 from headroles.core.records import HeadCategories

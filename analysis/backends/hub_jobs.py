@@ -1,0 +1,89 @@
+"""Models analysed as jobs of the Hub, for those without a cluster: one job for each model, on a machine that the Hub rents out.
+
+A job scores one model and pushes the record to a dataset with the command that anyone would use; here it is read back from
+there. Jobs are known by their labels, so a run that was killed and is started again finds the jobs that still run, and the
+dataset has the records of those that ended: nothing is started twice.
+"""
+
+import inspect
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+from huggingface_hub import HfApi
+
+from headroles.core.registry import EMBEDDED_MODEL
+from headroles.errors import HeadRolesError, InvalidInputError, MissingPackageError
+from headroles.hub.repository import RepositoryFacts, check_size
+
+from ..pipeline.estimates import PROCESS_BYTES, memory_of
+from ..pipeline.runs import Outcome, Plan, facts_of, is_remote, kept_already
+from ..pipeline.up_to_date import there
+from .job_pool import JobWorkers
+from .job_spec import package_here, work_of
+from .machines import Machine, flavor
+from .scheduler import Job, drive
+
+
+@dataclass(frozen=True)
+class OnJobs:
+    """Jobs of the account whose token is set here.
+
+    Attributes:
+        flavor: the Hub's name of the machines.
+        dataset: `ORG/DATASET`, to which the jobs push.
+        package: what a job installs headroles from; empty for what this one was installed from.
+    """
+
+    flavor: str
+    dataset: str
+    package: str = ""
+
+    def machine(self) -> Machine:
+        """See `places.Place`."""
+        return flavor(self.flavor)
+
+    def outcomes(self, models: Sequence[str], plan: Plan) -> Generator[Outcome]:
+        """See `places.Place`. What is up to date here, or bound to fail, takes no job.
+
+        Args:
+            models: as the command line names them.
+            plan: what is asked of each.
+
+        Raises:
+            HeadRolesError: where there is no such machine, no token, or the Hub starts no job.
+        """
+        if "labels" not in inspect.signature(HfApi.list_jobs).parameters:
+            raise MissingPackageError("--on hf-jobs needs huggingface-hub 2 or newer: pip install 'headroles[jobs]'.")
+        machine, package = self.machine(), self.package or package_here()
+        if plan.device != "cpu" and not machine.gpu_bytes:
+            raise InvalidInputError(f"The Hub's {machine.name} has no GPU; name a machine with one, or leave --device out.")
+        workers = None
+        jobs: list[Job] = []
+        for model in models:
+            name = plan.called(model)
+            try:
+                facts = facts_of(model, plan)
+                _check(model, plan, facts, machine)
+            except HeadRolesError as error:
+                yield Outcome(name, "failed", 0.0, reason=str(error))
+                continue
+            old = there(plan.path_of(model))
+            if old and (done := kept_already(model, plan, facts, old)):
+                yield done
+            else:
+                workers = workers or JobWorkers(plan, machine, self.dataset)
+                job = Job(model, name, memory_of(facts, plan))
+                workers.works[job] = work_of(model, plan, package, self.dataset, facts), facts
+                jobs.append(job)
+        if workers:
+            yield from drive(jobs, workers)  # the Hub itself stops what takes too long, even if nobody is here to see it
+
+
+def _check(model: str, plan: Plan, facts: RepositoryFacts, machine: Machine) -> None:
+    """Raises HeadRolesError where a job would be paid for in vain."""
+    if not (is_remote(model) or model == EMBEDDED_MODEL):
+        name = plan.called(model)
+        raise InvalidInputError(f"{name} is a file of this machine, which a job cannot read; only models of the Hub can be jobs.")
+    check_size(facts, machine.memory_bytes - PROCESS_BYTES, plan.dtype.itemsize, f"on {machine.name}")
+    if plan.device != "cpu":
+        check_size(facts, machine.gpu_bytes, plan.dtype.itemsize, f"on the GPU of {machine.name}")

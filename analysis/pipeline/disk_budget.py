@@ -1,0 +1,78 @@
+"""A budget for downloads: the files of models that are done make room for the next, oldest first, never what was there before."""
+
+from dataclasses import dataclass, field
+
+from huggingface_hub import CacheNotFound, constants, scan_cache_dir
+from huggingface_hub.utils import HFCacheInfo
+
+from headroles.errors import HeadRolesError
+from headroles.settings import GIGABYTE
+
+from .estimates import missing_bytes
+from .runs import Plan, facts_of, is_remote, locate, split_revision
+
+
+@dataclass
+class Disk:
+    """What the Hub's cache on this machine may take while a run lasts.
+
+    Only what this run downloaded is ever deleted, and only once its model is done: whatever else lies in the cache, others may be
+    using.
+
+    Attributes:
+        budget: bytes of the whole cache.
+    """
+
+    budget: int
+    _before: frozenset[str] = frozenset()  # commits
+    _done: dict[str, None] = field(default_factory=dict)  # commits that may go, the oldest first
+
+    def __post_init__(self) -> None:
+        self._before = frozenset(commit for commit, _ in _snapshots(_cache()))
+
+    def make_room(self, model: str, plan: Plan) -> str:
+        """Deletes as much as the model's download needs; the reason why it cannot be had within the budget, else nothing."""
+        try:
+            wanted = missing_bytes(facts_of(model, plan))
+        except HeadRolesError:
+            return ""  # whoever tries says it
+        taken = self._shrink_to(self.budget - wanted) if wanted else 0
+        if not wanted or taken + wanted <= self.budget:
+            return ""
+        return (
+            f"{plan.called(model)} takes {wanted / GIGABYTE:.1f} GB to download, beside {taken / GIGABYTE:.1f} GB that stay in "
+            f"the cache; together that is more than the {self.budget / GIGABYTE:.1f} GB of --disk."
+        )
+
+    def ended(self, model: str) -> None:
+        """Says that nobody here reads the model any more."""
+        if not is_remote(model):
+            return
+        source = locate(split_revision(model)[0])
+        for commit, repository in _snapshots(_cache()):
+            if repository == source and commit not in self._before:
+                self._done.setdefault(commit)
+        self._shrink_to(self.budget)
+
+    def _shrink_to(self, limit: int) -> int:
+        """Deletes until the cache takes no more, or nothing is left that may go; what it takes then."""
+        cache = _cache()
+        while cache and cache.size_on_disk > limit and self._done:
+            oldest = next(iter(self._done))
+            del self._done[oldest]
+            cache.delete_revisions(oldest).execute()
+            cache = _cache()
+        return cache.size_on_disk if cache else 0
+
+
+def _cache() -> HFCacheInfo | None:
+    try:
+        return scan_cache_dir(constants.HF_HUB_CACHE)
+    except CacheNotFound:
+        return None
+
+
+def _snapshots(cache: HFCacheInfo | None) -> list[tuple[str, str]]:
+    """Commit and repository of every model's files."""
+    repositories = [repo for repo in cache.repos if repo.repo_type == "model"] if cache else []
+    return [(revision.commit_hash, repo.repo_id) for repo in repositories for revision in repo.revisions]

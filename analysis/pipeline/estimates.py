@@ -1,0 +1,137 @@
+"""What a run would do, before anything is downloaded or scored: bytes, memory, time, cost, and which records are finished."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from headroles.errors import HeadRolesError
+from headroles.hub.repository import RepositoryFacts, storage_folder
+from headroles.hub.weights import weight_bytes
+from headroles.settings import GIGABYTE
+
+from ..backends.machines import Machine
+from ..tables import align
+from .runs import Plan, facts_of
+from .up_to_date import is_finished, there
+
+PROCESS_BYTES = GIGABYTE  # of a process that has imported all it needs, and of what a few texts take
+UNKNOWN_BYTES = 4 * GIGABYTE  # asked for where the model's size cannot be seen
+INSTALL_SECONDS = 180  # that a rented machine installs packages before it begins; assumed, for want of an account
+# core seconds, as measured for docs/maintainers.md: of any size, and for every million parameters
+START = 13.0
+PATTERNS = (0.4, 0.073)  # a thousand tokens
+ORDINARY, CALIBRATION = (1.0, 0.23), (0.9, 0.11)  # its ordinary texts, and a text of each length and kind
+OUTPUTS, EFFECTS = (0.07, 0.009), (0.0, 0.36)  # a text of each role
+SENTENCE_TOKENS = 20
+MEGABYTE = 1024**2
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What is known of one model of a run that has not begun.
+
+    Attributes:
+        download_bytes: of its weights, as far as they are not on this machine.
+        memory_bytes: that the analysis takes, estimated.
+        core_seconds: of one core, that it takes, estimated; see `core_seconds_of`.
+        record: whether its record is finished, there but made otherwise or of another revision, or not there.
+        reason: why nothing can be said, in one sentence; then the sizes are None.
+    """
+
+    name: str
+    download_bytes: int | None
+    memory_bytes: int | None
+    core_seconds: float | None
+    record: Literal["finished", "to be made again", "to be made"]
+    reason: str = ""
+
+
+def planned(name_or_path: str, plan: Plan) -> Planned:
+    """What is known of a model; it asks the Hub, unless the plan says that it is away, and downloads nothing."""
+    name, old = plan.called(name_or_path), there(plan.path_of(name_or_path))
+    unfinished = "to be made again" if old else "to be made"
+    try:
+        facts = facts_of(name_or_path, plan)
+        # where only the model itself could tell, the run asks it
+        done = old is not None and not plan.again and is_finished(old, name, facts, plan.sizes, plan.dtype)
+    except HeadRolesError as error:
+        return Planned(name, None, None, None, unfinished, str(error))
+    record = "finished" if done else unfinished
+    return Planned(name, missing_bytes(facts), memory_of(facts, plan), core_seconds_of(facts, plan), record)
+
+
+def missing_bytes(facts: RepositoryFacts) -> int:
+    """Bytes of a model's weights that are not on this machine."""
+    if facts.path is not None:
+        return 0
+    here = weight_bytes(storage_folder(facts.source) / "snapshots" / facts.commit)
+    return 0 if here == facts.weight_bytes else facts.weight_bytes
+
+
+def memory_of(facts: RepositoryFacts | None, plan: Plan) -> int:
+    """Bytes that an analysis takes: the weights once, half as much again for what is made of them, and the process."""
+    if facts is None:
+        return UNKNOWN_BYTES
+    return PROCESS_BYTES + facts.parameters * plan.dtype.itemsize * 3 // 2
+
+
+def core_seconds_of(facts: RepositoryFacts, plan: Plan) -> float:
+    """Seconds that one core would take, by a rule that two models were measured for (docs/maintainers.md).
+
+    A start, and for each text that is read what it costs in a model of any size, and for every million parameters. The rule knows
+    nothing of a model's width and context, of the download, nor of a GPU, which takes less.
+    """
+    sizes, millions = plan.sizes, facts.parameters / 1e6
+    tokens = sizes.repeated_sequences * 2 * sizes.repeat_length + sizes.sentences * SENTENCE_TOKENS
+    calibration = ((int(sizes.calibration > 0), ORDINARY), (sizes.calibration, CALIBRATION))
+    read = ((tokens / 1000, PATTERNS), *calibration, (sizes.outputs, OUTPUTS), (sizes.effects, EFFECTS))
+    return START + sum(number * (fixed + growing * millions) for number, (fixed, growing) in read)
+
+
+def seconds_on(machine: Machine, model: Planned) -> float | None:
+    """How long a machine takes, if twice the cores halve it; a rented one first installs what it needs."""
+    if model.core_seconds is None:
+        return None
+    return model.core_seconds / machine.cores + (INSTALL_SECONDS if machine.name else 0)
+
+
+def plan_table(models: Sequence[Planned], plan: Plan, machine: Machine) -> str:
+    """One line a model, and one for all that is still to be made; with dollars where the machine costs some."""
+    priced = machine.dollars_a_second is not None
+    rows: list[tuple[str, ...]] = [("model", "download MB", "memory MB", "seconds", *(("dollars",) if priced else ()), "record")]
+    for model in models:
+        seconds = seconds_on(machine, model)
+        numbers = [_megabytes(model.download_bytes), _megabytes(model.memory_bytes), _shown(seconds, 0)]
+        if priced:
+            numbers.append(_shown(seconds and seconds * (machine.dollars_a_second or 0), 3))
+        rows.append((model.name, *numbers, model.record))
+    return "\n".join([*align(rows, right=range(1, len(rows[0]) - 1)), forecast(models, plan, machine)])
+
+
+def forecast(models: Sequence[Planned], plan: Plan, machine: Machine) -> str:
+    """What is ahead, in one line; time and cost are estimates."""
+    ahead = [model for model in models if model.record != "finished"]
+    total = _megabytes(sum(model.download_bytes or 0 for model in ahead))
+    largest = _megabytes(max((model.memory_bytes or 0 for model in ahead), default=0))
+    seconds = sum(seconds_on(machine, model) or 0.0 for model in ahead)
+    time = f"about {_duration(seconds)} of one machine{' without its GPU' if plan.device != 'cpu' else ''}"
+    said = f"{len(ahead)} of {len(models)} to be made: {total} MB to download, {largest} MB of memory at most, {time}"
+    if machine.dollars_a_second is not None:
+        said += f" for {seconds * machine.dollars_a_second:,.2f} dollars"
+    unknown = sum(bool(model.reason) for model in models)
+    return f"{said}; nothing is known of {unknown}" if unknown else said
+
+
+def _shown(number: float | None, places: int) -> str:
+    return "-" if number is None else f"{number:,.{places}f}"
+
+
+def _duration(seconds: float) -> str:
+    """In the unit that a person would say it in."""
+    if seconds < 120:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:,.0f} minutes" if seconds < 7200 else f"{seconds / 3600:,.1f} hours"
+
+
+def _megabytes(number: int | None) -> str:
+    return "-" if number is None else f"{number / MEGABYTE:,.0f}"

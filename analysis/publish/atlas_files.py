@@ -1,0 +1,85 @@
+"""Writes the atlas of a folder of records: which share of heads plays which role, over all its models.
+
+FOLDER/atlas/atlas.jsonl holds a line a model, and a Parquet file beside it the same as rows. A record that is new or changed
+changes its own line and file alone. Prints what the atlas says of every role.
+"""
+
+from contextlib import suppress
+from pathlib import Path
+
+from headroles.core.atlas import Atlas, atlas_of, spread
+from headroles.core.atlas_entries import MAX_ATLAS_BYTES, AtlasEntry, known_entries, renewed, to_lines
+from headroles.core.record_files import read_record
+from headroles.core.records import HeadCategories
+from headroles.core.whole_files import clear_halves, read_ordinary, write_whole
+from headroles.errors import HeadRolesError, InvalidInputError
+from headroles.hub.dataset import ATLAS
+from headroles.render.atlas_words import tell_atlas, tell_families, tell_spread, tell_unusual
+from headroles.render.exports import KINDS, Kind, atlas_sheet_file
+
+from . import dataset_files as dataset
+
+
+def run(folder: Path, figure: Path | None = None) -> tuple[str, list[str]]:
+    """What the atlas of a folder says, once its files are written, and a sentence for every record that could not be read.
+
+    Args:
+        figure: where to draw it as well, a PDF, PNG or SVG.
+
+    Raises:
+        InvalidInputError: when there is no record, or no picture of that kind.
+        OSError: when a file cannot be written.
+    """
+    kind: Kind | None = next((kind for kind in KINDS if figure is not None and figure.suffix == f".{kind}"), None)
+    if figure is not None and kind is None:
+        raise InvalidInputError(f"{figure} must end in {', '.join(f'.{kind}' for kind in KINDS)}.")
+    records, faults = read_folder(folder)
+    if not records:
+        raise InvalidInputError(f"There is no record in {folder}; `python -m analysis MODEL --out {folder}` makes one.")
+    atlas = atlas_of(write(folder, records))
+    if figure is not None and kind is not None:
+        write_whole(figure, atlas_sheet_file(atlas, kind).content)
+    return report(atlas), faults
+
+
+def write(folder: Path, records: list[HeadCategories]) -> tuple[AtlasEntry, ...]:
+    """Writes the atlas of these records; what is up to date stays untouched. Raises OSError."""
+    file = folder / ATLAS
+    clear_halves(file.parent)
+    old = b""
+    with suppress(OSError):
+        old = read_ordinary(file, MAX_ATLAS_BYTES)
+    known = known_entries(old)
+    entries = renewed(known, records)
+    names = {dataset.atlas_path(entry.model): entry for entry in entries}
+    for path, entry in names.items():
+        if known.get(entry.model) is not entry or not (folder / path).is_file():
+            write_whole(folder / path, dataset.atlas_to_parquet(entry))
+    for left in file.parent.glob("*.parquet"):
+        if left.relative_to(folder).as_posix() not in names:
+            left.unlink()
+    if (lines := to_lines(entries)) != old:
+        write_whole(file, lines)
+    return entries
+
+
+def read_folder(folder: Path) -> tuple[list[HeadCategories], list[str]]:
+    """The records of a folder, and what is wrong with those that are none."""
+    records, faults = [], []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            records.append(read_record(path))
+        except (HeadRolesError, OSError) as error:
+            faults.append(str(error))
+    return records, faults
+
+
+def report(atlas: Atlas) -> str:
+    """What the atlas says of every role, in lines."""
+    widest = max(len(role.display_name) for role in atlas.roles)
+    rows = [
+        f"{role.display_name:<{widest}}  found in {atlas.found_in(role)} of {(shares := spread(role, atlas.entries)).models}  "
+        f"{tell_spread(shares)} of heads"
+        for role in atlas.roles
+    ]
+    return "\n".join([tell_atlas(atlas), *rows, *filter(None, (tell_families(atlas), tell_unusual(atlas)))])

@@ -1,0 +1,88 @@
+"""Makes the training run of a model out of the records of its revisions, such as ORG/NAME@step1000, that lie in a folder.
+
+The run is a file in `training/` there, and in a dataset; a revision that is new adds its point to it.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from headroles.core.record_files import read_record
+from headroles.core.training import Point, parse_points, read_run_file
+from headroles.core.training_making import merged, point_of, run_file_name, split_step, to_lines
+from headroles.core.whole_files import write_whole
+from headroles.errors import HeadRolesError, InvalidRecordError
+from headroles.hub.training import FOLDER
+
+
+def models_of(names: Iterable[str]) -> list[str]:
+    """The models of which records by these names are steps, each once."""
+    return list(dict.fromkeys(found[0] for name in names if (found := split_step(name))))
+
+
+def points_in(folder: Path) -> dict[str, list[Point]]:
+    """The points that the records in a folder are, by model; what is no record of a step is left out."""
+    points: dict[str, list[Point]] = {}
+    for path in sorted(folder.glob("*.json")):
+        if "step" not in path.name and "~" not in path.name:  # a name that no file can have is cut, and a hash behind it
+            continue
+        try:
+            record = read_record(path)
+        except (InvalidRecordError, OSError):
+            continue
+        if split_step(record.model_name):
+            point = point_of(record)
+            points.setdefault(point.record.model_name, []).append(point)
+    return points
+
+
+def gather(model: str, new: Iterable[Point], folder: Path) -> list[Point]:
+    """The points of a model's run in a folder, if there is one, and new ones, which go before those of their steps.
+
+    Raises InvalidRecordError where they make no run, and OSError.
+    """
+    path = folder / FOLDER / run_file_name(model)
+    return merged(parse_points(read_run_file(path), path.name, model) if path.exists() else [], new)
+
+
+def write_run(points: list[Point], folder: Path) -> Path:
+    """Writes a run, whole or not at all. Raises InvalidRecordError where it would be longer than is read, and OSError."""
+    path = folder / FOLDER / run_file_name(points[-1].record.model_name)
+    write_whole(path, to_lines(points))
+    return path
+
+
+def update_runs(
+    models: Iterable[str], folder: Path, push_to: str = "", create_pr: bool = False, dry_run: bool = False
+) -> list[str]:
+    """Brings the runs of models up to date with their records in a folder, and a dataset's with those; says what came of each.
+
+    Args:
+        push_to: `ORG/DATASET`; empty for none.
+        dry_run: writes and sends nothing.
+
+    Returns a sentence on each that failed, which stops none of the others.
+    """
+    found, failed = points_in(folder), []
+    for model in models:
+        try:
+            points = gather(model, found.get(model, ()), folder)
+            if not points:
+                failed.append(f"There is no record of a step of {model} in {folder}, such as {model}@step1000.")
+                continue
+            print(_update(model, points, folder, push_to, create_pr, dry_run))
+        except (HeadRolesError, OSError) as error:
+            failed.append(str(error))
+    return failed
+
+
+def _update(model: str, points: list[Point], folder: Path, push_to: str, create_pr: bool, dry_run: bool) -> str:
+    """What came of a model's points, in lines for people."""
+    from .run_push import push_run  # slow to import: not for who pushes nothing
+
+    told = f"Training of {model}: {len(points)} recorded steps, {points[0].step:,} to {points[-1].step:,}"
+    if len(points) > 1 and not dry_run:
+        told += f", in {write_run(points, folder)}"
+    pushed = push_run(points, push_to, create_pr, dry_run) if push_to else None
+    if pushed is None and len(points) < 2:
+        return f"Training of {model}: step {points[0].step:,} alone, which is no run yet; it takes two steps or more"
+    return f"{told}\n{pushed}" if pushed else told
