@@ -15,7 +15,7 @@ from . import COMMAND, arguments
 from .backends.backend import HERE, JOBS
 from .checks import agreement, calibrate, validate
 from .hub_query import Query, found
-from .pipeline import runs
+from .pipeline import sources
 from .publish import training_runs as training
 from .run_log import RETRY, select_shard, with_revisions
 
@@ -220,7 +220,7 @@ def _list_models(parser: argparse.ArgumentParser, args: argparse.Namespace, sear
     files: set[str] = set()
     for model in models:
         # some disks treat capitals and small letters alike
-        file = record_file_name(args.name or runs.name_of(model)).lower()
+        file = record_file_name(args.name or sources.name_of(model)).lower()
         if file in files:
             parser.error(f"two of the models would be written to the same {file}")
         files.add(file)

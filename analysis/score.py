@@ -18,7 +18,8 @@ from .backends.machines import Machine
 from .outcome_table import outcome_table
 from .pipeline.disk_budget import Disk
 from .pipeline.estimates import forecast, plan_table, planned
-from .pipeline.runs import Outcome, Plan, is_remote
+from .pipeline.runs import Outcome, Plan
+from .pipeline.sources import is_remote
 from .publish.training_runs import models_of, update_runs
 from .run_log import Log
 

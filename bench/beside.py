@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 import torch
 from playwright.sync_api import Browser, Error, Route
 
-from analysis.pipeline.runs import locate
+from analysis.pipeline.sources import locate
 from bench.browsing import EXPLORE, PROMPT, SLOWER, TOKENS, WATCH, Traffic, chromium, time_click, token_count
 from bench.load import make_prompts
 from headroles.core.registry import EMBEDDED_MODEL

@@ -19,7 +19,7 @@ from unittest.mock import patch
 import torch
 from tqdm import tqdm
 
-from analysis.pipeline.runs import locate
+from analysis.pipeline.sources import locate
 from headroles.core.calibration import LEAST_EXCESS, AlwaysOn, Triggered
 from headroles.core.heads import Attention
 from headroles.core.records import HeadCategories

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from analysis.pipeline import pipeline as making
+from analysis.publish import dataset_card
 from analysis.publish import dataset_files as dataset
 from headroles.core.comparison import compare_models, compare_prompts
 from headroles.core.readings import Analysis
@@ -154,7 +155,7 @@ def test_both_are_in_every_file_and_answer_for_programs(house):
 def test_both_are_in_the_dataset(house):
     table = dataset.rows(house.record)
     assert set(table["role"].to_pylist()) == {role.name for role in scored_by_lens()}
-    card = dataset.card([house.record], "org/roles")
+    card = dataset_card.card([house.record], "org/roles")
     for role in NEW:
         assert f"`{role.name}` | {role.measure.definition}" in card
     assert dataset.to_picture(house.record).startswith(b"\x89PNG")

@@ -16,8 +16,8 @@ from headroles.errors import HeadRolesError, InvalidInputError, MissingPackageEr
 from headroles.hub.repository import RepositoryFacts, check_size
 
 from ..pipeline.estimates import PROCESS_BYTES, memory_of
-from ..pipeline.runs import Outcome, Plan, facts_of, is_remote, kept_already
-from ..pipeline.up_to_date import there
+from ..pipeline.runs import Outcome, Plan, facts_of, kept_already
+from ..pipeline.sources import is_remote
 from .job_pool import JobWorkers
 from .job_spec import package_here, work_of
 from .machines import Machine, flavor
@@ -67,14 +67,13 @@ class OnJobs:
             except HeadRolesError as error:
                 yield Outcome(name, "failed", 0.0, reason=str(error))
                 continue
-            old = there(plan.path_of(model))
-            if old and (done := kept_already(model, plan, facts, old)):
+            if done := kept_already(model, plan, facts):
                 yield done
-            else:
-                workers = workers or JobWorkers(plan, machine, self.dataset)
-                job = Job(model, name, memory_of(facts, plan))
-                workers.works[job] = work_of(model, plan, package, self.dataset, facts), facts
-                jobs.append(job)
+                continue
+            workers = workers or JobWorkers(plan, machine, self.dataset)
+            job = Job(model, name, memory_of(facts, plan))
+            workers.works[job] = work_of(model, plan, package, self.dataset, facts), facts
+            jobs.append(job)
         if workers:
             yield from drive(jobs, workers)  # the Hub itself stops what takes too long, even if nobody is here to see it
 

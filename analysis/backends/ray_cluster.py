@@ -19,7 +19,8 @@ from headroles.hub.talk import bound_waits
 from headroles.models.pool import tame_glibc
 
 from ..pipeline.estimates import memory_of
-from ..pipeline.runs import Outcome, Plan, attempt, facts_seen, kept_already, locate
+from ..pipeline.runs import Outcome, Plan, attempt, facts_of, kept_already
+from ..pipeline.sources import locate
 from ..pipeline.up_to_date import there
 from .machines import Machine
 from .scheduler import Died, Ended, Event, Job, Started, drive
@@ -57,8 +58,11 @@ class OnRay:
             workers = RayWorkers(plan)
             jobs = []
             for model in models:
-                facts, old = facts_seen(model, plan), there(plan.path_of(model))
-                if facts and old and (done := kept_already(model, plan, facts, old)):
+                try:
+                    facts = facts_of(model, plan)
+                except HeadRolesError:  # a worker may see it, or says why not
+                    facts = None
+                if facts and (done := kept_already(model, plan, facts)):
                     yield done
                 else:
                     jobs.append(Job(model, plan.called(model), min(memory_of(facts, plan), workers.largest)))

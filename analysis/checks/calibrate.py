@@ -28,7 +28,7 @@ from headroles.models.loading import LoadedModel, load_model
 from headroles.models.sentences import FOR_TRIALS
 from headroles.models.sweep import analyze_here
 
-from ..pipeline.runs import locate
+from ..pipeline.sources import locate
 from ..tables import align
 
 SEED = 4_000_000  # of the texts; no analysis uses it, and nothing was chosen by them

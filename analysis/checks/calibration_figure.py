@@ -17,7 +17,7 @@ from headroles.models.capture import PatternReader
 from headroles.models.loading import load_model
 from headroles.models.sentences import FOR_TRIALS
 
-from ..pipeline.runs import locate
+from ..pipeline.sources import locate
 from .calibrate import SEED
 
 TEXTS = 8  # of each length and kind

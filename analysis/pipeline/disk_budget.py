@@ -9,7 +9,8 @@ from headroles.errors import HeadRolesError
 from headroles.settings import GIGABYTE
 
 from .estimates import missing_bytes
-from .runs import Plan, facts_of, is_remote, locate, split_revision
+from .runs import Plan, facts_of
+from .sources import is_remote, locate, split_revision
 
 
 @dataclass

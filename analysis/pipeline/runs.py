@@ -14,14 +14,13 @@ from headroles.core.record_files import record_file_name, write_record
 from headroles.core.records import HeadCategories
 from headroles.core.registry import MODELS
 from headroles.errors import HeadRolesError, InvalidInputError, ModelLoadError, panics_as_errors
-from headroles.hub.gguf import is_gguf
-from headroles.hub.packages import source_of
 from headroles.hub.repository import RepositoryFacts, check_size, inspect
 from headroles.models.loading import LoadedModel, load_model
 from headroles.models.probes import ProbeSizes, fitting_repeat_length
 from headroles.settings import Settings
 
 from .pipeline import make
+from .sources import locate, name_of, split_revision
 from .up_to_date import is_finished, there
 
 
@@ -76,31 +75,6 @@ class Outcome:
     reason: str = ""
 
 
-def name_of(name_or_path: str) -> str:
-    """What a model is called in its record, unless it is said: its name, or what its folder or its GGUF file is called."""
-    path = Path(name_or_path)
-    if name_or_path in MODELS or not (path.is_dir() or is_gguf(path)):
-        return name_or_path
-    return path.resolve().name if path.is_dir() else path.stem
-
-
-def locate(name_or_path: str) -> str | Path:
-    """Where a model comes from: the registry, a folder, a file, or the hub. Raises ModelLoadError for one not fetched yet."""
-    if name_or_path in MODELS:
-        return source_of(MODELS[name_or_path], Settings.from_environment().home)
-    path = Path(name_or_path)
-    return path.resolve() if path.is_dir() or is_gguf(path) else name_or_path
-
-
-def is_remote(name_or_path: str) -> bool:
-    """Whether a model comes from the Hub, as far as its name tells."""
-    name, _ = split_revision(name_or_path)
-    try:
-        return isinstance(locate(name), str)
-    except ModelLoadError:  # of a package that was not fetched
-        return False
-
-
 def facts_of(name_or_path: str, plan: Plan) -> RepositoryFacts:
     """What is known of a model before anything large is read; of `NAME@REVISION` that of the revision.
 
@@ -113,23 +87,6 @@ def facts_of(name_or_path: str, plan: Plan) -> RepositoryFacts:
     if not isinstance(source, str):
         raise InvalidInputError(f"{name} lies on this machine and has no revision {revision}; only a repository on the Hub has.")
     return inspect(source, revision, ask_hub=not plan.offline)
-
-
-def facts_seen(name_or_path: str, plan: Plan) -> RepositoryFacts | None:
-    """What can be seen of a model from here; None where that is nothing, and then whoever tries says why."""
-    try:
-        return facts_of(name_or_path, plan)
-    except HeadRolesError:
-        return None
-
-
-def split_revision(name_or_path: str) -> tuple[str, str]:
-    """The name or path, and the revision behind an `@`; empty where none is asked for, as of a folder whose name has one."""
-    path = Path(name_or_path)
-    if path.is_dir() or is_gguf(path):
-        return name_or_path, ""
-    name, _, revision = name_or_path.partition("@")
-    return name, revision
 
 
 def run_here(name_or_path: str, plan: Plan) -> Outcome:
@@ -161,11 +118,11 @@ def attempt(name_or_path: str, plan: Plan, old: HeadCategories | None) -> Outcom
     return Outcome(name, status, time.monotonic() - started, _peak_bytes(plan.device), record, reason)
 
 
-def kept_already(name_or_path: str, plan: Plan, facts: RepositoryFacts, old: HeadCategories) -> Outcome | None:
-    """The outcome of a model whose record is surely finished, before anybody loads it; None where it has to be tried."""
-    started, name = time.monotonic(), plan.called(name_or_path)
+def kept_already(name_or_path: str, plan: Plan, facts: RepositoryFacts) -> Outcome | None:
+    """The outcome of a model whose record is surely up to date, before anything loads it; None where it has to be tried."""
+    started, name, old = time.monotonic(), plan.called(name_or_path), there(plan.path_of(name_or_path))
     try:
-        finished = not plan.again and is_finished(old, name, facts, plan.sizes, plan.dtype)
+        finished = old and not plan.again and is_finished(old, name, facts, plan.sizes, plan.dtype)
     except HeadRolesError:  # whoever tries says it
         return None
     return Outcome(name, "skipped", time.monotonic() - started, None, old) if finished else None

@@ -11,6 +11,7 @@ from headroles.core.roles import MeasuredRole, measured_roles
 from headroles.errors import InvalidInputError, InvalidRecordError
 from headroles.hub.dataset import ATLAS, RECORDS
 
+from . import dataset_card
 from . import dataset_files as dataset
 from .dataset_push import Change, Push, Pushed, Snapshot
 
@@ -63,12 +64,12 @@ class _Files:
         records[self.path] = old if old and is_known else self.record
         atlas = snapshot.read(ATLAS, MAX_ATLAS_BYTES) or b""
         lines, files = _atlas_files(atlas, snapshot, list(records.values()))
-        card = dataset.card(list(records.values()), self.repo).encode()
+        card = dataset_card.card(list(records.values()), self.repo).encode()
         paths = {dataset.table_path(model), dataset.picture_path(model)}
-        is_same = (card, lines) == (snapshot.read(dataset.CARD, MAX_RECORD_BYTES), atlas)
+        is_same = (card, lines) == (snapshot.read(dataset_card.CARD, MAX_RECORD_BYTES), atlas)
         if is_known and is_same and not files and paths <= snapshot.files.keys():
             return {}, []
-        files |= {dataset.CARD: card, ATLAS: lines}
+        files |= {dataset_card.CARD: card, ATLAS: lines}
         files |= {path: content for path, content in self.derived.items() if not is_known or path not in snapshot.files}
         if not is_known:
             files[self.path] = self.record.to_json().encode()

@@ -14,7 +14,8 @@ from analysis import __main__ as command
 from analysis.backends.machines import Machine
 from analysis.command_line import parse
 from analysis.pipeline.estimates import PROCESS_BYTES, Planned, core_seconds_of, forecast, planned
-from analysis.pipeline.runs import Outcome, Plan, facts_of, name_of
+from analysis.pipeline.runs import Outcome, Plan, facts_of
+from analysis.pipeline.sources import name_of
 from analysis.run_log import Log, read_names, select_shard, with_revisions
 from headroles.core.record_files import record_file_name, write_record
 from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants, scan_cache_dir, snapshot_download
 
-from analysis.backends import backend as places
-from analysis.backends.backend import Here
+from analysis.backends import local
+from analysis.backends.local import Here
 from analysis.pipeline.disk_budget import Disk
 from analysis.pipeline.runs import Outcome, Plan
 from tests.analysis.test_run_log import saved
@@ -55,7 +55,7 @@ def test_the_oldest_that_is_done_goes_first_and_what_was_there_stays(hub, tmp_pa
         assert taken() <= budget  # with what is in use
         return Outcome(model, "written", 1.0)
 
-    monkeypatch.setattr(places, "run_apart", analysed)
+    monkeypatch.setattr(local, "run_apart", analysed)
     each = taken()
     budget = int(3.2 * each)
     outcomes = Here(Disk(budget)).outcomes([*NAMES, "org/before"], Plan(tmp_path / "out"))
@@ -69,7 +69,7 @@ def test_the_oldest_that_is_done_goes_first_and_what_was_there_stays(hub, tmp_pa
 
 
 def test_a_model_that_has_no_room_is_not_begun_and_says_so(hub, tmp_path, monkeypatch):
-    monkeypatch.setattr(places, "run_apart", lambda model, plan: pytest.fail("begun"))
+    monkeypatch.setattr(local, "run_apart", lambda model, plan: pytest.fail("begun"))
     outcome, other = Here(Disk(taken() + 100)).outcomes(NAMES[:2], Plan(tmp_path / "out"))
     assert (outcome.status, other.status) == ("failed", "failed")
     assert outcome.reason.startswith("org/a takes 0.0 GB to download, beside 0.0 GB that stay in the cache; together that is ")

@@ -5,6 +5,7 @@ import torch
 from analysis.checks import validate
 from analysis.pipeline import pipeline as making
 from analysis.pipeline.up_to_date import is_finished
+from analysis.publish import dataset_card
 from analysis.publish import dataset_files as dataset
 from analysis.publish import record_push as push
 from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL
@@ -25,7 +26,7 @@ def test_a_push_tells_of_a_role_that_is_new_in_the_record_or_gone_from_it():
 
 def test_the_dataset_says_what_is_not_scored_and_has_no_rows_of_it():
     fewer = without(make("gpt2", seed=1), "diffuse")
-    assert "| Diffuse | not scored in this record |" in dataset.card([fewer], "org/roles")
+    assert "| Diffuse | not scored in this record |" in dataset_card.card([fewer], "org/roles")
     assert "diffuse" not in dataset.rows(fewer)["role"].to_pylist()
 
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from analysis.__main__ import COMMANDS, main
-from analysis.backends import backend as places
-from analysis.backends.backend import Here, run_apart
+from analysis.backends import local
+from analysis.backends.local import Here, run_apart
 from analysis.command_line import EXIT_CODES, parse
 from analysis.commands import find_record
 from analysis.outcome_table import outcome_table
@@ -280,8 +280,8 @@ def test_all_is_the_registry(tmp_path):
 
 def test_one_model_runs_here_and_several_each_in_a_process_of_their_own(tmp_path, monkeypatch):
     ran = []
-    monkeypatch.setattr(places, "attempt", lambda model, plan, old: ran.append(("here", model)))
-    monkeypatch.setattr(places, "run_apart", lambda model, plan: ran.append(("apart", model)))
+    monkeypatch.setattr(local, "attempt", lambda model, plan, old: ran.append(("here", model)))
+    monkeypatch.setattr(local, "run_apart", lambda model, plan: ran.append(("apart", model)))
     for models, limit in ((["a"], None), (["a", "b"], None), (["c"], 60.0)):
         list(Here().outcomes(models, Plan(tmp_path, limit=limit)))
     assert ran == [("here", "a"), ("apart", "a"), ("apart", "b"), ("apart", "c")]

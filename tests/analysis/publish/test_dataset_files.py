@@ -10,12 +10,12 @@ import torch
 import yaml
 from PIL import Image
 
+from analysis.publish.dataset_card import card
 from analysis.publish.dataset_files import (
     ATLAS_SCHEMA,
     SCHEMA,
     atlas_path,
     atlas_to_parquet,
-    card,
     chance,
     picture_path,
     role_map,

@@ -27,6 +27,7 @@ from huggingface_hub import snapshot_download
 from analysis import __main__ as command
 from analysis import score
 from analysis.pipeline import runs
+from analysis.publish import dataset_card
 from analysis.publish import dataset_files as dataset
 from analysis.publish.record_push import difference
 from headroles.core.atlas_entries import entry_of, renewed, to_lines
@@ -180,7 +181,7 @@ def check_whole(hub: DatasetHub, repo: str, revision: str = "main") -> dict[str,
             view = pq.read_table(io.BytesIO(hub.content(repo, dataset.atlas_path(name), revision)))
             assert view.to_pylist() == list(entry_of(record).rows())
             records[name] = record
-    assert hub.content(repo, "README.md", revision).decode() == dataset.card(list(records.values()), repo)
+    assert hub.content(repo, "README.md", revision).decode() == dataset_card.card(list(records.values()), repo)
     assert hub.content(repo, ATLAS, revision) == to_lines(renewed({}, records.values()))
     assert len(paths) == 4 * len(records) + 2
     return records
@@ -192,7 +193,7 @@ def put(hub: DatasetHub, repo: str, record: HeadCategories) -> None:
     large = {dataset.table_path(name): dataset.to_parquet(record), dataset.picture_path(name): picture(record.to_json())}
     large |= {dataset.atlas_path(name): dataset.atlas_to_parquet(entry_of(record))}
     files: dict[str, bytes | None] = {path: hub.keep(content) for path, content in large.items()}
-    files |= {"README.md": dataset.card([record], repo).encode(), ATLAS: to_lines([entry_of(record)])}
+    files |= {"README.md": dataset_card.card([record], repo).encode(), ATLAS: to_lines([entry_of(record)])}
     files |= {f"head_categories/{record_file_name(name)}": record.to_json().encode()}
     assert repository.commit("refs/heads/main", repository.log()[0], files, "put")
 
@@ -348,7 +349,7 @@ def test_foreign_and_broken_files_stay_as_they_are_and_out_of_the_card(hub, push
     assert pusher.push(record, repo).status == "committed"
     for path, content in HOSTILE.items():
         assert hub.content(repo, path) == content
-    assert hub.content(repo, "README.md").decode() == dataset.card([record], repo)
+    assert hub.content(repo, "README.md").decode() == dataset_card.card([record], repo)
     assert pusher.push(record, repo).status == "unchanged"
 
 

@@ -1,0 +1,43 @@
+"""Where the models that a command line names come from, and what they are called in their records."""
+
+from pathlib import Path
+
+from headroles.core.registry import MODELS
+from headroles.errors import ModelLoadError
+from headroles.hub.gguf import is_gguf
+from headroles.hub.packages import source_of
+from headroles.settings import Settings
+
+
+def name_of(name_or_path: str) -> str:
+    """What a model is called in its record, unless it is said: its name, or what its folder or its GGUF file is called."""
+    path = Path(name_or_path)
+    if name_or_path in MODELS or not (path.is_dir() or is_gguf(path)):
+        return name_or_path
+    return path.resolve().name if path.is_dir() else path.stem
+
+
+def locate(name_or_path: str) -> str | Path:
+    """Where a model comes from: the registry, a folder, a file, or the hub. Raises ModelLoadError for one not fetched yet."""
+    if name_or_path in MODELS:
+        return source_of(MODELS[name_or_path], Settings.from_environment().home)
+    path = Path(name_or_path)
+    return path.resolve() if path.is_dir() or is_gguf(path) else name_or_path
+
+
+def is_remote(name_or_path: str) -> bool:
+    """Whether a model comes from the Hub, as far as its name tells."""
+    name, _ = split_revision(name_or_path)
+    try:
+        return isinstance(locate(name), str)
+    except ModelLoadError:  # of a package that was not fetched
+        return False
+
+
+def split_revision(name_or_path: str) -> tuple[str, str]:
+    """The name or path, and the revision behind an `@`; empty where none is asked for, as of a folder whose name has one."""
+    path = Path(name_or_path)
+    if path.is_dir() or is_gguf(path):
+        return name_or_path, ""
+    name, _, revision = name_or_path.partition("@")
+    return name, revision
