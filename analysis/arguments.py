@@ -12,8 +12,8 @@ from headroles.core.registry import MODELS
 from headroles.errors import InvalidInputError
 from headroles.settings import BRANCH, GIGABYTE
 
-from .hub_query import PREFIX, Query, read_query
-from .run_log import read_names
+from .hub_query import PREFIX, HubQuery, read_query
+from .run_log import parse_names
 
 
 def folder(text: str) -> Path:
@@ -42,10 +42,10 @@ def dataset_name(text: str) -> str:
     raise _not(text, "the name of a dataset on the Hub, as in ORG/DATASET")
 
 
-def models(text: str) -> list[str] | Query:
+def models(text: str) -> list[str] | HubQuery:
     """The names in a file, or a query of the Hub."""
     try:
-        return read_query(text) if text.startswith(PREFIX) else read_names(Path(text).read_text("utf-8"))
+        return read_query(text) if text.startswith(PREFIX) else parse_names(Path(text).read_text("utf-8"))
     except InvalidInputError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     except (OSError, UnicodeError):

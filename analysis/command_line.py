@@ -14,10 +14,10 @@ from headroles.models.probes import SENTENCES, ProbeSizes
 from . import COMMAND, arguments
 from .backends.backend import HERE, JOBS
 from .checks import agreement, calibrate, validate
-from .hub_query import Query, found
+from .hub_query import HubQuery, search_hub
 from .pipeline import sources
 from .publish import training_runs as training
-from .run_log import RETRY, select_shard, with_revisions
+from .run_log import RETRY, expand_revisions, select_shard
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 SCORE = "score"  # the sub-command of a command line that names none
@@ -27,7 +27,7 @@ EXIT_CODES = (
 )
 
 
-def parse(words: Sequence[str], search: Callable[[Query], list[str]] = found) -> argparse.Namespace:
+def parse(words: Sequence[str], search: Callable[[HubQuery], list[str]] = search_hub) -> argparse.Namespace:
     """The arguments of a command line; those of `score` have all their models listed, in `models`.
 
     Args:
@@ -207,12 +207,12 @@ def _check_options(parser: argparse.ArgumentParser, args: argparse.Namespace) ->
         parser.error("--create-pr does not work with --on hf-jobs; push to a dataset of your own, then use the command push")
 
 
-def _list_models(parser: argparse.ArgumentParser, args: argparse.Namespace, search: Callable[[Query], list[str]]) -> list[str]:
+def _list_models(parser: argparse.ArgumentParser, args: argparse.Namespace, search: Callable[[HubQuery], list[str]]) -> list[str]:
     """The models to score; ends the program where there are none, or two have one file."""
     if args.all == bool(args.models or args.lists):
         parser.error("name one model or more, or use --all instead")
-    listed = [name for names in args.lists for name in (search(names) if isinstance(names, Query) else names)]
-    models = with_revisions(list(MODELS) if args.all else [*args.models, *listed], args.revisions)
+    listed = [name for names in args.lists for name in (search(names) if isinstance(names, HubQuery) else names)]
+    models = expand_revisions(list(MODELS) if args.all else [*args.models, *listed], args.revisions)
     if not models:
         parser.error("the lists of --models name no model")
     if args.name and len(models) > 1:
@@ -220,7 +220,7 @@ def _list_models(parser: argparse.ArgumentParser, args: argparse.Namespace, sear
     files: set[str] = set()
     for model in models:
         # some disks treat capitals and small letters alike
-        file = record_file_name(args.name or sources.name_of(model)).lower()
+        file = record_file_name(args.name or sources.default_name(model)).lower()
         if file in files:
             parser.error(f"two of the models would be written to the same {file}")
         files.add(file)

@@ -12,7 +12,7 @@ from headroles.hub.talk import is_reachable
 
 from .checks import agreement, calibrate, validate
 from .publish import model_docs as readme
-from .publish.training_runs import points_in, update_runs
+from .publish.training_runs import read_points, update_runs
 from .score import report_errors
 
 # modules that are slow to import are imported by the command that needs them
@@ -29,7 +29,7 @@ def push_folder(args: argparse.Namespace) -> int:
             print(push(read_record(path), args.push, args.create_pr, args.dry_run))
         except (HeadRolesError, OSError) as error:
             status = report_errors([str(error)])
-    runs = update_runs(points_in(args.folder), args.folder, args.push, args.create_pr, args.dry_run)
+    runs = update_runs(read_points(args.folder), args.folder, args.push, args.create_pr, args.dry_run)
     return report_errors(runs) or status
 
 

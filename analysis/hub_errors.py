@@ -13,7 +13,7 @@ TROUBLE = (HTTPError, OSError, *BROKEN_ANSWER)
 TRANSIENT = (429, 500, 502, 503, 504)
 
 
-def status_of(error: Exception) -> int | None:
+def response_status(error: Exception) -> int | None:
     """The status that the Hub answered with; None if no answer came."""
     return error.response.status_code if isinstance(error, HfHubHTTPError) else None
 

@@ -32,7 +32,7 @@ Count = Annotated[int, BeforeValidator(_count), Field(ge=0)]
 Word = Annotated[str, Field(pattern=r"^[\w.-]{1,96}$")]
 
 
-class Query(BaseModel):
+class HubQuery(BaseModel):
     """What models are looked for; sizes are numbers of parameters."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -47,26 +47,26 @@ class Query(BaseModel):
     limit: Annotated[Count, Field(ge=1, le=1000)] = 20
 
 
-def read_query(text: str) -> Query:
+def read_query(text: str) -> HubQuery:
     """The query that `hub:KEY=VALUE,...` says. Raises InvalidInputError that says what is wrong first."""
     parts = [part.partition("=") for part in text.removeprefix(PREFIX).split(",") if part.strip()]
     said = {key.strip(): value.strip() for key, _, value in parts}
     if len(said) < len(parts):
         raise InvalidInputError("a query of the Hub says each of its keys once")
     try:
-        query = Query.model_validate(said)
+        query = HubQuery.model_validate(said)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         key = str(first["loc"][0])[:50]
-        if key not in Query.model_fields:
-            raise InvalidInputError(f"{key!r} is no key of a query; there are {', '.join(Query.model_fields)}") from None
+        if key not in HubQuery.model_fields:
+            raise InvalidInputError(f"{key!r} is no key of a query; there are {', '.join(HubQuery.model_fields)}") from None
         raise InvalidInputError(f"{said[key][:50]!r} is no value of {key}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
     if query.architecture not in (None, *ARCHITECTURES):
         raise InvalidInputError(f"{query.architecture!r} is no architecture that headroles reads; docs/models.md names them all")
     return query
 
 
-def found(query: Query) -> list[str]:
+def search_hub(query: HubQuery) -> list[str]:
     """The names of the models that the Hub has of that kind, in its order; only such as could be read, and as are open to all.
 
     Raises:
@@ -76,20 +76,20 @@ def found(query: Query) -> list[str]:
     if not is_reachable():
         raise HubError("The Hub cannot be reached, so it was not asked for models; name them in a list instead.")
     with asking_hub("it named no models; try again later, or name them in a list"):
-        names = list(islice((info.id for info in _listed(query) if _fits(info, query)), query.limit))
+        names = list(islice((info.id for info in _list_models(query) if _matches(info, query)), query.limit))
     if not names:
         raise InvalidInputError(f"Among the first {LOOKED_AT:,} models that the Hub names there is none of that kind.")
     return names
 
 
-def _listed(query: Query) -> Iterable[ModelInfo]:
+def _list_models(query: HubQuery) -> Iterable[ModelInfo]:
     tags = [tag for tag in (query.architecture, "safetensors") if tag]
     return HfApi().list_models(
         filter=tags, author=query.author, search=query.search, gated=False, sort=query.sort, limit=LOOKED_AT, expand=list(USED)
     )
 
 
-def _fits(info: ModelInfo, query: Query) -> bool:
+def _matches(info: ModelInfo, query: HubQuery) -> bool:
     """Whether what the Hub says of a model is what was asked; its tags are its owner's, and its search is wide."""
     config = info.config if isinstance(info.config, Mapping) else {}
     size, kind = info.safetensors.total if info.safetensors else 0, config.get("model_type")

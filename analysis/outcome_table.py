@@ -14,10 +14,10 @@ MEGABYTE = 1024**2
 def outcome_table(outcomes: Sequence[Outcome]) -> str:
     """One line for each model: what it took, the best head of every measured role, and how it ended."""
     header = ("model", "seconds", "peak MB", *(role.name for role in measured_roles()), "status")
-    return "\n".join(align([header, *map(_row, outcomes)], right=(1, 2)))
+    return "\n".join(align([header, *map(_table_row, outcomes)], right=(1, 2)))
 
 
-def _row(outcome: Outcome) -> tuple[str, ...]:
+def _table_row(outcome: Outcome) -> tuple[str, ...]:
     peak = "-" if outcome.peak_bytes is None else f"{outcome.peak_bytes / MEGABYTE:.0f}"
     best = (_best_head(outcome.record, role) for role in measured_roles())
     status = {"written": "written", "skipped": "skipped: up to date", "failed": f"failed: {outcome.reason}"}[outcome.status]

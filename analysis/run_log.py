@@ -14,13 +14,13 @@ from .pipeline.runs import Outcome
 RETRY = ".retry"  # behind the name of a log: the models that have no record yet, as a list that `--models` takes
 
 
-def read_names(text: str) -> list[str]:
+def parse_names(text: str) -> list[str]:
     """The names in a list: one a line; what follows a `#` is a comment, and empty lines count for nothing."""
     names = (line.partition("#")[0].strip() for line in text.splitlines())
     return [name for name in names if name]
 
 
-def with_revisions(models: Sequence[str], revisions: Sequence[str]) -> list[str]:
+def expand_revisions(models: Sequence[str], revisions: Sequence[str]) -> list[str]:
     """Each model at each revision, as `NAME@REVISION`; the models themselves where there are none."""
     return [f"{model}@{revision}" for model in models for revision in revisions] if revisions else list(models)
 
@@ -31,7 +31,7 @@ def select_shard(models: Sequence[str], number: int, of: int) -> list[str]:
 
 
 @dataclass
-class Log:
+class RunLog:
     """A file of one JSON object a line for every outcome, and beside it the list of what has to be tried again.
 
     Attributes:

@@ -13,15 +13,15 @@ from headroles.errors import HeadRolesError
 from headroles.hub.talk import is_reachable
 from headroles.models.probes import ProbeSizes
 
-from .backends.backend import HERE, JOBS, place_of, run_each
+from .backends.backend import HERE, JOBS, open_backend, run_models
 from .backends.machines import Machine
 from .outcome_table import outcome_table
-from .pipeline.disk_budget import Disk
-from .pipeline.estimates import forecast, plan_table, planned
-from .pipeline.runs import Outcome, Plan
+from .pipeline.disk_budget import DiskBudget
+from .pipeline.estimates import estimate_model, estimate_table, summarize_estimates
+from .pipeline.runs import AnalysisPlan, Outcome
 from .pipeline.sources import is_remote
-from .publish.training_runs import models_of, update_runs
-from .run_log import Log
+from .publish.training_runs import models_with_steps, update_runs
+from .run_log import RunLog
 
 OUTPUT_TEXTS = 100  # for each role that is scored by what heads write
 EFFECT_TEXTS = 10  # on which the heads of each role are ablated
@@ -30,18 +30,21 @@ STOPPED = 130  # as shells report a program that Ctrl-C ended
 
 def score_models(args: argparse.Namespace) -> int:
     """Analyses the models, or says what that takes; returns the exit code. Reports each failure at once, and all in a table."""
-    plan, is_job = plan_of(args), args.on.startswith(JOBS)
-    place = place_of(args.on, args.package or "", args.push or "", Disk(args.disk) if args.disk else None)
+    plan, is_job = make_plan(args), args.on.startswith(JOBS)
+    place = open_backend(args.on, args.package or "", args.push or "", DiskBudget(args.disk) if args.disk else None)
     if args.dry_run and (is_job or not args.push):
         return show_plan(args.models, plan, place.machine())
-    log = Log(args.log, {plan.called(model): model for model in args.models}) if args.log else None
+    log = RunLog(args.log, {plan.record_name(model): model for model in args.models}) if args.log else None
     outcomes: list[Outcome] = []
     status = 0
     clear_halves(args.out)  # of a run that was killed
     try:
         if is_job or len(args.models) > 1:
-            print(f"note: {forecast([planned(model, plan) for model in args.models], plan, place.machine())}", file=sys.stderr)
-        with closing(run_each(args.models, plan, place)) as ended:
+            print(
+                f"note: {summarize_estimates([estimate_model(model, plan) for model in args.models], plan, place.machine())}",
+                file=sys.stderr,
+            )
+        with closing(run_models(args.models, plan, place)) as ended:
             for outcome in ended:
                 if args.push and not (is_job and outcome.status == "written"):  # a job pushed it
                     outcome = push_record(outcome, args)
@@ -60,14 +63,14 @@ def score_models(args: argparse.Namespace) -> int:
     if log and (retry := log.close()):
         print(f"note: {retry} lists what to try again: --models {retry}", file=sys.stderr)
     if outcomes:
-        order = {plan.called(model): number for number, model in enumerate(args.models)}
+        order = {plan.record_name(model): number for number, model in enumerate(args.models)}
         print(outcome_table(sorted(outcomes, key=lambda outcome: order[outcome.model])))
-    if status != STOPPED and (models := models_of(outcome.model for outcome in outcomes if outcome.record)):
+    if status != STOPPED and (models := models_with_steps(outcome.model for outcome in outcomes if outcome.record)):
         status |= report_errors(update_runs(models, args.out, args.push or "", args.create_pr, args.dry_run))
     return status
 
 
-def plan_of(args: argparse.Namespace) -> Plan:
+def make_plan(args: argparse.Namespace) -> AnalysisPlan:
     """What is asked of every model. If many come from the Hub and it is away, that is said once, and nobody waits for it."""
     outputs = 0 if args.quick else OUTPUT_TEXTS
     calibration, effects = 0 if args.quick else args.calibration, EFFECT_TEXTS if args.effects else 0
@@ -76,16 +79,16 @@ def plan_of(args: argparse.Namespace) -> Plan:
     if offline:
         print("note: The Hub cannot be reached; only models that were downloaded before can be analysed.", file=sys.stderr)
     dtype, name = getattr(torch, args.dtype), args.name or ""
-    return Plan(args.out, sizes, args.batch, args.device, dtype, args.again, name, args.limit, offline)
+    return AnalysisPlan(args.out, sizes, args.batch, args.device, dtype, args.again, name, args.limit, offline)
 
 
-def show_plan(models: Sequence[str], plan: Plan, machine: Machine) -> int:
+def show_plan(models: Sequence[str], plan: AnalysisPlan, machine: Machine) -> int:
     """Prints what a run would do, and what it would take; 1 if nothing can be said of a model, else 0."""
-    found = [planned(model, plan) for model in models]
+    found = [estimate_model(model, plan) for model in models]
     reasons = [model.reason for model in found if model.reason]
     if not plan.offline:  # else one note said it
         report_errors(reasons)
-    print(plan_table(found, plan, machine))
+    print(estimate_table(found, plan, machine))
     return int(bool(reasons))
 
 

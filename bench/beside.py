@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 import torch
 from playwright.sync_api import Browser, Error, Route
 
-from analysis.pipeline.sources import locate
+from analysis.pipeline.sources import locate_model
 from bench.browsing import EXPLORE, PROMPT, SLOWER, TOKENS, WATCH, Traffic, chromium, time_click, token_count
 from bench.load import make_prompts
 from headroles.core.registry import EMBEDDED_MODEL
@@ -163,7 +163,7 @@ def main() -> None:
     parser.add_argument("model", nargs="?", default=EMBEDDED_MODEL)
     parser.add_argument("--old", type=Path, help="another checkout")
     asked = parser.parse_args()
-    loaded = load_model(asked.model, locate(asked.model))
+    loaded = load_model(asked.model, locate_model(asked.model))
     with ExitStack() as stack:
         browser = stack.enter_context(chromium())
         if browser is None:

@@ -19,7 +19,7 @@ from unittest.mock import patch
 import torch
 from tqdm import tqdm
 
-from analysis.pipeline.sources import locate
+from analysis.pipeline.sources import locate_model
 from headroles.core.calibration import LEAST_EXCESS, AlwaysOn, Triggered
 from headroles.core.heads import Attention
 from headroles.core.records import HeadCategories
@@ -147,7 +147,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=10, help="texts of each length and kind, each with its null twin")
     args = parser.parse_args()
     torch.set_num_threads(THREADS)
-    record, source = Explorer().categories(args.model), locate(args.model)
+    record, source = Explorer().categories(args.model), locate_model(args.model)
     reader = PatternReader(load_model(args.model, source))
     texts = texts_of(reader.loaded, args.pairs)
     apart, bits, turned = dict.fromkeys(("alone", *WAYS), 0.0), Counter[str](), Counter[str]()

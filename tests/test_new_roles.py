@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from analysis.pipeline import pipeline as making
+from analysis.pipeline import pipeline
 from analysis.publish import dataset_card
 from analysis.publish import dataset_files as dataset
 from headroles.core.comparison import compare_models, compare_prompts
@@ -58,7 +58,7 @@ def house(tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     folder = EMBEDDED_FOLDER
     with registered(*NEW):
-        record = making.analyze(load_model(str(folder), folder), SMALL, batch=5, device="cpu")
+        record = pipeline.score_with_lens(load_model(str(folder), folder), SMALL, batch=5, device="cpu")
         explorer = Explorer(Settings(any_model=True, home=home))
         explorer._store.keep(record)
         plain, repeating = explorer.analyze_batch(str(folder), [PLAIN, REPEATING])
@@ -158,4 +158,4 @@ def test_both_are_in_the_dataset(house):
     card = dataset_card.card([house.record], "org/roles")
     for role in NEW:
         assert f"`{role.name}` | {role.measure.definition}" in card
-    assert dataset.to_picture(house.record).startswith(b"\x89PNG")
+    assert dataset.record_picture(house.record).startswith(b"\x89PNG")

@@ -4,15 +4,15 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from typing import Protocol
 
-from ..pipeline.disk_budget import Disk
-from ..pipeline.runs import Outcome, Plan, kept
+from ..pipeline.disk_budget import DiskBudget
+from ..pipeline.runs import AnalysisPlan, Outcome, save_record
 from .machines import Machine
 
 HERE, RAY, JOBS = "here", "ray", "hf-jobs"
 USUAL_FLAVOR = "cpu-basic"
 
 
-class Place(Protocol):
+class Backend(Protocol):
     """Somewhere that models are analysed.
 
     Whoever asks writes the records, so that a place needs no disk of ours; and it alone says when a model is done for good.
@@ -22,12 +22,12 @@ class Place(Protocol):
         """What one model has to itself there. Raises HeadRolesError where there is none."""
         ...
 
-    def outcomes(self, models: Sequence[str], plan: Plan) -> Generator[Outcome]:
+    def outcomes(self, models: Sequence[str], plan: AnalysisPlan) -> Generator[Outcome]:
         """The outcome of each model as it ends, once, in any order; a new record is not written yet. Closing it stops all."""
         ...
 
 
-def place_of(text: str, package: str = "", dataset: str = "", disk: Disk | None = None) -> Place:
+def open_backend(text: str, package: str = "", dataset: str = "", disk: DiskBudget | None = None) -> Backend:
     """The place that `--on` names: `here`, `ray`, `ray:HOST:PORT`, `hf-jobs` or `hf-jobs:FLAVOR`.
 
     Args:
@@ -39,20 +39,20 @@ def place_of(text: str, package: str = "", dataset: str = "", disk: Disk | None 
     """
     kind, _, which = text.partition(":")
     if kind == HERE:
-        from .local import Here
+        from .local import LocalBackend
 
-        return Here(disk)
+        return LocalBackend(disk)
     if kind == JOBS:
-        from .hub_jobs import OnJobs
+        from .hub_jobs import JobsBackend
 
-        return OnJobs(which or USUAL_FLAVOR, dataset, package)
-    from .ray_cluster import OnRay  # an extra, and slow to import
+        return JobsBackend(which or USUAL_FLAVOR, dataset, package)
+    from .ray_cluster import RayBackend  # an extra, and slow to import
 
-    return OnRay(which or None)
+    return RayBackend(which or None)
 
 
-def run_each(models: Sequence[str], plan: Plan, place: Place) -> Generator[Outcome]:
+def run_models(models: Sequence[str], plan: AnalysisPlan, place: Backend) -> Generator[Outcome]:
     """The outcome of each model once its record is written; whoever closes it, or Ctrl-C, stops what is under way."""
     with closing(place.outcomes(models, plan)) as outcomes:
         for outcome in outcomes:
-            yield kept(outcome, plan)
+            yield save_record(outcome, plan)

@@ -15,17 +15,17 @@ from headroles.core.registry import EMBEDDED_MODEL
 from headroles.errors import HeadRolesError, InvalidInputError, MissingPackageError
 from headroles.hub.repository import RepositoryFacts, check_size
 
-from ..pipeline.estimates import PROCESS_BYTES, memory_of
-from ..pipeline.runs import Outcome, Plan, facts_of, kept_already
+from ..pipeline.estimates import PROCESS_BYTES, analysis_bytes
+from ..pipeline.runs import AnalysisPlan, Outcome, find_facts, skip_up_to_date
 from ..pipeline.sources import is_remote
-from .job_pool import JobWorkers
-from .job_spec import package_here, work_of
-from .machines import Machine, flavor
-from .scheduler import Job, drive
+from .job_pool import JobPool
+from .job_spec import installed_requirement, make_job_spec
+from .machines import Machine, rented_machine
+from .scheduler import Task, run_tasks
 
 
 @dataclass(frozen=True)
-class OnJobs:
+class JobsBackend:
     """Jobs of the account whose token is set here.
 
     Attributes:
@@ -40,9 +40,9 @@ class OnJobs:
 
     def machine(self) -> Machine:
         """See `places.Place`."""
-        return flavor(self.flavor)
+        return rented_machine(self.flavor)
 
-    def outcomes(self, models: Sequence[str], plan: Plan) -> Generator[Outcome]:
+    def outcomes(self, models: Sequence[str], plan: AnalysisPlan) -> Generator[Outcome]:
         """See `places.Place`. What is up to date here, or bound to fail, takes no job.
 
         Args:
@@ -54,34 +54,34 @@ class OnJobs:
         """
         if "labels" not in inspect.signature(HfApi.list_jobs).parameters:
             raise MissingPackageError("--on hf-jobs needs huggingface-hub 2 or newer: pip install 'headroles[jobs]'.")
-        machine, package = self.machine(), self.package or package_here()
+        machine, package = self.machine(), self.package or installed_requirement()
         if plan.device != "cpu" and not machine.gpu_bytes:
             raise InvalidInputError(f"The Hub's {machine.name} has no GPU; name a machine with one, or leave --device out.")
         workers = None
-        jobs: list[Job] = []
+        jobs: list[Task] = []
         for model in models:
-            name = plan.called(model)
+            name = plan.record_name(model)
             try:
-                facts = facts_of(model, plan)
+                facts = find_facts(model, plan)
                 _check(model, plan, facts, machine)
             except HeadRolesError as error:
                 yield Outcome(name, "failed", 0.0, reason=str(error))
                 continue
-            if done := kept_already(model, plan, facts):
+            if done := skip_up_to_date(model, plan, facts):
                 yield done
                 continue
-            workers = workers or JobWorkers(plan, machine, self.dataset)
-            job = Job(model, name, memory_of(facts, plan))
-            workers.works[job] = work_of(model, plan, package, self.dataset, facts), facts
+            workers = workers or JobPool(plan, machine, self.dataset)
+            job = Task(model, name, analysis_bytes(facts, plan))
+            workers.specs[job] = make_job_spec(model, plan, package, self.dataset, facts), facts
             jobs.append(job)
         if workers:
-            yield from drive(jobs, workers)  # the Hub itself stops what takes too long, even if nobody is here to see it
+            yield from run_tasks(jobs, workers)  # the Hub itself stops what takes too long, even if nobody is here to see it
 
 
-def _check(model: str, plan: Plan, facts: RepositoryFacts, machine: Machine) -> None:
+def _check(model: str, plan: AnalysisPlan, facts: RepositoryFacts, machine: Machine) -> None:
     """Raises HeadRolesError where a job would be paid for in vain."""
     if not (is_remote(model) or model == EMBEDDED_MODEL):
-        name = plan.called(model)
+        name = plan.record_name(model)
         raise InvalidInputError(f"{name} is a file of this machine, which a job cannot read; only models of the Hub can be jobs.")
     check_size(facts, machine.memory_bytes - PROCESS_BYTES, plan.dtype.itemsize, f"on {machine.name}")
     if plan.device != "cpu":

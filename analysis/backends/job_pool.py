@@ -15,12 +15,12 @@ from headroles.errors import HubError, InvalidInputError, InvalidRecordError
 from headroles.hub.dataset import fetch_record
 from headroles.hub.repository import RepositoryFacts
 
-from ..hub_errors import TRANSIENT, TROUBLE, asking_hub, describe, status_of
-from ..pipeline.runs import Outcome, Plan
-from ..pipeline.up_to_date import is_finished
-from .job_spec import Work
+from ..hub_errors import TRANSIENT, TROUBLE, asking_hub, describe, response_status
+from ..pipeline.runs import AnalysisPlan, Outcome
+from ..pipeline.up_to_date import is_up_to_date
+from .job_spec import JobSpec
 from .machines import Machine
-from .scheduler import Ended, Event, Job, Started
+from .scheduler import Event, Task, TaskEnded, TaskStarted
 
 AT_ONCE = 16  # jobs of ours, so that a mistake in a list does not cost what all of it would
 POLL_SECONDS = 10.0
@@ -34,13 +34,13 @@ HIDDEN = "***"
 
 
 @dataclass
-class JobWorkers:
-    """The account's jobs; see `driving.Workers`. `works` holds what each job runs, and what is known of its model."""
+class JobPool:
+    """The account's jobs; see `driving.Workers`. `specs` holds what each job runs, and what is known of its model."""
 
-    plan: Plan
+    plan: AnalysisPlan
     machine: Machine
     dataset: str
-    works: dict[Job, tuple[Work, RepositoryFacts]] = field(default_factory=dict)
+    specs: dict[Task, tuple[JobSpec, RepositoryFacts]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.largest = self.machine.memory_bytes
@@ -48,9 +48,9 @@ class JobWorkers:
         if not self._token:
             raise InvalidInputError("--on hf-jobs needs an account of the Hub: `hf auth login`, or its token in HF_TOKEN.")
         self._api = HfApi()
-        self._waiting: deque[Job] = deque()
-        self._ids: dict[Job, str] = {}  # of those that were started
-        self._running: set[Job] = set()  # those of which Started was reported
+        self._waiting: deque[Task] = deque()
+        self._ids: dict[Task, str] = {}  # of those that were started
+        self._running: set[Task] = set()  # those of which Started was reported
         self._silent_since: float | None = None
         with asking_hub("no job was started"):
             self._account = self._api.whoami()["name"]
@@ -60,10 +60,10 @@ class JobWorkers:
     def now(self) -> float:
         return time.monotonic()
 
-    def start(self, job: Job) -> None:
+    def start(self, job: Task) -> None:
         self._waiting.append(job)
 
-    def cancel(self, job: Job) -> None:
+    def cancel(self, job: Task) -> None:
         if job in self._waiting:
             self._waiting.remove(job)
         self._running.discard(job)
@@ -85,37 +85,37 @@ class JobWorkers:
         events: list[Event] = []
         while self._waiting and len(self._ids) < AT_ONCE:
             job = self._waiting.popleft()
-            if job_id := self._earlier.pop(self.works[job][0].key, ""):
+            if job_id := self._earlier.pop(self.specs[job][0].key, ""):
                 self._ids[job] = job_id
             elif not self.plan.again and (record := self._pushed_before(job)):
-                events.append(Ended(job, Outcome(job.name, "written", 0.0, record=record)))
+                events.append(TaskEnded(job, Outcome(job.name, "written", 0.0, record=record)))
             else:
                 self._ids[job] = self._create(job)
         return events
 
-    def _pushed_before(self, job: Job) -> HeadCategories | None:
+    def _pushed_before(self, job: Task) -> HeadCategories | None:
         with suppress(HubError):  # as where there is no dataset yet
             return self._pushed(job)
 
-    def _pushed(self, job: Job) -> HeadCategories | None:
+    def _pushed(self, job: Task) -> HeadCategories | None:
         """The record of a job's model in the dataset, if it is of this revision and recipe. Raises HubError where it is away."""
         try:
             record, _ = fetch_record(job.name, self.dataset, "main")
         except (InvalidRecordError, FileNotFoundError):
             return None
-        facts = self.works[job][1]
+        facts = self.specs[job][1]
         # None where only the model itself could tell
-        fits = record and is_finished(record, job.name, facts, self.plan.sizes, self.plan.dtype) is not False
+        fits = record and is_up_to_date(record, job.name, facts, self.plan.sizes, self.plan.dtype) is not False
         return record if fits else None
 
-    def _create(self, job: Job) -> str:
+    def _create(self, job: Task) -> str:
         """Starts a job and returns its id. Raises HubError where the Hub starts none."""
-        work, _ = self.works[job]
+        work, _ = self.specs[job]
         for tries in range(1, TRIES + 1):
             try:
                 return self._run(work)
             except TROUBLE as error:
-                status = status_of(error)
+                status = response_status(error)
                 if tries == TRIES or status not in (None, *TRANSIENT):
                     advice = "; does the account pay for jobs, and may its token start them?" if status in (402, 403) else "."
                     raise HubError(f"The Hub {describe(error)} and started no job on {self.machine.name}{advice}") from error
@@ -125,7 +125,7 @@ class JobWorkers:
                     return found.id
         raise AssertionError  # the last try returns or raises
 
-    def _run(self, work: Work) -> str:
+    def _run(self, work: JobSpec) -> str:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # the library says that its jobs are experimental
             made = self._api.run_uv_job(
@@ -152,11 +152,11 @@ class JobWorkers:
             for job, job_id in list(self._ids.items()):
                 if going.get(job_id) == "RUNNING" and job not in self._running:
                     self._running.add(job)
-                    events.append(Started(job))
+                    events.append(TaskStarted(job))
                 elif job_id not in going and (outcome := self._outcome(job_id, job)) is not None:
                     del self._ids[job]
                     self._running.discard(job)
-                    events.append(Ended(job, outcome))
+                    events.append(TaskEnded(job, outcome))
             self._silent_since = None
         except (*TROUBLE, HubError) as error:
             self._silent_since = self.now() if self._silent_since is None else self._silent_since
@@ -167,7 +167,7 @@ class JobWorkers:
                 ) from error
         return events
 
-    def _outcome(self, job_id: str, job: Job) -> Outcome | None:
+    def _outcome(self, job_id: str, job: Task) -> Outcome | None:
         """How a job ended that is not listed any more; None where it goes on after all."""
         try:
             info = self._api.inspect_job(job_id=job_id, namespace=self._account)

@@ -8,14 +8,14 @@ from importlib.metadata import Distribution, PackageNotFoundError, version
 from headroles.errors import InvalidInputError
 from headroles.hub.repository import RepositoryFacts
 
-from ..pipeline.runs import Plan
+from ..pipeline.runs import AnalysisPlan
 
 PINNED = ("torch", "transformers", "transformer-lens")  # those that a record names; see `finished.is_finished`
 EXTRA = "headroles[analysis]"
 
 
 @dataclass(frozen=True)
-class Work:
+class JobSpec:
     """One model's job.
 
     Attributes:
@@ -29,7 +29,7 @@ class Work:
     key: str
 
 
-def work_of(model: str, plan: Plan, package: str, dataset: str, facts: RepositoryFacts) -> Work:
+def make_job_spec(model: str, plan: AnalysisPlan, package: str, dataset: str, facts: RepositoryFacts) -> JobSpec:
     """The job of a model.
 
     Args:
@@ -39,7 +39,7 @@ def work_of(model: str, plan: Plan, package: str, dataset: str, facts: Repositor
     """
     sizes = plan.sizes
     options = {
-        "name": plan.called(model),
+        "name": plan.record_name(model),
         "out": "records",
         "push": dataset,
         "batch": plan.batch,
@@ -56,10 +56,10 @@ def work_of(model: str, plan: Plan, package: str, dataset: str, facts: Repositor
     arguments = ("score", model, *(f"--{name}={value}" for name, value in options.items()), *flags)
     packages = (package, *(f"{name}=={version(name).split('+')[0]}" for name in PINNED))
     content = json.dumps([arguments, packages, facts.commit])
-    return Work(arguments, packages, hashlib.sha256(content.encode()).hexdigest()[:32])
+    return JobSpec(arguments, packages, hashlib.sha256(content.encode()).hexdigest()[:32])
 
 
-def package_here() -> str:
+def installed_requirement() -> str:
     """What a job gets this very headroles from, as pip recorded it: a version of the index, or a commit of a git repository.
 
     Raises:
@@ -68,17 +68,17 @@ def package_here() -> str:
     try:
         here = Distribution.from_name("headroles")
     except PackageNotFoundError:
-        raise _only_here() from None
+        raise _no_source() from None
     origin = json.loads(here.read_text("direct_url.json") or "{}")
     if not origin:
         return f"{EXTRA}=={here.version}"
     commit = origin.get("vcs_info", {}).get("commit_id")
     if not commit or "@" in origin["url"]:  # a folder, a file, or an address with a password in it
-        raise _only_here()
+        raise _no_source()
     return f"{EXTRA} @ git+{origin['url']}@{commit}"
 
 
-def _only_here() -> InvalidInputError:
+def _no_source() -> InvalidInputError:
     return InvalidInputError(
         f"A job cannot install headroles from this machine; name another source: --package '{EXTRA} @ git+https://…', or the "
         "address of a wheel."

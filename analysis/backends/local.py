@@ -9,62 +9,62 @@ from multiprocessing.connection import Connection
 
 from headroles.core.records import HeadCategories
 
-from ..pipeline.disk_budget import Disk
-from ..pipeline.runs import Outcome, Plan, attempt
-from ..pipeline.up_to_date import there
-from .machines import Machine, this_machine
-from .scheduler import too_long
+from ..pipeline.disk_budget import DiskBudget
+from ..pipeline.runs import AnalysisPlan, Outcome, analyze_model
+from ..pipeline.up_to_date import read_existing
+from .machines import Machine, local_machine
+from .scheduler import timeout_outcome
 
 SECONDS_TO_TIDY_UP = 10
 
 
 @dataclass(frozen=True)
-class Here:
+class LocalBackend:
     """This machine, one model after the other: one alone in this process, several each in their own.
 
     Attributes:
         disk: what downloads may take of it; None for all.
     """
 
-    disk: Disk | None = None
+    disk: DiskBudget | None = None
 
     def machine(self) -> Machine:
         """See `Place`."""
-        return this_machine()
+        return local_machine()
 
-    def outcomes(self, models: Sequence[str], plan: Plan) -> Generator[Outcome]:
+    def outcomes(self, models: Sequence[str], plan: AnalysisPlan) -> Generator[Outcome]:
         """See `Place`. With a limit one alone has a process too, since nothing else can be stopped."""
         apart = len(models) > 1 or plan.limit is not None
         for model in models:
             refused = self.disk.make_room(model, plan) if self.disk else ""
             if refused:
-                yield Outcome(plan.called(model), "failed", 0.0, reason=refused)
+                yield Outcome(plan.record_name(model), "failed", 0.0, reason=refused)
                 continue
-            outcome = run_apart(model, plan) if apart else attempt(model, plan, there(plan.path_of(model)))
+            outcome = run_in_process(model, plan) if apart else analyze_model(model, plan, read_existing(plan.record_path(model)))
             if self.disk:
                 self.disk.ended(model)
             yield outcome
 
 
-def run_apart(name_or_path: str, plan: Plan) -> Outcome:
+def run_in_process(name_or_path: str, plan: AnalysisPlan) -> Outcome:
     """The outcome of `attempt` in a process of its own, whose end, however violent, is not that of this one."""
     started = time.monotonic()
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    old = there(plan.path_of(name_or_path))
-    process = context.Process(target=_attempt_and_send, args=(name_or_path, plan, old, sender), daemon=True)
+    old = read_existing(plan.record_path(name_or_path))
+    process = context.Process(target=_analyze_and_send, args=(name_or_path, plan, old, sender), daemon=True)
     try:
         process.start()
         sender.close()  # so that the child's end is the end of the pipe
         if plan.limit is not None and not receiver.poll(plan.limit):
-            return too_long(plan.called(name_or_path), plan.limit, time.monotonic() - started)
+            return timeout_outcome(plan.record_name(name_or_path), plan.limit, time.monotonic() - started)
         outcome = receiver.recv()
         process.join(SECONDS_TO_TIDY_UP)
         return outcome
     except EOFError:
         process.join()
-        name, seconds = plan.called(name_or_path), time.monotonic() - started
-        return Outcome(name, "failed", seconds, reason=f"The process of {name} {_how_it_died(process.exitcode)}")
+        name, seconds = plan.record_name(name_or_path), time.monotonic() - started
+        return Outcome(name, "failed", seconds, reason=f"The process of {name} {_death_reason(process.exitcode)}")
     finally:
         if process.pid is not None:  # else Ctrl-C came before it began
             process.kill()  # after Ctrl-C, or when a library does not let go
@@ -72,12 +72,12 @@ def run_apart(name_or_path: str, plan: Plan) -> Outcome:
         receiver.close()
 
 
-def _attempt_and_send(name_or_path: str, plan: Plan, old: HeadCategories | None, sender: Connection) -> None:
+def _analyze_and_send(name_or_path: str, plan: AnalysisPlan, old: HeadCategories | None, sender: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both processes; the parent ends this one
-    sender.send(attempt(name_or_path, plan, old))
+    sender.send(analyze_model(name_or_path, plan, old))
 
 
-def _how_it_died(exit_code: int | None) -> str:
+def _death_reason(exit_code: int | None) -> str:
     if exit_code is not None and exit_code < 0:
         return f"was killed by {signal.Signals(-exit_code).name}; often that means that the memory ran out."
     return f"ended early, with exit code {exit_code}."

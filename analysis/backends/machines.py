@@ -33,11 +33,11 @@ class Machine:
     dollars_a_second: float | None = None
 
 
-def this_machine() -> Machine:
+def local_machine() -> Machine:
     return Machine(cores=torch.get_num_threads(), memory_bytes=Settings.from_environment().memory_bytes)
 
 
-def flavor(name: str) -> Machine:
+def rented_machine(name: str) -> Machine:
     """A machine that the Hub rents out, as it describes it now.
 
     Raises:

@@ -18,12 +18,12 @@ from headroles.errors import HeadRolesError, InvalidInputError, MissingPackageEr
 from headroles.hub.talk import bound_waits
 from headroles.models.pool import tame_glibc
 
-from ..pipeline.estimates import memory_of
-from ..pipeline.runs import Outcome, Plan, attempt, facts_of, kept_already
-from ..pipeline.sources import locate
-from ..pipeline.up_to_date import there
+from ..pipeline.estimates import analysis_bytes
+from ..pipeline.runs import AnalysisPlan, Outcome, analyze_model, find_facts, skip_up_to_date
+from ..pipeline.sources import locate_model
+from ..pipeline.up_to_date import read_existing
 from .machines import Machine
-from .scheduler import Died, Ended, Event, Job, Started, drive
+from .scheduler import Event, Task, TaskDied, TaskEnded, TaskStarted, run_tasks
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else it tells its makers of every cluster that it starts
 try:
@@ -36,7 +36,7 @@ Answer = tuple[Outcome, str]  # its record apart, as JSON: what crosses the netw
 
 
 @dataclass(frozen=True)
-class OnRay:
+class RayBackend:
     """A Ray cluster. Every node has headroles[analysis,ray] in the same versions, and sees folders of models at the same paths.
 
     Attributes:
@@ -49,32 +49,32 @@ class OnRay:
         """What a task asks for: one core, and as much memory as its model takes."""
         return Machine()
 
-    def outcomes(self, models: Sequence[str], plan: Plan) -> Generator[Outcome]:
+    def outcomes(self, models: Sequence[str], plan: AnalysisPlan) -> Generator[Outcome]:
         """See `places.Place`. A finished record is seen from here, where the model can be; no worker is asked then.
 
         Raises HeadRolesError where there is no such cluster, or none with a GPU for `--device cuda`.
         """
         with connected(self.address):
-            workers = RayWorkers(plan)
+            workers = RayPool(plan)
             jobs = []
             for model in models:
                 try:
-                    facts = facts_of(model, plan)
+                    facts = find_facts(model, plan)
                 except HeadRolesError:  # a worker may see it, or says why not
                     facts = None
-                if facts and (done := kept_already(model, plan, facts)):
+                if facts and (done := skip_up_to_date(model, plan, facts)):
                     yield done
                 else:
-                    jobs.append(Job(model, plan.called(model), min(memory_of(facts, plan), workers.largest)))
-            yield from drive(jobs, workers, plan.limit)
+                    jobs.append(Task(model, plan.record_name(model), min(analysis_bytes(facts, plan), workers.largest)))
+            yield from run_tasks(jobs, workers, plan.limit)
 
 
-class RayWorkers:
+class RayPool:
     """The nodes of the cluster that this process is connected to; see `driving.Workers`."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: AnalysisPlan) -> None:
         self._plan = plan
-        self._running: dict[Any, Job] = {}  # by the generator of the task's answers
+        self._running: dict[Any, Task] = {}  # by the generator of the task's answers
         resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         if plan.device != "cpu" and not any(node.get("GPU", 0) >= 1 for node in resources):
             raise InvalidInputError("No node of the Ray cluster has a GPU; leave --device out to use the CPUs.")
@@ -84,44 +84,44 @@ class RayWorkers:
     def now(self) -> float:
         return time.monotonic()
 
-    def start(self, job: Job) -> None:
-        old = there(self._plan.path_of(job.model))
+    def start(self, job: Task) -> None:
+        old = read_existing(self._plan.record_path(job.model))
         # a folder or file by its whole path; what the registry names may lie elsewhere on another machine
-        model = job.model if job.model in MODELS else str(locate(job.model))
+        model = job.model if job.model in MODELS else str(locate_model(job.model))
         arguments = model, replace(self._plan, name=job.name, offline=False), old.to_json() if old else None
         needs = {"num_cpus": 1, "num_gpus": int(self._plan.device != "cpu"), "memory": job.memory}
         generator = self._task.options(num_returns="streaming", name=job.name, **needs).remote(*arguments)
         self._running[generator] = job
 
-    def cancel(self, job: Job) -> None:
+    def cancel(self, job: Task) -> None:
         for generator in [generator for generator, running in self._running.items() if running == job]:
             del self._running[generator]
             ray.cancel(generator, force=True)  # a model that hangs in a library hears nothing else
 
     def wait(self, seconds: float | None) -> Sequence[Event]:
         ready, _ = ray.wait(list(self._running), timeout=seconds)
-        return [self._heard(generator) for generator in ready]
+        return [self._receive(generator) for generator in ready]
 
-    def _heard(self, generator: Any) -> Event:
+    def _receive(self, generator: Any) -> Event:
         job = self._running[generator]
         try:
             answer = ray.get(next(generator))
         except exceptions.RayError as error:
             del self._running[generator]
-            return _ended(job, error)
+            return _as_event(job, error)
         if answer is None:
-            return Started(job)
+            return TaskStarted(job)
         del self._running[generator]
         outcome, record = answer
-        return Ended(job, replace(outcome, record=parse_record(record, job.name)) if record else outcome)
+        return TaskEnded(job, replace(outcome, record=parse_record(record, job.name)) if record else outcome)
 
 
-def score(model: str, plan: Plan, old: str | None) -> Iterator[Answer | None]:
+def score(model: str, plan: AnalysisPlan, old: str | None) -> Iterator[Answer | None]:
     """What a worker does: says that it has begun, with None, then how it went. Nothing is written where it runs."""
     yield None
     bound_waits()
     tame_glibc()
-    outcome = attempt(model, plan, parse_record(old, plan.name) if old else None)
+    outcome = analyze_model(model, plan, parse_record(old, plan.name) if old else None)
     yield replace(outcome, record=None), outcome.record.to_json() if outcome.record else ""
 
 
@@ -145,14 +145,14 @@ def connected(address: str | None) -> Iterator[None]:
         ray.shutdown()
 
 
-def _ended(job: Job, error: exceptions.RayError) -> Event:
+def _as_event(job: Task, error: exceptions.RayError) -> Event:
     if isinstance(error, exceptions.OutOfMemoryError):
-        return Died(job, "memory")
+        return TaskDied(job, "memory")
     if isinstance(error, exceptions.WorkerCrashedError):
-        return Died(job, "process")
+        return TaskDied(job, "process")
     # a record that lay on a node that is gone is as lost as one that was being made there
     if isinstance(error, exceptions.NodeDiedError | exceptions.ObjectLostError | exceptions.TaskUnschedulableError):
-        return Died(job, "node")
+        return TaskDied(job, "node")
     first = str(error).strip().splitlines()
     reason = f"{job.name} could not be analysed on the cluster: {type(error).__name__}: {(first or [''])[-1][:200]}"
-    return Ended(job, Outcome(job.name, "failed", 0.0, reason=reason))
+    return TaskEnded(job, Outcome(job.name, "failed", 0.0, reason=reason))

@@ -15,7 +15,7 @@ Cause = Literal["memory", "process", "node"]
 
 
 @dataclass(frozen=True)
-class Job:
+class Task:
     """A model on its way to a worker.
 
     Attributes:
@@ -34,32 +34,32 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Started:
+class TaskStarted:
     """A worker has begun on a job."""
 
-    job: Job
+    job: Task
 
 
 @dataclass(frozen=True)
-class Ended:
+class TaskEnded:
     """A worker is done with a job."""
 
-    job: Job
+    job: Task
     outcome: Outcome
 
 
 @dataclass(frozen=True)
-class Died:
+class TaskDied:
     """A job ended without an outcome: killed for want of memory, its process for a reason nobody knows, or with its node."""
 
-    job: Job
+    job: Task
     cause: Cause
 
 
-Event = Started | Ended | Died
+Event = TaskStarted | TaskEnded | TaskDied
 
 
-class Workers(Protocol):
+class WorkerPool(Protocol):
     """Where jobs run. Every job that is started comes to one end, Ended or Died, unless it is cancelled.
 
     Attributes:
@@ -72,11 +72,11 @@ class Workers(Protocol):
         """Seconds, of a clock that never goes back."""
         ...
 
-    def start(self, job: Job) -> None:
+    def start(self, job: Task) -> None:
         """Hands a job over; it begins when there is room for it."""
         ...
 
-    def cancel(self, job: Job) -> None:
+    def cancel(self, job: Task) -> None:
         """Ends a job, whether it has begun or not; nothing is heard of it any more."""
         ...
 
@@ -85,7 +85,7 @@ class Workers(Protocol):
         ...
 
 
-def drive(jobs: Iterable[Job], workers: Workers, limit: float | None = None) -> Generator[Outcome]:
+def run_tasks(jobs: Iterable[Task], workers: WorkerPool, limit: float | None = None) -> Generator[Outcome]:
     """One outcome of each job, as they come; closing it, or an error, ends what is under way.
 
     The largest go first: what is left at the end is small, and no worker waits long for the last. A job whose node dies goes
@@ -95,55 +95,55 @@ def drive(jobs: Iterable[Job], workers: Workers, limit: float | None = None) -> 
         limit: seconds that a job may take from when it began; None for any time.
     """
     waiting = deque(sorted(jobs, key=lambda job: job.memory, reverse=True))
-    queued: set[Job] = set()  # at the workers, but not begun
-    begun: dict[Job, float] = {}
+    queued: set[Task] = set()  # at the workers, but not begun
+    begun: dict[Task, float] = {}
     try:
         while waiting or queued or begun:
             while waiting and len(queued) < AHEAD:
                 queued.add(waiting[0])
                 workers.start(waiting.popleft())
-            events = workers.wait(_until_next(begun, limit, workers.now()))
+            events = workers.wait(_seconds_left(begun, limit, workers.now()))
             for event in events:
-                if isinstance(event, Started):
+                if isinstance(event, TaskStarted):
                     queued.discard(event.job)
                     begun[event.job] = workers.now()
                     continue
                 queued.discard(event.job)
                 since = begun.pop(event.job, workers.now())
-                if isinstance(event, Ended):
+                if isinstance(event, TaskEnded):
                     yield event.outcome
-                elif again := _again(event, workers.largest):
+                elif again := _retry(event, workers.largest):
                     waiting.appendleft(again)
                 else:
-                    yield Outcome(event.job.name, "failed", workers.now() - since, reason=_why(event, workers.largest))
+                    yield Outcome(event.job.name, "failed", workers.now() - since, reason=_death_reason(event, workers.largest))
             # not beside events: while whoever asked pushed a record, others may have ended that nobody has heard of
-            for job in () if events else _overdue(begun, limit, workers.now()):
+            for job in () if events else _overdue_tasks(begun, limit, workers.now()):
                 workers.cancel(job)
-                yield too_long(job.name, limit, workers.now() - begun.pop(job))
+                yield timeout_outcome(job.name, limit, workers.now() - begun.pop(job))
     finally:
         for job in (*queued, *begun):
             workers.cancel(job)
 
 
-def too_long(name: str, limit: float | None, seconds: float) -> Outcome:
+def timeout_outcome(name: str, limit: float | None, seconds: float) -> Outcome:
     """That of a model that was stopped for taking more than `limit` seconds."""
     return Outcome(
         name, "failed", seconds, reason=f"{name} was stopped: it took longer than the {limit or 0:g} seconds of --limit."
     )
 
 
-def _overdue(begun: dict[Job, float], limit: float | None, now: float) -> list[Job]:
+def _overdue_tasks(begun: dict[Task, float], limit: float | None, now: float) -> list[Task]:
     return [job for job, since in begun.items() if limit is not None and now - since >= limit]
 
 
-def _until_next(begun: dict[Job, float], limit: float | None, now: float) -> float | None:
+def _seconds_left(begun: dict[Task, float], limit: float | None, now: float) -> float | None:
     """Seconds until the first of the jobs reaches the limit; None where none will."""
     if limit is None or not begun:
         return None
     return max(0.0, min(begun.values()) + limit - now)
 
 
-def _again(death: Died, largest: int) -> Job | None:
+def _retry(death: TaskDied, largest: int) -> Task | None:
     """How a job that died is tried again; None where it is not."""
     job = death.job
     if death.cause == "node":
@@ -152,7 +152,7 @@ def _again(death: Died, largest: int) -> Job | None:
     return replace(job, memory=more, grown=True) if more > job.memory and not job.grown else None
 
 
-def _why(death: Died, largest: int) -> str:
+def _death_reason(death: TaskDied, largest: int) -> str:
     name = death.job.name
     if death.cause == "node":
         return f"The node of {name} died, as did {NODE_DEATHS} that it was on before; it may be too large for them."

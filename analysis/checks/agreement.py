@@ -21,7 +21,7 @@ HEADER = ("role", "rank correlation", f"best {BEST} in common", "largest differe
 
 
 @dataclass(frozen=True)
-class Agreement:
+class RoleAgreement:
     """How far two records agree on one role.
 
     Attributes:
@@ -38,7 +38,7 @@ class Agreement:
     largest_difference: float
 
 
-def agreements(a: HeadCategories, b: HeadCategories) -> list[Agreement]:
+def agreements(a: HeadCategories, b: HeadCategories) -> list[RoleAgreement]:
     """One for each role that both records score.
 
     Raises:
@@ -52,7 +52,7 @@ def agreements(a: HeadCategories, b: HeadCategories) -> list[Agreement]:
     roles = [role for role in a.scored_roles if role in b.scored_roles]
     if not roles:
         raise InvalidRecordError("The records score no role in common; make both by the same version of the analysis.")
-    return [_agreement(role, _scores(a, role), _scores(b, role)) for role in roles]
+    return [_compare_role(role, _scores(a, role), _scores(b, role)) for role in roles]
 
 
 def report(a: HeadCategories, b: HeadCategories) -> str:
@@ -64,10 +64,10 @@ def report(a: HeadCategories, b: HeadCategories) -> str:
     return "\n".join([f"{_title(a)}\n{_title(b)}\n", *align(rows)])
 
 
-def _agreement(role: MeasuredRole, a: Sequence[float], b: Sequence[float]) -> Agreement:
+def _compare_role(role: MeasuredRole, a: Sequence[float], b: Sequence[float]) -> RoleAgreement:
     of = min(BEST, len(a))
     difference = max(abs(x - y) for x, y in zip(a, b))
-    return Agreement(role, correlation(_ranks(a), _ranks(b)), len(_best(a, of) & _best(b, of)), of, difference)
+    return RoleAgreement(role, correlation(_ranks(a), _ranks(b)), len(_best(a, of) & _best(b, of)), of, difference)
 
 
 def _scores(record: HeadCategories, role: MeasuredRole) -> list[float]:

@@ -28,7 +28,7 @@ from headroles.models.loading import LoadedModel, load_model
 from headroles.models.sentences import FOR_TRIALS
 from headroles.models.sweep import analyze_here
 
-from ..pipeline.sources import locate
+from ..pipeline.sources import locate_model
 from ..tables import align
 
 SEED = 4_000_000  # of the texts; no analysis uses it, and nothing was chosen by them
@@ -40,7 +40,7 @@ HEADER = (
 
 
 @dataclass(frozen=True)
-class Trial:
+class VerdictTrial:
     """How one role's verdicts did.
 
     Attributes:
@@ -93,7 +93,7 @@ def run(model: str, record: HeadCategories | None, texts: int, is_untrained: boo
     Raises:
         HeadRolesError: when the model cannot be read, or has no record.
     """
-    loaded = load_model(model, locate(model))
+    loaded = load_model(model, locate_model(model))
     if is_untrained:
         reader = PatternReader(untrained(loaded))
         record = analyze_here(reader)
@@ -101,10 +101,10 @@ def run(model: str, record: HeadCategories | None, texts: int, is_untrained: boo
         raise NoHeadCategoriesError(f"There is no record of {model} here; analyse it first.")
     else:
         reader = PatternReader(loaded)
-    return report(try_out(reader, record, texts), is_untrained)
+    return report(try_verdicts(reader, record, texts), is_untrained)
 
 
-def try_out(reader: PatternReader, record: HeadCategories, texts: int) -> list[Trial]:
+def try_verdicts(reader: PatternReader, record: HeadCategories, texts: int) -> list[VerdictTrial]:
     """One trial for each triggered role that the record is calibrated for.
 
     Args:
@@ -128,20 +128,20 @@ def untrained(loaded: LoadedModel, seed: int = 0) -> LoadedModel:
     return LoadedModel(f"{loaded.name}, untrained", model, loaded.tokenizer, f"seed{seed}")
 
 
-def report(trials: Sequence[Trial], is_untrained: bool) -> tuple[str, int]:
+def report(trials: Sequence[VerdictTrial], is_untrained: bool) -> tuple[str, int]:
     """The table, the aims that are missed, and the exit code."""
     missed = [f"missed: {said}" for trial in trials for said in trial.missed(is_untrained)]
-    return "\n".join([*align([HEADER, *map(_row, trials)]), *missed]), int(bool(missed))
+    return "\n".join([*align([HEADER, *map(_table_row, trials)]), *missed]), int(bool(missed))
 
 
-def _trial(reader: PatternReader, record: HeadCategories, role: MeasuredRole, shown: Iterable[tuple[int, Shown]]) -> Trial:
+def _trial(reader: PatternReader, record: HeadCategories, role: MeasuredRole, shown: Iterable[tuple[int, Shown]]) -> VerdictTrial:
     known, calibration = known_heads(record, role), record.calibrations[role.name]
     assert isinstance(calibration, Triggered)
     found = [(length, one) for length, one in shown if one.tokens]
     positive = [judge(one.positive, known, calibration, length) for length, one in found]
     null = [(length, *judge(one.null, known, calibration, length)) for length, one in found]
     lengths = sorted({length for length, _ in found})
-    return Trial(
+    return VerdictTrial(
         role=role,
         recall=_mean(is_role for _, is_role in positive),
         heads=_mean(float(heads[known].float().mean()) if known.any() else 0.0 for heads, _ in positive),
@@ -157,11 +157,11 @@ def _trial(reader: PatternReader, record: HeadCategories, role: MeasuredRole, sh
         false={length: _mean(is_role for at, _, is_role in null if at == length) for length in lengths if length in LENGTHS},
         discovered=_mean(int(heads[~known].sum()) for _, heads, _ in null),
         auc=_auc([one for _, one in found], known),
-        own_prompt=_shows(reader, record, role) if known.any() else None,
+        own_prompt=_is_detected(reader, record, role) if known.any() else None,
     )
 
 
-def _shows(reader: PatternReader, record: HeadCategories, role: MeasuredRole) -> bool:
+def _is_detected(reader: PatternReader, record: HeadCategories, role: MeasuredRole) -> bool:
     """Whether the role is seen on the text that the page offers for it; not where there is none."""
     prompt = record.suggested_prompt(role)
     return bool(prompt) and see(role, reader.read(reader.loaded.encode(prompt)), record).role
@@ -188,7 +188,7 @@ def _mean(values: Iterable[float]) -> float:
     return sum(found) / len(found) if found else 0.0
 
 
-def _row(trial: Trial) -> tuple[str, ...]:
+def _table_row(trial: VerdictTrial) -> tuple[str, ...]:
     known = trial.own_prompt is not None
     return (
         trial.role.display_name,

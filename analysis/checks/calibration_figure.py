@@ -17,7 +17,7 @@ from headroles.models.capture import PatternReader
 from headroles.models.loading import load_model
 from headroles.models.sentences import FOR_TRIALS
 
-from ..pipeline.sources import locate
+from ..pipeline.sources import locate_model
 from .calibrate import SEED
 
 TEXTS = 8  # of each length and kind
@@ -38,7 +38,7 @@ def draw(models: Sequence[str], texts: int) -> Figure:
 
 
 def _shown(model: str, texts: int) -> tuple[HeadCategories, dict[MeasuredRole, list[Shown]]]:
-    record, reader = load_head_categories(model), PatternReader(load_model(model, locate(model)))
+    record, reader = load_head_categories(model), PatternReader(load_model(model, locate_model(model)))
     roles = [role for role in record.scored_roles if isinstance(record.calibrations.get(role.name), Triggered)]
     pairs = list(make_pairs(reader.loaded, texts, FOR_TRIALS, SEED))
     found: dict[MeasuredRole, list[Shown]] = {role: [] for role in roles}

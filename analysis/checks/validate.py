@@ -30,7 +30,7 @@ HEADER = ("head", "published", "ours", "rank", "agrees", "mainly here")
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ClaimVerdict:
     """One head of a claim, or its statistic, beside our record.
 
     Attributes:
@@ -52,7 +52,7 @@ class Verdict:
     agrees: bool | None
 
 
-def validate(record: HeadCategories) -> list[Verdict]:
+def validate(record: HeadCategories) -> list[ClaimVerdict]:
     """A verdict for each head and each statistic that is published of the record's model; empty where nothing is.
 
     Raises:
@@ -91,9 +91,9 @@ def run(model_name: str, record: HeadCategories | None) -> tuple[str, int]:
     return report(record, verdicts), int(any(verdict.agrees is False for verdict in verdicts))
 
 
-def report(record: HeadCategories, verdicts: Sequence[Verdict]) -> str:
+def report(record: HeadCategories, verdicts: Sequence[ClaimVerdict]) -> str:
     """An aligned table in plain text, claim by claim: published heads, ours, score, rank, whether they agree, and a sum."""
-    header, *rows = (f"  {line}" for line in align([HEADER, *map(_row, verdicts)], right=(1, 2, 3)))
+    header, *rows = (f"  {line}" for line in align([HEADER, *map(_table_row, verdicts)], right=(1, 2, 3)))
     lines = [f"What is published of {record.model_name}, and its record of {record.analysis_date}", "", header]
     for claim, group in groupby(zip(verdicts, rows), key=lambda pair: pair[0].claim):
         lines += ["", *_heading(record, claim), *(row for _, row in group)]
@@ -110,31 +110,31 @@ def report(record: HeadCategories, verdicts: Sequence[Verdict]) -> str:
 def agree(role: Role, ours: float, published: float | None) -> bool:
     """Whether our score of a head in a role bears out the published one; see the top of this file."""
     if published is not None and published < role.threshold:
-        return _near(ours, published)
+        return _is_near(ours, published)
     return ours >= role.threshold
 
 
-def _head(record: HeadCategories, claim: Claim, head: Head) -> Verdict:
+def _head(record: HeadCategories, claim: Claim, head: Head) -> ClaimVerdict:
     mainly, value = record.primary_role(head), claim.value(head)
     role = _scored_role(record, claim)
     if role is None:
-        return Verdict(claim, head.label, value, None, None, mainly, None)
+        return ClaimVerdict(claim, head.label, value, None, None, mainly, None)
     table = record.second_table[role.name] if claim.is_second else record.all_scores[role.name]
     ours = table[head.layer][head.index]
     rank = 1 + sum(score > ours for row in table for score in row)
-    return Verdict(claim, head.label, value, ours, rank, mainly, agree(role, ours, value))
+    return ClaimVerdict(claim, head.label, value, ours, rank, mainly, agree(role, ours, value))
 
 
-def _statistic(record: HeadCategories, claim: Claim) -> Verdict:
+def _statistic(record: HeadCategories, claim: Claim) -> ClaimVerdict:
     if _scored_role(record, claim) is None:
-        return Verdict(claim, str(claim.statistic), None, None, None, None, None)
+        return ClaimVerdict(claim, str(claim.statistic), None, None, None, None, None)
     scores = record.all_scores[get_role(str(claim.role)).name]
     if claim.statistic == "heads at rest":
         share = statistics.fmean(score >= RESTING for row in scores for score in row)
         (value,) = claim.values
-        return Verdict(claim, "share at rest", value, share, None, None, _near(share, value))
+        return ClaimVerdict(claim, "share at rest", value, share, None, None, _is_near(share, value))
     followed = correlation([statistics.fmean(row) for row in scores], claim.values)
-    return Verdict(claim, "layers correlate", None, followed, None, None, followed >= MIN_CORRELATION)
+    return ClaimVerdict(claim, "layers correlate", None, followed, None, None, followed >= MIN_CORRELATION)
 
 
 def _scored_role(record: HeadCategories, claim: Claim) -> MeasuredRole | None:
@@ -145,7 +145,7 @@ def _scored_role(record: HeadCategories, claim: Claim) -> MeasuredRole | None:
     return role if role in record.scored_roles else None
 
 
-def _near(ours: float, published: float) -> bool:
+def _is_near(ours: float, published: float) -> bool:
     return round(abs(ours - published), 6) <= TOLERANCE  # 0.65 - 0.5 is a little more than 0.15 to a computer
 
 
@@ -170,7 +170,7 @@ def _heading(record: HeadCategories, claim: Claim) -> list[str]:
     return lines
 
 
-def _row(verdict: Verdict) -> tuple[str, ...]:
+def _table_row(verdict: ClaimVerdict) -> tuple[str, ...]:
     return (
         verdict.subject,
         "" if verdict.published is None else f"{verdict.published:.3f}",

@@ -26,7 +26,7 @@ def open_bridge(loaded: LoadedModel, device: str = "cpu") -> TransformerBridge:
     try:
         loaded.model.to(device)  # type: ignore[arg-type]
         # always with a tokenizer: without it, the bridge would look for one on the hub
-        tokenizer = _as_the_bridge_wants(loaded)
+        tokenizer = _bridge_tokenizer(loaded)
         bridge = TransformerBridge.boot_transformers(loaded.name, hf_model=loaded.model, tokenizer=tokenizer, device=device)
     except (ValueError, KeyError, NotImplementedError, AttributeError) as error:
         kind = loaded.model.config.model_type
@@ -59,7 +59,7 @@ def score_model(bridge: TransformerBridge, loaded: LoadedModel, probes: Iterable
     return sweep
 
 
-def _as_the_bridge_wants(loaded: LoadedModel) -> PreTrainedTokenizerFast:
+def _bridge_tokenizer(loaded: LoadedModel) -> PreTrainedTokenizerFast:
     """The model's tokenizer with a BOS: of any other the bridge opens another copy, from files that were not checked.
 
     Nothing is read with it, since the bridge is given tokens.

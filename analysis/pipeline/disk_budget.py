@@ -8,13 +8,13 @@ from huggingface_hub.utils import HFCacheInfo
 from headroles.errors import HeadRolesError
 from headroles.settings import GIGABYTE
 
-from .estimates import missing_bytes
-from .runs import Plan, facts_of
-from .sources import is_remote, locate, split_revision
+from .estimates import download_bytes
+from .runs import AnalysisPlan, find_facts
+from .sources import is_remote, locate_model, split_revision
 
 
 @dataclass
-class Disk:
+class DiskBudget:
     """What the Hub's cache on this machine may take while a run lasts.
 
     Only what this run downloaded is ever deleted, and only once its model is done: whatever else lies in the cache, others may be
@@ -31,17 +31,17 @@ class Disk:
     def __post_init__(self) -> None:
         self._before = frozenset(commit for commit, _ in _snapshots(_cache()))
 
-    def make_room(self, model: str, plan: Plan) -> str:
+    def make_room(self, model: str, plan: AnalysisPlan) -> str:
         """Deletes as much as the model's download needs; the reason why it cannot be had within the budget, else nothing."""
         try:
-            wanted = missing_bytes(facts_of(model, plan))
+            wanted = download_bytes(find_facts(model, plan))
         except HeadRolesError:
             return ""  # whoever tries says it
         taken = self._shrink_to(self.budget - wanted) if wanted else 0
         if not wanted or taken + wanted <= self.budget:
             return ""
         return (
-            f"{plan.called(model)} takes {wanted / GIGABYTE:.1f} GB to download, beside {taken / GIGABYTE:.1f} GB that stay in "
+            f"{plan.record_name(model)} takes {wanted / GIGABYTE:.1f} GB to download, beside {taken / GIGABYTE:.1f} GB that stay in "
             f"the cache; together that is more than the {self.budget / GIGABYTE:.1f} GB of --disk."
         )
 
@@ -49,7 +49,7 @@ class Disk:
         """Says that nobody here reads the model any more."""
         if not is_remote(model):
             return
-        source = locate(split_revision(model)[0])
+        source = locate_model(split_revision(model)[0])
         for commit, repository in _snapshots(_cache()):
             if repository == source and commit not in self._before:
                 self._done.setdefault(commit)

@@ -11,8 +11,8 @@ from headroles.settings import GIGABYTE
 
 from ..backends.machines import Machine
 from ..tables import align
-from .runs import Plan, facts_of
-from .up_to_date import is_finished, there
+from .runs import AnalysisPlan, find_facts
+from .up_to_date import is_up_to_date, read_existing
 
 PROCESS_BYTES = GIGABYTE  # of a process that has imported all it needs, and of what a few texts take
 UNKNOWN_BYTES = 4 * GIGABYTE  # asked for where the model's size cannot be seen
@@ -27,7 +27,7 @@ MEGABYTE = 1024**2
 
 
 @dataclass(frozen=True)
-class Planned:
+class Estimate:
     """What is known of one model of a run that has not begun.
 
     Attributes:
@@ -46,21 +46,21 @@ class Planned:
     reason: str = ""
 
 
-def planned(name_or_path: str, plan: Plan) -> Planned:
+def estimate_model(name_or_path: str, plan: AnalysisPlan) -> Estimate:
     """What is known of a model; it asks the Hub, unless the plan says that it is away, and downloads nothing."""
-    name, old = plan.called(name_or_path), there(plan.path_of(name_or_path))
+    name, old = plan.record_name(name_or_path), read_existing(plan.record_path(name_or_path))
     unfinished = "to be made again" if old else "to be made"
     try:
-        facts = facts_of(name_or_path, plan)
+        facts = find_facts(name_or_path, plan)
         # where only the model itself could tell, the run asks it
-        done = old is not None and not plan.again and is_finished(old, name, facts, plan.sizes, plan.dtype)
+        done = old is not None and not plan.again and is_up_to_date(old, name, facts, plan.sizes, plan.dtype)
     except HeadRolesError as error:
-        return Planned(name, None, None, None, unfinished, str(error))
+        return Estimate(name, None, None, None, unfinished, str(error))
     record = "finished" if done else unfinished
-    return Planned(name, missing_bytes(facts), memory_of(facts, plan), core_seconds_of(facts, plan), record)
+    return Estimate(name, download_bytes(facts), analysis_bytes(facts, plan), estimate_core_seconds(facts, plan), record)
 
 
-def missing_bytes(facts: RepositoryFacts) -> int:
+def download_bytes(facts: RepositoryFacts) -> int:
     """Bytes of a model's weights that are not on this machine."""
     if facts.path is not None:
         return 0
@@ -68,14 +68,14 @@ def missing_bytes(facts: RepositoryFacts) -> int:
     return 0 if here == facts.weight_bytes else facts.weight_bytes
 
 
-def memory_of(facts: RepositoryFacts | None, plan: Plan) -> int:
+def analysis_bytes(facts: RepositoryFacts | None, plan: AnalysisPlan) -> int:
     """Bytes that an analysis takes: the weights once, half as much again for what is made of them, and the process."""
     if facts is None:
         return UNKNOWN_BYTES
     return PROCESS_BYTES + facts.parameters * plan.dtype.itemsize * 3 // 2
 
 
-def core_seconds_of(facts: RepositoryFacts, plan: Plan) -> float:
+def estimate_core_seconds(facts: RepositoryFacts, plan: AnalysisPlan) -> float:
     """Seconds that one core would take, by a rule that two models were measured for (docs/maintainers.md).
 
     A start, and for each text that is read what it costs in a model of any size, and for every million parameters. The rule knows
@@ -88,32 +88,32 @@ def core_seconds_of(facts: RepositoryFacts, plan: Plan) -> float:
     return START + sum(number * (fixed + growing * millions) for number, (fixed, growing) in read)
 
 
-def seconds_on(machine: Machine, model: Planned) -> float | None:
+def estimate_seconds(machine: Machine, model: Estimate) -> float | None:
     """How long a machine takes, if twice the cores halve it; a rented one first installs what it needs."""
     if model.core_seconds is None:
         return None
     return model.core_seconds / machine.cores + (INSTALL_SECONDS if machine.name else 0)
 
 
-def plan_table(models: Sequence[Planned], plan: Plan, machine: Machine) -> str:
+def estimate_table(models: Sequence[Estimate], plan: AnalysisPlan, machine: Machine) -> str:
     """One line a model, and one for all that is still to be made; with dollars where the machine costs some."""
     priced = machine.dollars_a_second is not None
     rows: list[tuple[str, ...]] = [("model", "download MB", "memory MB", "seconds", *(("dollars",) if priced else ()), "record")]
     for model in models:
-        seconds = seconds_on(machine, model)
+        seconds = estimate_seconds(machine, model)
         numbers = [_megabytes(model.download_bytes), _megabytes(model.memory_bytes), _shown(seconds, 0)]
         if priced:
             numbers.append(_shown(seconds and seconds * (machine.dollars_a_second or 0), 3))
         rows.append((model.name, *numbers, model.record))
-    return "\n".join([*align(rows, right=range(1, len(rows[0]) - 1)), forecast(models, plan, machine)])
+    return "\n".join([*align(rows, right=range(1, len(rows[0]) - 1)), summarize_estimates(models, plan, machine)])
 
 
-def forecast(models: Sequence[Planned], plan: Plan, machine: Machine) -> str:
+def summarize_estimates(models: Sequence[Estimate], plan: AnalysisPlan, machine: Machine) -> str:
     """What is ahead, in one line; time and cost are estimates."""
     ahead = [model for model in models if model.record != "finished"]
     total = _megabytes(sum(model.download_bytes or 0 for model in ahead))
     largest = _megabytes(max((model.memory_bytes or 0 for model in ahead), default=0))
-    seconds = sum(seconds_on(machine, model) or 0.0 for model in ahead)
+    seconds = sum(estimate_seconds(machine, model) or 0.0 for model in ahead)
     time = f"about {_duration(seconds)} of one machine{' without its GPU' if plan.device != 'cpu' else ''}"
     said = f"{len(ahead)} of {len(models)} to be made: {total} MB to download, {largest} MB of memory at most, {time}"
     if machine.dollars_a_second is not None:

@@ -18,7 +18,7 @@ from headroles.models.role_effects import role_effects
 from headroles.models.sweep import calibrated, make_record, score_here, score_weights, scored_by_outputs
 
 
-def make(load: Callable[[], LoadedModel], sizes: ProbeSizes, batch: int, device: str) -> HeadCategories:
+def run_pipeline(load: Callable[[], LoadedModel], sizes: ProbeSizes, batch: int, device: str) -> HeadCategories:
     """A model's record: patterns through TransformerLens where it can, what else the sizes ask for through PyVene.
 
     It is loaded again for PyVene, since TransformerLens puts modules of its own into a model; of the two one is in memory at a
@@ -30,18 +30,18 @@ def make(load: Callable[[], LoadedModel], sizes: ProbeSizes, batch: int, device:
     Raises what `load` raises, and HeadRolesError where the model cannot be scored.
     """
     try:
-        record = analyze(load(), sizes, batch, device)
+        record = score_with_lens(load(), sizes, batch, device)
     except UnsupportedModelError:
         record = None
     if record and not (sizes.calibration or sizes.effects or sizes.outputs):
         return record
-    reader = open_reader(load(), device)
-    made = record or analyze_without_lens(reader, sizes, batch)
-    made = calibrate(reader, read_outputs(reader, made, sizes), sizes)
-    return take_out(reader, made, sizes) if sizes.effects else made
+    reader = load_reader(load(), device)
+    made = record or score_with_pyvene(reader, sizes, batch)
+    made = add_calibration(reader, add_output_roles(reader, made, sizes), sizes)
+    return add_effects(reader, made, sizes) if sizes.effects else made
 
 
-def analyze(loaded: LoadedModel, sizes: ProbeSizes, batch: int, device: str) -> HeadCategories:
+def score_with_lens(loaded: LoadedModel, sizes: ProbeSizes, batch: int, device: str) -> HeadCategories:
     """A model's record through TransformerLens, with a progress bar over the batches.
 
     Raises UnsupportedModelError where TransformerLens cannot read the model, which is of no other use afterwards either way.
@@ -55,36 +55,36 @@ def analyze(loaded: LoadedModel, sizes: ProbeSizes, batch: int, device: str) -> 
     return make_record(loaded, sweep, sizes, version("transformer-lens"), of_weights)
 
 
-def open_reader(loaded: LoadedModel, device: str) -> PatternReader:
+def load_reader(loaded: LoadedModel, device: str) -> PatternReader:
     """PyVene on a model that was moved to the device."""
     loaded.model.to(device)  # type: ignore[arg-type]
     return PatternReader(loaded)
 
 
-def analyze_without_lens(reader: PatternReader, sizes: ProbeSizes, batch: int) -> HeadCategories:
+def score_with_pyvene(reader: PatternReader, sizes: ProbeSizes, batch: int) -> HeadCategories:
     """The same through PyVene, as the page does it; what stands in weights is not scored."""
     probes = list(make_probes(reader.loaded, sizes, batch))
-    with shown_progress(reader.loaded.name, len(probes), "batch") as show:
+    with progress_bar(reader.loaded.name, len(probes), "batch") as show:
         sweep = score_here(reader, probes, show)
     return make_record(reader.loaded, sweep, sizes)
 
 
-def calibrate(reader: PatternReader, record: HeadCategories, sizes: ProbeSizes) -> HeadCategories:
+def add_calibration(reader: PatternReader, record: HeadCategories, sizes: ProbeSizes) -> HeadCategories:
     """The record with its calibration, through PyVene, as the page reads texts."""
-    with shown_progress(f"{reader.loaded.name}, verdicts", 100, "%") as show:
+    with progress_bar(f"{reader.loaded.name}, verdicts", 100, "%") as show:
         return calibrated(reader, record, sizes, show)
 
 
-def read_outputs(reader: PatternReader, record: HeadCategories, sizes: ProbeSizes) -> HeadCategories:
+def add_output_roles(reader: PatternReader, record: HeadCategories, sizes: ProbeSizes) -> HeadCategories:
     """The record with the roles that are scored by what heads write, through PyVene."""
-    with shown_progress(f"{reader.loaded.name}, what heads write", 100, "%") as show:
+    with progress_bar(f"{reader.loaded.name}, what heads write", 100, "%") as show:
         return scored_by_outputs(reader, record, sizes, show)
 
 
-def take_out(reader: PatternReader, record: HeadCategories, sizes: ProbeSizes) -> HeadCategories:
+def add_effects(reader: PatternReader, record: HeadCategories, sizes: ProbeSizes) -> HeadCategories:
     """The record with what is lost without each role's heads; as it is where what the model writes cannot be read."""
     try:
-        with shown_progress(f"{reader.loaded.name}, heads taken out", 100, "%") as show:
+        with progress_bar(f"{reader.loaded.name}, heads taken out", 100, "%") as show:
             return with_effects(record, role_effects(reader, record, sizes, show))
     except UnsupportedModelError as error:
         print(f"note: {error}", file=sys.stderr)
@@ -92,7 +92,7 @@ def take_out(reader: PatternReader, record: HeadCategories, sizes: ProbeSizes) -
 
 
 @contextmanager
-def shown_progress(name: str, steps: int, unit: str) -> Iterator[Callable[[float], None]]:
+def progress_bar(name: str, steps: int, unit: str) -> Iterator[Callable[[float], None]]:
     """A bar, and what to call with the share that is done."""
     with tqdm(total=steps, desc=name, unit=unit) as bar:
         yield lambda share: cast(None, bar.update(round(share * steps) - bar.n))

@@ -19,13 +19,13 @@ from headroles.models.loading import LoadedModel, load_model
 from headroles.models.probes import ProbeSizes, fitting_repeat_length
 from headroles.settings import Settings
 
-from .pipeline import make
-from .sources import locate, name_of, split_revision
-from .up_to_date import is_finished, there
+from .pipeline import run_pipeline
+from .sources import default_name, locate_model, split_revision
+from .up_to_date import is_up_to_date, read_existing
 
 
 @dataclass(frozen=True)
-class Plan:
+class AnalysisPlan:
     """What is asked of every model of a run.
 
     Attributes:
@@ -48,13 +48,13 @@ class Plan:
     limit: float | None = None
     offline: bool = False
 
-    def called(self, name_or_path: str) -> str:
+    def record_name(self, name_or_path: str) -> str:
         """The name of a model in its record."""
-        return self.name or name_of(name_or_path)
+        return self.name or default_name(name_or_path)
 
-    def path_of(self, name_or_path: str) -> Path:
+    def record_path(self, name_or_path: str) -> Path:
         """The file of a model's record."""
-        return self.out / record_file_name(self.called(name_or_path))
+        return self.out / record_file_name(self.record_name(name_or_path))
 
 
 @dataclass(frozen=True)
@@ -75,13 +75,13 @@ class Outcome:
     reason: str = ""
 
 
-def facts_of(name_or_path: str, plan: Plan) -> RepositoryFacts:
+def find_facts(name_or_path: str, plan: AnalysisPlan) -> RepositoryFacts:
     """What is known of a model before anything large is read; of `NAME@REVISION` that of the revision.
 
     Raises HeadRolesError as `inspect` does, and where what has no revisions is asked for one.
     """
     name, revision = split_revision(name_or_path)
-    source = locate(name)
+    source = locate_model(name)
     if not revision:
         return inspect(source, ask_hub=not plan.offline)
     if not isinstance(source, str):
@@ -89,23 +89,23 @@ def facts_of(name_or_path: str, plan: Plan) -> RepositoryFacts:
     return inspect(source, revision, ask_hub=not plan.offline)
 
 
-def run_here(name_or_path: str, plan: Plan) -> Outcome:
+def analyze_and_save(name_or_path: str, plan: AnalysisPlan) -> Outcome:
     """Makes one model's record, or keeps the finished one, and says how it went; only Ctrl-C gets through."""
-    return kept(attempt(name_or_path, plan, there(plan.path_of(name_or_path))), plan)
+    return save_record(analyze_model(name_or_path, plan, read_existing(plan.record_path(name_or_path))), plan)
 
 
-def attempt(name_or_path: str, plan: Plan, old: HeadCategories | None) -> Outcome:
+def analyze_model(name_or_path: str, plan: AnalysisPlan, old: HeadCategories | None) -> Outcome:
     """What `run_here` says, its record not written yet: whoever asked for it does that, wherever this ran.
 
     Args:
         old: the record that is there, if one is.
     """
     started = time.monotonic()
-    name = plan.called(name_or_path)
+    name = plan.record_name(name_or_path)
     status, record, reason = "failed", None, ""
     try:
         with panics_as_errors(name):
-            status, record = _make_or_keep(name, facts_of(name_or_path, plan), plan, old)
+            status, record = _make_record(name, find_facts(name_or_path, plan), plan, old)
     except HeadRolesError as error:
         reason = str(error)
     except (MemoryError, torch.OutOfMemoryError):
@@ -118,17 +118,17 @@ def attempt(name_or_path: str, plan: Plan, old: HeadCategories | None) -> Outcom
     return Outcome(name, status, time.monotonic() - started, _peak_bytes(plan.device), record, reason)
 
 
-def kept_already(name_or_path: str, plan: Plan, facts: RepositoryFacts) -> Outcome | None:
+def skip_up_to_date(name_or_path: str, plan: AnalysisPlan, facts: RepositoryFacts) -> Outcome | None:
     """The outcome of a model whose record is surely up to date, before anything loads it; None where it has to be tried."""
-    started, name, old = time.monotonic(), plan.called(name_or_path), there(plan.path_of(name_or_path))
+    started, name, old = time.monotonic(), plan.record_name(name_or_path), read_existing(plan.record_path(name_or_path))
     try:
-        finished = old and not plan.again and is_finished(old, name, facts, plan.sizes, plan.dtype)
+        finished = old and not plan.again and is_up_to_date(old, name, facts, plan.sizes, plan.dtype)
     except HeadRolesError:  # whoever tries says it
         return None
     return Outcome(name, "skipped", time.monotonic() - started, None, old) if finished else None
 
 
-def kept(outcome: Outcome, plan: Plan) -> Outcome:
+def save_record(outcome: Outcome, plan: AnalysisPlan) -> Outcome:
     """The outcome once its record, if it is a new one, stands in its file."""
     if outcome.status != "written" or outcome.record is None:
         return outcome
@@ -141,7 +141,7 @@ def kept(outcome: Outcome, plan: Plan) -> Outcome:
     return outcome
 
 
-def check_room(facts: RepositoryFacts, plan: Plan) -> None:
+def check_room(facts: RepositoryFacts, plan: AnalysisPlan) -> None:
     """Raises ModelTooLargeError where the weights do not fit into this machine, or into the GPU that they go on to."""
     check_size(facts, Settings.from_environment().memory_bytes, plan.dtype.itemsize)
     if torch.device(plan.device).type == "cuda":
@@ -161,10 +161,10 @@ def check_registered(loaded: LoadedModel) -> None:
         raise ModelLoadError(f"{loaded.name} has {found}, but its registry entry says {registered}; mend the entry first.")
 
 
-def _make_or_keep(
-    name: str, facts: RepositoryFacts, plan: Plan, old: HeadCategories | None
+def _make_record(
+    name: str, facts: RepositoryFacts, plan: AnalysisPlan, old: HeadCategories | None
 ) -> tuple[Literal["written", "skipped"], HeadCategories]:
-    _check_letters(name, old)
+    _check_capitals(name, old)
 
     def load() -> LoadedModel:
         loaded = load_model(name, facts, plan.dtype)
@@ -172,23 +172,23 @@ def _make_or_keep(
         return loaded
 
     if old and not plan.again:
-        finished = is_finished(old, name, facts, plan.sizes, plan.dtype)
+        finished = is_up_to_date(old, name, facts, plan.sizes, plan.dtype)
         if finished is None:
             finished = fitting_repeat_length(load(), plan.sizes.repeat_length) == old.recipe.repeat_length
         if finished:
             return "skipped", old
     check_room(facts, plan)  # before anything is downloaded
-    return "written", _with_size(make(load, plan.sizes, plan.batch, plan.device), facts)
+    return "written", _add_size(run_pipeline(load, plan.sizes, plan.batch, plan.device), facts)
 
 
-def _with_size(record: HeadCategories, facts: RepositoryFacts) -> HeadCategories:
+def _add_size(record: HeadCategories, facts: RepositoryFacts) -> HeadCategories:
     """The record with the architecture and size of its model, where the registry does not tell them."""
     if record.model_name in MODELS or not facts.parameters:
         return record
     return record.model_copy(update={"model_type": facts.model_type, "parameters": facts.parameters})
 
 
-def _check_letters(name: str, old: HeadCategories | None) -> None:
+def _check_capitals(name: str, old: HeadCategories | None) -> None:
     """Raises InvalidInputError where the file of the model's record is that of a model with other capitals."""
     if old and old.model_name != name and old.model_name.casefold() == name.casefold():
         raise InvalidInputError(

@@ -9,7 +9,7 @@ from headroles.hub.packages import source_of
 from headroles.settings import Settings
 
 
-def name_of(name_or_path: str) -> str:
+def default_name(name_or_path: str) -> str:
     """What a model is called in its record, unless it is said: its name, or what its folder or its GGUF file is called."""
     path = Path(name_or_path)
     if name_or_path in MODELS or not (path.is_dir() or is_gguf(path)):
@@ -17,7 +17,7 @@ def name_of(name_or_path: str) -> str:
     return path.resolve().name if path.is_dir() else path.stem
 
 
-def locate(name_or_path: str) -> str | Path:
+def locate_model(name_or_path: str) -> str | Path:
     """Where a model comes from: the registry, a folder, a file, or the hub. Raises ModelLoadError for one not fetched yet."""
     if name_or_path in MODELS:
         return source_of(MODELS[name_or_path], Settings.from_environment().home)
@@ -29,7 +29,7 @@ def is_remote(name_or_path: str) -> bool:
     """Whether a model comes from the Hub, as far as its name tells."""
     name, _ = split_revision(name_or_path)
     try:
-        return isinstance(locate(name), str)
+        return isinstance(locate_model(name), str)
     except ModelLoadError:  # of a package that was not fetched
         return False
 

@@ -19,7 +19,7 @@ from headroles.models.output_scores import roles_of_outputs
 from headroles.models.probes import ProbeSizes
 
 
-def there(path: Path) -> HeadCategories | None:
+def read_existing(path: Path) -> HeadCategories | None:
     """The record in a file; one that is broken or cannot be read is as good as none, since it is replaced or put aside."""
     try:
         return read_record(path)
@@ -27,7 +27,9 @@ def there(path: Path) -> HeadCategories | None:
         return None
 
 
-def is_finished(record: HeadCategories, name: str, facts: RepositoryFacts, sizes: ProbeSizes, dtype: torch.dtype) -> bool | None:
+def is_up_to_date(
+    record: HeadCategories, name: str, facts: RepositoryFacts, sizes: ProbeSizes, dtype: torch.dtype
+) -> bool | None:
     """Whether a record scores every role of this very model by this very recipe, or all but the weights' where PyVene read it.
 
     No weights are read but to hash the files of a folder. What a commit on the Hub holds never changes, so of two records of

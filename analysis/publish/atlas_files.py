@@ -54,7 +54,7 @@ def write(folder: Path, records: list[HeadCategories]) -> tuple[AtlasEntry, ...]
     names = {dataset.atlas_path(entry.model): entry for entry in entries}
     for path, entry in names.items():
         if known.get(entry.model) is not entry or not (folder / path).is_file():
-            write_whole(folder / path, dataset.atlas_to_parquet(entry))
+            write_whole(folder / path, dataset.atlas_parquet(entry))
     for left in file.parent.glob("*.parquet"):
         if left.relative_to(folder).as_posix() not in names:
             left.unlink()

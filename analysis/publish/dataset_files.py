@@ -73,12 +73,12 @@ def rows(record: HeadCategories) -> pa.Table:
     return pa.Table.from_pylist([{**row, "chance": chances[str(row["role"])]} for row in record.rows()], SCHEMA)
 
 
-def to_parquet(record: HeadCategories) -> bytes:
+def record_parquet(record: HeadCategories) -> bytes:
     """The rows as a Parquet file."""
     return _parquet(rows(record))
 
 
-def atlas_to_parquet(entry: AtlasEntry) -> bytes:
+def atlas_parquet(entry: AtlasEntry) -> bytes:
     """A model's rows of the atlas, one a scored role, as a Parquet file."""
     return _parquet(pa.Table.from_pylist(list(entry.rows()), ATLAS_SCHEMA))
 
@@ -99,7 +99,7 @@ def role_map(record: HeadCategories) -> Figure:
     return map_figure(escape_markdown(record.model_name), record.primary_roles)
 
 
-def to_picture(record: HeadCategories) -> bytes:
+def record_picture(record: HeadCategories) -> bytes:
     """The role map as a PNG file; the same record gives the same file."""
     return to_png(role_map(record))
 

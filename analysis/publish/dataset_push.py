@@ -28,7 +28,7 @@ from headroles.core.record_files import NAME
 from headroles.errors import HubError, InvalidInputError
 from headroles.hub.talk import ANSWER_SECONDS, STALL_SECONDS, HTTPError, no_dataset, trouble
 
-from ..hub_errors import BROKEN_ANSWER, TRANSIENT, status_of
+from ..hub_errors import BROKEN_ANSWER, TRANSIENT, response_status
 
 CONFLICTS = 40  # how often others may be faster before the push gives up
 FAILURES = 3  # how often the Hub may fail to take a commit
@@ -55,7 +55,7 @@ def _broken_answers() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Pushed:
+class PushResult:
     """What a push came to.
 
     Attributes:
@@ -84,7 +84,7 @@ class Pushed:
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class RepoSnapshot:
     """A dataset repo at one commit.
 
     Attributes:
@@ -125,7 +125,7 @@ Change = tuple[dict[str, bytes], list[str]]  # the files to write, by path, and 
 
 
 @dataclass
-class Push:
+class DatasetPush:
     """A push of something that belongs to one model.
 
     Attributes:
@@ -142,7 +142,7 @@ class Push:
     create_pr: bool
     dry_run: bool
 
-    def run(self, changes: Callable[[Snapshot], Change]) -> Pushed:
+    def run(self, changes: Callable[[RepoSnapshot], Change]) -> PushResult:
         """Pushes, as often as it takes.
 
         Args:
@@ -167,10 +167,10 @@ class Push:
         except _BrokenAnswerError as error:
             raise HubError(f"The Hub gives a broken answer, {unsent}.") from error
 
-    def _try(self, changes: Callable[[Snapshot], Change]) -> Pushed:
+    def _try(self, changes: Callable[[RepoSnapshot], Change]) -> PushResult:
         conflicts = failures = 0
         contents: dict[str, bytes] = {}
-        pushed = Pushed(self.model, self.repo)
+        pushed = PushResult(self.model, self.repo)
         while True:
             with _broken_answers():
                 snapshot = self._snapshot(contents)
@@ -188,7 +188,7 @@ class Push:
                 with _broken_answers():
                     return self._commit(files, snapshot.commit, pushed)
             except (HTTPError, HfHubHTTPError) as error:
-                is_overtaken, is_transient = status_of(error) == OVERTAKEN, status_of(error) in (None, *TRANSIENT)
+                is_overtaken, is_transient = response_status(error) == OVERTAKEN, response_status(error) in (None, *TRANSIENT)
                 conflicts, failures = conflicts + is_overtaken, failures + is_transient
                 if conflicts > CONFLICTS or failures >= FAILURES or not (is_overtaken or is_transient):
                     raise
@@ -197,7 +197,7 @@ class Push:
                     raise
                 time.sleep(_pause(error, conflicts + failures))
 
-    def _commit(self, files: dict[str, bytes], parent: str | None, pushed: Pushed) -> Pushed:
+    def _commit(self, files: dict[str, bytes], parent: str | None, pushed: PushResult) -> PushResult:
         # new operations each time: the library keeps in them what the dataset held when it first asked
         commit = HfApi().create_commit(
             self.repo,
@@ -212,7 +212,7 @@ class Push:
         # without a pull request, somebody brought the very same in between, and the library sent nothing
         return replace(pushed, status="proposed", url=commit.pr_url) if commit.pr_url else replace(pushed, changes=())
 
-    def _snapshot(self, contents: dict[str, bytes]) -> Snapshot:
+    def _snapshot(self, contents: dict[str, bytes]) -> RepoSnapshot:
         api = HfApi()
         try:
             commit = _last_commit(api, self.repo)
@@ -220,11 +220,11 @@ class Push:
             if self.create_pr:
                 raise
             if self.dry_run:
-                return Snapshot(self.repo, None, {})
+                return RepoSnapshot(self.repo, None, {})
             api.create_repo(self.repo, repo_type="dataset", exist_ok=True)
             commit = _last_commit(api, self.repo)
         entries = api.list_repo_tree(self.repo, recursive=True, revision=commit, repo_type="dataset")
-        return Snapshot(self.repo, commit, {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}, contents)
+        return RepoSnapshot(self.repo, commit, {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}, contents)
 
 
 def _last_commit(api: HfApi, repo: str) -> str:
@@ -244,7 +244,7 @@ def _pause(error: Exception, tries: int) -> float:
 
 def _explain(error: Exception, model: str, repo: str) -> str:
     """One sentence without the libraries' own texts, which hold addresses and what the Hub sent."""
-    status = status_of(error)
+    status = response_status(error)
     if status == 401:
         if get_token() is None:
             return f"Pushing to {repo} takes a token that may write to it; set HF_TOKEN."

@@ -12,7 +12,7 @@ from headroles.errors import HubError, InvalidInputError
 from headroles.hub.talk import HTTPError, trouble
 from headroles.settings import REPO
 
-from ..hub_errors import status_of
+from ..hub_errors import response_status
 
 ROOT = Path(__file__).parent.parent.parent
 # what the Space runs and shows; tests, benchmarks and the offline analysis stay behind
@@ -101,7 +101,7 @@ def check(space: str, dataset: str) -> None:
 
 def cause(error: Exception, space: str) -> str:
     """Why the Hub did not take it, and what to do, in a sentence; the library's own texts name addresses and ids."""
-    status = status_of(error)
+    status = response_status(error)
     owner = space.split("/")[0]
     if status == 401:
         return "the Hub does not know the token in HF_TOKEN. Make a new one at https://huggingface.co/settings/tokens."

@@ -14,7 +14,7 @@ FRONT = re.compile(r"^models: \[.*\]$", re.MULTILINE)
 def table() -> str:
     """The registered models as a Markdown table, and the architectures that any other model may have."""
     head = "| model | layers x heads | parameters | licence | BOS | why |\n|---|---|---|---|---|---|\n"
-    rows = "\n".join(_row(info) for info in MODELS.values())
+    rows = "\n".join(_table_row(info) for info in MODELS.values())
     return f"{head}{rows}\n\n{architectures()}"
 
 
@@ -27,7 +27,7 @@ def architectures() -> str:
     )
 
 
-def with_models(text: str) -> str:
+def fill_in_models(text: str) -> str:
     """A page's text with the models as they are now."""
     sources = [info.source for info in MODELS.values() if isinstance(info.source, str)]
     text = FRONT.sub(f"models: [{', '.join(sources)}]", text, count=1)
@@ -37,10 +37,10 @@ def with_models(text: str) -> str:
 def write_pages() -> None:
     """Brings the pages up to date with the registry."""
     for page in map(ROOT.joinpath, PAGES):
-        page.write_text(with_models(page.read_text("utf-8")), "utf-8")
+        page.write_text(fill_in_models(page.read_text("utf-8")), "utf-8")
 
 
-def _row(info: ModelInfo) -> str:
+def _table_row(info: ModelInfo) -> str:
     licence = f"{info.license}, gated" if info.gated else info.license
     size = f"{info.num_layers} x {info.num_heads} | {info.parameters / 1e6:,.1f} M"
     return f"| {info.name} | {size} | {licence} | {'yes' if info.prepend_bos else 'no'} | {info.title} |"

@@ -13,10 +13,10 @@ from headroles.hub.dataset import ATLAS, RECORDS
 
 from . import dataset_card
 from . import dataset_files as dataset
-from .dataset_push import Change, Push, Pushed, Snapshot
+from .dataset_push import Change, DatasetPush, PushResult, RepoSnapshot
 
 
-def push(record: HeadCategories, repo: str, create_pr: bool = False, dry_run: bool = False) -> Pushed:
+def push(record: HeadCategories, repo: str, create_pr: bool = False, dry_run: bool = False) -> PushResult:
     """Brings a model's record into a dataset repo; content that is there already makes no commit.
 
     Another model's record that cannot be read stays as it is, and out of the card.
@@ -31,7 +31,7 @@ def push(record: HeadCategories, repo: str, create_pr: bool = False, dry_run: bo
         InvalidInputError: when the model has a name that no dataset file can have, or its file is another model's.
         HubError: says in one sentence why the Hub did not take it; then all of it is in the dataset, or nothing.
     """
-    return Push(record.model_name, "Roles", repo, create_pr, dry_run).run(_Files(record, repo).changes)
+    return DatasetPush(record.model_name, "Roles", repo, create_pr, dry_run).run(_Files(record, repo).changes)
 
 
 @dataclass
@@ -50,11 +50,11 @@ class _Files:
         """The table and the picture, by path; slow to make, so only once."""
         model = self.record.model_name
         return {
-            dataset.table_path(model): dataset.to_parquet(self.record),
-            dataset.picture_path(model): dataset.to_picture(self.record),
+            dataset.table_path(model): dataset.record_parquet(self.record),
+            dataset.picture_path(model): dataset.record_picture(self.record),
         }
 
-    def changes(self, snapshot: Snapshot) -> Change:
+    def changes(self, snapshot: RepoSnapshot) -> Change:
         """What has to be written, by path, and the difference to the record that is there."""
         read = {path: self._read(path, snapshot) for path in snapshot.files}
         records = {path: record for path, record in read.items() if record}
@@ -63,7 +63,7 @@ class _Files:
         is_known = old is not None and old.model_copy(update={"analysis_date": self.record.analysis_date}) == self.record
         records[self.path] = old if old and is_known else self.record
         atlas = snapshot.read(ATLAS, MAX_ATLAS_BYTES) or b""
-        lines, files = _atlas_files(atlas, snapshot, list(records.values()))
+        lines, files = _update_atlas(atlas, snapshot, list(records.values()))
         card = dataset_card.card(list(records.values()), self.repo).encode()
         paths = {dataset.table_path(model), dataset.picture_path(model)}
         is_same = (card, lines) == (snapshot.read(dataset_card.CARD, MAX_RECORD_BYTES), atlas)
@@ -75,7 +75,7 @@ class _Files:
             files[self.path] = self.record.to_json().encode()
         return files, difference(old, self.record)
 
-    def _read(self, path: str, snapshot: Snapshot) -> HeadCategories | None:
+    def _read(self, path: str, snapshot: RepoSnapshot) -> HeadCategories | None:
         """The record in a file; None for a file that is none, however it got there."""
         folder, _, name = path.rpartition("/")
         if folder != RECORDS or not name.endswith(".json"):
@@ -94,13 +94,13 @@ class _Files:
         return record if NAME.fullmatch(record.model_name) and record_file_name(record.model_name) == name else None
 
 
-def _atlas_files(content: bytes, snapshot: Snapshot, records: Sequence[HeadCategories]) -> tuple[bytes, dict[str, bytes]]:
+def _update_atlas(content: bytes, snapshot: RepoSnapshot, records: Sequence[HeadCategories]) -> tuple[bytes, dict[str, bytes]]:
     """The atlas of these records, and by path the rows of those models alone that have new ones, or none in the dataset."""
     known = known_entries(content)
     entries = renewed(known, records)
     paths = {dataset.atlas_path(entry.model): entry for entry in entries}
     return to_lines(entries), {
-        path: dataset.atlas_to_parquet(entry)
+        path: dataset.atlas_parquet(entry)
         for path, entry in paths.items()
         if known.get(entry.model) is not entry or path not in snapshot.files
     }

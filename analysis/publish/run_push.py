@@ -8,10 +8,10 @@ from headroles.core.training_making import merged, point_of, run_file_name, to_l
 from headroles.errors import InvalidRecordError
 from headroles.hub.dataset import RECORDS, RUNS
 
-from .dataset_push import Change, Push, Pushed, Snapshot
+from .dataset_push import Change, DatasetPush, PushResult, RepoSnapshot
 
 
-def push_run(points: Sequence[Point], repo: str, create_pr: bool = False, dry_run: bool = False) -> Pushed | None:
+def push_run(points: Sequence[Point], repo: str, create_pr: bool = False, dry_run: bool = False) -> PushResult | None:
     """Adds the points of a model's run to those that a dataset has, each in place of the one of its step.
 
     If the dataset has no run of the model yet, its records of the model's steps are points too, so many machines can push one
@@ -35,7 +35,7 @@ def push_run(points: Sequence[Point], repo: str, create_pr: bool = False, dry_ru
     path = f"{RUNS}/{run_file_name(model)}"
     count = 0
 
-    def changes(snapshot: Snapshot) -> Change:
+    def changes(snapshot: RepoSnapshot) -> Change:
         nonlocal count
         old, others = _run_points(model, path, snapshot), []
         if old is None:
@@ -45,11 +45,11 @@ def push_run(points: Sequence[Point], repo: str, create_pr: bool = False, dry_ru
         files = {} if count < 2 or new == old else {path: to_lines(new)}
         return files, _difference(old, points)
 
-    pushed = Push(model, "Training", repo, create_pr, dry_run).run(changes)
+    pushed = DatasetPush(model, "Training", repo, create_pr, dry_run).run(changes)
     return pushed if count > 1 else None
 
 
-def _run_points(model: str, path: str, snapshot: Snapshot) -> list[Point] | None:
+def _run_points(model: str, path: str, snapshot: RepoSnapshot) -> list[Point] | None:
     """The points of the model's run in the dataset; None where it has none."""
     if (file := snapshot.files.get(path)) is None:
         return None
@@ -60,7 +60,7 @@ def _run_points(model: str, path: str, snapshot: Snapshot) -> list[Point] | None
     return list(parse_points(content, name, model))
 
 
-def _record_points(model: str, snapshot: Snapshot) -> Iterator[Point]:
+def _record_points(model: str, snapshot: RepoSnapshot) -> Iterator[Point]:
     """The points that the dataset's records of the model's steps are."""
     for path in snapshot.files:
         folder, _, name = path.rpartition("/")

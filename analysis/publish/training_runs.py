@@ -14,12 +14,12 @@ from headroles.errors import HeadRolesError, InvalidRecordError
 from headroles.hub.training import FOLDER
 
 
-def models_of(names: Iterable[str]) -> list[str]:
+def models_with_steps(names: Iterable[str]) -> list[str]:
     """The models of which records by these names are steps, each once."""
     return list(dict.fromkeys(found[0] for name in names if (found := split_step(name))))
 
 
-def points_in(folder: Path) -> dict[str, list[Point]]:
+def read_points(folder: Path) -> dict[str, list[Point]]:
     """The points that the records in a folder are, by model; what is no record of a step is left out."""
     points: dict[str, list[Point]] = {}
     for path in sorted(folder.glob("*.json")):
@@ -35,7 +35,7 @@ def points_in(folder: Path) -> dict[str, list[Point]]:
     return points
 
 
-def gather(model: str, new: Iterable[Point], folder: Path) -> list[Point]:
+def gather_points(model: str, new: Iterable[Point], folder: Path) -> list[Point]:
     """The points of a model's run in a folder, if there is one, and new ones, which go before those of their steps.
 
     Raises InvalidRecordError where they make no run, and OSError.
@@ -62,10 +62,10 @@ def update_runs(
 
     Returns a sentence on each that failed, which stops none of the others.
     """
-    found, failed = points_in(folder), []
+    found, failed = read_points(folder), []
     for model in models:
         try:
-            points = gather(model, found.get(model, ()), folder)
+            points = gather_points(model, found.get(model, ()), folder)
             if not points:
                 failed.append(f"There is no record of a step of {model} in {folder}, such as {model}@step1000.")
                 continue

@@ -11,15 +11,15 @@ from headroles.core.registry import EMBEDDED_MODEL
 from headroles.models.loading import LoadedModel, load_model
 from headroles.models.probes import ProbeSizes, repeated_sequences
 
-from ..pipeline.pipeline import analyze, calibrate, open_reader
-from .corpus import Prose
+from ..pipeline.pipeline import add_calibration, load_reader, score_with_lens
+from .corpus import TokenStream
 
 WINDOW = 255  # tokens of held-out prose read at once, after the BOS
 CONTINUE = "The king and the queen lived in a castle. The king and the"
 
 
 @dataclass(frozen=True)
-class Losses:
+class EvaluationLosses:
     """Mean cross-entropies in nats per token, all on text the model never saw, and how it continues `CONTINUE`."""
 
     first_pass: float
@@ -32,7 +32,7 @@ class Losses:
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainingSummary:
     """How the training went: its seconds without what was measured on the way, and how often it was started to get to its end."""
 
     seconds: float
@@ -40,21 +40,21 @@ class Run:
     points: int = 0
 
 
-def measure_tiny(folder: Path, train: Prose, held_out: Prose) -> tuple[HeadCategories, Losses]:
+def measure_tiny(folder: Path, train: TokenStream, held_out: TokenStream) -> tuple[HeadCategories, EvaluationLosses]:
     """The shipped files, read back: the record of their heads and their losses."""
     loaded = load_model(EMBEDDED_MODEL, folder)
     losses = measure_losses(loaded, train, held_out)
-    record = analyze(loaded, ProbeSizes(), batch=10, device="cpu")  # which swaps the model's modules
-    return calibrate(open_reader(load_model(EMBEDDED_MODEL, folder), "cpu"), record, ProbeSizes()), losses
+    record = score_with_lens(loaded, ProbeSizes(), batch=10, device="cpu")  # which swaps the model's modules
+    return add_calibration(load_reader(load_model(EMBEDDED_MODEL, folder), "cpu"), record, ProbeSizes()), losses
 
 
-def measure_losses(loaded: LoadedModel, train: Prose, held_out: Prose) -> Losses:
+def measure_losses(loaded: LoadedModel, train: TokenStream, held_out: TokenStream) -> EvaluationLosses:
     first, second = repeat_losses(loaded)
-    unigram, bigram = baselines(train, _windows(held_out), len(loaded.tokenizer))
+    unigram, bigram = ngram_losses(train, _windows(held_out), len(loaded.tokenizer))
     with loaded.lock, torch.no_grad():
         logits = loaded.model(input_ids=torch.tensor([loaded.encode(CONTINUE)])).logits[0, -1]
     probability, token = logits.softmax(-1).max(-1)
-    return Losses(
+    return EvaluationLosses(
         first_pass=first,
         second_pass=second,
         prose=prose_loss(loaded, held_out),
@@ -72,7 +72,7 @@ def repeat_losses(loaded: LoadedModel) -> tuple[float, float]:
     return losses[:, :half].mean().item(), losses[:, half:].mean().item()
 
 
-def prose_loss(loaded: LoadedModel, held_out: Prose, most_windows: int | None = None) -> float:
+def prose_loss(loaded: LoadedModel, held_out: TokenStream, most_windows: int | None = None) -> float:
     """The mean loss of prose, each window after a BOS; of that many windows evenly over the text, None for all."""
     windows = torch.from_numpy(_windows(held_out))
     chosen = windows[:: max(1, len(windows) // most_windows)][:most_windows] if most_windows else windows
@@ -80,7 +80,7 @@ def prose_loss(loaded: LoadedModel, held_out: Prose, most_windows: int | None = 
     return torch.cat([token_losses(loaded, part).flatten() for part in rows.split(16)]).mean().item()
 
 
-def _windows(text: Prose) -> np.ndarray:
+def _windows(text: TokenStream) -> np.ndarray:
     return np.stack(list(text.windows(WINDOW)))
 
 
@@ -91,7 +91,7 @@ def token_losses(loaded: LoadedModel, ids: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
 
 
-def baselines(train: Prose, windows: np.ndarray, vocab_size: int) -> tuple[float, float]:
+def ngram_losses(train: TokenStream, windows: np.ndarray, vocab_size: int) -> tuple[float, float]:
     """The losses of a unigram model (add one) and of a bigram model, smoothed towards the unigram as suits it best."""
     counts = np.bincount(train.ids, minlength=vocab_size) + 1.0
     unigram = counts / counts.sum()
@@ -103,7 +103,9 @@ def baselines(train: Prose, windows: np.ndarray, vocab_size: int) -> tuple[float
     return float(-np.log(unigram[windows]).mean()), float(min(losses))
 
 
-def write_card(folder: Path, record: HeadCategories, losses: Losses, titles: list[str], steps: int, run: Run) -> None:
+def write_card(
+    folder: Path, record: HeadCategories, losses: EvaluationLosses, titles: list[str], steps: int, run: TrainingSummary
+) -> None:
     """Writes the folder's README.md."""
     rows = []
     for role in record.scored_roles:

@@ -20,7 +20,7 @@ HELD_OUT = 0.03  # the last part of every book; neither the tokenizer nor the mo
 
 
 @dataclass(frozen=True)
-class Phase:
+class TrainingPhase:
     """One stretch of training: `steps` batches of `batch` sequences of `length` tokens, a `repeats` share of them repeated.
 
     A repeated sequence is a string of `periods` tokens (lowest, highest), over and over from a random offset; a `jumbled`
@@ -83,12 +83,12 @@ def train_tokenizer(paragraphs: list[str], vocab_size: int) -> Tokenizer:
     return tokenizer
 
 
-def as_tokenizer(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
+def wrap_tokenizer(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
     """The trained tokenizer as transformers opens it."""
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=BOS, eos_token=BOS)
 
 
-class Prose:
+class TokenStream:
     """Paragraphs as one stream of token ids, a newline between two, and where each paragraph starts in it."""
 
     def __init__(self, paragraphs: list[str], tokenizer: Tokenizer) -> None:
@@ -108,16 +108,16 @@ class Prose:
             yield self.ids[start : start + length]
 
 
-class Batches:
+class BatchSampler:
     """Draws the training batches of a phase: `<|endoftext|>`, then prose or a string that repeats itself."""
 
-    def __init__(self, prose: Prose, vocab_size: int, seed: int) -> None:
+    def __init__(self, prose: TokenStream, vocab_size: int, seed: int) -> None:
         counts = np.bincount(prose.ids, minlength=vocab_size)[1:]
         self._by_rank: Int[np.ndarray, " rank"] = 1 + np.argsort(-counts, kind="stable")
         self._root_of_count: Float[np.ndarray, " rank"] = np.sqrt(counts[self._by_rank - 1])
         self._prose, self._seed = prose, seed
 
-    def draw(self, phase: Phase, step: int) -> Int[np.ndarray, "batch length"]:
+    def draw(self, phase: TrainingPhase, step: int) -> Int[np.ndarray, "batch length"]:
         rng = np.random.default_rng([self._seed, step])
         body = phase.length - 1
         rows = np.zeros((phase.batch, phase.length), dtype=np.int64)  # column 0 is <|endoftext|>, id 0
@@ -128,7 +128,7 @@ class Batches:
     def _text(self, length: int, rng: np.random.Generator) -> Int[np.ndarray, " length"]:
         return self._prose.window(rng, length, at_start=rng.random() < 0.5)
 
-    def _repeat(self, phase: Phase, length: int, rng: np.random.Generator) -> Int[np.ndarray, " length"]:
+    def _repeat(self, phase: TrainingPhase, length: int, rng: np.random.Generator) -> Int[np.ndarray, " length"]:
         if rng.random() < phase.doubled:
             return self._doubled(phase, length, rng)
         string = self._string(phase, rng)
@@ -136,7 +136,7 @@ class Batches:
             return _jumble(string, length, rng)
         return np.resize(np.roll(string, -int(rng.integers(len(string)))), length)
 
-    def _doubled(self, phase: Phase, length: int, rng: np.random.Generator) -> Int[np.ndarray, " length"]:
+    def _doubled(self, phase: TrainingPhase, length: int, rng: np.random.Generator) -> Int[np.ndarray, " length"]:
         pool = rng.choice(self._string(phase, rng), size=length)
         seen: set[int] = set()
         row: list[int] = []
@@ -145,7 +145,7 @@ class Batches:
             seen.add(token)
         return np.array(row[:length])
 
-    def _string(self, phase: Phase, rng: np.random.Generator) -> Int[np.ndarray, " period"]:
+    def _string(self, phase: TrainingPhase, rng: np.random.Generator) -> Int[np.ndarray, " period"]:
         period = int(rng.integers(phase.periods[0], phase.periods[1] + 1))
         if rng.random() < phase.phrases:
             return self._text(period, rng)

@@ -12,22 +12,22 @@ from headroles.core.whole_files import write_whole
 from headroles.models.loading import LoadedModel
 from headroles.models.probes import ProbeSizes
 
-from ..pipeline.pipeline import analyze
+from ..pipeline.pipeline import score_with_lens
 from .card import prose_loss, repeat_losses
-from .corpus import Prose, as_tokenizer
+from .corpus import TokenStream, wrap_tokenizer
 
 DENSE, SPARSE, DENSE_UNTIL = 50, 100, 1800  # steps from point to point; roles appear while it learns strings that repeat
 PROSE_WINDOWS = 64  # of held-out text, for the loss at a point
 
 
-class History:
+class TrainingHistory:
     """The points of one run, in a file of one JSON object a line: `step`, `losses` (nats a token) and `record`.
 
     A run that was stopped goes on from its last checkpoint, so points that lie behind that are made again.
     """
 
-    def __init__(self, path: Path, steps: int, tokenizer: Tokenizer, held_out: Prose) -> None:
-        self.path, self._steps, self._tokenizer, self._held_out = path, steps, as_tokenizer(tokenizer), held_out
+    def __init__(self, path: Path, steps: int, tokenizer: Tokenizer, held_out: TokenStream) -> None:
+        self.path, self._steps, self._tokenizer, self._held_out = path, steps, wrap_tokenizer(tokenizer), held_out
 
     @property
     def points(self) -> int:
@@ -47,7 +47,7 @@ class History:
         loaded = LoadedModel(EMBEDDED_MODEL, shipped, self._tokenizer, f"step{done}")
         first, second = repeat_losses(loaded)
         losses = {"first_pass": first, "second_pass": second, "prose": prose_loss(loaded, self._held_out, PROSE_WINDOWS)}
-        record = analyze(loaded, ProbeSizes(calibration=0), batch=10, device="cpu")  # last: it swaps the model's modules
+        record = score_with_lens(loaded, ProbeSizes(calibration=0), batch=10, device="cpu")  # last: it swaps the model's modules
         rounded = {name: round(loss, 4) for name, loss in losses.items()}
         return json.dumps({"step": done, "losses": rounded, "record": json.loads(record.to_json())}, separators=(",", ":"))
 

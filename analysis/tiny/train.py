@@ -21,23 +21,25 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from headroles.core.record_files import record_file_name, write_record
 
-from .card import Run, measure_tiny, write_card
-from .corpus import Batches, Phase, Prose, as_tokenizer, read_books, split_books, train_tokenizer
-from .history import History
+from .card import TrainingSummary, measure_tiny, write_card
+from .corpus import BatchSampler, TokenStream, TrainingPhase, read_books, split_books, train_tokenizer, wrap_tokenizer
+from .history import TrainingHistory
 
 VOCAB_SIZE, CONTEXT = 3072, 256
 FEW, ALL = 64, VOCAB_SIZE - 1  # the vocabulary but <|endoftext|>
 PHASES = (
     # Few tokens first: each is soon known, and heads form within hundreds of steps. First the ones that look for a copy of the
     # token itself (once induction is there, it does their work and they never form), then induction.
-    Phase("doubles", 500, 32, 64, repeats=0.85, periods=(8, 31), jumbled=0.0, phrases=0.0, tokens=FEW, doubled=1.0),
-    Phase("repeats", 700, 32, 64, repeats=0.85, periods=(8, 31), jumbled=0.0, phrases=0.0, tokens=FEW, doubled=0.35),
-    Phase("more tokens", 250, 32, 96, repeats=0.85, periods=(8, 47), jumbled=0.2, phrases=0.0, tokens=8 * FEW, doubled=0.35),
-    Phase("all tokens", 350, 32, 96, repeats=0.8, periods=(8, 47), jumbled=0.2, phrases=0.0, tokens=ALL, doubled=0.35),
-    Phase("prose", 900, 32, 128, repeats=0.3, periods=(4, 56), jumbled=0.2, phrases=0.3, tokens=ALL, doubled=0.5),
-    Phase("long prose", 600, 16, 256, repeats=0.3, periods=(4, 110), jumbled=0.2, phrases=0.3, tokens=ALL, doubled=0.5),
+    TrainingPhase("doubles", 500, 32, 64, repeats=0.85, periods=(8, 31), jumbled=0.0, phrases=0.0, tokens=FEW, doubled=1.0),
+    TrainingPhase("repeats", 700, 32, 64, repeats=0.85, periods=(8, 31), jumbled=0.0, phrases=0.0, tokens=FEW, doubled=0.35),
+    TrainingPhase(
+        "more tokens", 250, 32, 96, repeats=0.85, periods=(8, 47), jumbled=0.2, phrases=0.0, tokens=8 * FEW, doubled=0.35
+    ),
+    TrainingPhase("all tokens", 350, 32, 96, repeats=0.8, periods=(8, 47), jumbled=0.2, phrases=0.0, tokens=ALL, doubled=0.35),
+    TrainingPhase("prose", 900, 32, 128, repeats=0.3, periods=(4, 56), jumbled=0.2, phrases=0.3, tokens=ALL, doubled=0.5),
+    TrainingPhase("long prose", 600, 16, 256, repeats=0.3, periods=(4, 110), jumbled=0.2, phrases=0.3, tokens=ALL, doubled=0.5),
     # In prose a token is followed by different ones, so that induction has to look at more than the last token.
-    Phase("phrases", 800, 32, 128, repeats=0.5, periods=(5, 60), jumbled=0.1, phrases=0.8, tokens=ALL, doubled=0.4),
+    TrainingPhase("phrases", 800, 32, 128, repeats=0.5, periods=(5, 60), jumbled=0.1, phrases=0.8, tokens=ALL, doubled=0.4),
 )
 STEPS = sum(phase.steps for phase in PHASES)
 # At 2e-3 the heads of this width saturate on arbitrary distances before they learn anything of content.
@@ -65,7 +67,7 @@ def build_model() -> GPTNeoXForCausalLM:
     return GPTNeoXForCausalLM(config)
 
 
-def phase_of(step: int) -> Phase:
+def phase_at(step: int) -> TrainingPhase:
     """The phase that `step` (from 0) belongs to."""
     for phase in PHASES:
         if step < phase.steps:
@@ -95,12 +97,12 @@ def fast_dtype(device: torch.device) -> torch.dtype:
 
 
 def train(
-    batches: Batches,
+    batches: BatchSampler,
     checkpoint: Path,
     seed: int,
     device: torch.device,
     on_step: Callable[[GPTNeoXForCausalLM, int], None] = lambda model, done: None,
-) -> tuple[GPTNeoXForCausalLM, Run]:
+) -> tuple[GPTNeoXForCausalLM, TrainingSummary]:
     """Trains to the end from the checkpoint, if there is one. Returns the model and how it went.
 
     Args:
@@ -124,7 +126,7 @@ def train(
     for step in bar:
         on_step(model, step)
         started = time.monotonic()
-        phase = phase_of(step)
+        phase = phase_at(step)
         ids = torch.from_numpy(batches.draw(phase, step)).to(device)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step)
@@ -139,7 +141,7 @@ def train(
         if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == STEPS:
             save_checkpoint(checkpoint, model, optimizer, step + 1, seconds, stretches)
     on_step(model, STEPS)
-    return model.eval(), Run(seconds, stretches)
+    return model.eval(), TrainingSummary(seconds, stretches)
 
 
 def save_checkpoint(
@@ -156,7 +158,7 @@ def save_model(model: GPTNeoXForCausalLM, tokenizer: Tokenizer, out: Path) -> No
     """Weights in fp16 as safetensors, with config and tokenizer, in one folder."""
     out.mkdir(parents=True, exist_ok=True)
     model.cpu().half().save_pretrained(out)
-    as_tokenizer(tokenizer).save_pretrained(out)
+    wrap_tokenizer(tokenizer).save_pretrained(out)
 
 
 def run(corpus: Path, out: Path, work: Path, device: str = "cpu", seed: int = 0) -> None:
@@ -173,11 +175,11 @@ def run(corpus: Path, out: Path, work: Path, device: str = "cpu", seed: int = 0)
     books = read_books(corpus)
     train_text, held_out_text = split_books(books)
     tokenizer = train_tokenizer(train_text, VOCAB_SIZE)
-    prose = Prose(train_text, tokenizer)
-    held_out = Prose(held_out_text, tokenizer)
+    prose = TokenStream(train_text, tokenizer)
+    held_out = TokenStream(held_out_text, tokenizer)
     checkpoint = work / f"headroles-tiny-{seed}.pt"
-    history = History(checkpoint.with_suffix(".jsonl"), STEPS, tokenizer, held_out)
-    model, run = train(Batches(prose, VOCAB_SIZE, seed), checkpoint, seed, torch.device(device), history.on_step)
+    history = TrainingHistory(checkpoint.with_suffix(".jsonl"), STEPS, tokenizer, held_out)
+    model, run = train(BatchSampler(prose, VOCAB_SIZE, seed), checkpoint, seed, torch.device(device), history.on_step)
     save_model(model, tokenizer, out)
     shutil.copyfile(history.path, out / "training.jsonl")
     record, losses = measure_tiny(out, prose, held_out)

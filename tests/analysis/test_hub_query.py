@@ -9,7 +9,7 @@ from huggingface_hub import constants
 
 from analysis.__main__ import main
 from analysis.command_line import parse
-from analysis.hub_query import Query, found, read_query
+from analysis.hub_query import HubQuery, read_query, search_hub
 from headroles.errors import HubError, InvalidInputError
 from tests.analysis.test_run_log import saved
 from tests.fixtures.architectures import build
@@ -41,10 +41,13 @@ def hub(monkeypatch, tmp_path) -> Iterator[JobsHub]:
 @pytest.mark.parametrize(
     ("text", "query"),
     [
-        ("hub:", Query()),
-        ("hub:architecture=llama,max_size=500M", Query(architecture="llama", max_size=500_000_000)),
-        ("hub: min_size=1.5B, sort=likes ,limit=7", Query(min_size=1_500_000_000, sort="likes", limit=7)),
-        ("hub:author=EleutherAI,search=pythia,min_downloads=1k", Query(author="EleutherAI", search="pythia", min_downloads=1000)),
+        ("hub:", HubQuery()),
+        ("hub:architecture=llama,max_size=500M", HubQuery(architecture="llama", max_size=500_000_000)),
+        ("hub: min_size=1.5B, sort=likes ,limit=7", HubQuery(min_size=1_500_000_000, sort="likes", limit=7)),
+        (
+            "hub:author=EleutherAI,search=pythia,min_downloads=1k",
+            HubQuery(author="EleutherAI", search="pythia", min_downloads=1000),
+        ),
     ],
 )
 def test_a_query_says_its_keys_in_any_order(text, query):
@@ -69,13 +72,13 @@ def test_a_wrong_query_is_a_wrong_command_line_and_asks_nobody(text, message, ca
 
 
 def test_the_hub_names_what_can_be_read_and_is_open_in_its_order(hub):
-    assert found(Query()) == ["org/small-1", "org/llama", "org/small-0", "org/small-2"]
-    assert found(Query(architecture="gpt2", limit=2)) == ["org/small-1", "org/small-0"]
-    assert found(Query(search="small", min_downloads=51)) == ["org/small-1"]
+    assert search_hub(HubQuery()) == ["org/small-1", "org/llama", "org/small-0", "org/small-2"]
+    assert search_hub(HubQuery(architecture="gpt2", limit=2)) == ["org/small-1", "org/small-0"]
+    assert search_hub(HubQuery(search="small", min_downloads=51)) == ["org/small-1"]
     size = build("llama").num_parameters()
-    assert found(Query(min_size=size, max_size=size)) == ["org/llama"]
+    assert search_hub(HubQuery(min_size=size, max_size=size)) == ["org/llama"]
     with pytest.raises(InvalidInputError, match="Among the first 5,000 models that the Hub names there is none of that kind"):
-        found(Query(min_size=10**12))
+        search_hub(HubQuery(min_size=10**12))
 
 
 def test_a_query_stands_beside_names_and_is_cut_into_shards(hub):
@@ -87,7 +90,7 @@ def test_a_query_stands_beside_names_and_is_cut_into_shards(hub):
 def test_a_hub_that_is_away_is_told_once_and_nothing_is_made(hub, tmp_path, capsys):
     hub.fail("GET /api/models$", "nonsense")
     with pytest.raises(HubError, match="The Hub gives a broken answer, so it named no models"):
-        found(Query())
+        search_hub(HubQuery())
     hub.stop()
     assert main(["--models", "hub:limit=3", "--out", str(tmp_path / "out")]) == 1
     said = capsys.readouterr()

@@ -13,10 +13,10 @@ from huggingface_hub import constants
 from analysis import __main__ as command
 from analysis.backends.machines import Machine
 from analysis.command_line import parse
-from analysis.pipeline.estimates import PROCESS_BYTES, Planned, core_seconds_of, forecast, planned
-from analysis.pipeline.runs import Outcome, Plan, facts_of
-from analysis.pipeline.sources import name_of
-from analysis.run_log import Log, read_names, select_shard, with_revisions
+from analysis.pipeline.estimates import PROCESS_BYTES, Estimate, estimate_core_seconds, estimate_model, summarize_estimates
+from analysis.pipeline.runs import AnalysisPlan, Outcome, find_facts
+from analysis.pipeline.sources import default_name
+from analysis.run_log import RunLog, expand_revisions, parse_names, select_shard
 from headroles.core.record_files import record_file_name, write_record
 from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL
 from headroles.errors import HubError, InvalidInputError, UnknownModelError
@@ -51,25 +51,25 @@ def saved(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
-def models_of(*arguments: object) -> list[str]:
+def models_with_steps(*arguments: object) -> list[str]:
     return parse([*map(str, arguments), "--out", "somewhere"]).models
 
 
 def test_a_list_has_a_name_a_line_and_comments(tmp_path):
     text = "# those of 2024\norg/a\n\n  org/b  # the small one\n#org/c\n"
-    assert read_names(text) == ["org/a", "org/b"]
+    assert parse_names(text) == ["org/a", "org/b"]
     (tmp_path / "list").write_text(text, "utf-8")
-    assert models_of("org/first", "--models", tmp_path / "list") == ["org/first", "org/a", "org/b"]
+    assert models_with_steps("org/first", "--models", tmp_path / "list") == ["org/first", "org/a", "org/b"]
 
 
 def test_each_model_is_run_at_each_revision_into_a_file_of_its_own():
-    models = models_of("org/a", "org/b", "--revisions", "step0,step1000")
+    models = models_with_steps("org/a", "org/b", "--revisions", "step0,step1000")
     assert (
         models
         == ["org/a@step0", "org/a@step1000", "org/b@step0", "org/b@step1000"]
-        == with_revisions(["org/a", "org/b"], ["step0", "step1000"])
+        == expand_revisions(["org/a", "org/b"], ["step0", "step1000"])
     )
-    files = [record_file_name(name_of(model)) for model in (*models, "org/a")]
+    files = [record_file_name(default_name(model)) for model in (*models, "org/a")]
     assert files[0] == "org__a@step0.json"
     assert len(set(files)) == 5
 
@@ -80,7 +80,7 @@ def test_the_shards_are_all_models_once_and_of_one_size(of):
     parts = [select_shard(models, number, of) for number in range(1, of + 1)]
     assert sorted(model for part in parts for model in part) == sorted(models)
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
-    assert models_of(*models, "--shard", f"1/{of}") == parts[0]
+    assert models_with_steps(*models, "--shard", f"1/{of}") == parts[0]
 
 
 @pytest.mark.parametrize(
@@ -97,34 +97,34 @@ def test_the_shards_are_all_models_once_and_of_one_size(of):
 )
 def test_a_wrong_sweep_is_a_wrong_command_line(arguments, message, capsys):
     with pytest.raises(SystemExit) as caught:
-        models_of(*arguments)
+        models_with_steps(*arguments)
     assert caught.value.code == 2
     assert message in capsys.readouterr().err
 
 
 def test_a_revision_is_looked_up_as_such_and_what_has_none_says_so(hub, tmp_path):
-    plan = Plan(tmp_path / "out", SIZES)
-    assert [facts_of(name, plan).commit for name in ("org/m", "org/m@step0")] == [
+    plan = AnalysisPlan(tmp_path / "out", SIZES)
+    assert [find_facts(name, plan).commit for name in ("org/m", "org/m@step0")] == [
         commit_of(hub.repositories["org/m"].folders[name]) for name in ("main", "step0")
     ]
     with pytest.raises(UnknownModelError, match=r"org/m has no revision step7 on the Hub\."):
-        facts_of("org/m@step7", plan)
+        find_facts("org/m@step7", plan)
     with pytest.raises(InvalidInputError, match="headroles-tiny lies on this machine and has no revision step0"):
-        facts_of(f"{EMBEDDED_MODEL}@step0", plan)
+        find_facts(f"{EMBEDDED_MODEL}@step0", plan)
     odd = saved(tmp_path / "a@b")
-    assert facts_of(str(odd), plan).path == odd.resolve()
+    assert find_facts(str(odd), plan).path == odd.resolve()
 
 
 def test_the_plan_says_what_a_run_takes_and_what_is_finished_without_a_download(hub, tmp_path):
-    plan = Plan(tmp_path / "out", SIZES)
+    plan = AnalysisPlan(tmp_path / "out", SIZES)
     weights = hub.repositories["org/m"].folders["step0"] / "model.safetensors"
-    ahead = planned("org/m@step0", plan)
+    ahead = estimate_model("org/m@step0", plan)
     numbers = build("gpt2").num_parameters()
     assert (ahead.download_bytes, ahead.memory_bytes) == (weights.stat().st_size, PROCESS_BYTES + 6 * numbers)
     assert (ahead.record, ahead.reason) == ("to be made", "")
-    write_record(make("gpt2").model_copy(update={"model_name": "org/m@step0"}), plan.path_of("org/m@step0"))
-    assert planned("org/m@step0", plan).record == "to be made again"
-    here = planned(str(hub.repositories["org/m"].folders["main"]), plan)
+    write_record(make("gpt2").model_copy(update={"model_name": "org/m@step0"}), plan.record_path("org/m@step0"))
+    assert estimate_model("org/m@step0", plan).record == "to be made again"
+    here = estimate_model(str(hub.repositories["org/m"].folders["main"]), plan)
     assert (here.name, here.download_bytes, here.record) == ("main", 0, "to be made")
     assert not hub.count("model.safetensors")
     assert not (tmp_path / "cache").exists()
@@ -145,16 +145,16 @@ def test_a_dry_run_prints_the_plan_and_makes_nothing(hub, tmp_path, capsys):
 
 def test_the_estimate_grows_with_the_model_and_with_what_is_asked_and_halves_with_twice_the_cores(tmp_path):
     small, large = RepositoryFacts("org/m", "gpt2", 10**7, 0), RepositoryFacts("org/m", "gpt2", 10**9, 0)
-    quick, full = Plan(tmp_path, ProbeSizes(calibration=0)), Plan(tmp_path, ProbeSizes(outputs=100))
-    taken = [core_seconds_of(facts, plan) for facts in (small, large) for plan in (quick, full)]
+    quick, full = AnalysisPlan(tmp_path, ProbeSizes(calibration=0)), AnalysisPlan(tmp_path, ProbeSizes(outputs=100))
+    taken = [estimate_core_seconds(facts, plan) for facts in (small, large) for plan in (quick, full)]
     assert taken[0] < min(taken[1:3])
     assert taken[3] > 10 * taken[1]
     assert max(taken) == taken[3]
-    model = Planned("org/m", 5 * 1024**2, 3 * 1024**2, 7200.0, "to be made")
-    one, two = forecast([model], full, Machine(cores=1)), forecast([model], full, Machine(cores=2))
+    model = Estimate("org/m", 5 * 1024**2, 3 * 1024**2, 7200.0, "to be made")
+    one, two = summarize_estimates([model], full, Machine(cores=1)), summarize_estimates([model], full, Machine(cores=2))
     assert one == "1 of 1 to be made: 5 MB to download, 3 MB of memory at most, about 2.0 hours of one machine"
     assert two.endswith("about 60 minutes of one machine")
-    priced = forecast([model], replace(full, device="cuda"), Machine("t4", cores=2, dollars_a_second=0.001))
+    priced = summarize_estimates([model], replace(full, device="cuda"), Machine("t4", cores=2, dollars_a_second=0.001))
     assert priced.endswith("about 63 minutes of one machine without its GPU for 3.78 dollars")
 
 
@@ -168,7 +168,7 @@ def test_without_a_hub_that_is_said_once_and_the_rest_is_planned(hub, tmp_path, 
 
 
 def test_the_log_has_a_line_an_outcome_and_the_list_what_is_left(tmp_path):
-    log = Log(tmp_path / "logs" / "run.jsonl", {"a": "path/to/a", "b": "b", "c": "c"})
+    log = RunLog(tmp_path / "logs" / "run.jsonl", {"a": "path/to/a", "b": "b", "c": "c"})
     log.add(Outcome("b", "failed", 1.5, None, None, "It is broken."))
     log.add(Outcome("a", "written", 2.0, 5, make("gpt2")))
     left = known(log.close())
@@ -176,8 +176,8 @@ def test_the_log_has_a_line_an_outcome_and_the_list_what_is_left(tmp_path):
     assert (failed["model"], failed["status"], failed["reason"], failed["record"]) == ("b", "failed", "It is broken.", None)
     assert (written["model"], written["seconds"], written["peak_bytes"], written["record"]) == ("a", 2.0, 5, "a.json")
     assert left == tmp_path / "logs" / "run.jsonl.retry"
-    assert read_names(left.read_text("utf-8")) == ["b", "c"]
-    again = Log(log.path, {"b": "b", "c": "c"})
+    assert parse_names(left.read_text("utf-8")) == ["b", "c"]
+    again = RunLog(log.path, {"b": "b", "c": "c"})
     for name in ("b", "c"):
         again.add(Outcome(name, "written", 1.0, None, make("gpt2")))
     assert again.close() is None

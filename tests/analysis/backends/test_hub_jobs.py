@@ -11,12 +11,12 @@ from huggingface_hub import HfApi, constants
 from analysis.__main__ import main
 from analysis.arguments import requirement
 from analysis.backends import job_pool as job_workers
-from analysis.backends.backend import place_of, run_each
-from analysis.backends.hub_jobs import OnJobs
-from analysis.backends.job_pool import JobWorkers
-from analysis.backends.job_spec import work_of
-from analysis.backends.machines import flavor
-from analysis.pipeline.runs import Outcome, Plan, facts_of, run_here
+from analysis.backends.backend import open_backend, run_models
+from analysis.backends.hub_jobs import JobsBackend
+from analysis.backends.job_pool import JobPool
+from analysis.backends.job_spec import make_job_spec
+from analysis.backends.machines import rented_machine
+from analysis.pipeline.runs import AnalysisPlan, Outcome, analyze_and_save, find_facts
 from headroles.core.record_files import parse_record
 from headroles.errors import HubError, InvalidInputError, MissingPackageError
 from headroles.models.probes import ProbeSizes
@@ -57,12 +57,12 @@ def hub(folders, monkeypatch, tmp_path) -> Iterator[JobsHub]:
         yield double
 
 
-def plan_in(folder: Path, **more) -> Plan:
-    return Plan(folder, SIZES, **more)
+def plan_in(folder: Path, **more) -> AnalysisPlan:
+    return AnalysisPlan(folder, SIZES, **more)
 
 
-def outcomes(plan: Plan, names: list[str] = NAMES) -> dict[str, Outcome]:
-    return {outcome.model: outcome for outcome in run_each(names, plan, OnJobs("cpu-basic", DATASET, PACKAGE))}
+def outcomes(plan: AnalysisPlan, names: list[str] = NAMES) -> dict[str, Outcome]:
+    return {outcome.model: outcome for outcome in run_models(names, plan, JobsBackend("cpu-basic", DATASET, PACKAGE))}
 
 
 def test_the_records_are_those_of_here_and_the_token_is_sent_as_a_secret_alone(hub, tmp_path, capsys):
@@ -70,7 +70,7 @@ def test_the_records_are_those_of_here_and_the_token_is_sent_as_a_secret_alone(h
     assert main([*NAMES, "--out", str(out), "--log", str(tmp_path / "log"), *JOBS, *OPTIONS]) == 0
     for name in NAMES:
         file = f"{name.replace('/', '__')}.json"
-        assert run_here(name, plan_in(tmp_path / "here")).status == "written"
+        assert analyze_and_save(name, plan_in(tmp_path / "here")).status == "written"
         assert (out / file).read_bytes() == (tmp_path / "here" / file).read_bytes()
     said = capsys.readouterr()
     assert "note: 3 of 3 to be made: " in said.err
@@ -91,8 +91,8 @@ def test_a_driver_that_comes_after_one_that_was_killed_starts_nothing_twice(hub,
     plan = plan_in(tmp_path / "out")
     hub.ends["org/c"] = lambda job: None  # runs for long
     with monkeypatch.context() as killed:
-        killed.setattr(JobWorkers, "cancel", lambda *_: None)  # who is killed tidies nothing up
-        first = OnJobs("cpu-basic", DATASET, PACKAGE).outcomes(NAMES, plan)
+        killed.setattr(JobPool, "cancel", lambda *_: None)  # who is killed tidies nothing up
+        first = JobsBackend("cpu-basic", DATASET, PACKAGE).outcomes(NAMES, plan)
         next(first)
         first.close()
     hub.pass_time()
@@ -108,7 +108,7 @@ def test_a_driver_that_comes_after_one_that_was_killed_starts_nothing_twice(hub,
 
 def test_whoever_stops_listening_cancels_what_runs(hub, tmp_path):
     hub.ends |= dict.fromkeys(NAMES[1:], lambda job: None)
-    running = OnJobs("cpu-basic", DATASET, PACKAGE).outcomes(NAMES, plan_in(tmp_path))
+    running = JobsBackend("cpu-basic", DATASET, PACKAGE).outcomes(NAMES, plan_in(tmp_path))
     assert next(running).model == "org/a"
     running.close()
     assert [job.stage for job in hub.jobs.values()] == ["COMPLETED", "CANCELED", "CANCELED"]
@@ -173,12 +173,12 @@ def test_what_would_be_paid_for_in_vain_is_refused_before_a_job_starts(hub, fold
     assert ended["a"].reason == "a is a file of this machine, which a job cannot read; only models of the Hub can be jobs."
     for place, plan, message in (
         (
-            OnJobs("cpu-huge", DATASET, PACKAGE),
+            JobsBackend("cpu-huge", DATASET, PACKAGE),
             plan_in(tmp_path),
             "The Hub has no machine cpu-huge for jobs; it has cpu-basic, cpu-xl, t4",
         ),
         (
-            OnJobs("cpu-basic", DATASET, PACKAGE),
+            JobsBackend("cpu-basic", DATASET, PACKAGE),
             plan_in(tmp_path, device="cuda"),
             "The Hub's cpu-basic has no GPU; name a machine with",
         ),
@@ -202,11 +202,11 @@ def test_an_account_that_may_not_is_told_so_once(hub, tmp_path, monkeypatch):
 def test_an_older_client_is_told_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setattr(HfApi, "list_jobs", lambda self, timeout, namespace: [])
     with pytest.raises(MissingPackageError, match="needs huggingface-hub 2 or newer"):
-        list(OnJobs("cpu-basic", DATASET).outcomes(NAMES, plan_in(tmp_path)))
+        list(JobsBackend("cpu-basic", DATASET).outcomes(NAMES, plan_in(tmp_path)))
 
 
 def test_the_plan_has_the_price_of_the_machine(hub, tmp_path, capsys):
-    assert flavor("t4-small").gpu_bytes == 16 * GIGABYTE
+    assert rented_machine("t4-small").gpu_bytes == 16 * GIGABYTE
     assert main(["org/a", "--out", str(tmp_path / "out"), *JOBS, *OPTIONS, "--dry-run"]) == 0
     header, row, total = capsys.readouterr().out.splitlines()
     assert header.split()[-3:] == ["seconds", "dollars", "record"]
@@ -218,14 +218,14 @@ def test_the_plan_has_the_price_of_the_machine(hub, tmp_path, capsys):
 
 def test_a_job_pushes_its_record_and_shows_no_token(hub, tmp_path, capfd, monkeypatch):
     plan = plan_in(tmp_path)
-    facts = facts_of("org/a", plan)
-    work = work_of("org/a", plan, PACKAGE, DATASET, facts)
+    facts = find_facts("org/a", plan)
+    work = make_job_spec("org/a", plan, PACKAGE, DATASET, facts)
     monkeypatch.chdir(tmp_path)
     assert main(list(work.arguments)) == 0
-    record = run_here("org/a", plan).record
+    record = analyze_and_save("org/a", plan).record
     assert parse_record(hub.content(DATASET, "head_categories/org__a.json"), "pushed") == record
     assert MEMBERS_TOKEN not in "".join(capfd.readouterr())
-    assert work.key != work_of("org/a", plan_in(tmp_path, batch=3), PACKAGE, DATASET, facts).key
+    assert work.key != make_job_spec("org/a", plan_in(tmp_path, batch=3), PACKAGE, DATASET, facts).key
 
 
 @pytest.mark.parametrize(
@@ -251,5 +251,5 @@ def test_jobs_need_a_dataset_that_they_may_write_to(options, message, tmp_path, 
 
 
 def test_places_are_told_by_their_names():
-    assert place_of("hf-jobs", dataset=DATASET) == OnJobs("cpu-basic", DATASET)
-    assert place_of("hf-jobs:t4-small", PACKAGE, DATASET) == OnJobs("t4-small", DATASET, PACKAGE)
+    assert open_backend("hf-jobs", dataset=DATASET) == JobsBackend("cpu-basic", DATASET)
+    assert open_backend("hf-jobs:t4-small", PACKAGE, DATASET) == JobsBackend("t4-small", DATASET, PACKAGE)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from analysis.__main__ import main
-from analysis.backends.backend import place_of, run_each
-from analysis.pipeline.runs import Plan, run_here
+from analysis.backends.backend import open_backend, run_models
+from analysis.pipeline.runs import AnalysisPlan, analyze_and_save
 from headroles.errors import MissingPackageError
 from headroles.models.probes import ProbeSizes
 from headroles.settings import GIGABYTE
@@ -28,7 +28,7 @@ def test_without_ray_the_command_says_what_to_install(tmp_path, capsys, monkeypa
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.delitem(sys.modules, "analysis.backends.ray_cluster", raising=False)
     with pytest.raises(MissingPackageError):
-        place_of("ray")
+        open_backend("ray")
     assert main(["headroles-tiny", "--out", str(tmp_path), *OPTIONS]) == 1
     assert capsys.readouterr().err == "error: --on ray needs ray, which is not installed: pip install 'headroles[ray]'.\n"
     assert not list(tmp_path.iterdir())
@@ -100,7 +100,7 @@ def test_every_record_is_there_once_and_is_that_of_here_though_a_node_and_proces
     assert ended == [*((name, "written") for name in names), ("broken", "broken.")]
     assert sorted(file.name for file in out.iterdir()) == sorted(f"{name}.json" for name in names)
     for folder in folders:
-        here = run_here(str(folder), Plan(tmp_path / "here", SIZES))
+        here = analyze_and_save(str(folder), AnalysisPlan(tmp_path / "here", SIZES))
         assert here.status == "written"
         assert (out / f"{folder.name}.json").read_bytes() == (tmp_path / "here" / f"{folder.name}.json").read_bytes()
     again = [name for name in names if len(begun(notes, name)) == 2]
@@ -117,12 +117,12 @@ def test_every_record_is_there_once_and_is_that_of_here_though_a_node_and_proces
 def test_what_hangs_is_stopped_and_gives_its_place_to_the_next(cluster, notes, tiny, tmp_path):
     folder = save(tiny, tmp_path / "hangs")
     (notes / "hang").touch()
-    plan = Plan(tmp_path / "out", SIZES, limit=1.0)
-    (outcome,) = run_each([str(folder)], plan, place_of("ray"))
+    plan = AnalysisPlan(tmp_path / "out", SIZES, limit=1.0)
+    (outcome,) = run_models([str(folder)], plan, open_backend("ray"))
     assert (outcome.status, outcome.reason) == ("failed", "hangs was stopped: it took longer than the 1 seconds of --limit.")
     assert not plan.out.exists()
     (notes / "hang").unlink()
-    (outcome,) = run_each([str(folder)], Plan(tmp_path / "out", SIZES), place_of("ray"))
+    (outcome,) = run_models([str(folder)], AnalysisPlan(tmp_path / "out", SIZES), open_backend("ray"))
     assert outcome.status == "written"
 
 

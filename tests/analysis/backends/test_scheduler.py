@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from analysis.backends.scheduler import NODE_DEATHS, Cause, Died, Ended, Event, Job, Started, drive
+from analysis.backends.scheduler import NODE_DEATHS, Cause, Event, Task, TaskDied, TaskEnded, TaskStarted, run_tasks
 from analysis.pipeline.runs import Outcome
 from headroles.settings import GIGABYTE
 
@@ -17,21 +17,21 @@ class Simulated:
 
     largest = 8 * GIGABYTE
 
-    def __init__(self, workers: int, seconds: Callable[[Job], float], end: Callable[[Job], Cause | None] = lambda job: None):
+    def __init__(self, workers: int, seconds: Callable[[Task], float], end: Callable[[Task], Cause | None] = lambda job: None):
         self._free, self._seconds, self._end = workers, seconds, end
         self._clock = 0.0
-        self._queue: deque[Job] = deque()
-        self._ends: list[tuple[float, int, Job]] = []
-        self.begun: list[Job] = []
-        self.cancelled: list[Job] = []
+        self._queue: deque[Task] = deque()
+        self._ends: list[tuple[float, int, Task]] = []
+        self.begun: list[Task] = []
+        self.cancelled: list[Task] = []
 
     def now(self) -> float:
         return self._clock
 
-    def start(self, job: Job) -> None:
+    def start(self, job: Task) -> None:
         self._queue.append(job)
 
-    def cancel(self, job: Job) -> None:
+    def cancel(self, job: Task) -> None:
         self.cancelled.append(job)
         if job in self._queue:
             self._queue.remove(job)
@@ -47,7 +47,7 @@ class Simulated:
             self._free -= 1
             self.begun.append(job)
             heapq.heappush(self._ends, (self._clock + self._seconds(job), len(self.begun), job))
-            events.append(Started(job))
+            events.append(TaskStarted(job))
         if events:
             return events
         until = self._ends[0][0] if self._ends else float("inf")
@@ -58,18 +58,18 @@ class Simulated:
         self._clock, _, job = heapq.heappop(self._ends)
         self._free += 1
         cause = self._end(job)
-        return [Died(job, cause) if cause else Ended(job, Outcome(job.name, "written", 1.0))]
+        return [TaskDied(job, cause) if cause else TaskEnded(job, Outcome(job.name, "written", 1.0))]
 
 
-def jobs(count: int, memory: int = GIGABYTE) -> list[Job]:
-    return [Job(f"org/m{number}", f"org/m{number}", memory) for number in range(count)]
+def jobs(count: int, memory: int = GIGABYTE) -> list[Task]:
+    return [Task(f"org/m{number}", f"org/m{number}", memory) for number in range(count)]
 
 
-def models_of_a_hub(seed: int, guess: float) -> tuple[list[Job], dict[str, float]]:
+def models_of_a_hub(seed: int, guess: float) -> tuple[list[Task], dict[str, float]]:
     """200 models of sizes as a hub has them, and their seconds; `guess` is how far those are from what the size says."""
     chance = random.Random(seed)
     sizes = [chance.lognormvariate(0, 1.5) for _ in range(200)]
-    made = [Job(f"m{number}", f"m{number}", int(size * GIGABYTE)) for number, size in enumerate(sizes)]
+    made = [Task(f"m{number}", f"m{number}", int(size * GIGABYTE)) for number, size in enumerate(sizes)]
     return made, {job.name: 60 * size * chance.uniform(1 / guess, guess) for job, size in zip(made, sizes)}
 
 
@@ -79,7 +79,7 @@ def test_200_models_take_little_longer_than_they_must(workers, guess):
     for seed in range(5):
         models, seconds = models_of_a_hub(seed, guess)
         place = Simulated(workers, lambda job, seconds=seconds: seconds[job.name])
-        names = [outcome.model for outcome in drive(models, place)]
+        names = [outcome.model for outcome in run_tasks(models, place)]
         assert sorted(names) == sorted(job.name for job in models)
         largest = max(seconds.values())
         bound = max(largest, sum(seconds.values()) / workers)
@@ -90,13 +90,13 @@ def test_200_models_take_little_longer_than_they_must(workers, guess):
 
 def test_no_worker_stands_idle_while_a_model_waits():
     place = Simulated(64, lambda job: 1.0)
-    assert len(list(drive(jobs(640), place))) == 640
+    assert len(list(run_tasks(jobs(640), place))) == 640
     assert place.now() == 10.0
 
 
 def test_a_model_whose_node_dies_goes_again_and_at_last_no_more():
     place = Simulated(2, lambda job: 1.0, lambda job: "node" if job.name == "org/m0" or job.node_deaths < 1 else None)
-    outcomes = {outcome.model: outcome for outcome in drive(jobs(3), place)}
+    outcomes = {outcome.model: outcome for outcome in run_tasks(jobs(3), place)}
     assert [outcomes[f"org/m{number}"].status for number in range(3)] == ["failed", "written", "written"]
     assert [job.node_deaths for job in place.begun if job.name == "org/m0"] == list(range(NODE_DEATHS + 1))
     assert [job.node_deaths for job in place.begun if job.name == "org/m1"] == [0, 1]
@@ -107,10 +107,10 @@ def test_a_model_whose_node_dies_goes_again_and_at_last_no_more():
 @pytest.mark.parametrize("cause", ["memory", "process"])
 def test_what_died_of_memory_asks_for_twice_as_much_once(cause):
     place = Simulated(1, lambda job: 1.0, lambda job: cause if job.memory < 2 * GIGABYTE else None)
-    assert [outcome.status for outcome in drive(jobs(1), place)] == ["written"]
+    assert [outcome.status for outcome in run_tasks(jobs(1), place)] == ["written"]
     assert [job.memory for job in place.begun] == [GIGABYTE, 2 * GIGABYTE]
     place = Simulated(1, lambda job: 1.0, lambda job: cause)
-    (outcome,) = drive(jobs(1), place)
+    (outcome,) = run_tasks(jobs(1), place)
     assert [job.memory for job in place.begun] == [GIGABYTE, 2 * GIGABYTE]
     assert outcome.status == "failed"
     assert outcome.reason.endswith(", with twice the memory too.")
@@ -118,7 +118,7 @@ def test_what_died_of_memory_asks_for_twice_as_much_once(cause):
 
 def test_what_has_all_the_memory_of_the_largest_node_is_not_tried_again():
     place = Simulated(1, lambda job: 1.0, lambda job: "memory")
-    (outcome,) = drive(jobs(1, Simulated.largest), place)
+    (outcome,) = run_tasks(jobs(1, Simulated.largest), place)
     assert len(place.begun) == 1
     assert outcome.reason == (
         "The process of org/m0 took more memory than there was; no node has more than the 8.0 GB that it asked for."
@@ -127,7 +127,7 @@ def test_what_has_all_the_memory_of_the_largest_node_is_not_tried_again():
 
 def test_who_hangs_is_stopped_at_the_limit_counted_from_when_it_began():
     place = Simulated(1, lambda job: {"org/m1": 1e9}.get(job.name, 9.0))
-    outcomes = list(drive(jobs(4), place, limit=10))  # the last begins long after ten seconds
+    outcomes = list(run_tasks(jobs(4), place, limit=10))  # the last begins long after ten seconds
     assert [(outcome.model, outcome.status) for outcome in outcomes] == [
         ("org/m0", "written"),
         ("org/m1", "failed"),
@@ -141,7 +141,7 @@ def test_who_hangs_is_stopped_at_the_limit_counted_from_when_it_began():
 
 def test_what_ended_in_time_while_the_driver_was_busy_is_not_stopped():
     place = Simulated(2, lambda job: 9.0)
-    outcomes = drive(jobs(2), place, limit=10)
+    outcomes = run_tasks(jobs(2), place, limit=10)
     first = next(outcomes)
     place._clock += 100  # as when it pushes a record for long
     assert [first.status, *(outcome.status for outcome in outcomes)] == ["written", "written"]
@@ -149,7 +149,7 @@ def test_what_ended_in_time_while_the_driver_was_busy_is_not_stopped():
 
 def test_whoever_stops_listening_stops_all_that_is_under_way_or_waits():
     place = Simulated(2, lambda job: float(job.name[-1]) + 1)
-    outcomes = drive(jobs(5), place)
+    outcomes = run_tasks(jobs(5), place)
     assert next(outcomes).model == "org/m0"
     outcomes.close()
     assert sorted(job.name for job in place.cancelled) == [f"org/m{number}" for number in range(1, 5)]
@@ -162,5 +162,5 @@ def test_an_error_of_the_workers_stops_all_and_is_raised():
 
     place = Broken(2, lambda job: 1.0)
     with pytest.raises(KeyboardInterrupt):
-        list(drive(jobs(3), place))
+        list(run_tasks(jobs(3), place))
     assert len(place.cancelled) == 3

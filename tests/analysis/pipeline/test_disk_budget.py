@@ -7,9 +7,9 @@ import pytest
 from huggingface_hub import constants, scan_cache_dir, snapshot_download
 
 from analysis.backends import local
-from analysis.backends.local import Here
-from analysis.pipeline.disk_budget import Disk
-from analysis.pipeline.runs import Outcome, Plan
+from analysis.backends.local import LocalBackend
+from analysis.pipeline.disk_budget import DiskBudget
+from analysis.pipeline.runs import AnalysisPlan, Outcome
 from tests.analysis.test_run_log import saved
 from tests.fixtures.hub import FakeHub
 
@@ -49,16 +49,16 @@ def taken() -> int:
 def test_the_oldest_that_is_done_goes_first_and_what_was_there_stays(hub, tmp_path, monkeypatch):
     seen = []
 
-    def analysed(model: str, plan: Plan) -> Outcome:
+    def analysed(model: str, plan: AnalysisPlan) -> Outcome:
         download(model)
         seen.append((model, kept()))
         assert taken() <= budget  # with what is in use
         return Outcome(model, "written", 1.0)
 
-    monkeypatch.setattr(local, "run_apart", analysed)
+    monkeypatch.setattr(local, "run_in_process", analysed)
     each = taken()
     budget = int(3.2 * each)
-    outcomes = Here(Disk(budget)).outcomes([*NAMES, "org/before"], Plan(tmp_path / "out"))
+    outcomes = LocalBackend(DiskBudget(budget)).outcomes([*NAMES, "org/before"], AnalysisPlan(tmp_path / "out"))
     assert [outcome.status for outcome in outcomes] == ["written"] * 4
     assert seen == [
         ("org/a", {"org/before", "org/a"}),
@@ -69,8 +69,8 @@ def test_the_oldest_that_is_done_goes_first_and_what_was_there_stays(hub, tmp_pa
 
 
 def test_a_model_that_has_no_room_is_not_begun_and_says_so(hub, tmp_path, monkeypatch):
-    monkeypatch.setattr(local, "run_apart", lambda model, plan: pytest.fail("begun"))
-    outcome, other = Here(Disk(taken() + 100)).outcomes(NAMES[:2], Plan(tmp_path / "out"))
+    monkeypatch.setattr(local, "run_in_process", lambda model, plan: pytest.fail("begun"))
+    outcome, other = LocalBackend(DiskBudget(taken() + 100)).outcomes(NAMES[:2], AnalysisPlan(tmp_path / "out"))
     assert (outcome.status, other.status) == ("failed", "failed")
     assert outcome.reason.startswith("org/a takes 0.0 GB to download, beside 0.0 GB that stay in the cache; together that is ")
     assert kept() == {"org/before"}
@@ -78,7 +78,7 @@ def test_a_model_that_has_no_room_is_not_begun_and_says_so(hub, tmp_path, monkey
 
 def test_two_revisions_of_a_model_go_one_by_one(hub, tmp_path):
     hub.repositories["org/a"].folders["step0"] = Path(saved(tmp_path / "step0", seed=9))
-    disk = Disk(taken() * 10)
+    disk = DiskBudget(taken() * 10)
     for revision in ("main", "step0"):
         snapshot_download("org/a", revision=revision, endpoint=constants.ENDPOINT, cache_dir=constants.HF_HUB_CACHE)
         disk.ended("org/a" if revision == "main" else "org/a@step0")

@@ -3,8 +3,8 @@
 import torch
 
 from analysis.checks import validate
-from analysis.pipeline import pipeline as making
-from analysis.pipeline.up_to_date import is_finished
+from analysis.pipeline import pipeline
+from analysis.pipeline.up_to_date import is_up_to_date
 from analysis.publish import dataset_card
 from analysis.publish import dataset_files as dataset
 from analysis.publish import record_push as push
@@ -43,7 +43,7 @@ def test_what_is_published_of_a_role_that_the_record_does_not_score_is_left_open
 
 def test_a_record_that_lacks_a_role_is_not_finished(fresh_tiny):
     sizes = ProbeSizes(repeated_sequences=2, repeat_length=10, sentences=2, calibration=0)
-    record = making.analyze(fresh_tiny, sizes, 5, "cpu")
+    record = pipeline.score_with_lens(fresh_tiny, sizes, 5, "cpu")
     asked = EMBEDDED_MODEL, inspect(EMBEDDED_FOLDER), sizes, torch.float32
-    assert is_finished(record, *asked)
-    assert is_finished(without(record, "diffuse"), *asked) is False
+    assert is_up_to_date(record, *asked)
+    assert is_up_to_date(without(record, "diffuse"), *asked) is False

@@ -13,12 +13,12 @@ import torch
 
 from analysis.__main__ import COMMANDS, main
 from analysis.backends import local
-from analysis.backends.local import Here, run_apart
+from analysis.backends.local import LocalBackend, run_in_process
 from analysis.command_line import EXIT_CODES, parse
 from analysis.commands import find_record
 from analysis.outcome_table import outcome_table
 from analysis.pipeline import runs
-from analysis.pipeline.runs import Outcome, Plan, check_registered, check_room, facts_of, run_here
+from analysis.pipeline.runs import AnalysisPlan, Outcome, analyze_and_save, check_registered, check_room, find_facts
 from headroles.core.record_files import read_record, write_record
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
 from headroles.core.roles import measured_roles
@@ -89,7 +89,7 @@ def test_a_killed_process_is_a_failed_row(folder, tmp_path, monkeypatch):
         return wait(receiver)
 
     monkeypatch.setattr(Connection, "recv", kill_and_wait)
-    outcome = run_apart(str(folder), Plan(tmp_path / "out", SMALL))
+    outcome = run_in_process(str(folder), AnalysisPlan(tmp_path / "out", SMALL))
     assert (outcome.model, outcome.status, outcome.peak_bytes, outcome.record) == ("small-gpt2", "failed", None, None)
     assert outcome.reason == "The process of small-gpt2 was killed by SIGKILL; often that means that the memory ran out."
     assert not (tmp_path / "out").exists()
@@ -118,29 +118,29 @@ def test_ctrl_c_stops_all(folder, tmp_path, capsys, monkeypatch):
 
 
 def test_a_record_of_before_intervals_is_made_again(tmp_path):
-    plan = Plan(tmp_path, SMALL)
-    made = known(run_here(EMBEDDED_MODEL, plan).record)
+    plan = AnalysisPlan(tmp_path, SMALL)
+    made = known(analyze_and_save(EMBEDDED_MODEL, plan).record)
     write_record(without_intervals(made), tmp_path / "headroles-tiny.json")
-    assert [run_here(EMBEDDED_MODEL, plan).status for _ in range(2)] == ["written", "skipped"]
+    assert [analyze_and_save(EMBEDDED_MODEL, plan).status for _ in range(2)] == ["written", "skipped"]
     assert read_record(tmp_path / "headroles-tiny.json").intervals == made.intervals
 
 
 def test_scores_of_one_text_alone_have_no_interval_and_are_finished_without(tmp_path):
-    plan = Plan(tmp_path, replace(SMALL, repeated_sequences=1, sentences=1))
-    outcomes = [run_here(EMBEDDED_MODEL, plan) for _ in range(2)]
+    plan = AnalysisPlan(tmp_path, replace(SMALL, repeated_sequences=1, sentences=1))
+    outcomes = [analyze_and_save(EMBEDDED_MODEL, plan) for _ in range(2)]
     assert [outcome.status for outcome in outcomes] == ["written", "skipped"]
     assert not any(known(outcomes[0].record).intervals.values())
 
 
 def test_a_finished_record_is_kept_and_any_other_is_made_again(tiny, folder, tmp_path):
-    plan = Plan(tmp_path / "out", SMALL)
+    plan = AnalysisPlan(tmp_path / "out", SMALL)
     path = plan.out / "small-gpt2.json"
 
-    def run(changed: Plan = plan) -> str:
+    def run(changed: AnalysisPlan = plan) -> str:
         """The status; every run finds the file as old as the beginning of time."""
         if path.exists():
             os.utime(path, (1, 1))
-        outcome = run_here(str(folder), changed)
+        outcome = analyze_and_save(str(folder), changed)
         assert outcome.record == read_record(path)
         assert (path.stat().st_mtime == 1) == (outcome.status == "skipped")
         return outcome.status
@@ -170,7 +170,8 @@ def test_a_finished_record_is_kept_and_any_other_is_made_again(tiny, folder, tmp
 
 def test_bfloat16_weights_are_recorded_and_change_the_scores_a_little(folder, tmp_path):
     full, half = (
-        known(run_here(str(folder), Plan(tmp_path, SMALL, dtype=dtype)).record) for dtype in (torch.float32, torch.bfloat16)
+        known(analyze_and_save(str(folder), AnalysisPlan(tmp_path, SMALL, dtype=dtype)).record)
+        for dtype in (torch.float32, torch.bfloat16)
     )
     assert (full.recipe.dtype, half.recipe.dtype) == ("float32", "bfloat16")
     for name in full.all_scores:
@@ -199,7 +200,7 @@ def test_every_registered_fact_is_checked(tiny, monkeypatch):
 
 def test_a_wrong_registry_entry_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "MODELS", {EMBEDDED_MODEL: replace(MODELS[EMBEDDED_MODEL], num_heads=4)})
-    outcome = run_here(EMBEDDED_MODEL, Plan(tmp_path / "out", SMALL))
+    outcome = analyze_and_save(EMBEDDED_MODEL, AnalysisPlan(tmp_path / "out", SMALL))
     assert outcome.status == "failed"
     assert "4 layers of 8 heads and a BOS, but its registry entry says 4 layers of 4 heads and a BOS" in outcome.reason
     assert not (tmp_path / "out").exists()
@@ -210,7 +211,7 @@ def test_what_nobody_expected_is_a_failed_row_with_its_traceback(folder, tmp_pat
         raise ZeroDivisionError("by nought\nand more")
 
     monkeypatch.setattr(runs, "make", fail)
-    outcome = run_here(str(folder), Plan(tmp_path / "out", SMALL))
+    outcome = analyze_and_save(str(folder), AnalysisPlan(tmp_path / "out", SMALL))
     assert outcome.reason == "small-gpt2 met an unexpected ZeroDivisionError: by nought"
     assert "Traceback" in capsys.readouterr().err
 
@@ -224,7 +225,7 @@ def test_a_librarys_panic_is_a_failed_row(folder, tmp_path, monkeypatch):
         raise PanicError("called `Option::unwrap()` on a `None` value")
 
     monkeypatch.setattr(runs, "make", panic)
-    outcome = run_here(str(folder), Plan(tmp_path / "out", SMALL))
+    outcome = analyze_and_save(str(folder), AnalysisPlan(tmp_path / "out", SMALL))
     assert (outcome.status, outcome.record) == ("failed", None)
     assert outcome.reason.startswith("small-gpt2 broke a library that reads it")
 
@@ -236,7 +237,7 @@ def test_what_ends_a_program_is_no_panic(ending, folder, tmp_path, monkeypatch):
 
     monkeypatch.setattr(runs, "make", end)
     with pytest.raises(ending):
-        run_here(str(folder), Plan(tmp_path / "out", SMALL))
+        analyze_and_save(str(folder), AnalysisPlan(tmp_path / "out", SMALL))
 
 
 @pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory")])
@@ -245,7 +246,7 @@ def test_too_little_memory_is_one_sentence(error, folder, tmp_path, monkeypatch)
         raise error
 
     monkeypatch.setattr(runs, "make", fail)
-    outcome = run_here(str(folder), Plan(tmp_path / "out", SMALL))
+    outcome = analyze_and_save(str(folder), AnalysisPlan(tmp_path / "out", SMALL))
     assert outcome.reason == "small-gpt2 does not fit into the memory of cpu; try --batch 1 or --dtype bfloat16."
 
 
@@ -254,7 +255,7 @@ def test_a_record_that_cannot_be_written_is_a_failed_row(folder, tmp_path, monke
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(runs, "write_record", fail)
-    outcome = run_here(str(folder), Plan(tmp_path / "out", SMALL))
+    outcome = analyze_and_save(str(folder), AnalysisPlan(tmp_path / "out", SMALL))
     assert (outcome.status, outcome.record) == ("failed", None)
     assert "No space left on device" in outcome.reason
 
@@ -280,10 +281,10 @@ def test_all_is_the_registry(tmp_path):
 
 def test_one_model_runs_here_and_several_each_in_a_process_of_their_own(tmp_path, monkeypatch):
     ran = []
-    monkeypatch.setattr(local, "attempt", lambda model, plan, old: ran.append(("here", model)))
-    monkeypatch.setattr(local, "run_apart", lambda model, plan: ran.append(("apart", model)))
+    monkeypatch.setattr(local, "analyze_model", lambda model, plan, old: ran.append(("here", model)))
+    monkeypatch.setattr(local, "run_in_process", lambda model, plan: ran.append(("apart", model)))
     for models, limit in ((["a"], None), (["a", "b"], None), (["c"], 60.0)):
-        list(Here().outcomes(models, Plan(tmp_path, limit=limit)))
+        list(LocalBackend().outcomes(models, AnalysisPlan(tmp_path, limit=limit)))
     assert ran == [("here", "a"), ("apart", "a"), ("apart", "b"), ("apart", "c")]
 
 
@@ -326,7 +327,7 @@ def test_cuda_without_one_is_a_wrong_command_line(tmp_path, capsys):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_gives_the_scores_of_the_cpu_and_says_what_memory_it_took_there(tmp_path):
-    cpu, cuda = (run_here(EMBEDDED_MODEL, Plan(tmp_path / kind, SMALL, device=kind)) for kind in ("cpu", "cuda"))
+    cpu, cuda = (analyze_and_save(EMBEDDED_MODEL, AnalysisPlan(tmp_path / kind, SMALL, device=kind)) for kind in ("cpu", "cuda"))
     assert known(cpu.record).recipe == known(cuda.record).recipe
     for name, table_ in known(cpu.record).all_scores.items():
         torch.testing.assert_close(torch.tensor(known(cuda.record).all_scores[name]), torch.tensor(table_), atol=1e-3, rtol=0)
@@ -344,10 +345,10 @@ def test_a_model_that_is_too_large_for_the_machine_is_a_failed_row_before_its_we
 
 def test_a_model_too_large_for_the_gpu_that_it_goes_to_is_not_loaded(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (0, 500_000))
-    plan = Plan(tmp_path, SMALL, device="cuda:1")
+    plan = AnalysisPlan(tmp_path, SMALL, device="cuda:1")
     with pytest.raises(ModelTooLargeError, match="at most 0.0 GB are allowed on cuda:1"):
-        check_room(facts_of(str(folder), plan), plan)
-    check_room(facts_of(str(folder), plan), replace(plan, device="cpu"))
+        check_room(find_facts(str(folder), plan), plan)
+    check_room(find_facts(str(folder), plan), replace(plan, device="cpu"))
 
 
 def test_help_has_a_line_for_every_command_and_option_and_the_exit_codes(capsys, monkeypatch):

@@ -14,15 +14,15 @@ from analysis.publish.dataset_card import card
 from analysis.publish.dataset_files import (
     ATLAS_SCHEMA,
     SCHEMA,
+    atlas_parquet,
     atlas_path,
-    atlas_to_parquet,
     chance,
     picture_path,
+    record_parquet,
+    record_picture,
     role_map,
     rows,
     table_path,
-    to_parquet,
-    to_picture,
 )
 from headroles.core.atlas_entries import entry_of
 from headroles.core.evidence import Evidence
@@ -65,18 +65,18 @@ def test_every_head_has_one_row_a_role_with_what_the_record_says(record):
 
 
 def test_a_parquet_file_holds_the_rows_and_is_the_same_each_time(record):
-    table = pq.read_table(io.BytesIO(to_parquet(record)))
+    table = pq.read_table(io.BytesIO(record_parquet(record)))
     assert table.equals(rows(record))
     assert table.schema == SCHEMA
-    assert to_parquet(record) == to_parquet(record)
+    assert record_parquet(record) == record_parquet(record)
 
 
 def test_the_atlas_view_of_a_record_holds_its_rows_and_is_the_same_each_time(record):
     entry = entry_of(record)
-    table = pq.read_table(io.BytesIO(atlas_to_parquet(entry)))
+    table = pq.read_table(io.BytesIO(atlas_parquet(entry)))
     assert table.schema == ATLAS_SCHEMA
     assert table.to_pylist() == list(entry.rows())
-    assert atlas_to_parquet(entry) == atlas_to_parquet(entry)
+    assert atlas_parquet(entry) == atlas_parquet(entry)
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "llama"])
@@ -112,7 +112,7 @@ def test_every_role_has_a_shape_of_its_own_inside_its_square():
 
 def test_a_cell_has_the_colour_of_what_its_head_mainly_does(record):
     figure = role_map(record)
-    image = Image.open(io.BytesIO(to_picture(record))).convert("RGB")
+    image = Image.open(io.BytesIO(record_picture(record))).convert("RGB")
     figure.draw_without_rendering()
     (axes,) = figure.axes
     for head in record.heads():
@@ -122,7 +122,7 @@ def test_a_cell_has_the_colour_of_what_its_head_mainly_does(record):
 
 
 def test_a_picture_is_the_same_each_time_and_names_how_many_heads_do_what(record):
-    assert to_picture(record) == to_picture(record)
+    assert record_picture(record) == record_picture(record)
     (legend,) = role_map(record).legends
     texts = [text.get_text() for text in legend.get_texts()]
     assert sum(int(text.rsplit(": ")[1]) for text in texts) == record.num_layers * record.num_heads
@@ -131,7 +131,7 @@ def test_a_picture_is_the_same_each_time_and_names_how_many_heads_do_what(record
 
 @pytest.mark.parametrize(("layers", "heads"), [(1, 1), (48, 25), (128, 128)])
 def test_a_picture_of_any_model_can_be_looked_at(layers, heads):
-    width, height = Image.open(io.BytesIO(to_picture(make(layers=layers, heads=heads)))).size
+    width, height = Image.open(io.BytesIO(record_picture(make(layers=layers, heads=heads)))).size
     assert max(width, height) < 1500
     assert min(width, height) > MAP_DOTS_PER_INCH * CELL_INCHES
 

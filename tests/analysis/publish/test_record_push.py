@@ -163,7 +163,7 @@ def repo(request) -> str:
 
 @lru_cache
 def picture(record: str) -> bytes:
-    return dataset.to_picture(parse_record(record, "of the test"))
+    return dataset.record_picture(parse_record(record, "of the test"))
 
 
 def check_whole(hub: DatasetHub, repo: str, revision: str = "main") -> dict[str, HeadCategories]:
@@ -190,8 +190,8 @@ def check_whole(hub: DatasetHub, repo: str, revision: str = "main") -> dict[str,
 def put(hub: DatasetHub, repo: str, record: HeadCategories) -> None:
     """Lets a dataset hold a record, and no other, as a push leaves it, in no time."""
     name, repository = record.model_name, hub.datasets.get(repo) or hub.create(repo)
-    large = {dataset.table_path(name): dataset.to_parquet(record), dataset.picture_path(name): picture(record.to_json())}
-    large |= {dataset.atlas_path(name): dataset.atlas_to_parquet(entry_of(record))}
+    large = {dataset.table_path(name): dataset.record_parquet(record), dataset.picture_path(name): picture(record.to_json())}
+    large |= {dataset.atlas_path(name): dataset.atlas_parquet(entry_of(record))}
     files: dict[str, bytes | None] = {path: hub.keep(content) for path, content in large.items()}
     files |= {"README.md": dataset_card.card([record], repo).encode(), ATLAS: to_lines([entry_of(record)])}
     files |= {f"head_categories/{record_file_name(name)}": record.to_json().encode()}
@@ -618,7 +618,7 @@ def analysed(monkeypatch) -> Callable[..., None]:
     """Lets the analysis end with the given outcomes at once."""
 
     def make_outcomes(*outcomes: runs.Outcome) -> None:
-        monkeypatch.setattr(score, "run_each", lambda *_: (outcome for outcome in outcomes))
+        monkeypatch.setattr(score, "run_models", lambda *_: (outcome for outcome in outcomes))
 
     return make_outcomes
 

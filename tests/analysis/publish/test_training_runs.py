@@ -8,7 +8,7 @@ import pytest
 from huggingface_hub import constants
 
 from analysis import __main__ as command
-from analysis.publish.training_runs import models_of, points_in
+from analysis.publish.training_runs import models_with_steps, read_points
 from headroles.core.record_files import record_file_name, write_record
 from headroles.core.training import parse_points, read_training
 from headroles.errors import NoTrainingRunError
@@ -61,7 +61,10 @@ def test_records_of_a_folder_make_a_run_beside_them_and_a_later_one_adds_its_poi
     assert TrainingStore(Settings(home=tmp_path, records=tmp_path)).find("org/m").steps == (0, 64, 1000)
     assert command.main(["training", "org/none", "--out", out]) == 1
     assert "There is no record of a step of org/none in" in capsys.readouterr().err
-    assert (list(points_in(tmp_path)), models_of(["org/m@step0", "org/m", "org/m@step2", "a@main"])) == (["org/m"], ["org/m"])
+    assert (list(read_points(tmp_path)), models_with_steps(["org/m@step0", "org/m", "org/m@step2", "a@main"])) == (
+        ["org/m"],
+        ["org/m"],
+    )
 
 
 @pytest.mark.processes

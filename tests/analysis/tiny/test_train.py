@@ -10,23 +10,25 @@ import torch
 from analysis.tiny import history as tiny_history
 from analysis.tiny import train as train_tiny
 from analysis.tiny.card import CONTINUE, token_losses
-from analysis.tiny.corpus import Batches, Phase, Prose, read_books, split_books, train_tokenizer
+from analysis.tiny.corpus import BatchSampler, TokenStream, TrainingPhase, read_books, split_books, train_tokenizer
 from headroles.core.records import HeadCategories
 from headroles.core.registry import EMBEDDED_FOLDER
 from headroles.core.scoring import roles_of_patterns
 from headroles.models.probes import ProbeSizes, repeated_sequences
 
 TEXT = ["The king and the queen lived in a castle near a great forest.", "Once upon a time there was a little girl."] * 60
-PHASE = Phase("p", steps=9, batch=8, length=40, repeats=0.5, periods=(4, 12), jumbled=0.3, phrases=0.3, tokens=60, doubled=0.2)
+PHASE = TrainingPhase(
+    "p", steps=9, batch=8, length=40, repeats=0.5, periods=(4, 12), jumbled=0.3, phrases=0.3, tokens=60, doubled=0.2
+)
 
 
 @pytest.fixture(scope="module")
-def prose() -> Prose:
-    return Prose(TEXT, train_tokenizer(TEXT, 320))
+def prose() -> TokenStream:
+    return TokenStream(TEXT, train_tokenizer(TEXT, 320))
 
 
 def test_a_batch_depends_on_seed_and_step_alone(prose):
-    first, again, other = Batches(prose, 320, 0), Batches(prose, 320, 0), Batches(prose, 320, 1)
+    first, again, other = BatchSampler(prose, 320, 0), BatchSampler(prose, 320, 0), BatchSampler(prose, 320, 1)
     first.draw(PHASE, 1)
     assert np.array_equal(first.draw(PHASE, 5), again.draw(PHASE, 5))
     assert not np.array_equal(first.draw(PHASE, 5), first.draw(PHASE, 6))
@@ -34,7 +36,7 @@ def test_a_batch_depends_on_seed_and_step_alone(prose):
 
 
 def test_every_training_sequence_starts_with_the_bos_and_holds_none_after_it(prose):
-    rows = np.concatenate([Batches(prose, 320, 0).draw(PHASE, step) for step in range(20)])
+    rows = np.concatenate([BatchSampler(prose, 320, 0).draw(PHASE, step) for step in range(20)])
     assert (rows[:, 0] == 0).all()
     assert (rows[:, 1:] > 0).all()
 
@@ -43,17 +45,17 @@ def test_repeated_sequences_repeat_and_jumbled_ones_do_not_at_one_distance(prose
     def periodic(row: np.ndarray) -> bool:
         return any(np.array_equal(row[1 + p :], row[1:-p]) for p in range(4, 13))
 
-    pure = Phase("p", 1, 30, 64, repeats=1.0, periods=(4, 12), jumbled=0.0, phrases=0.0, tokens=60, doubled=0.0)
-    mixed = Phase("p", 1, 30, 64, repeats=1.0, periods=(12, 12), jumbled=1.0, phrases=0.0, tokens=60, doubled=0.0)
-    assert all(periodic(row) for row in Batches(prose, 320, 0).draw(pure, 0))
-    jumbled = Batches(prose, 320, 0).draw(mixed, 0)
+    pure = TrainingPhase("p", 1, 30, 64, repeats=1.0, periods=(4, 12), jumbled=0.0, phrases=0.0, tokens=60, doubled=0.0)
+    mixed = TrainingPhase("p", 1, 30, 64, repeats=1.0, periods=(12, 12), jumbled=1.0, phrases=0.0, tokens=60, doubled=0.0)
+    assert all(periodic(row) for row in BatchSampler(prose, 320, 0).draw(pure, 0))
+    jumbled = BatchSampler(prose, 320, 0).draw(mixed, 0)
     assert sum(periodic(row) for row in jumbled) < 5
     assert all(len(set(row.tolist())) <= 13 for row in jumbled)
 
 
 def test_in_a_doubled_sequence_exactly_the_tokens_seen_before_are_said_twice(prose):
-    phase = Phase("p", 1, 30, 64, repeats=1.0, periods=(8, 12), jumbled=0.0, phrases=0.0, tokens=60, doubled=1.0)
-    for row in Batches(prose, 320, 0).draw(phase, 0)[:, 1:].tolist():
+    phase = TrainingPhase("p", 1, 30, 64, repeats=1.0, periods=(8, 12), jumbled=0.0, phrases=0.0, tokens=60, doubled=1.0)
+    for row in BatchSampler(prose, 320, 0).draw(phase, 0)[:, 1:].tolist():
         seen, position = set(), 0
         while position < len(row) - 1:
             if row[position] in seen:
@@ -77,11 +79,11 @@ def test_the_held_out_text_is_the_end_of_every_book_and_not_learnt(tmp_path):
 
 
 def test_training_stopped_and_started_again_ends_where_it_would_have(prose, tmp_path, monkeypatch):
-    phase = Phase("p", 6, 4, 24, repeats=0.5, periods=(4, 12), jumbled=0.3, phrases=0.3, tokens=60, doubled=0.2)
+    phase = TrainingPhase("p", 6, 4, 24, repeats=0.5, periods=(4, 12), jumbled=0.3, phrases=0.3, tokens=60, doubled=0.2)
     monkeypatch.setattr(train_tiny, "PHASES", (phase,))
     monkeypatch.setattr(train_tiny, "CHECKPOINT_EVERY", 2)
     monkeypatch.setattr(train_tiny, "fast_dtype", lambda device: torch.float32)
-    batches, cpu = Batches(prose, 320, 0), torch.device("cpu")
+    batches, cpu = BatchSampler(prose, 320, 0), torch.device("cpu")
 
     def run(name: str, steps: int) -> dict[str, torch.Tensor]:
         monkeypatch.setattr(train_tiny, "STEPS", steps)
