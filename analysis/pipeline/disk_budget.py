@@ -41,8 +41,8 @@ class DiskBudget:
         if not wanted or taken + wanted <= self.budget:
             return ""
         return (
-            f"{plan.record_name(model)} takes {wanted / GIGABYTE:.1f} GB to download, beside {taken / GIGABYTE:.1f} GB that stay in "
-            f"the cache; together that is more than the {self.budget / GIGABYTE:.1f} GB of --disk."
+            f"{plan.record_name(model)} needs {wanted / GIGABYTE:.1f} GB to download, and {taken / GIGABYTE:.1f} GB stay in the "
+            f"cache; together that is more than the {self.budget / GIGABYTE:.1f} GB of --disk."
         )
 
     def ended(self, model: str) -> None:

@@ -26,14 +26,14 @@ from .corpus import BatchSampler, TokenStream, TrainingPhase, read_books, split_
 from .history import TrainingHistory
 
 VOCAB_SIZE, CONTEXT = 3072, 256
-FEW, ALL = 64, VOCAB_SIZE - 1  # the vocabulary but <|endoftext|>
+FEW, SOME, ALL = 64, 512, VOCAB_SIZE - 1  # the whole vocabulary but <|endoftext|>
 PHASES = (
     # Few tokens first: each is soon known, and heads form within hundreds of steps. First the ones that look for a copy of the
     # token itself (once induction is there, it does their work and they never form), then induction.
     TrainingPhase("doubles", 500, 32, 64, repeats=0.85, periods=(8, 31), jumbled=0.0, phrases=0.0, tokens=FEW, doubled=1.0),
     TrainingPhase("repeats", 700, 32, 64, repeats=0.85, periods=(8, 31), jumbled=0.0, phrases=0.0, tokens=FEW, doubled=0.35),
     TrainingPhase(
-        "more tokens", 250, 32, 96, repeats=0.85, periods=(8, 47), jumbled=0.2, phrases=0.0, tokens=8 * FEW, doubled=0.35
+        "more tokens", 250, 32, 96, repeats=0.85, periods=(8, 47), jumbled=0.2, phrases=0.0, tokens=SOME, doubled=0.35
     ),
     TrainingPhase("all tokens", 350, 32, 96, repeats=0.8, periods=(8, 47), jumbled=0.2, phrases=0.0, tokens=ALL, doubled=0.35),
     TrainingPhase("prose", 900, 32, 128, repeats=0.3, periods=(4, 56), jumbled=0.2, phrases=0.3, tokens=ALL, doubled=0.5),

@@ -72,7 +72,7 @@ def test_a_model_that_has_no_room_is_not_begun_and_says_so(hub, tmp_path, monkey
     monkeypatch.setattr(local, "run_in_process", lambda model, plan: pytest.fail("begun"))
     outcome, other = LocalBackend(DiskBudget(taken() + 100)).outcomes(NAMES[:2], AnalysisPlan(tmp_path / "out"))
     assert (outcome.status, other.status) == ("failed", "failed")
-    assert outcome.reason.startswith("org/a takes 0.0 GB to download, beside 0.0 GB that stay in the cache; together that is ")
+    assert outcome.reason.startswith("org/a needs 0.0 GB to download, and 0.0 GB stay in the cache; together that is ")
     assert kept() == {"org/before"}
 
 

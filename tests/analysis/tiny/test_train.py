@@ -147,7 +147,7 @@ def test_a_history_has_a_record_and_losses_from_step_0_to_the_end_and_points_beh
     monkeypatch.setattr(tiny_history, "DENSE", 2)
     monkeypatch.setattr(tiny_history, "analyze", lambda loaded, *_, **__: record.model_copy(update={"revision": loaded.revision}))
     monkeypatch.setattr(tiny_history, "repeat_losses", lambda loaded: (2.0, 1.0))
-    history = tiny_history.History(tmp_path / "points.jsonl", 5, tiny.tokenizer.backend_tokenizer, prose)
+    history = tiny_history.TrainingHistory(tmp_path / "points.jsonl", 5, tiny.tokenizer.backend_tokenizer, prose)
     before = {name: tensor.clone() for name, tensor in tiny.model.state_dict().items()}
     for done in (*range(4), *range(2, 6)):  # stopped after 3, gone on from 2
         history.on_step(tiny.model, done)
