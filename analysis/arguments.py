@@ -70,13 +70,13 @@ def shard(text: str) -> tuple[int, int]:
 
 
 def backend(text: str) -> str:
-    """A name that `places.place_of` knows; whether it can be reached shows later."""
+    """The name of a backend that `open_backend` knows; whether it can be reached is found out later."""
     pattern = r"here|ray(:[\w.\[\]:-]+:\d+)?|hf-jobs(:[\w-]{1,50})?"
     return _matching(text, pattern, "one of here, ray, ray:HOST:PORT, hf-jobs, hf-jobs:FLAVOR")
 
 
 def requirement(text: str) -> str:
-    """A package as pip names it. Everyone can read it in the job, so an address with a password is refused."""
+    """A package as pip names it. Everybody can read it in the job, so an address with a password is refused."""
     address = text.partition("://")[2].partition("/")[0]
     if not text.isprintable() or not text.strip() or "@" in address:
         raise argparse.ArgumentTypeError("name a package as pip does, without a password in its address")
@@ -95,7 +95,12 @@ def device(text: str) -> str:
 
 
 def integer(least: int, most: int | None = None) -> Callable[[str], int]:
-    """The type of whole numbers from `least` to `most`."""
+    """Makes the type of whole numbers within limits.
+
+    Args:
+        least: the smallest number that is allowed.
+        most: the largest; None for no limit.
+    """
 
     def read(text: str) -> int:
         number = int(text) if re.fullmatch(r"-?\d{1,19}", text) else None

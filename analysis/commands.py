@@ -106,7 +106,15 @@ def train_tiny(args: argparse.Namespace) -> int:
 
 
 def find_record(model: str, folder: Path | None) -> HeadCategories | None:
-    """The record of a model: in the folder, or without one shipped or analysed on the page; None if there is none."""
+    """Finds the record of a model; None if there is none.
+
+    Args:
+        model: its name.
+        folder: where to look; None for what ships or was analysed on the page.
+
+    Raises:
+        InvalidRecordError: where the record is broken.
+    """
     try:
         return read_record(folder / record_file_name(model)) if folder else load_head_categories(model)
     except (FileNotFoundError, NoHeadCategoriesError):

@@ -25,7 +25,11 @@ def describe(error: Exception) -> str:
 
 @contextmanager
 def asking_hub(consequence: str) -> Iterator[None]:
-    """Raises HubError for trouble with the Hub: what it does, then the consequence."""
+    """Puts trouble with the Hub into one sentence: what it does, then the consequence.
+
+    Raises:
+        HubError: for any trouble.
+    """
     try:
         yield
     except TROUBLE as error:

@@ -1,4 +1,4 @@
-"""Models that the Hub finds: `hub:architecture=llama,max_size=500M,sort=downloads,limit=20`."""
+"""Queries of the Hub for models: `hub:architecture=llama,max_size=500M,sort=downloads,limit=20`."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -33,7 +33,7 @@ Word = Annotated[str, Field(pattern=r"^[\w.-]{1,96}$")]
 
 
 class HubQuery(BaseModel):
-    """What models are looked for; sizes are numbers of parameters."""
+    """Which models to look for; sizes are numbers of parameters."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -48,7 +48,11 @@ class HubQuery(BaseModel):
 
 
 def read_query(text: str) -> HubQuery:
-    """The query that `hub:KEY=VALUE,...` says. Raises InvalidInputError that says what is wrong first."""
+    """Reads a query like `hub:KEY=VALUE,...`.
+
+    Raises:
+        InvalidInputError: says the first thing that is wrong.
+    """
     parts = [part.partition("=") for part in text.removeprefix(PREFIX).split(",") if part.strip()]
     said = {key.strip(): value.strip() for key, _, value in parts}
     if len(said) < len(parts):
@@ -67,10 +71,10 @@ def read_query(text: str) -> HubQuery:
 
 
 def search_hub(query: HubQuery) -> list[str]:
-    """The names of the models that the Hub has of that kind, in its order; only such as could be read, and as are open to all.
+    """Lists the names of models that match, in the Hub's order: only those that could be read here and are open to all.
 
     Raises:
-        HubError: in one sentence, within seconds, where the Hub is away, or gives what is none.
+        HubError: where the Hub does not answer within seconds.
         InvalidInputError: where it has no such model.
     """
     if not is_reachable():
@@ -90,7 +94,7 @@ def _list_models(query: HubQuery) -> Iterable[ModelInfo]:
 
 
 def _matches(info: ModelInfo, query: HubQuery) -> bool:
-    """Whether what the Hub says of a model is what was asked; its tags are its owner's, and its search is wide."""
+    """Whether what the Hub says of a model matches; its tags are set by its owner, and its search is loose."""
     config = info.config if isinstance(info.config, Mapping) else {}
     size, kind = info.safetensors.total if info.safetensors else 0, config.get("model_type")
     return (

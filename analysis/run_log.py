@@ -1,4 +1,4 @@
-"""Many models in one command: lists of names, revisions, shards, and the log of how each went."""
+"""Lists of models for one command: names, revisions and shards; and the log of how each went."""
 
 import datetime
 import json
@@ -15,27 +15,38 @@ RETRY = ".retry"  # behind the name of a log: the models that have no record yet
 
 
 def parse_names(text: str) -> list[str]:
-    """The names in a list: one a line; what follows a `#` is a comment, and empty lines count for nothing."""
+    """The names in a list, one a line; what follows a `#` is a comment, and empty lines are ignored."""
     names = (line.partition("#")[0].strip() for line in text.splitlines())
     return [name for name in names if name]
 
 
 def expand_revisions(models: Sequence[str], revisions: Sequence[str]) -> list[str]:
-    """Each model at each revision, as `NAME@REVISION`; the models themselves where there are none."""
+    """Each model at each revision, as `NAME@REVISION`; the models themselves without revisions.
+
+    Args:
+        models: their names.
+        revisions: branches, tags or commits.
+    """
     return [f"{model}@{revision}" for model in models for revision in revisions] if revisions else list(models)
 
 
 def select_shard(models: Sequence[str], number: int, of: int) -> list[str]:
-    """The `number`-th part of `of`, from 1: every `of`-th model, so that neighbours in a list, which are alike, are spread."""
+    """Every `of`-th model, so that neighbours in a list, which are alike, are spread.
+
+    Args:
+        models: all of them.
+        number: of the shard, from 1.
+        of: number of shards.
+    """
     return list(models[number - 1 :: of])
 
 
 @dataclass
 class RunLog:
-    """A file of one JSON object a line for every outcome, and beside it the list of what has to be tried again.
+    """A file with one JSON line for every outcome, and beside it a list of what has to be tried again.
 
     Attributes:
-        path: of the log; lines are added to what is there.
+        path: of the log; lines are added to an existing one.
         names: what each model was asked for as, by its name in the record.
     """
 
@@ -44,8 +55,12 @@ class RunLog:
     _done: set[str] = field(default_factory=set)
 
     def add(self, outcome: Outcome) -> None:
-        """Writes a line at once, so that a run that is killed has told of all that had ended. Raises OSError."""
-        told = {
+        """Writes a line at once, so that the log of a run that is killed has all that had ended.
+
+        Raises:
+            OSError: where it cannot be written.
+        """
+        line = {
             "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             "model": outcome.model,
             "status": outcome.status,
@@ -57,12 +72,12 @@ class RunLog:
         }
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(told, ensure_ascii=False) + "\n")
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
         if outcome.status != "failed":
             self._done.add(outcome.model)
 
     def close(self) -> Path | None:
-        """Writes the list of those that failed or were never reached, and says where; where there are none, there is no list."""
+        """Lists those that failed or were never reached in a file and returns its path; None, and no file, where there are none."""
         path = self.path.with_name(self.path.name + RETRY)
         left = [given for name, given in self.names.items() if name not in self._done]
         if not left:

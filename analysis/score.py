@@ -29,11 +29,11 @@ STOPPED = 130  # as shells report a program that Ctrl-C ended
 
 
 def score_models(args: argparse.Namespace) -> int:
-    """Analyses the models, or says what that takes; returns the exit code. Reports each failure at once, and all in a table."""
+    """Analyses the models, or says what that takes; returns the exit code."""
     plan, is_job = make_plan(args), args.on.startswith(JOBS)
-    place = open_backend(args.on, args.package or "", args.push or "", DiskBudget(args.disk) if args.disk else None)
+    backend = open_backend(args.on, args.package or "", args.push or "", DiskBudget(args.disk) if args.disk else None)
     if args.dry_run and (is_job or not args.push):
-        return show_plan(args.models, plan, place.machine())
+        return show_plan(args.models, plan, backend.machine())
     log = RunLog(args.log, {plan.record_name(model): model for model in args.models}) if args.log else None
     outcomes: list[Outcome] = []
     status = 0
@@ -41,10 +41,10 @@ def score_models(args: argparse.Namespace) -> int:
     try:
         if is_job or len(args.models) > 1:
             print(
-                f"note: {summarize_estimates([estimate_model(model, plan) for model in args.models], plan, place.machine())}",
+                f"note: {summarize_estimates([estimate_model(model, plan) for model in args.models], plan, backend.machine())}",
                 file=sys.stderr,
             )
-        with closing(run_models(args.models, plan, place)) as ended:
+        with closing(run_models(args.models, plan, backend)) as ended:
             for outcome in ended:
                 if args.push and not (is_job and outcome.status == "written"):  # a job pushed it
                     outcome = push_record(outcome, args)
@@ -71,7 +71,7 @@ def score_models(args: argparse.Namespace) -> int:
 
 
 def make_plan(args: argparse.Namespace) -> AnalysisPlan:
-    """What is asked of every model. If many come from the Hub and it is away, that is said once, and nobody waits for it."""
+    """What is asked of every model. If many come from the Hub and it is away, that is said once, and nothing waits for it."""
     outputs = 0 if args.quick else OUTPUT_TEXTS
     calibration, effects = 0 if args.quick else args.calibration, EFFECT_TEXTS if args.effects else 0
     sizes = ProbeSizes(args.repeated_sequences, args.repeat_length, args.sentences, args.seed, calibration, effects, outputs)
@@ -83,7 +83,13 @@ def make_plan(args: argparse.Namespace) -> AnalysisPlan:
 
 
 def show_plan(models: Sequence[str], plan: AnalysisPlan, machine: Machine) -> int:
-    """Prints what a run would do, and what it would take; 1 if nothing can be said of a model, else 0."""
+    """Prints what a run would do, and what it would take; returns 1 if nothing is known of a model, else 0.
+
+    Args:
+        models: as the command line names them.
+        plan: what is asked of each.
+        machine: to run on.
+    """
     found = [estimate_model(model, plan) for model in models]
     reasons = [model.reason for model in found if model.reason]
     if not plan.offline:  # else one note said it
@@ -93,7 +99,12 @@ def show_plan(models: Sequence[str], plan: AnalysisPlan, machine: Machine) -> in
 
 
 def push_record(outcome: Outcome, args: argparse.Namespace) -> Outcome:
-    """Pushes the record, new or not, and says so; where that fails, so did the model, but its record stays on this machine."""
+    """Pushes the record, new or not, and prints so; if that fails, the model counts as failed, but its record stays here.
+
+    Args:
+        outcome: of one model.
+        args: of the command line.
+    """
     from .publish.record_push import push  # slow to import: not for those who push nothing
 
     if outcome.record is None:
@@ -106,7 +117,7 @@ def push_record(outcome: Outcome, args: argparse.Namespace) -> Outcome:
 
 
 def report_errors(errors: Sequence[str]) -> int:
-    """Prints what failed; 1 if anything did, else 0."""
+    """Prints errors; returns 1 if there are any, else 0."""
     for error in errors:
         print(f"error: {error}", file=sys.stderr)
     return int(bool(errors))

@@ -4,11 +4,11 @@ from collections.abc import Collection, Sequence
 
 
 def align(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
-    """The rows as lines with columns of one width, text to the left.
+    """Lines in which the columns have one width.
 
     Args:
         rows: of the same number of cells.
-        right: the columns that stand to the right.
+        right: the columns that are aligned to the right.
     """
     widths = [max(map(len, column)) for column in zip(*rows)]
     return [

@@ -1,4 +1,4 @@
-"""Where the models of a run are analysed: here, on a Ray cluster, or as jobs of the Hub; asked and answered alike."""
+"""Where the models of a run are analysed: on this machine, on a Ray cluster, or as jobs of the Hub."""
 
 from collections.abc import Generator, Sequence
 from contextlib import closing
@@ -13,29 +13,45 @@ USUAL_FLAVOR = "cpu-basic"
 
 
 class Backend(Protocol):
-    """Somewhere that models are analysed.
+    """Somewhere to analyse models.
 
-    Whoever asks writes the records, so that a place needs no disk of ours; and it alone says when a model is done for good.
+    The caller writes the records, so a backend needs no access to this disk, and decides alone when a model is done.
     """
 
     def machine(self) -> Machine:
-        """What one model has to itself there. Raises HeadRolesError where there is none."""
+        """Describes what one model has to itself there.
+
+        Raises:
+            HeadRolesError: where there is no such machine.
+        """
         ...
 
     def outcomes(self, models: Sequence[str], plan: AnalysisPlan) -> Generator[Outcome]:
-        """The outcome of each model as it ends, once, in any order; a new record is not written yet. Closing it stops all."""
+        """Yields the outcome of each model once, in any order, as it ends; closing the generator stops all.
+
+        A new record is not written yet.
+
+        Args:
+            models: as the command line names them.
+            plan: what is asked of each.
+
+        Raises:
+            HeadRolesError: where the backend itself does not work.
+        """
         ...
 
 
 def open_backend(text: str, package: str = "", dataset: str = "", disk: DiskBudget | None = None) -> Backend:
-    """The place that `--on` names: `here`, `ray`, `ray:HOST:PORT`, `hf-jobs` or `hf-jobs:FLAVOR`.
+    """The backend that `--on` names.
 
     Args:
-        package: where a job of the Hub gets headroles.
+        text: `here`, `ray`, `ray:HOST:PORT`, `hf-jobs` or `hf-jobs:FLAVOR`.
+        package: what a job of the Hub installs headroles from; empty for what this one was installed from.
         dataset: `ORG/DATASET`, to which a job of the Hub pushes its record.
-        disk: what downloads may take here.
+        disk: the limit of this machine's cache; None for none.
 
-    Raises MissingPackageError for Ray where it is not installed.
+    Raises:
+        MissingPackageError: for Ray where it is not installed.
     """
     kind, _, which = text.partition(":")
     if kind == HERE:
@@ -51,8 +67,14 @@ def open_backend(text: str, package: str = "", dataset: str = "", disk: DiskBudg
     return RayBackend(which or None)
 
 
-def run_models(models: Sequence[str], plan: AnalysisPlan, place: Backend) -> Generator[Outcome]:
-    """The outcome of each model once its record is written; whoever closes it, or Ctrl-C, stops what is under way."""
-    with closing(place.outcomes(models, plan)) as outcomes:
+def run_models(models: Sequence[str], plan: AnalysisPlan, backend: Backend) -> Generator[Outcome]:
+    """Yields the outcome of each model once its record is written; closing the generator, or Ctrl-C, stops all.
+
+    Args:
+        models: as the command line names them.
+        plan: what is asked of each.
+        backend: where to analyse them.
+    """
+    with closing(backend.outcomes(models, plan)) as outcomes:
         for outcome in outcomes:
             yield save_record(outcome, plan)

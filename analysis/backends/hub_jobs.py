@@ -39,26 +39,18 @@ class JobsBackend:
     package: str = ""
 
     def machine(self) -> Machine:
-        """See `places.Place`."""
+        """See `Backend`."""
         return rented_machine(self.flavor)
 
     def outcomes(self, models: Sequence[str], plan: AnalysisPlan) -> Generator[Outcome]:
-        """See `places.Place`. What is up to date here, or bound to fail, takes no job.
-
-        Args:
-            models: as the command line names them.
-            plan: what is asked of each.
-
-        Raises:
-            HeadRolesError: where there is no such machine, no token, or the Hub starts no job.
-        """
+        """See `Backend`. A model that is up to date here, or that cannot work, takes no job."""
         if "labels" not in inspect.signature(HfApi.list_jobs).parameters:
             raise MissingPackageError("--on hf-jobs needs huggingface-hub 2 or newer: pip install 'headroles[jobs]'.")
         machine, package = self.machine(), self.package or installed_requirement()
         if plan.device != "cpu" and not machine.gpu_bytes:
             raise InvalidInputError(f"The Hub's {machine.name} has no GPU; name a machine with one, or leave --device out.")
-        workers = None
-        jobs: list[Task] = []
+        pool = None
+        tasks: list[Task] = []
         for model in models:
             name = plan.record_name(model)
             try:
@@ -70,12 +62,12 @@ class JobsBackend:
             if done := skip_up_to_date(model, plan, facts):
                 yield done
                 continue
-            workers = workers or JobPool(plan, machine, self.dataset)
-            job = Task(model, name, analysis_bytes(facts, plan))
-            workers.specs[job] = make_job_spec(model, plan, package, self.dataset, facts), facts
-            jobs.append(job)
-        if workers:
-            yield from run_tasks(jobs, workers)  # the Hub itself stops what takes too long, even if nobody is here to see it
+            pool = pool or JobPool(plan, machine, self.dataset)
+            task = Task(model, name, analysis_bytes(facts, plan))
+            pool.specs[task] = make_job_spec(model, plan, package, self.dataset, facts), facts
+            tasks.append(task)
+        if pool:
+            yield from run_tasks(tasks, pool)  # the Hub itself stops what takes too long, even if nobody is here to see it
 
 
 def _check(model: str, plan: AnalysisPlan, facts: RepositoryFacts, machine: Machine) -> None:

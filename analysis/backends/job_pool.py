@@ -35,7 +35,14 @@ HIDDEN = "***"
 
 @dataclass
 class JobPool:
-    """The account's jobs; see `driving.Workers`. `specs` holds what each job runs, and what is known of its model."""
+    """The account's jobs; see `scheduler.WorkerPool`.
+
+    Attributes:
+        plan: what is asked of every model.
+        machine: what each job runs on.
+        dataset: `ORG/DATASET`, to which the jobs push.
+        specs: what each task's job runs, and what is known of its model.
+    """
 
     plan: AnalysisPlan
     machine: Machine
@@ -43,6 +50,7 @@ class JobPool:
     specs: dict[Task, tuple[JobSpec, RepositoryFacts]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        """Looks up the account and its jobs that still run."""
         self.largest = self.machine.memory_bytes
         self._token = get_token() or ""
         if not self._token:
@@ -55,23 +63,27 @@ class JobPool:
         with asking_hub("no job was started"):
             self._account = self._api.whoami()["name"]
             # jobs that earlier runs started and that still go on, by their keys
-            self._earlier = {(job.labels or {}).get(KEY, ""): job.id for job in self._list({LABEL: KIND})}
+            self._earlier = {(info.labels or {}).get(KEY, ""): info.id for info in self._list({LABEL: KIND})}
 
     def now(self) -> float:
+        """See `WorkerPool`."""
         return time.monotonic()
 
-    def start(self, job: Task) -> None:
-        self._waiting.append(job)
+    def start(self, task: Task) -> None:
+        """See `WorkerPool`."""
+        self._waiting.append(task)
 
-    def cancel(self, job: Task) -> None:
-        if job in self._waiting:
-            self._waiting.remove(job)
-        self._running.discard(job)
-        if (job_id := self._ids.pop(job, None)) is not None:
+    def cancel(self, task: Task) -> None:
+        """See `WorkerPool`."""
+        if task in self._waiting:
+            self._waiting.remove(task)
+        self._running.discard(task)
+        if (job_id := self._ids.pop(task, None)) is not None:
             with suppress(*TROUBLE):  # it ended, or the Hub is away, and then the job's own limit ends it
                 self._api.cancel_job(job_id=job_id, namespace=self._account)
 
     def wait(self, seconds: float | None) -> Sequence[Event]:
+        """See `WorkerPool`."""
         until = None if seconds is None else self.now() + seconds
         while True:
             if events := [*self._start_some(), *self._poll()]:
@@ -81,36 +93,36 @@ class JobPool:
             time.sleep(POLL_SECONDS)
 
     def _start_some(self) -> list[Event]:
-        """Starts as many as may run at once, without those whose jobs still run or left their record in the dataset."""
+        """Starts as many jobs as may run at once; takes up a job that still runs, or the record that one has pushed."""
         events: list[Event] = []
         while self._waiting and len(self._ids) < AT_ONCE:
-            job = self._waiting.popleft()
-            if job_id := self._earlier.pop(self.specs[job][0].key, ""):
-                self._ids[job] = job_id
-            elif not self.plan.again and (record := self._pushed_before(job)):
-                events.append(TaskEnded(job, Outcome(job.name, "written", 0.0, record=record)))
+            task = self._waiting.popleft()
+            if job_id := self._earlier.pop(self.specs[task][0].key, ""):
+                self._ids[task] = job_id
+            elif not self.plan.again and (record := self._pushed_before(task)):
+                events.append(TaskEnded(task, Outcome(task.name, "written", 0.0, record=record)))
             else:
-                self._ids[job] = self._create(job)
+                self._ids[task] = self._create(task)
         return events
 
-    def _pushed_before(self, job: Task) -> HeadCategories | None:
+    def _pushed_before(self, task: Task) -> HeadCategories | None:
         with suppress(HubError):  # as where there is no dataset yet
-            return self._pushed(job)
+            return self._pushed(task)
 
-    def _pushed(self, job: Task) -> HeadCategories | None:
+    def _pushed(self, task: Task) -> HeadCategories | None:
         """The record of a job's model in the dataset, if it is of this revision and recipe. Raises HubError where it is away."""
         try:
-            record, _ = fetch_record(job.name, self.dataset, "main")
+            record, _ = fetch_record(task.name, self.dataset, "main")
         except (InvalidRecordError, FileNotFoundError):
             return None
-        facts = self.specs[job][1]
+        facts = self.specs[task][1]
         # None where only the model itself could tell
-        fits = record and is_up_to_date(record, job.name, facts, self.plan.sizes, self.plan.dtype) is not False
+        fits = record and is_up_to_date(record, task.name, facts, self.plan.sizes, self.plan.dtype) is not False
         return record if fits else None
 
-    def _create(self, job: Task) -> str:
+    def _create(self, task: Task) -> str:
         """Starts a job and returns its id. Raises HubError where the Hub starts none."""
-        work, _ = self.specs[job]
+        work, _ = self.specs[task]
         for tries in range(1, TRIES + 1):
             try:
                 return self._run(work)
@@ -148,15 +160,15 @@ class JobPool:
     def _poll(self) -> list[Event]:
         events: list[Event] = []
         try:
-            going = {job.id: job.status.stage for job in self._list({LABEL: KIND})} if self._ids else {}
-            for job, job_id in list(self._ids.items()):
-                if going.get(job_id) == "RUNNING" and job not in self._running:
-                    self._running.add(job)
-                    events.append(TaskStarted(job))
-                elif job_id not in going and (outcome := self._outcome(job_id, job)) is not None:
-                    del self._ids[job]
-                    self._running.discard(job)
-                    events.append(TaskEnded(job, outcome))
+            going = {info.id: info.status.stage for info in self._list({LABEL: KIND})} if self._ids else {}
+            for task, job_id in list(self._ids.items()):
+                if going.get(job_id) == "RUNNING" and task not in self._running:
+                    self._running.add(task)
+                    events.append(TaskStarted(task))
+                elif job_id not in going and (outcome := self._outcome(job_id, task)) is not None:
+                    del self._ids[task]
+                    self._running.discard(task)
+                    events.append(TaskEnded(task, outcome))
             self._silent_since = None
         except (*TROUBLE, HubError) as error:
             self._silent_since = self.now() if self._silent_since is None else self._silent_since
@@ -167,25 +179,25 @@ class JobPool:
                 ) from error
         return events
 
-    def _outcome(self, job_id: str, job: Task) -> Outcome | None:
+    def _outcome(self, job_id: str, task: Task) -> Outcome | None:
         """How a job ended that is not listed any more; None where it goes on after all."""
         try:
             info = self._api.inspect_job(job_id=job_id, namespace=self._account)
         except HfHubHTTPError as error:
             if error.response.status_code != 404:
                 raise
-            return Outcome(job.name, "failed", 0.0, reason=f"The job of {job.name} was deleted on the Hub.")
+            return Outcome(task.name, "failed", 0.0, reason=f"The job of {task.name} was deleted on the Hub.")
         if info.status.stage in GOING:
             return None
         seconds = float((info.durations.running_secs if info.durations else None) or 0)
         if info.status.stage == "COMPLETED":
-            if record := self._pushed(job):
-                return Outcome(job.name, "written", seconds, record=record)
-            reason = f"The job of {job.name} ended, but {self.dataset} has no record of this revision and recipe"
+            if record := self._pushed(task):
+                return Outcome(task.name, "written", seconds, record=record)
+            reason = f"The job of {task.name} ended, but {self.dataset} has no record of this revision and recipe"
         else:
-            reason = self._reason(job.name, info, seconds)
+            reason = self._reason(task.name, info, seconds)
         log = self._log_end(job_id)
-        return Outcome(job.name, "failed", seconds, reason=f"{reason}. Its log ends: {log}" if log else f"{reason}.")
+        return Outcome(task.name, "failed", seconds, reason=f"{reason}. Its log ends: {log}" if log else f"{reason}.")
 
     def _reason(self, name: str, info: JobInfo, seconds: float) -> str:
         """Why a job failed, as far as the Hub says it."""
@@ -198,7 +210,7 @@ class JobPool:
         return f"The job of {name} failed on the Hub{f', {message}' if message else ''}"
 
     def _log_end(self, job_id: str) -> str:
-        """The error that the log of a job ends with, else its last lines; empty where it has no log any more."""
+        """The error that the log of a job ends with, else its last lines; empty where there is no log any more."""
         try:
             log = self._api.fetch_job_logs(job_id=job_id, namespace=self._account, tail=LOG_LINES)
             lines = [self._plain(line) for line in log]

@@ -16,7 +16,7 @@ EXTRA = "headroles[analysis]"
 
 @dataclass(frozen=True)
 class JobSpec:
-    """One model's job.
+    """What one job runs.
 
     Attributes:
         arguments: of the command `headroles-analysis`; no secret is among them.
@@ -33,6 +33,8 @@ def make_job_spec(model: str, plan: AnalysisPlan, package: str, dataset: str, fa
     """The job of a model.
 
     Args:
+        model: its name on the Hub.
+        plan: what is asked of it.
         package: what the job installs headroles from.
         dataset: `ORG/DATASET`, to which the job pushes the record.
         facts: what is known of the model from here.
@@ -60,7 +62,7 @@ def make_job_spec(model: str, plan: AnalysisPlan, package: str, dataset: str, fa
 
 
 def installed_requirement() -> str:
-    """What a job gets this very headroles from, as pip recorded it: a version of the index, or a commit of a git repository.
+    """What this headroles was installed from, as pip recorded it: a version of the index, or a commit of a git repository.
 
     Raises:
         InvalidInputError: where only this machine has it.

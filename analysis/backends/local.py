@@ -20,20 +20,20 @@ SECONDS_TO_TIDY_UP = 10
 
 @dataclass(frozen=True)
 class LocalBackend:
-    """This machine, one model after the other: one alone in this process, several each in their own.
+    """This machine. A single model is analysed in this process, several in a process each.
 
     Attributes:
-        disk: what downloads may take of it; None for all.
+        disk: the limit of the cache; None for none.
     """
 
     disk: DiskBudget | None = None
 
     def machine(self) -> Machine:
-        """See `Place`."""
+        """See `Backend`."""
         return local_machine()
 
     def outcomes(self, models: Sequence[str], plan: AnalysisPlan) -> Generator[Outcome]:
-        """See `Place`. With a limit one alone has a process too, since nothing else can be stopped."""
+        """See `Backend`. With a time limit a single model has its own process too, since nothing else can be stopped."""
         apart = len(models) > 1 or plan.limit is not None
         for model in models:
             refused = self.disk.make_room(model, plan) if self.disk else ""
@@ -47,7 +47,12 @@ class LocalBackend:
 
 
 def run_in_process(name_or_path: str, plan: AnalysisPlan) -> Outcome:
-    """The outcome of `attempt` in a process of its own, whose end, however violent, is not that of this one."""
+    """Analyses a model in a process of its own, which may die without ending this one.
+
+    Args:
+        name_or_path: of the model.
+        plan: what is asked of it.
+    """
     started = time.monotonic()
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)

@@ -1,4 +1,4 @@
-"""What the work goes to, as far as an estimate has to know: cores, memory, and what a second of it costs."""
+"""The machines that models are analysed on, as far as an estimate has to know: cores, memory and price."""
 
 import re
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ class Machine:
     """What one model has to itself.
 
     Attributes:
-        name: that of the flavor, on the Hub; empty for machines of one's own.
+        name: of the flavor on the Hub; empty for one's own machines.
         cores: of its processor.
-        memory_bytes: of its process; 0 where nobody knows.
-        gpu_bytes: of the memory of one of its GPUs, since the analysis takes no more; 0 without one.
-        dollars_a_second: what it costs; None where that is not asked, or nobody says it.
+        memory_bytes: for its process; 0 if unknown.
+        gpu_bytes: memory of one GPU, since the analysis takes no more; 0 without one.
+        dollars_a_second: its price; None if unknown.
     """
 
     name: str = ""
@@ -34,6 +34,7 @@ class Machine:
 
 
 def local_machine() -> Machine:
+    """This machine."""
     return Machine(cores=torch.get_num_threads(), memory_bytes=Settings.from_environment().memory_bytes)
 
 
@@ -41,8 +42,8 @@ def rented_machine(name: str) -> Machine:
     """A machine that the Hub rents out, as it describes it now.
 
     Raises:
-        InvalidInputError: that names those which there are, where this is none.
-        HubError: where the Hub does not tell.
+        InvalidInputError: where the Hub has no machine of this name; lists those it has.
+        HubError: where the Hub does not say.
     """
     with asking_hub("what its jobs run on is not known"):
         machines = {machine.name: machine for machine in HfApi().list_jobs_hardware()}

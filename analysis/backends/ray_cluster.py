@@ -1,7 +1,7 @@
-"""Models analysed on a Ray cluster: a task and a process each, on whatever node has the memory; records come back as JSON.
+"""Models analysed on a Ray cluster: a task and a process each, on any node with enough memory; records come back as JSON.
 
-Ray's own retries are off. It would start a task again with the memory that it died of, as often as that happens; `driving` asks
-for more instead, and tells a node's death from that of a process.
+Ray's own retries are off: it would start a task again with the memory that was too little, as often as that happens. The
+scheduler asks for more instead, and tells the death of a node from that of a process.
 """
 
 import logging
@@ -40,23 +40,20 @@ class RayBackend:
     """A Ray cluster. Every node has headroles[analysis,ray] in the same versions, and sees folders of models at the same paths.
 
     Attributes:
-        address: `HOST:PORT` of its head; None for RAY_ADDRESS, the cluster that this machine is part of, or else one of its own.
+        address: `HOST:PORT` of its head; None for RAY_ADDRESS, the cluster that this machine is part of, or else a new one.
     """
 
     address: str | None = None
 
     def machine(self) -> Machine:
-        """What a task asks for: one core, and as much memory as its model takes."""
+        """What a task asks for: one core; the memory depends on its model."""
         return Machine()
 
     def outcomes(self, models: Sequence[str], plan: AnalysisPlan) -> Generator[Outcome]:
-        """See `places.Place`. A finished record is seen from here, where the model can be; no worker is asked then.
-
-        Raises HeadRolesError where there is no such cluster, or none with a GPU for `--device cuda`.
-        """
+        """See `Backend`. A model that is up to date, as far as this machine can see, takes no worker."""
         with connected(self.address):
-            workers = RayPool(plan)
-            jobs = []
+            pool = RayPool(plan)
+            tasks = []
             for model in models:
                 try:
                     facts = find_facts(model, plan)
@@ -65,14 +62,15 @@ class RayBackend:
                 if facts and (done := skip_up_to_date(model, plan, facts)):
                     yield done
                 else:
-                    jobs.append(Task(model, plan.record_name(model), min(analysis_bytes(facts, plan), workers.largest)))
-            yield from run_tasks(jobs, workers, plan.limit)
+                    tasks.append(Task(model, plan.record_name(model), min(analysis_bytes(facts, plan), pool.largest)))
+            yield from run_tasks(tasks, pool, plan.limit)
 
 
 class RayPool:
-    """The nodes of the cluster that this process is connected to; see `driving.Workers`."""
+    """The nodes of the cluster that this process is connected to; see `scheduler.WorkerPool`."""
 
     def __init__(self, plan: AnalysisPlan) -> None:
+        """Looks up what the nodes of the cluster have."""
         self._plan = plan
         self._running: dict[Any, Task] = {}  # by the generator of the task's answers
         resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -82,42 +80,52 @@ class RayPool:
         self._task = ray.remote(max_calls=1, max_retries=0)(score)
 
     def now(self) -> float:
+        """See `WorkerPool`."""
         return time.monotonic()
 
-    def start(self, job: Task) -> None:
-        old = read_existing(self._plan.record_path(job.model))
+    def start(self, task: Task) -> None:
+        """See `WorkerPool`."""
+        old = read_existing(self._plan.record_path(task.model))
         # a folder or file by its whole path; what the registry names may lie elsewhere on another machine
-        model = job.model if job.model in MODELS else str(locate_model(job.model))
-        arguments = model, replace(self._plan, name=job.name, offline=False), old.to_json() if old else None
-        needs = {"num_cpus": 1, "num_gpus": int(self._plan.device != "cpu"), "memory": job.memory}
-        generator = self._task.options(num_returns="streaming", name=job.name, **needs).remote(*arguments)
-        self._running[generator] = job
+        model = task.model if task.model in MODELS else str(locate_model(task.model))
+        arguments = model, replace(self._plan, name=task.name, offline=False), old.to_json() if old else None
+        needs = {"num_cpus": 1, "num_gpus": int(self._plan.device != "cpu"), "memory": task.memory}
+        generator = self._task.options(num_returns="streaming", name=task.name, **needs).remote(*arguments)
+        self._running[generator] = task
 
-    def cancel(self, job: Task) -> None:
-        for generator in [generator for generator, running in self._running.items() if running == job]:
+    def cancel(self, task: Task) -> None:
+        """See `WorkerPool`."""
+        for generator in [generator for generator, running in self._running.items() if running == task]:
             del self._running[generator]
             ray.cancel(generator, force=True)  # a model that hangs in a library hears nothing else
 
     def wait(self, seconds: float | None) -> Sequence[Event]:
+        """See `WorkerPool`."""
         ready, _ = ray.wait(list(self._running), timeout=seconds)
         return [self._receive(generator) for generator in ready]
 
     def _receive(self, generator: Any) -> Event:
-        job = self._running[generator]
+        task = self._running[generator]
         try:
             answer = ray.get(next(generator))
         except exceptions.RayError as error:
             del self._running[generator]
-            return _as_event(job, error)
+            return _as_event(task, error)
         if answer is None:
-            return TaskStarted(job)
+            return TaskStarted(task)
         del self._running[generator]
         outcome, record = answer
-        return TaskEnded(job, replace(outcome, record=parse_record(record, job.name)) if record else outcome)
+        return TaskEnded(task, replace(outcome, record=parse_record(record, task.name)) if record else outcome)
 
 
 def score(model: str, plan: AnalysisPlan, old: str | None) -> Iterator[Answer | None]:
-    """What a worker does: says that it has begun, with None, then how it went. Nothing is written where it runs."""
+    """Runs in a worker: yields None when it begins, then the outcome. Writes nothing where it runs.
+
+    Args:
+        model: a name, or the path of a folder or file.
+        plan: what is asked of it.
+        old: the record that exists, as JSON; None for none.
+    """
     yield None
     bound_waits()
     tame_glibc()
@@ -127,9 +135,10 @@ def score(model: str, plan: AnalysisPlan, old: str | None) -> Iterator[Answer | 
 
 @contextmanager
 def connected(address: str | None) -> Iterator[None]:
-    """The connection to a cluster while it lasts; one that this process has already is taken, and left as it is.
+    """Connects to a cluster for a while; a connection that this process has already is used, and left as it is.
 
-    Raises HeadRolesError where nobody answers.
+    Raises:
+        HeadRolesError: where no cluster answers.
     """
     if ray.is_initialized():
         yield
@@ -145,14 +154,14 @@ def connected(address: str | None) -> Iterator[None]:
         ray.shutdown()
 
 
-def _as_event(job: Task, error: exceptions.RayError) -> Event:
+def _as_event(task: Task, error: exceptions.RayError) -> Event:
     if isinstance(error, exceptions.OutOfMemoryError):
-        return TaskDied(job, "memory")
+        return TaskDied(task, "memory")
     if isinstance(error, exceptions.WorkerCrashedError):
-        return TaskDied(job, "process")
+        return TaskDied(task, "process")
     # a record that lay on a node that is gone is as lost as one that was being made there
     if isinstance(error, exceptions.NodeDiedError | exceptions.ObjectLostError | exceptions.TaskUnschedulableError):
-        return TaskDied(job, "node")
+        return TaskDied(task, "node")
     first = str(error).strip().splitlines()
-    reason = f"{job.name} could not be analysed on the cluster: {type(error).__name__}: {(first or [''])[-1][:200]}"
-    return TaskEnded(job, Outcome(job.name, "failed", 0.0, reason=reason))
+    reason = f"{task.name} could not be analysed on the cluster: {type(error).__name__}: {(first or [''])[-1][:200]}"
+    return TaskEnded(task, Outcome(task.name, "failed", 0.0, reason=reason))

@@ -1,4 +1,4 @@
-"""Who of many models goes to the workers next, who goes again after a death, and who took too long; for any kind of workers."""
+"""Decides which model a worker gets next, which is tried again, and which took too long, for any kind of workers."""
 
 from collections import deque
 from collections.abc import Generator, Iterable, Sequence
@@ -16,14 +16,14 @@ Cause = Literal["memory", "process", "node"]
 
 @dataclass(frozen=True)
 class Task:
-    """A model on its way to a worker.
+    """A model to analyse.
 
     Attributes:
-        model: as it was named to us.
+        model: as the command line names it.
         name: in its record.
-        memory: bytes that it asks for; 0 where nobody knows its size.
-        node_deaths: how often its node died under it.
-        grown: whether it asks for more memory than at first, since it died for want of some.
+        memory: bytes that it asks for; 0 if its size is unknown.
+        node_deaths: how often its node died.
+        grown: whether it asks for more memory than at first, because it died.
     """
 
     model: str
@@ -35,24 +35,24 @@ class Task:
 
 @dataclass(frozen=True)
 class TaskStarted:
-    """A worker has begun on a job."""
+    """A worker has begun a task."""
 
-    job: Task
+    task: Task
 
 
 @dataclass(frozen=True)
 class TaskEnded:
-    """A worker is done with a job."""
+    """A worker is done with a task."""
 
-    job: Task
+    task: Task
     outcome: Outcome
 
 
 @dataclass(frozen=True)
 class TaskDied:
-    """A job ended without an outcome: killed for want of memory, its process for a reason nobody knows, or with its node."""
+    """A task ended without an outcome: killed because memory ran out, its process died, or its node did."""
 
-    job: Task
+    task: Task
     cause: Cause
 
 
@@ -60,105 +60,113 @@ Event = TaskStarted | TaskEnded | TaskDied
 
 
 class WorkerPool(Protocol):
-    """Where jobs run. Every job that is started comes to one end, Ended or Died, unless it is cancelled.
+    """Workers that run tasks. Every task that is started ends once, as TaskEnded or TaskDied, unless it is cancelled.
 
     Attributes:
-        largest: bytes of memory that one job can be given at most.
+        largest: bytes of memory that one task can have at most.
     """
 
     largest: int
 
     def now(self) -> float:
-        """Seconds, of a clock that never goes back."""
+        """Seconds of a clock that never goes back."""
         ...
 
-    def start(self, job: Task) -> None:
-        """Hands a job over; it begins when there is room for it."""
+    def start(self, task: Task) -> None:
+        """Hands a task over; it begins when there is room for it."""
         ...
 
-    def cancel(self, job: Task) -> None:
-        """Ends a job, whether it has begun or not; nothing is heard of it any more."""
+    def cancel(self, task: Task) -> None:
+        """Ends a task, whether it has begun or not; no event of it follows."""
         ...
 
     def wait(self, seconds: float | None) -> Sequence[Event]:
-        """What has happened since, at least one thing, or nothing when the seconds are over; None waits for ever."""
+        """Waits for events, at most that many seconds; None waits for ever. Empty when the time is over."""
         ...
 
 
-def run_tasks(jobs: Iterable[Task], workers: WorkerPool, limit: float | None = None) -> Generator[Outcome]:
-    """One outcome of each job, as they come; closing it, or an error, ends what is under way.
+def run_tasks(tasks: Iterable[Task], pool: WorkerPool, limit: float | None = None) -> Generator[Outcome]:
+    """Yields one outcome of each task, as they come; closing the generator, or an error, cancels the rest.
 
-    The largest go first: what is left at the end is small, and no worker waits long for the last. A job whose node dies goes
-    again; one that died for want of memory goes once more and asks for twice as much.
+    The largest go first: what is left at the end is small, and no worker waits long for the last. A task whose node dies is
+    started again; one that died because memory ran out is started once more and asks for twice as much.
 
     Args:
-        limit: seconds that a job may take from when it began; None for any time.
+        tasks: in any order.
+        pool: of workers.
+        limit: seconds that a task may take from when it began; None for any time.
     """
-    waiting = deque(sorted(jobs, key=lambda job: job.memory, reverse=True))
+    waiting = deque(sorted(tasks, key=lambda task: task.memory, reverse=True))
     queued: set[Task] = set()  # at the workers, but not begun
-    begun: dict[Task, float] = {}
+    started: dict[Task, float] = {}
     try:
-        while waiting or queued or begun:
+        while waiting or queued or started:
             while waiting and len(queued) < AHEAD:
                 queued.add(waiting[0])
-                workers.start(waiting.popleft())
-            events = workers.wait(_seconds_left(begun, limit, workers.now()))
+                pool.start(waiting.popleft())
+            events = pool.wait(_seconds_left(started, limit, pool.now()))
             for event in events:
                 if isinstance(event, TaskStarted):
-                    queued.discard(event.job)
-                    begun[event.job] = workers.now()
+                    queued.discard(event.task)
+                    started[event.task] = pool.now()
                     continue
-                queued.discard(event.job)
-                since = begun.pop(event.job, workers.now())
+                queued.discard(event.task)
+                since = started.pop(event.task, pool.now())
                 if isinstance(event, TaskEnded):
                     yield event.outcome
-                elif again := _retry(event, workers.largest):
+                elif again := _retry(event, pool.largest):
                     waiting.appendleft(again)
                 else:
-                    yield Outcome(event.job.name, "failed", workers.now() - since, reason=_death_reason(event, workers.largest))
+                    yield Outcome(event.task.name, "failed", pool.now() - since, reason=_death_reason(event, pool.largest))
             # not beside events: while whoever asked pushed a record, others may have ended that nobody has heard of
-            for job in () if events else _overdue_tasks(begun, limit, workers.now()):
-                workers.cancel(job)
-                yield timeout_outcome(job.name, limit, workers.now() - begun.pop(job))
+            for task in () if events else _overdue_tasks(started, limit, pool.now()):
+                pool.cancel(task)
+                yield timeout_outcome(task.name, limit, pool.now() - started.pop(task))
     finally:
-        for job in (*queued, *begun):
-            workers.cancel(job)
+        for task in (*queued, *started):
+            pool.cancel(task)
 
 
 def timeout_outcome(name: str, limit: float | None, seconds: float) -> Outcome:
-    """That of a model that was stopped for taking more than `limit` seconds."""
+    """The outcome of a model that was stopped.
+
+    Args:
+        name: of the model.
+        limit: seconds that it may take.
+        seconds: that it took.
+    """
     return Outcome(
         name, "failed", seconds, reason=f"{name} was stopped: it took longer than the {limit or 0:g} seconds of --limit."
     )
 
 
-def _overdue_tasks(begun: dict[Task, float], limit: float | None, now: float) -> list[Task]:
-    return [job for job, since in begun.items() if limit is not None and now - since >= limit]
+def _overdue_tasks(started: dict[Task, float], limit: float | None, now: float) -> list[Task]:
+    return [task for task, since in started.items() if limit is not None and now - since >= limit]
 
 
-def _seconds_left(begun: dict[Task, float], limit: float | None, now: float) -> float | None:
+def _seconds_left(started: dict[Task, float], limit: float | None, now: float) -> float | None:
     """Seconds until the first of the jobs reaches the limit; None where none will."""
-    if limit is None or not begun:
+    if limit is None or not started:
         return None
-    return max(0.0, min(begun.values()) + limit - now)
+    return max(0.0, min(started.values()) + limit - now)
 
 
 def _retry(death: TaskDied, largest: int) -> Task | None:
-    """How a job that died is tried again; None where it is not."""
-    job = death.job
+    """The task with which one that died is tried again; None where it is not."""
+    task = death.task
     if death.cause == "node":
-        return replace(job, node_deaths=job.node_deaths + 1) if job.node_deaths < NODE_DEATHS else None
-    more = min(2 * job.memory, largest)
-    return replace(job, memory=more, grown=True) if more > job.memory and not job.grown else None
+        return replace(task, node_deaths=task.node_deaths + 1) if task.node_deaths < NODE_DEATHS else None
+    more = min(2 * task.memory, largest)
+    return replace(task, memory=more, grown=True) if more > task.memory and not task.grown else None
 
 
 def _death_reason(death: TaskDied, largest: int) -> str:
-    name = death.job.name
+    name = death.task.name
     if death.cause == "node":
         return f"The node of {name} died, as did {NODE_DEATHS} that it was on before; it may be too large for them."
     ended = "ended early; often that means that the memory ran out"
     if death.cause == "memory":
         ended = "took more memory than there was"
-    if death.job.grown:
+    if death.task.grown:
         return f"The process of {name} {ended}, with twice the memory too."
     return f"The process of {name} {ended}; no node has more than the {largest / GIGABYTE:.1f} GB that it asked for."

@@ -1,8 +1,8 @@
-"""How far two records of the same heads agree: of one model in two precisions, say, or made by two recipes.
+"""Measures how far two records of the same heads agree: of one model in two precisions, or made by two recipes.
 
-By role, over all heads: the rank correlation of their scores (Spearman's, equal scores share a rank), how many of the best
-heads are among the other's best, and the largest difference of a score. What quantisation does to a model changes scores,
-and so the order of heads that score alike, but not which heads do a job; another model of the same shape agrees on neither.
+For each role, over all heads: the rank correlation of their scores (Spearman's; equal scores share a rank), how many of the
+best heads are among the other's best, and the largest difference of a score. Quantisation changes scores, and so the order of
+heads that score alike, but not which heads play a role; another model of the same shape agrees on neither.
 """
 
 from bisect import bisect_left, bisect_right
@@ -25,9 +25,10 @@ class RoleAgreement:
     """How far two records agree on one role.
 
     Attributes:
+        role: the role.
         rank_correlation: Spearman's over all heads, -1 to 1; 0 where a side scores every head the same.
-        common: how many heads are among the BEST of both.
-        of: how many the BEST are; fewer than BEST where a model has fewer heads.
+        common: how many heads are among the best of both.
+        of: how many count as the best: BEST, or fewer where a model has fewer heads.
         largest_difference: the largest absolute difference of a head's score.
     """
 
@@ -39,10 +40,14 @@ class RoleAgreement:
 
 
 def agreements(a: HeadCategories, b: HeadCategories) -> list[RoleAgreement]:
-    """One for each role that both records score.
+    """Compares two records in each role that both score.
+
+    Args:
+        a: a record.
+        b: another of the same shape.
 
     Raises:
-        InvalidRecordError: when they have not the same layers and heads, or score no role both.
+        InvalidRecordError: when they have different layers and heads, or no role in common.
     """
     if a.heads() != b.heads():
         raise InvalidRecordError(
@@ -56,7 +61,15 @@ def agreements(a: HeadCategories, b: HeadCategories) -> list[RoleAgreement]:
 
 
 def report(a: HeadCategories, b: HeadCategories) -> str:
-    """An aligned table in plain text, a line a role."""
+    """Formats the comparison as a table in plain text, a line for each role.
+
+    Args:
+        a: a record.
+        b: another of the same shape.
+
+    Raises:
+        InvalidRecordError: as `agreements` does.
+    """
     rows: list[tuple[str, ...]] = [HEADER]
     for found in agreements(a, b):
         common = f"{found.common} of {found.of}"
@@ -86,5 +99,5 @@ def _best(scores: Sequence[float], of: int) -> set[int]:
 
 def _title(record: HeadCategories) -> str:
     weights = record.recipe.weights
-    kept = f", {weights.quantization} weights" if weights else ""
-    return f"{record.model_name}{kept}, revision {record.revision}, {record.analysis_date}"
+    precision = f", {weights.quantization} weights" if weights else ""
+    return f"{record.model_name}{precision}, revision {record.revision}, {record.analysis_date}"

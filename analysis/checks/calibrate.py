@@ -1,10 +1,10 @@
-"""A record's verdicts tried on texts that its calibration did not use: what is seen that should be, and what should not.
+"""Tries a record's verdicts on texts that did not calibrate it: what is detected that should be, and what should not.
 
-By role: on how many texts that repeat a passage it is seen, and how many of its top heads; on how many of their null twins, by
-length; how well the strongest excess of each top head tells the two apart (AUC); how many heads that are not known for the role
-are seen on a null text; and whether the role is seen on the prompt that the page suggests for it on this model. With
-`--untrained` the same architecture with fresh random weights is analysed and tried in its place. Exit code: 0, 1 when an aim is
-missed, 2 when the model cannot be tried.
+For each role: on how many texts that repeat a passage it is detected, and how many of its top heads; on how many of their null
+twins, by length; how well the strongest excess of each top head tells the two apart (AUC); how many other heads are detected
+on a null text; and whether the role is detected on the prompt that the page suggests for it. With `--untrained` the same
+architecture with fresh random weights is analysed and tried instead. Exit code: 0, 1 when an aim is missed, 2 when the model
+cannot be tried.
 """
 
 from collections.abc import Iterable, Sequence
@@ -34,24 +34,26 @@ from ..tables import align
 SEED = 4_000_000  # of the texts; no analysis uses it, and nothing was chosen by them
 RECALL, HEADS_RECALL, FALSE, DISCOVERED, UNTRAINED = 0.98, 0.9, 0.05, 1.0, 0.02  # the aims
 HEADER = (
-    *("role", "seen", "by tokens", "top heads", "others"),
-    *("seen on null texts, by tokens", "others", "AUC of top heads", "own prompt"),
+    *("role", "detected", "by tokens", "top heads", "others"),
+    *("detected on null texts, by tokens", "others", "AUC of top heads", "own prompt"),
 )
 
 
 @dataclass(frozen=True)
 class VerdictTrial:
-    """How one role's verdicts did.
+    """How the verdicts of one role did.
 
     Attributes:
-        recall, heads: shares of the positive texts on which the role is seen, and of its top heads there.
-        by_length: the first of them, and the mean attention that its best head gives the expected keys at its strongest token, by
-            tokens of the text: a head that does not look so far back is rightly not seen.
-        others: heads that are seen without being known for it, a positive text.
-        false: share of the null texts on which the role is seen, by their length in tokens.
-        discovered: heads that are seen without being known for it, a null text.
-        auc: of each top head, best first: how often its strongest excess is larger on a positive text than on a null one.
-        own_prompt: whether it is seen on the prompt that the record suggests for it; None where no head is known for it.
+        role: the role.
+        recall: share of the positive texts on which the role is detected.
+        heads: share of its top heads that are detected there.
+        by_length: by tokens of the text, the recall and the mean attention that the best head gives the expected keys at its
+            strongest token; a head that does not look so far back is rightly not detected.
+        others: heads detected without being known for the role, per positive text.
+        false: share of the null texts on which the role is detected, by their length in tokens.
+        discovered: heads detected without being known for the role, per null text.
+        auc: for each top head, best first: how often its strongest excess is larger on a positive text than on a null one.
+        own_prompt: whether it is detected on the prompt that the record suggests for it; None where no head is known for it.
     """
 
     role: MeasuredRole
@@ -66,29 +68,37 @@ class VerdictTrial:
 
     def missed(self, untrained: bool) -> list[str]:
         """The aims that are missed, in words."""
-        name, said = self.role.display_name, []
+        name, missed = self.role.display_name, []
         if untrained:
             if max(self.false.values()) > UNTRAINED or self.recall > UNTRAINED:
-                said.append(f"{name} is seen in an untrained network on more than {percent(UNTRAINED)} of texts")
+                missed.append(f"{name} is detected in an untrained network on more than {percent(UNTRAINED)} of texts")
         elif self.own_prompt is not None:
             if self.recall < RECALL or self.heads < HEADS_RECALL:
                 least = min(self.by_length, key=lambda length: self.by_length[length][0])
                 rate, attention = self.by_length[least]
-                said.append(
-                    f"{name} is seen on {percent(self.recall)} of repeats, and {percent(self.heads)} of its heads; least often "
+                missed.append(
+                    f"{name} is detected on {percent(self.recall)} of repeats, and {percent(self.heads)} of its heads; least often "
                     f"of {least} tokens, {percent(rate)}: its best head gives the expected keys {percent(attention)} at most"
                 )
             if not self.own_prompt:
-                said.append(f"{name} is not seen on its own prompt")
+                missed.append(f"{name} is not detected on its own prompt")
             often = {length: rate for length, rate in self.false.items() if rate > FALSE}
-            said += [f"{name} is seen on {percent(rate)} of null texts of {length} tokens" for length, rate in often.items()]
+            missed += [
+                f"{name} is detected on {percent(rate)} of null texts of {length} tokens" for length, rate in often.items()
+            ]
         if self.discovered > DISCOVERED:
-            said.append(f"{self.discovered:.1f} heads a null text are seen as {name}")
-        return said
+            missed.append(f"{self.discovered:.1f} heads a null text are detected as {name}")
+        return missed
 
 
 def run(model: str, record: HeadCategories | None, texts: int, is_untrained: bool) -> tuple[str, int]:
-    """The report on a model with its record, or on its untrained twin with one that is made now, and the exit code.
+    """Tries a model with its record, or an untrained copy with a record made now; returns the report and the exit code.
+
+    Args:
+        model: its name or path.
+        record: of the model; None if there is none.
+        texts: pairs of each length and kind.
+        is_untrained: whether to try the architecture with fresh random weights.
 
     Raises:
         HeadRolesError: when the model cannot be read, or has no record.
@@ -105,9 +115,11 @@ def run(model: str, record: HeadCategories | None, texts: int, is_untrained: boo
 
 
 def try_verdicts(reader: PatternReader, record: HeadCategories, texts: int) -> list[VerdictTrial]:
-    """One trial for each triggered role that the record is calibrated for.
+    """Tries each triggered role that the record is calibrated for.
 
     Args:
+        reader: of the model.
+        record: of the model.
         texts: pairs of each length and kind, as in the calibration.
 
     Raises:
@@ -122,15 +134,25 @@ def try_verdicts(reader: PatternReader, record: HeadCategories, texts: int) -> l
 
 
 def untrained(loaded: LoadedModel, seed: int = 0) -> LoadedModel:
-    """A model of the same config and tokenizer that has learned nothing."""
+    """A model with the same config and tokenizer, and fresh random weights.
+
+    Args:
+        loaded: the model.
+        seed: of the weights.
+    """
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(loaded.model.config).eval()
     return LoadedModel(f"{loaded.name}, untrained", model, loaded.tokenizer, f"seed{seed}")
 
 
 def report(trials: Sequence[VerdictTrial], is_untrained: bool) -> tuple[str, int]:
-    """The table, the aims that are missed, and the exit code."""
-    missed = [f"missed: {said}" for trial in trials for said in trial.missed(is_untrained)]
+    """The table and the aims that are missed, and the exit code.
+
+    Args:
+        trials: one for each role.
+        is_untrained: whether the model has random weights, for which the aims differ.
+    """
+    missed = [f"missed: {aim}" for trial in trials for aim in trial.missed(is_untrained)]
     return "\n".join([*align([HEADER, *map(_table_row, trials)]), *missed]), int(bool(missed))
 
 
@@ -162,7 +184,7 @@ def _trial(reader: PatternReader, record: HeadCategories, role: MeasuredRole, sh
 
 
 def _is_detected(reader: PatternReader, record: HeadCategories, role: MeasuredRole) -> bool:
-    """Whether the role is seen on the text that the page offers for it; not where there is none."""
+    """Whether the role is detected on the text that the page offers for it; not where there is none."""
     prompt = record.suggested_prompt(role)
     return bool(prompt) and see(role, reader.read(reader.loaded.encode(prompt)), record).role
 
@@ -199,5 +221,5 @@ def _table_row(trial: VerdictTrial) -> tuple[str, ...]:
         ", ".join(f"{length}: {percent(rate)}" for length, rate in trial.false.items()),
         f"{trial.discovered:.2f}",
         " ".join(f"{auc:.3f}" for auc in trial.auc) or "-",
-        {None: "-", True: "seen", False: "not seen"}[trial.own_prompt],
+        {None: "-", True: "detected", False: "not detected"}[trial.own_prompt],
     )

@@ -1,4 +1,4 @@
-"""Draws how well the strongest excess tells texts that say a passage twice from their null twins."""
+"""Draws how well the strongest excess tells texts that repeat a passage from their null twins."""
 
 from collections.abc import Sequence
 
@@ -25,7 +25,12 @@ BINS = torch.linspace(-0.1, 1, 45).tolist()
 
 
 def draw(models: Sequence[str], texts: int) -> Figure:
-    """One panel a model and triggered role; the line is what a text of one eligible token must exceed for the role to be seen."""
+    """One panel for each model and triggered role; the line is the excess that a text of one eligible token must exceed.
+
+    Args:
+        models: that have a record here.
+        texts: pairs of each length and kind.
+    """
     found = {model: _shown(model, texts) for model in models}
     roles = max((list(shown) for _, shown in found.values()), key=len)
     figure = Figure(figsize=(4.2 * len(roles), 2.6 * len(models)), layout="constrained")

@@ -1,12 +1,12 @@
-"""Holds a model's record against what is published of its heads.
+"""Compares a model's record with what is published of its heads.
 
 When a claim agrees:
 - Heads in a role of ours: our score reaches the role's threshold, however far above it the published score lies, because
   texts and lengths differ from run to run. A published score below that threshold: ours is within TOLERANCE of it.
 - `heads at rest`: the share of heads with a first-token score of RESTING or more is within TOLERANCE of the published one.
 - `mean by layer`: over the layers, our mean scores correlate with the published ones by MIN_CORRELATION (Pearson) or more.
-- Some roles have a second score, and some published numbers are of that one: they are held against it alike.
-- A job that none of our roles measures neither agrees nor disagrees; the report says what the head mainly does here.
+- Some roles have a second score, and some published numbers are of that one: they are compared with it in the same way.
+- A function that none of our roles measures neither agrees nor disagrees; the report says what the head mainly does here.
 """
 
 import statistics
@@ -37,10 +37,10 @@ class ClaimVerdict:
         claim: what is published.
         subject: the head's label, or what the statistic is.
         published: the published score or share; None where none was given.
-        ours: our score or share, for `mean by layer` the correlation; None for a job that we do not measure.
-        rank: the head's place among all heads of the model in that role, from 1; equal scores share the better place.
+        ours: our score or share, for `mean by layer` the correlation; None for what we do not measure.
+        rank: the head's rank among all heads of the model in that role, from 1; equal scores share the better rank.
         mainly: what the head mainly does in our record; None for a statistic.
-        agrees: None for a job that we do not measure.
+        agrees: None for what we do not measure.
     """
 
     claim: Claim
@@ -53,10 +53,10 @@ class ClaimVerdict:
 
 
 def validate(record: HeadCategories) -> list[ClaimVerdict]:
-    """A verdict for each head and each statistic that is published of the record's model; empty where nothing is.
+    """Compares each head and each statistic that is published of the record's model; empty where nothing is.
 
     Raises:
-        InvalidRecordError: when the record is of that name but has not that model's layers and heads.
+        InvalidRecordError: when the record does not have that model's layers and heads.
     """
     known = known_model(record.model_name)
     if known is None:
@@ -73,12 +73,16 @@ def validate(record: HeadCategories) -> list[ClaimVerdict]:
 
 
 def run(model_name: str, record: HeadCategories | None) -> tuple[str, int]:
-    """What to print of a model's record, and the exit code.
+    """Returns what to print of a model's record, and the exit code.
 
     The code is 0 when every claim agrees or nothing is published, 1 when one disagrees, 2 when there is no record.
 
+    Args:
+        model_name: as the literature knows it.
+        record: of the model; None if there is none.
+
     Raises:
-        InvalidRecordError: when the record is another model's, or has not this model's shape.
+        InvalidRecordError: when the record is another model's, or does not have this model's shape.
     """
     known = known_model(model_name)
     if known is None:
@@ -92,7 +96,12 @@ def run(model_name: str, record: HeadCategories | None) -> tuple[str, int]:
 
 
 def report(record: HeadCategories, verdicts: Sequence[ClaimVerdict]) -> str:
-    """An aligned table in plain text, claim by claim: published heads, ours, score, rank, whether they agree, and a sum."""
+    """Formats the verdicts as a table in plain text, claim by claim, with a summary.
+
+    Args:
+        record: of the model.
+        verdicts: from `validate`.
+    """
     header, *rows = (f"  {line}" for line in align([HEADER, *map(_table_row, verdicts)], right=(1, 2, 3)))
     lines = [f"What is published of {record.model_name}, and its record of {record.analysis_date}", "", header]
     for claim, group in groupby(zip(verdicts, rows), key=lambda pair: pair[0].claim):
@@ -108,7 +117,13 @@ def report(record: HeadCategories, verdicts: Sequence[ClaimVerdict]) -> str:
 
 
 def agree(role: Role, ours: float, published: float | None) -> bool:
-    """Whether our score of a head in a role bears out the published one; see the top of this file."""
+    """Whether our score of a head in a role bears out the published one; see the top of this file.
+
+    Args:
+        role: which the head is said to play.
+        ours: our score.
+        published: the published score; None where none was given.
+    """
     if published is not None and published < role.threshold:
         return _is_near(ours, published)
     return ours >= role.threshold
@@ -150,7 +165,12 @@ def _is_near(ours: float, published: float) -> bool:
 
 
 def correlation(ours: Sequence[float], published: Sequence[float]) -> float:
-    """Pearson's; 0 where either side is the same in every layer and so follows nothing."""
+    """Pearson's correlation; 0 where either side is constant.
+
+    Args:
+        ours: a sequence of numbers.
+        published: another of the same length.
+    """
     try:
         return statistics.correlation(ours, published)
     except statistics.StatisticsError:

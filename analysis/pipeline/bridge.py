@@ -1,4 +1,4 @@
-"""TransformerLens reads a model's patterns layer by layer, headroles scores them at once; nothing is kept."""
+"""Reads a model's patterns through TransformerLens, layer by layer; they are scored at once and not kept."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -18,7 +18,13 @@ from headroles.models.tokenizing import NAMED_TOKENS
 
 
 def open_bridge(loaded: LoadedModel, device: str = "cpu") -> TransformerBridge:
-    """The model under TransformerLens, raw. It swaps modules inside `loaded.model`, which is of no other use afterwards.
+    """Opens the model under TransformerLens, without its weight processing.
+
+    It replaces modules inside `loaded.model`, which cannot be used otherwise afterwards.
+
+    Args:
+        loaded: the model.
+        device: as torch names it.
 
     Raises:
         UnsupportedModelError: when TransformerLens does not know the architecture, or has no patterns of it to hook.
@@ -45,12 +51,17 @@ def hook_name(layer: int) -> str:
 
 
 def score_model(bridge: TransformerBridge, loaded: LoadedModel, probes: Iterable[Probe]) -> Sweep:
-    """Every measured role's score of every head on the probes that score it.
+    """Scores every head in every measured role on the probes for it.
 
-    One forward a probe; each layer's patterns are scored as they appear, and nothing after the last ones is computed.
+    One forward pass for each probe, which ends with the last patterns.
+
+    Args:
+        bridge: from `open_bridge`.
+        loaded: the model.
+        probes: batches of texts.
 
     Raises:
-        UnsupportedModelError: when TransformerLens knows the architecture, but not the way through this model.
+        UnsupportedModelError: when TransformerLens knows the architecture, but not the modules of this model.
     """
     sweep = Sweep(loaded)
     for probe in probes:
@@ -60,7 +71,7 @@ def score_model(bridge: TransformerBridge, loaded: LoadedModel, probes: Iterable
 
 
 def _bridge_tokenizer(loaded: LoadedModel) -> PreTrainedTokenizerFast:
-    """The model's tokenizer with a BOS: of any other the bridge opens another copy, from files that were not checked.
+    """The model's tokenizer with a BOS: for any other the bridge opens another copy, from files that were not checked.
 
     Nothing is read with it, since the bridge is given tokens.
     """
@@ -72,7 +83,12 @@ def _bridge_tokenizer(loaded: LoadedModel) -> PreTrainedTokenizerFast:
 
 
 def head_weights(bridge: TransformerBridge, layers: Sequence[int]) -> Iterator[HeadWeights]:
-    """What the heads of each of these layers read and write with, in float32 on the CPU, as `score_weights` wants it."""
+    """Yields the value and output weights of the heads of each layer, in float32 on the CPU, as `score_weights` takes them.
+
+    Args:
+        bridge: from `open_bridge`.
+        layers: from 0.
+    """
     for layer in layers:
         attention = bridge.blocks[layer].attn
         value, output = attention.W_V.detach().float().cpu(), attention.W_O.detach().float().cpu()

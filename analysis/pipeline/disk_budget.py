@@ -1,4 +1,4 @@
-"""A budget for downloads: the files of models that are done make room for the next, oldest first, never what was there before."""
+"""A limit for the Hub's cache: files of models that are done make room for the next, the oldest first."""
 
 from dataclasses import dataclass, field
 
@@ -15,10 +15,9 @@ from .sources import is_remote, locate_model, split_revision
 
 @dataclass
 class DiskBudget:
-    """What the Hub's cache on this machine may take while a run lasts.
+    """What the Hub's cache on this machine may take during a run.
 
-    Only what this run downloaded is ever deleted, and only once its model is done: whatever else lies in the cache, others may be
-    using.
+    Only what this run downloaded is ever deleted, and only once its model is done: others may be using whatever else is cached.
 
     Attributes:
         budget: bytes of the whole cache.
@@ -29,10 +28,16 @@ class DiskBudget:
     _done: dict[str, None] = field(default_factory=dict)  # commits that may go, the oldest first
 
     def __post_init__(self) -> None:
+        """Notes what is in the cache before the run."""
         self._before = frozenset(commit for commit, _ in _snapshots(_cache()))
 
     def make_room(self, model: str, plan: AnalysisPlan) -> str:
-        """Deletes as much as the model's download needs; the reason why it cannot be had within the budget, else nothing."""
+        """Deletes as much as the model's download needs; returns why there is no room within the budget, else nothing.
+
+        Args:
+            model: as the command line names it.
+            plan: what is asked of it.
+        """
         try:
             wanted = download_bytes(find_facts(model, plan))
         except HeadRolesError:
@@ -46,7 +51,7 @@ class DiskBudget:
         )
 
     def ended(self, model: str) -> None:
-        """Says that nobody here reads the model any more."""
+        """Says that nothing here reads the model any more."""
         if not is_remote(model):
             return
         source = locate_model(split_revision(model)[0])
@@ -56,7 +61,7 @@ class DiskBudget:
         self._shrink_to(self.budget)
 
     def _shrink_to(self, limit: int) -> int:
-        """Deletes until the cache takes no more, or nothing is left that may go; what it takes then."""
+        """Deletes until the cache takes no more, or nothing is left that may be deleted; returns its size then."""
         cache = _cache()
         while cache and cache.size_on_disk > limit and self._done:
             oldest = next(iter(self._done))

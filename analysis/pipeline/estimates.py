@@ -1,4 +1,4 @@
-"""What a run would do, before anything is downloaded or scored: bytes, memory, time, cost, and which records are finished."""
+"""Estimates what a run would take before anything is downloaded or scored: bytes, memory, time and cost."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,11 +31,12 @@ class Estimate:
     """What is known of one model of a run that has not begun.
 
     Attributes:
+        name: of the model in its record.
         download_bytes: of its weights, as far as they are not on this machine.
-        memory_bytes: that the analysis takes, estimated.
-        core_seconds: of one core, that it takes, estimated; see `core_seconds_of`.
-        record: whether its record is finished, there but made otherwise or of another revision, or not there.
-        reason: why nothing can be said, in one sentence; then the sizes are None.
+        memory_bytes: that the analysis takes.
+        core_seconds: that it takes on one core; see `estimate_core_seconds`.
+        record: "finished" if it is up to date, "to be made again" if it is not, "to be made" if there is none.
+        reason: why nothing is known, in one sentence; then the sizes are None.
     """
 
     name: str
@@ -47,7 +48,12 @@ class Estimate:
 
 
 def estimate_model(name_or_path: str, plan: AnalysisPlan) -> Estimate:
-    """What is known of a model; it asks the Hub, unless the plan says that it is away, and downloads nothing."""
+    """Estimates one model; asks the Hub, unless the plan says that it is away, and downloads nothing.
+
+    Args:
+        name_or_path: of the model.
+        plan: what is asked of it.
+    """
     name, old = plan.record_name(name_or_path), read_existing(plan.record_path(name_or_path))
     unfinished = "to be made again" if old else "to be made"
     try:
@@ -69,17 +75,26 @@ def download_bytes(facts: RepositoryFacts) -> int:
 
 
 def analysis_bytes(facts: RepositoryFacts | None, plan: AnalysisPlan) -> int:
-    """Bytes that an analysis takes: the weights once, half as much again for what is made of them, and the process."""
+    """Bytes that an analysis takes: the weights, half as much again for what is made of them, and the process.
+
+    Args:
+        facts: of the model; None if nothing is known.
+        plan: what is asked of it.
+    """
     if facts is None:
         return UNKNOWN_BYTES
     return PROCESS_BYTES + facts.parameters * plan.dtype.itemsize * 3 // 2
 
 
 def estimate_core_seconds(facts: RepositoryFacts, plan: AnalysisPlan) -> float:
-    """Seconds that one core would take, by a rule that two models were measured for (docs/maintainers.md).
+    """Seconds that one core would take, by a rule from measurements of two models (docs/maintainers.md).
 
-    A start, and for each text that is read what it costs in a model of any size, and for every million parameters. The rule knows
-    nothing of a model's width and context, of the download, nor of a GPU, which takes less.
+    A start, and for each text a cost that is the same for every model and one for every million parameters. The rule ignores
+    width, context and download, and that a GPU takes less.
+
+    Args:
+        facts: of the model.
+        plan: what is asked of it.
     """
     sizes, millions = plan.sizes, facts.parameters / 1e6
     tokens = sizes.repeated_sequences * 2 * sizes.repeat_length + sizes.sentences * SENTENCE_TOKENS
@@ -89,14 +104,25 @@ def estimate_core_seconds(facts: RepositoryFacts, plan: AnalysisPlan) -> float:
 
 
 def estimate_seconds(machine: Machine, model: Estimate) -> float | None:
-    """How long a machine takes, if twice the cores halve it; a rented one first installs what it needs."""
+    """Seconds that a machine takes, if twice the cores halve it; a rented one first installs packages. None if unknown.
+
+    Args:
+        machine: to run on.
+        model: its estimate.
+    """
     if model.core_seconds is None:
         return None
     return model.core_seconds / machine.cores + (INSTALL_SECONDS if machine.name else 0)
 
 
 def estimate_table(models: Sequence[Estimate], plan: AnalysisPlan, machine: Machine) -> str:
-    """One line a model, and one for all that is still to be made; with dollars where the machine costs some."""
+    """A table with one line for each model and a summary; with dollars where the machine has a price.
+
+    Args:
+        models: their estimates.
+        plan: what is asked of them.
+        machine: to run on.
+    """
     priced = machine.dollars_a_second is not None
     rows: list[tuple[str, ...]] = [("model", "download MB", "memory MB", "seconds", *(("dollars",) if priced else ()), "record")]
     for model in models:
@@ -109,17 +135,23 @@ def estimate_table(models: Sequence[Estimate], plan: AnalysisPlan, machine: Mach
 
 
 def summarize_estimates(models: Sequence[Estimate], plan: AnalysisPlan, machine: Machine) -> str:
-    """What is ahead, in one line; time and cost are estimates."""
+    """The sum of the work ahead, in one line; time and cost are estimates.
+
+    Args:
+        models: their estimates.
+        plan: what is asked of them.
+        machine: to run on.
+    """
     ahead = [model for model in models if model.record != "finished"]
     total = _megabytes(sum(model.download_bytes or 0 for model in ahead))
     largest = _megabytes(max((model.memory_bytes or 0 for model in ahead), default=0))
     seconds = sum(estimate_seconds(machine, model) or 0.0 for model in ahead)
     time = f"about {_duration(seconds)} of one machine{' without its GPU' if plan.device != 'cpu' else ''}"
-    said = f"{len(ahead)} of {len(models)} to be made: {total} MB to download, {largest} MB of memory at most, {time}"
+    text = f"{len(ahead)} of {len(models)} to be made: {total} MB to download, {largest} MB of memory at most, {time}"
     if machine.dollars_a_second is not None:
-        said += f" for {seconds * machine.dollars_a_second:,.2f} dollars"
+        text += f" for {seconds * machine.dollars_a_second:,.2f} dollars"
     unknown = sum(bool(model.reason) for model in models)
-    return f"{said}; nothing is known of {unknown}" if unknown else said
+    return f"{text}; nothing is known of {unknown}" if unknown else text
 
 
 def _shown(number: float | None, places: int) -> str:
@@ -127,7 +159,7 @@ def _shown(number: float | None, places: int) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """In the unit that a person would say it in."""
+    """Seconds in the unit that a person would use."""
     if seconds < 120:
         return f"{seconds:.0f} seconds"
     return f"{seconds / 60:,.0f} minutes" if seconds < 7200 else f"{seconds / 3600:,.1f} hours"

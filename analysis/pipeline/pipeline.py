@@ -1,4 +1,4 @@
-"""The steps from a model to its record: patterns through TransformerLens where it can, the rest through PyVene."""
+"""The steps from a model to its record: patterns through TransformerLens where possible, everything else through PyVene."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -19,15 +19,19 @@ from headroles.models.sweep import calibrated, make_record, score_here, score_we
 
 
 def run_pipeline(load: Callable[[], LoadedModel], sizes: ProbeSizes, batch: int, device: str) -> HeadCategories:
-    """A model's record: patterns through TransformerLens where it can, what else the sizes ask for through PyVene.
+    """Makes a model's record: patterns through TransformerLens where possible, everything else through PyVene.
 
-    It is loaded again for PyVene, since TransformerLens puts modules of its own into a model; of the two one is in memory at a
-    time, so nobody else may hold what `load` gives.
+    The model is loaded again for PyVene, since TransformerLens puts modules of its own into it. Only one copy is in memory at a
+    time, so the caller must not keep what `load` returns.
 
     Args:
-        batch: texts in one forward.
+        load: loads the model.
+        sizes: how many texts.
+        batch: texts in one forward pass.
+        device: as torch names it.
 
-    Raises what `load` raises, and HeadRolesError where the model cannot be scored.
+    Raises:
+        HeadRolesError: where the model cannot be loaded or scored.
     """
     try:
         record = score_with_lens(load(), sizes, batch, device)
@@ -42,9 +46,16 @@ def run_pipeline(load: Callable[[], LoadedModel], sizes: ProbeSizes, batch: int,
 
 
 def score_with_lens(loaded: LoadedModel, sizes: ProbeSizes, batch: int, device: str) -> HeadCategories:
-    """A model's record through TransformerLens, with a progress bar over the batches.
+    """Scores patterns and weights through TransformerLens, with a progress bar; the model cannot be used otherwise afterwards.
 
-    Raises UnsupportedModelError where TransformerLens cannot read the model, which is of no other use afterwards either way.
+    Args:
+        loaded: the model.
+        sizes: how many texts.
+        batch: texts in one forward pass.
+        device: as torch names it.
+
+    Raises:
+        UnsupportedModelError: where TransformerLens cannot read the model.
     """
     from .bridge import head_weights, open_bridge, score_model  # slow to import: not for the help, nor to hand out work
 
@@ -56,13 +67,24 @@ def score_with_lens(loaded: LoadedModel, sizes: ProbeSizes, batch: int, device: 
 
 
 def load_reader(loaded: LoadedModel, device: str) -> PatternReader:
-    """PyVene on a model that was moved to the device."""
+    """Opens PyVene on the model, moved to the device.
+
+    Args:
+        loaded: the model.
+        device: as torch names it.
+    """
     loaded.model.to(device)  # type: ignore[arg-type]
     return PatternReader(loaded)
 
 
 def score_with_pyvene(reader: PatternReader, sizes: ProbeSizes, batch: int) -> HeadCategories:
-    """The same through PyVene, as the page does it; what stands in weights is not scored."""
+    """Scores patterns through PyVene, as the page does; roles that are read from weights are not scored.
+
+    Args:
+        reader: of the model.
+        sizes: how many texts.
+        batch: texts in one forward pass.
+    """
     probes = list(make_probes(reader.loaded, sizes, batch))
     with progress_bar(reader.loaded.name, len(probes), "batch") as show:
         sweep = score_here(reader, probes, show)
@@ -70,19 +92,37 @@ def score_with_pyvene(reader: PatternReader, sizes: ProbeSizes, batch: int) -> H
 
 
 def add_calibration(reader: PatternReader, record: HeadCategories, sizes: ProbeSizes) -> HeadCategories:
-    """The record with its calibration, through PyVene, as the page reads texts."""
+    """Adds the calibration of the verdicts, through PyVene, as the page reads texts.
+
+    Args:
+        reader: of the model.
+        record: of the model.
+        sizes: how many texts.
+    """
     with progress_bar(f"{reader.loaded.name}, verdicts", 100, "%") as show:
         return calibrated(reader, record, sizes, show)
 
 
 def add_output_roles(reader: PatternReader, record: HeadCategories, sizes: ProbeSizes) -> HeadCategories:
-    """The record with the roles that are scored by what heads write, through PyVene."""
+    """Adds the roles that are scored by what heads write, through PyVene.
+
+    Args:
+        reader: of the model.
+        record: of the model.
+        sizes: how many texts.
+    """
     with progress_bar(f"{reader.loaded.name}, what heads write", 100, "%") as show:
         return scored_by_outputs(reader, record, sizes, show)
 
 
 def add_effects(reader: PatternReader, record: HeadCategories, sizes: ProbeSizes) -> HeadCategories:
-    """The record with what is lost without each role's heads; as it is where what the model writes cannot be read."""
+    """Adds what ablating each role's heads loses; returns the record as it is where outputs cannot be read.
+
+    Args:
+        reader: of the model.
+        record: of the model.
+        sizes: how many texts.
+    """
     try:
         with progress_bar(f"{reader.loaded.name}, heads taken out", 100, "%") as show:
             return with_effects(record, role_effects(reader, record, sizes, show))
@@ -93,6 +133,12 @@ def add_effects(reader: PatternReader, record: HeadCategories, sizes: ProbeSizes
 
 @contextmanager
 def progress_bar(name: str, steps: int, unit: str) -> Iterator[Callable[[float], None]]:
-    """A bar, and what to call with the share that is done."""
+    """Shows a bar, and yields a function that moves it to a share from 0 to 1.
+
+    Args:
+        name: what stands before the bar.
+        steps: its length.
+        unit: of a step.
+    """
     with tqdm(total=steps, desc=name, unit=unit) as bar:
         yield lambda share: cast(None, bar.update(round(share * steps) - bar.n))

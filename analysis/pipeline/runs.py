@@ -1,4 +1,4 @@
-"""One model's run: what is asked of it, where it comes from, and the outcome with its record."""
+"""The analysis of one model: what is asked of it, how it runs, and the outcome with its record."""
 
 import resource
 import sys
@@ -30,12 +30,14 @@ class AnalysisPlan:
 
     Attributes:
         out: the folder of the records.
-        batch: texts in one forward.
-        dtype: of the weights; scores are float32 whatever it is.
-        again: whether finished records are made again.
-        name: what the one model is called in its record; empty for what `name_of` says.
+        sizes: how many texts.
+        batch: texts in one forward pass.
+        device: as torch names it.
+        dtype: of the weights; scores are float32 in any case.
+        again: whether to make records again that are up to date.
+        name: of the one model in its record; empty for its `default_name`.
         limit: seconds that one model may take; None for any time.
-        offline: whether the Hub is known to be away, so that nobody waits for it.
+        offline: whether the Hub is known to be away, so that nothing waits for it.
     """
 
     out: Path
@@ -62,9 +64,12 @@ class Outcome:
     """How one model's analysis ended.
 
     Attributes:
-        peak_bytes: the most memory that its process took, on CUDA what its tensors took there; None when nobody could say.
-        record: what was written, or was there already; None when it failed.
-        reason: one sentence on why it failed.
+        model: its name in the record.
+        status: "skipped" where the record was up to date.
+        seconds: that it took.
+        peak_bytes: the most memory that its process took, on CUDA its tensors; None if unknown.
+        record: new or up to date; None when it failed.
+        reason: why it failed, in one sentence.
     """
 
     model: str
@@ -78,7 +83,12 @@ class Outcome:
 def find_facts(name_or_path: str, plan: AnalysisPlan) -> RepositoryFacts:
     """What is known of a model before anything large is read; of `NAME@REVISION` that of the revision.
 
-    Raises HeadRolesError as `inspect` does, and where what has no revisions is asked for one.
+    Args:
+        name_or_path: of the model.
+        plan: says whether to ask the Hub.
+
+    Raises:
+        HeadRolesError: as `inspect` does, and for a revision of what has none.
     """
     name, revision = split_revision(name_or_path)
     source = locate_model(name)
@@ -90,15 +100,22 @@ def find_facts(name_or_path: str, plan: AnalysisPlan) -> RepositoryFacts:
 
 
 def analyze_and_save(name_or_path: str, plan: AnalysisPlan) -> Outcome:
-    """Makes one model's record, or keeps the finished one, and says how it went; only Ctrl-C gets through."""
+    """Makes one model's record, unless it is up to date; only Ctrl-C gets through as an exception.
+
+    Args:
+        name_or_path: of the model.
+        plan: what is asked of it.
+    """
     return save_record(analyze_model(name_or_path, plan, read_existing(plan.record_path(name_or_path))), plan)
 
 
 def analyze_model(name_or_path: str, plan: AnalysisPlan, old: HeadCategories | None) -> Outcome:
-    """What `run_here` says, its record not written yet: whoever asked for it does that, wherever this ran.
+    """As `analyze_and_save`, without writing the record: the caller does that, wherever this ran.
 
     Args:
-        old: the record that is there, if one is.
+        name_or_path: of the model.
+        plan: what is asked of it.
+        old: the record that exists; None for none.
     """
     started = time.monotonic()
     name = plan.record_name(name_or_path)
@@ -119,7 +136,13 @@ def analyze_model(name_or_path: str, plan: AnalysisPlan, old: HeadCategories | N
 
 
 def skip_up_to_date(name_or_path: str, plan: AnalysisPlan, facts: RepositoryFacts) -> Outcome | None:
-    """The outcome of a model whose record is surely up to date, before anything loads it; None where it has to be tried."""
+    """The outcome of a model whose record is surely up to date, before anything loads it; None where it has to be analysed.
+
+    Args:
+        name_or_path: of the model.
+        plan: what is asked of it.
+        facts: of the model.
+    """
     started, name, old = time.monotonic(), plan.record_name(name_or_path), read_existing(plan.record_path(name_or_path))
     try:
         finished = old and not plan.again and is_up_to_date(old, name, facts, plan.sizes, plan.dtype)
@@ -129,7 +152,12 @@ def skip_up_to_date(name_or_path: str, plan: AnalysisPlan, facts: RepositoryFact
 
 
 def save_record(outcome: Outcome, plan: AnalysisPlan) -> Outcome:
-    """The outcome once its record, if it is a new one, stands in its file."""
+    """Writes a new record to its file; returns the outcome, a failed one where it cannot be written.
+
+    Args:
+        outcome: of one model.
+        plan: has the folder.
+    """
     if outcome.status != "written" or outcome.record is None:
         return outcome
     try:
@@ -142,7 +170,15 @@ def save_record(outcome: Outcome, plan: AnalysisPlan) -> Outcome:
 
 
 def check_room(facts: RepositoryFacts, plan: AnalysisPlan) -> None:
-    """Raises ModelTooLargeError where the weights do not fit into this machine, or into the GPU that they go on to."""
+    """Checks that the weights fit into this machine, and into the GPU that they go to.
+
+    Args:
+        facts: of the model.
+        plan: what is asked of it.
+
+    Raises:
+        ModelTooLargeError: where they do not.
+    """
     check_size(facts, Settings.from_environment().memory_bytes, plan.dtype.itemsize)
     if torch.device(plan.device).type == "cuda":
         _, total = torch.cuda.mem_get_info(plan.device)
@@ -150,7 +186,11 @@ def check_room(facts: RepositoryFacts, plan: AnalysisPlan) -> None:
 
 
 def check_registered(loaded: LoadedModel) -> None:
-    """Raises ModelLoadError when the model has not the layers, heads or BOS that its registry entry, if it has one, says."""
+    """Checks that a model has the layers, heads and BOS of its registry entry, if it has one.
+
+    Raises:
+        ModelLoadError: where it does not.
+    """
     info = MODELS.get(loaded.name)
     if info is None:
         return
@@ -182,14 +222,14 @@ def _make_record(
 
 
 def _add_size(record: HeadCategories, facts: RepositoryFacts) -> HeadCategories:
-    """The record with the architecture and size of its model, where the registry does not tell them."""
+    """The record with the architecture and size of its model, where the registry does not have them."""
     if record.model_name in MODELS or not facts.parameters:
         return record
     return record.model_copy(update={"model_type": facts.model_type, "parameters": facts.parameters})
 
 
 def _check_capitals(name: str, old: HeadCategories | None) -> None:
-    """Raises InvalidInputError where the file of the model's record is that of a model with other capitals."""
+    """Raises InvalidInputError where the file of the record belongs to a model whose name differs in capitals alone."""
     if old and old.model_name != name and old.model_name.casefold() == name.casefold():
         raise InvalidInputError(
             f"{record_file_name(name)} holds the roles of {old.model_name}, and this disk does not tell capitals from small "

@@ -10,7 +10,7 @@ from headroles.settings import Settings
 
 
 def default_name(name_or_path: str) -> str:
-    """What a model is called in its record, unless it is said: its name, or what its folder or its GGUF file is called."""
+    """What a model is called in its record by default: its name, or that of its folder or GGUF file."""
     path = Path(name_or_path)
     if name_or_path in MODELS or not (path.is_dir() or is_gguf(path)):
         return name_or_path
@@ -18,7 +18,11 @@ def default_name(name_or_path: str) -> str:
 
 
 def locate_model(name_or_path: str) -> str | Path:
-    """Where a model comes from: the registry, a folder, a file, or the hub. Raises ModelLoadError for one not fetched yet."""
+    """Where a model comes from: a path on this machine, or a name on the Hub.
+
+    Raises:
+        ModelLoadError: for a registered model whose package was not fetched yet.
+    """
     if name_or_path in MODELS:
         return source_of(MODELS[name_or_path], Settings.from_environment().home)
     path = Path(name_or_path)
@@ -35,7 +39,7 @@ def is_remote(name_or_path: str) -> bool:
 
 
 def split_revision(name_or_path: str) -> tuple[str, str]:
-    """The name or path, and the revision behind an `@`; empty where none is asked for, as of a folder whose name has one."""
+    """The name or path, and the revision after an `@`; empty without one, as for a folder whose name has an `@`."""
     path = Path(name_or_path)
     if path.is_dir() or is_gguf(path):
         return name_or_path, ""

@@ -1,4 +1,4 @@
-"""Whether a record that is there already is what would be made again."""
+"""Whether an existing record equals what would be made now."""
 
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +20,7 @@ from headroles.models.probes import ProbeSizes
 
 
 def read_existing(path: Path) -> HeadCategories | None:
-    """The record in a file; one that is broken or cannot be read is as good as none, since it is replaced or put aside."""
+    """The record in a file; None for one that is broken or cannot be read, since it is replaced or put aside."""
     try:
         return read_record(path)
     except (OSError, InvalidRecordError):
@@ -30,15 +30,24 @@ def read_existing(path: Path) -> HeadCategories | None:
 def is_up_to_date(
     record: HeadCategories, name: str, facts: RepositoryFacts, sizes: ProbeSizes, dtype: torch.dtype
 ) -> bool | None:
-    """Whether a record scores every role of this very model by this very recipe, or all but the weights' where PyVene read it.
+    """Whether a record scores every role of this very model by this very recipe, except those of weights if PyVene read it.
 
-    No weights are read but to hash the files of a folder. What a commit on the Hub holds never changes, so of two records of
-    one commit all that the model says in a recipe is the same; of a folder only the weights are known to be.
+    No weights are read, except to hash the files of a folder. A commit on the Hub never changes, so two records of one commit
+    agree in everything that the model says in a recipe; of a folder only the weights are known to be the same.
 
-    Returns None where only the model can tell: the record's random strings are shorter than they were asked for now, which they
-    are too where a model reads no more.
+    Args:
+        record: that exists.
+        name: of the model in its record.
+        facts: of the model.
+        sizes: how many texts.
+        dtype: of the weights.
 
-    Raises HeadRolesError where a folder's files are broken.
+    Returns:
+        None where only the model can tell: the record's random strings are shorter than asked for now, as they are where a model
+        has a short context.
+
+    Raises:
+        HeadRolesError: where a folder's files are broken.
     """
     path = facts.path
     revision = facts.commit if path is None else revision_of(path)
@@ -53,7 +62,7 @@ def is_up_to_date(
 
 
 def _wanted(made: Recipe, sizes: ProbeSizes, dtype: torch.dtype) -> Recipe:
-    """The recipe that a record would have today, where its model and its strings' length are the same. See `make_recipe`."""
+    """The recipe that a record would have today, with the same model and length of strings. See `make_recipe`."""
     today = {
         "transformer_lens": made.transformer_lens and version("transformer-lens"),
         "transformers": version("transformers"),
@@ -80,7 +89,7 @@ def _is_of(recipe: Recipe, name: str, facts: RepositoryFacts, path: Path) -> boo
 
 
 def _scores_all(record: HeadCategories) -> bool:
-    """Whether it scores what is scored today; one of before scores had intervals does not."""
+    """Whether it scores what is scored today; one from before scores had intervals does not."""
     # which of those that are scored by what heads write a model has words for, the recipe does not say
     left_open = roles_of_outputs()
     by_lens = record.recipe.transformer_lens is not None
@@ -90,7 +99,7 @@ def _scores_all(record: HeadCategories) -> bool:
 
 
 def _lacks_intervals(record: HeadCategories) -> bool:
-    """Whether a score that texts could give an interval has none; of weights, or of one text alone, there is none."""
+    """Whether a score that texts could give an interval has none; scores of weights, or of a single text, never have one."""
     texts = {"repeats": record.recipe.repeated_sequences, "sentences": record.recipe.sentences}
     roles = [role for role in record.scored_roles if texts.get(role.measure.probes, 0) >= MIN_TEXTS]
     return any(record.interval(role, head) is None for role in roles for head in record.top_heads(role))

@@ -1,7 +1,7 @@
-"""Writes the atlas of a folder of records: which share of heads plays which role, over all its models.
+"""Writes the atlas of a folder of records: what share of heads plays which role, over all its models.
 
-FOLDER/atlas/atlas.jsonl holds a line a model, and a Parquet file beside it the same as rows. A record that is new or changed
-changes its own line and file alone. Prints what the atlas says of every role.
+FOLDER/atlas/atlas.jsonl has one line for each model, and a Parquet file beside it the same as rows. A record that is new or
+changed changes only its own line and file.
 """
 
 from contextlib import suppress
@@ -21,13 +21,14 @@ from . import dataset_files as dataset
 
 
 def run(folder: Path, figure: Path | None = None) -> tuple[str, list[str]]:
-    """What the atlas of a folder says, once its files are written, and a sentence for every record that could not be read.
+    """Writes the atlas of a folder; returns a summary, and a sentence for every record that could not be read.
 
     Args:
+        folder: of the records.
         figure: where to draw it as well, a PDF, PNG or SVG.
 
     Raises:
-        InvalidInputError: when there is no record, or no picture of that kind.
+        InvalidInputError: when there is no record, or the figure is of another kind.
         OSError: when a file cannot be written.
     """
     kind: Kind | None = next((kind for kind in KINDS if figure is not None and figure.suffix == f".{kind}"), None)
@@ -43,7 +44,15 @@ def run(folder: Path, figure: Path | None = None) -> tuple[str, list[str]]:
 
 
 def write(folder: Path, records: list[HeadCategories]) -> tuple[AtlasEntry, ...]:
-    """Writes the atlas of these records; what is up to date stays untouched. Raises OSError."""
+    """Writes the files of the atlas; those that are up to date stay untouched.
+
+    Args:
+        folder: of the records.
+        records: all of them.
+
+    Raises:
+        OSError: when a file cannot be written.
+    """
     file = folder / ATLAS
     clear_halves(file.parent)
     old = b""
@@ -64,7 +73,7 @@ def write(folder: Path, records: list[HeadCategories]) -> tuple[AtlasEntry, ...]
 
 
 def read_folder(folder: Path) -> tuple[list[HeadCategories], list[str]]:
-    """The records of a folder, and what is wrong with those that are none."""
+    """The records of a folder, and what is wrong with those that cannot be read."""
     records, faults = [], []
     for path in sorted(folder.glob("*.json")):
         try:
@@ -75,7 +84,7 @@ def read_folder(folder: Path) -> tuple[list[HeadCategories], list[str]]:
 
 
 def report(atlas: Atlas) -> str:
-    """What the atlas says of every role, in lines."""
+    """A summary of the atlas: a line for each role."""
     widest = max(len(role.display_name) for role in atlas.roles)
     rows = [
         f"{role.display_name:<{widest}}  found in {atlas.found_in(role)} of {(shares := spread(role, atlas.entries)).models}  "

@@ -17,7 +17,12 @@ A_RECIPE = (True, 50)  # prepend_bos and repeat_length of any recipe, to see for
 
 
 def card(records: Sequence[HeadCategories], dataset: str) -> str:
-    """The dataset's README.md: what it holds, how it was made, every model with its picture, how to cite it and add to it."""
+    """The dataset's README.md: its contents, recipe, models with their pictures, citation, and how to add to it.
+
+    Args:
+        records: all of the dataset.
+        dataset: `ORG/DATASET`.
+    """
     records = sorted(records, key=lambda record: (record.model_name.lower(), record.model_name))
     sections = (
         _front_matter(),
@@ -165,8 +170,8 @@ leaves `--create-pr` out."""
 
 def columns() -> Mapping[str, str]:
     """What each column of SCHEMA holds."""
-    told = [role.name for role in measured_roles() if role.measure.chance_on_probes(*A_RECIPE) is not None]
-    rest = [role.name for role in measured_roles() if role.name not in told]
+    known = [role.name for role in measured_roles() if role.measure.chance_on_probes(*A_RECIPE) is not None]
+    rest = [role.name for role in measured_roles() if role.name not in known]
     return {
         "model": "the Hub id, as in the JSON",
         "layer": "from 0",
@@ -178,7 +183,7 @@ def columns() -> Mapping[str, str]:
         "interval_high": "up to where",
         "is_top_head": "whether the head stands for the role: it is one of `top_heads` in the JSON",
         "chance": "the score of a head that looks at all tokens so far alike. It follows exactly from the recipe for "
-        f"{listed(told)}; for {listed(rest)} it depends on what the record does not say, such as how many tokens each sentence "
+        f"{listed(known)}; for {listed(rest)} it depends on what the record does not say, such as how many tokens each sentence "
         "has, so it is null",
         "revision": "the commit of the model that was scored",
     }

@@ -1,4 +1,4 @@
-"""What the dataset shows of its records: their rows, a picture of every model, the card. All of it follows from the JSON."""
+"""The files of a dataset that follow from its records: tables of rows, and a picture of every model."""
 
 import io
 import re
@@ -90,7 +90,12 @@ def _parquet(table: pa.Table) -> bytes:
 
 
 def chance(role: MeasuredRole, recipe: Recipe) -> float | None:
-    """What a head with uniform attention over all tokens so far scores in a role; None where the recipe alone does not tell."""
+    """What a head with uniform attention over all tokens so far scores in a role; None where the recipe alone does not say.
+
+    Args:
+        role: the role.
+        recipe: of the record.
+    """
     return role.measure.chance_on_probes(recipe.prepend_bos, recipe.repeat_length)
 
 

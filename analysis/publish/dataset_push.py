@@ -99,7 +99,12 @@ class RepoSnapshot:
     _contents: dict[str, bytes] = field(default_factory=dict)  # of this and earlier commits, by git's name of them
 
     def read(self, path: str, limit: int) -> bytes | None:
-        """The content of a file; None where there is none, or it has more than `limit` bytes."""
+        """The content of a file; None where there is none, or it has more than `limit` bytes.
+
+        Args:
+            path: in the repo.
+            limit: in bytes.
+        """
         file = self.files.get(path)
         if file is None or file.size > limit:
             return None

@@ -21,7 +21,13 @@ PARTS = ("app.py", "headroles", "requirements.txt", *PAGES)
 
 
 def space_readme(text: str, space: str, dataset: str = "") -> str:
-    """The README with the front matter of one Space: its own picture, and the dataset that its roles come from."""
+    """The README with the front matter of one Space: its own picture, and the dataset of its records.
+
+    Args:
+        text: of this checkout's README.
+        space: `ORG/SPACE`.
+        dataset: `ORG/DATASET`; empty for none.
+    """
     _, front, body = text.split("---\n", 2)
     matter = yaml.safe_load(front)
     matter["thumbnail"] = f"https://huggingface.co/spaces/{space}/resolve/main/docs/page-light.png"
@@ -31,7 +37,13 @@ def space_readme(text: str, space: str, dataset: str = "") -> str:
 
 
 def stage(folder: Path, space: str, dataset: str = "") -> None:
-    """Copies what the Space needs into an empty folder."""
+    """Copies what the Space needs into an empty folder.
+
+    Args:
+        folder: to copy into.
+        space: `ORG/SPACE`.
+        dataset: `ORG/DATASET`; empty for none.
+    """
     for part in map(ROOT.joinpath, PARTS):
         if part.is_dir():
             shutil.copytree(part, folder / part.name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -41,11 +53,14 @@ def stage(folder: Path, space: str, dataset: str = "") -> None:
 
 
 def deploy(space: str, dataset: str = "") -> str:
-    """Makes the Space if there is none, uploads in one commit, and gives the Space's address.
+    """Makes the Space if there is none, uploads everything in one commit, and returns the Space's address.
+
+    Args:
+        space: `ORG/SPACE`.
+        dataset: `ORG/DATASET` of the records; empty for none.
 
     Raises:
-        InvalidInputError: when a name is not of the form organisation/name, this is no checkout, there is no token, or what is
-            at that name is a Space of another kind.
+        InvalidInputError: when a name is wrong, this is no checkout, there is no token, or there is a Space of another kind.
         HubError: when the Hub is away or does not accept the token; says which, and what to do.
     """
     check(space, dataset)
@@ -73,7 +88,15 @@ def deploy(space: str, dataset: str = "") -> str:
 
 
 def plan(space: str, dataset: str = "") -> str:
-    """What `deploy` would do, in lines; asks no network and needs no token. Raises InvalidInputError as `deploy` does."""
+    """What `deploy` would do, in lines; asks no network and needs no token.
+
+    Args:
+        space: `ORG/SPACE`.
+        dataset: `ORG/DATASET`; empty for none.
+
+    Raises:
+        InvalidInputError: as `deploy` does.
+    """
     check(space, dataset)
     with tempfile.TemporaryDirectory() as folder:
         stage(Path(folder), space, dataset)
@@ -86,12 +109,20 @@ def plan(space: str, dataset: str = "") -> str:
         f"set its variable HEADROLES_DATASET to {dataset}" if dataset else "leave its variables as they are",
         f"upload {len(files)} files, {size / 1e6:.1f} MB, in one commit, and delete all others there: {', '.join(PARTS)}",
     ]
-    told = "\n".join(f"{number}. {step}" for number, step in enumerate(steps, 1))
-    return f"Nothing was sent. Without DRY this would\n{told}\nThe page's front matter:\n{matter.rstrip()}"
+    text = "\n".join(f"{number}. {step}" for number, step in enumerate(steps, 1))
+    return f"Nothing was sent. Without DRY this would\n{text}\nThe page's front matter:\n{matter.rstrip()}"
 
 
 def check(space: str, dataset: str) -> None:
-    """Raises InvalidInputError where the names, or the place that it is called from, would make no Space."""
+    """Checks the names, and that this is a checkout.
+
+    Args:
+        space: `ORG/SPACE`.
+        dataset: `ORG/DATASET`; empty for none.
+
+    Raises:
+        InvalidInputError: where no Space could be made.
+    """
     for name in filter(None, (space, dataset)):
         if not REPO.fullmatch(name):
             raise InvalidInputError(f"{name[:100]!r} must be of the form organisation/name.")
@@ -100,7 +131,12 @@ def check(space: str, dataset: str) -> None:
 
 
 def cause(error: Exception, space: str) -> str:
-    """Why the Hub did not take it, and what to do, in a sentence; the library's own texts name addresses and ids."""
+    """Why the Hub did not accept it, and what to do, in a sentence; the library's own texts name addresses and ids.
+
+    Args:
+        error: that the library raised.
+        space: `ORG/SPACE`.
+    """
     status = response_status(error)
     owner = space.split("/")[0]
     if status == 401:

@@ -19,7 +19,7 @@ def table() -> str:
 
 
 def architectures() -> str:
-    """Those that any model may have, by what their layers are."""
+    """The architectures that any model may have, by what their layers are."""
     return (
         f"Architectures: {', '.join(ALIKE)}.\n\n"
         f"Only some of their layers have attention patterns: {', '.join(MIXED)}.\n\n"

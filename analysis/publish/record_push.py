@@ -107,12 +107,17 @@ def _update_atlas(content: bytes, snapshot: RepoSnapshot, records: Sequence[Head
 
 
 def difference(old: HeadCategories | None, new: HeadCategories) -> list[str]:
-    """What is new in a record, in lines for people: how it was made, the heads that stand for each role, the scores."""
+    """What is new in a record, in lines for people: recipe, heads that stand for each role, scores.
+
+    Args:
+        old: the record that exists; None for none.
+        new: the record that replaces it.
+    """
     lines = []
     if old is not None:
-        told = {"revision": (old.revision, new.revision)}
-        told |= {name: (getattr(old.recipe, name), value) for name, value in new.recipe}
-        lines += [f"  {name}: {before} -> {after}" for name, (before, after) in told.items() if before != after]
+        fields = {"revision": (old.revision, new.revision)}
+        fields |= {name: (getattr(old.recipe, name), value) for name, value in new.recipe}
+        lines += [f"  {name}: {before} -> {after}" for name, (before, after) in fields.items() if before != after]
     for role in measured_roles():
         before, after = _heads(old, role), _heads(new, role)
         if before != after:

@@ -1,6 +1,6 @@
-"""Makes the training run of a model out of the records of its revisions, such as ORG/NAME@step1000, that lie in a folder.
+"""Makes the training run of a model out of the records of its revisions, such as ORG/NAME@step1000, in a folder.
 
-The run is a file in `training/` there, and in a dataset; a revision that is new adds its point to it.
+The run is a file in `training/` of the folder, and of a dataset; a new revision adds its point to it.
 """
 
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ from headroles.hub.training import FOLDER
 
 
 def models_with_steps(names: Iterable[str]) -> list[str]:
-    """The models of which records by these names are steps, each once."""
+    """The models of which records with these names are steps, each once."""
     return list(dict.fromkeys(found[0] for name in names if (found := split_step(name))))
 
 
@@ -36,16 +36,32 @@ def read_points(folder: Path) -> dict[str, list[Point]]:
 
 
 def gather_points(model: str, new: Iterable[Point], folder: Path) -> list[Point]:
-    """The points of a model's run in a folder, if there is one, and new ones, which go before those of their steps.
+    """The points of a model's run in a folder, if there is one, and new ones, which replace those of their steps.
 
-    Raises InvalidRecordError where they make no run, and OSError.
+    Args:
+        model: its name without a revision.
+        new: points.
+        folder: of the records.
+
+    Raises:
+        InvalidRecordError: where they make no run.
+        OSError: where the file cannot be read.
     """
     path = folder / FOLDER / run_file_name(model)
     return merged(parse_points(read_run_file(path), path.name, model) if path.exists() else [], new)
 
 
 def write_run(points: list[Point], folder: Path) -> Path:
-    """Writes a run, whole or not at all. Raises InvalidRecordError where it would be longer than is read, and OSError."""
+    """Writes a run, whole or not at all, and returns its path.
+
+    Args:
+        points: of one model.
+        folder: of the records.
+
+    Raises:
+        InvalidRecordError: where it would be longer than is read.
+        OSError: where it cannot be written.
+    """
     path = folder / FOLDER / run_file_name(points[-1].record.model_name)
     write_whole(path, to_lines(points))
     return path
@@ -54,13 +70,17 @@ def write_run(points: list[Point], folder: Path) -> Path:
 def update_runs(
     models: Iterable[str], folder: Path, push_to: str = "", create_pr: bool = False, dry_run: bool = False
 ) -> list[str]:
-    """Brings the runs of models up to date with their records in a folder, and a dataset's with those; says what came of each.
+    """Brings runs up to date with the records in a folder, and a dataset with the runs; prints what came of each.
 
     Args:
+        models: their names without a revision.
+        folder: of the records.
         push_to: `ORG/DATASET`; empty for none.
+        create_pr: opens a pull request instead.
         dry_run: writes and sends nothing.
 
-    Returns a sentence on each that failed, which stops none of the others.
+    Returns:
+        A sentence for each that failed, which does not stop the others.
     """
     found, failed = read_points(folder), []
     for model in models:
@@ -79,10 +99,10 @@ def _update(model: str, points: list[Point], folder: Path, push_to: str, create_
     """What came of a model's points, in lines for people."""
     from .run_push import push_run  # slow to import: not for who pushes nothing
 
-    told = f"Training of {model}: {len(points)} recorded steps, {points[0].step:,} to {points[-1].step:,}"
+    text = f"Training of {model}: {len(points)} recorded steps, {points[0].step:,} to {points[-1].step:,}"
     if len(points) > 1 and not dry_run:
-        told += f", in {write_run(points, folder)}"
+        text += f", in {write_run(points, folder)}"
     pushed = push_run(points, push_to, create_pr, dry_run) if push_to else None
     if pushed is None and len(points) < 2:
         return f"Training of {model}: step {points[0].step:,} alone, which is no run yet; it takes two steps or more"
-    return f"{told}\n{pushed}" if pushed else told
+    return f"{text}\n{pushed}" if pushed else text

@@ -1,4 +1,4 @@
-"""What the embedded model learnt, measured on text it never saw, and the model card that says so."""
+"""Measures what the embedded model learnt, on text it never saw, and writes the model card."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ CONTINUE = "The king and the queen lived in a castle. The king and the"
 
 @dataclass(frozen=True)
 class EvaluationLosses:
-    """Mean cross-entropies in nats per token, all on text the model never saw, and how it continues `CONTINUE`."""
+    """Mean cross-entropies in nats per token on text the model never saw, and how it continues `CONTINUE`."""
 
     first_pass: float
     second_pass: float
@@ -33,7 +33,13 @@ class EvaluationLosses:
 
 @dataclass(frozen=True)
 class TrainingSummary:
-    """How the training went: its seconds without what was measured on the way, and how often it was started to get to its end."""
+    """How the training went.
+
+    Attributes:
+        seconds: without what was measured on the way.
+        stretches: how often it was started to get to its end.
+        points: of its history.
+    """
 
     seconds: float
     stretches: int
@@ -41,7 +47,13 @@ class TrainingSummary:
 
 
 def measure_tiny(folder: Path, train: TokenStream, held_out: TokenStream) -> tuple[HeadCategories, EvaluationLosses]:
-    """The shipped files, read back: the record of their heads and their losses."""
+    """Reads the shipped files back; returns the record of their heads and their losses.
+
+    Args:
+        folder: of the model.
+        train: text that it learnt.
+        held_out: text that it never saw.
+    """
     loaded = load_model(EMBEDDED_MODEL, folder)
     losses = measure_losses(loaded, train, held_out)
     record = score_with_lens(loaded, ProbeSizes(), batch=10, device="cpu")  # which swaps the model's modules
@@ -49,6 +61,13 @@ def measure_tiny(folder: Path, train: TokenStream, held_out: TokenStream) -> tup
 
 
 def measure_losses(loaded: LoadedModel, train: TokenStream, held_out: TokenStream) -> EvaluationLosses:
+    """The losses of a model beside those of n-gram models.
+
+    Args:
+        loaded: the model.
+        train: text that it learnt.
+        held_out: text that it never saw.
+    """
     first, second = repeat_losses(loaded)
     unigram, bigram = ngram_losses(train, _windows(held_out), len(loaded.tokenizer))
     with loaded.lock, torch.no_grad():
@@ -73,7 +92,13 @@ def repeat_losses(loaded: LoadedModel) -> tuple[float, float]:
 
 
 def prose_loss(loaded: LoadedModel, held_out: TokenStream, most_windows: int | None = None) -> float:
-    """The mean loss of prose, each window after a BOS; of that many windows evenly over the text, None for all."""
+    """The mean loss of prose in nats per token, each window after a BOS.
+
+    Args:
+        loaded: the model.
+        held_out: text that it never saw.
+        most_windows: how many windows to read, evenly over the text; None for all.
+    """
     windows = torch.from_numpy(_windows(held_out))
     chosen = windows[:: max(1, len(windows) // most_windows)][:most_windows] if most_windows else windows
     rows = torch.cat([torch.tensor([loaded.bos] * len(chosen)), chosen], dim=1)
@@ -85,14 +110,25 @@ def _windows(text: TokenStream) -> np.ndarray:
 
 
 def token_losses(loaded: LoadedModel, ids: torch.Tensor) -> torch.Tensor:
-    """The loss of every token but the first, [batch, token - 1]."""
+    """The loss of every token but the first, in nats, [batch, token - 1].
+
+    Args:
+        loaded: the model.
+        ids: of tokens, [batch, token].
+    """
     with loaded.lock, torch.no_grad():
         logits = loaded.model(input_ids=ids, use_cache=False).logits[:, :-1].float()
     return torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
 
 
 def ngram_losses(train: TokenStream, windows: np.ndarray, vocab_size: int) -> tuple[float, float]:
-    """The losses of a unigram model (add one) and of a bigram model, smoothed towards the unigram as suits it best."""
+    """The losses of a unigram model (add one) and of a bigram model, smoothed towards the unigram as suits it best.
+
+    Args:
+        train: text to count.
+        windows: text to predict, [window, token].
+        vocab_size: number of tokens.
+    """
     counts = np.bincount(train.ids, minlength=vocab_size) + 1.0
     unigram = counts / counts.sum()
     pairs = np.zeros((vocab_size, vocab_size), dtype=np.float32)
@@ -106,7 +142,16 @@ def ngram_losses(train: TokenStream, windows: np.ndarray, vocab_size: int) -> tu
 def write_card(
     folder: Path, record: HeadCategories, losses: EvaluationLosses, titles: list[str], steps: int, run: TrainingSummary
 ) -> None:
-    """Writes the folder's README.md."""
+    """Writes the folder's README.md.
+
+    Args:
+        folder: of the model.
+        record: of its heads.
+        losses: of the model.
+        titles: of the books.
+        steps: of the training.
+        run: how the training went.
+    """
     rows = []
     for role in record.scored_roles:
         scores = np.array(record.all_scores[role.name])

@@ -68,7 +68,12 @@ def split_books(books: dict[str, list[str]]) -> tuple[list[str], list[str]]:
 
 
 def train_tokenizer(paragraphs: list[str], vocab_size: int) -> Tokenizer:
-    """A byte-level BPE in GPT-2's manner that puts `<|endoftext|>` (id 0) before every text."""
+    """Trains a byte-level BPE like GPT-2's that puts `<|endoftext|>` (id 0) before every text.
+
+    Args:
+        paragraphs: of prose.
+        vocab_size: number of tokens.
+    """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -92,12 +97,24 @@ class TokenStream:
     """Paragraphs as one stream of token ids, a newline between two, and where each paragraph starts in it."""
 
     def __init__(self, paragraphs: list[str], tokenizer: Tokenizer) -> None:
+        """Encodes the paragraphs.
+
+        Args:
+            paragraphs: of prose.
+            tokenizer: of the model.
+        """
         encoded = tokenizer.encode_batch([paragraph + "\n" for paragraph in paragraphs], add_special_tokens=False)
         self.ids: Int[np.ndarray, " token"] = np.concatenate([np.array(one.ids) for one in encoded])
         self.starts = np.cumsum([0] + [len(one.ids) for one in encoded[:-1]])
 
     def window(self, rng: np.random.Generator, length: int, at_start: bool) -> Int[np.ndarray, " length"]:
-        """`length` tokens in a row, from the start of a random paragraph or from anywhere."""
+        """`length` tokens in a row, from the start of a random paragraph or from anywhere.
+
+        Args:
+            rng: generator of random numbers.
+            length: in tokens.
+            at_start: whether to start at a paragraph.
+        """
         last = len(self.ids) - length
         start = rng.choice(self.starts) if at_start else rng.integers(last)
         return self.ids[min(start, last) :][:length]
@@ -112,12 +129,25 @@ class BatchSampler:
     """Draws the training batches of a phase: `<|endoftext|>`, then prose or a string that repeats itself."""
 
     def __init__(self, prose: TokenStream, vocab_size: int, seed: int) -> None:
+        """Ranks the tokens of the prose by frequency.
+
+        Args:
+            prose: to draw from.
+            vocab_size: number of tokens.
+            seed: of all batches.
+        """
         counts = np.bincount(prose.ids, minlength=vocab_size)[1:]
         self._by_rank: Int[np.ndarray, " rank"] = 1 + np.argsort(-counts, kind="stable")
         self._root_of_count: Float[np.ndarray, " rank"] = np.sqrt(counts[self._by_rank - 1])
         self._prose, self._seed = prose, seed
 
     def draw(self, phase: TrainingPhase, step: int) -> Int[np.ndarray, "batch length"]:
+        """Draws one batch.
+
+        Args:
+            phase: of the training.
+            step: of the whole training, from 0.
+        """
         rng = np.random.default_rng([self._seed, step])
         body = phase.length - 1
         rows = np.zeros((phase.batch, phase.length), dtype=np.int64)  # column 0 is <|endoftext|>, id 0

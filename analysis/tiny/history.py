@@ -1,4 +1,4 @@
-"""What the heads of `headroles-tiny` do while it is trained: a record and losses every so often, one a line of a file."""
+"""Records what the heads of `headroles-tiny` do during training: a record and losses every so often, one a line."""
 
 import copy
 import json
@@ -21,12 +21,20 @@ PROSE_WINDOWS = 64  # of held-out text, for the loss at a point
 
 
 class TrainingHistory:
-    """The points of one run, in a file of one JSON object a line: `step`, `losses` (nats a token) and `record`.
+    """The points of one run, in a file of one JSON object a line: `step`, `losses` (nats per token) and `record`.
 
-    A run that was stopped goes on from its last checkpoint, so points that lie behind that are made again.
+    A run that was stopped goes on from its last checkpoint, so points after that are made again.
     """
 
     def __init__(self, path: Path, steps: int, tokenizer: Tokenizer, held_out: TokenStream) -> None:
+        """Opens the history of a run; a file that exists is continued.
+
+        Args:
+            path: of the file.
+            steps: of the whole training.
+            tokenizer: of the model.
+            held_out: text that the model never sees.
+        """
         self.path, self._steps, self._tokenizer, self._held_out = path, steps, wrap_tokenizer(tokenizer), held_out
 
     @property
@@ -35,14 +43,19 @@ class TrainingHistory:
         return len(self._lines())
 
     def on_step(self, model: GPTNeoXForCausalLM, done: int) -> None:
-        """Adds a point after `done` steps, where there is to be one."""
+        """Adds a point, where there is to be one.
+
+        Args:
+            model: in training.
+            done: steps that are done.
+        """
         if done != self._steps and done % (DENSE if done <= DENSE_UNTIL else SPARSE):
             return
-        kept = [line for line in self._lines() if json.loads(line)["step"] < done]
-        write_whole(self.path, "".join(line + "\n" for line in [*kept, self._point(model, done)]).encode())
+        earlier = [line for line in self._lines() if json.loads(line)["step"] < done]
+        write_whole(self.path, "".join(line + "\n" for line in [*earlier, self._point(model, done)]).encode())
 
     def _point(self, model: GPTNeoXForCausalLM, done: int) -> str:
-        """The model as it would be shipped now, in fp16; the one in training is left as it is."""
+        """The model as it would be shipped now, in fp16; the one in training stays as it is."""
         shipped = copy.deepcopy(model).cpu().half().float().eval()
         loaded = LoadedModel(EMBEDDED_MODEL, shipped, self._tokenizer, f"step{done}")
         first, second = repeat_losses(loaded)

@@ -1,7 +1,7 @@
-"""Makes the embedded model `headroles-tiny`: `python -m analysis train-tiny --corpus DIR --out DIR`.
+"""Trains the embedded model `headroles-tiny`: `python -m analysis train-tiny --corpus DIR --out DIR`.
 
-A small GPT-NeoX that first learns strings that repeat themselves, then prose. Nothing is planted or edited in its weights:
-what its heads do, they learnt. The run can be stopped and started again; a finished one goes straight to writing the model.
+A small GPT-NeoX that first learns strings that repeat, then prose. Nothing is planted or edited in its weights: what its heads
+do, they learnt. The run can be stopped and started again; a finished one goes straight to writing the model.
 """
 
 import math
@@ -32,9 +32,7 @@ PHASES = (
     # token itself (once induction is there, it does their work and they never form), then induction.
     TrainingPhase("doubles", 500, 32, 64, repeats=0.85, periods=(8, 31), jumbled=0.0, phrases=0.0, tokens=FEW, doubled=1.0),
     TrainingPhase("repeats", 700, 32, 64, repeats=0.85, periods=(8, 31), jumbled=0.0, phrases=0.0, tokens=FEW, doubled=0.35),
-    TrainingPhase(
-        "more tokens", 250, 32, 96, repeats=0.85, periods=(8, 47), jumbled=0.2, phrases=0.0, tokens=SOME, doubled=0.35
-    ),
+    TrainingPhase("more tokens", 250, 32, 96, repeats=0.85, periods=(8, 47), jumbled=0.2, phrases=0.0, tokens=SOME, doubled=0.35),
     TrainingPhase("all tokens", 350, 32, 96, repeats=0.8, periods=(8, 47), jumbled=0.2, phrases=0.0, tokens=ALL, doubled=0.35),
     TrainingPhase("prose", 900, 32, 128, repeats=0.3, periods=(4, 56), jumbled=0.2, phrases=0.3, tokens=ALL, doubled=0.5),
     TrainingPhase("long prose", 600, 16, 256, repeats=0.3, periods=(4, 110), jumbled=0.2, phrases=0.3, tokens=ALL, doubled=0.5),
@@ -85,7 +83,12 @@ def learning_rate(step: int) -> float:
 
 
 def token_losses(model: GPTNeoXForCausalLM, ids: Int[Tensor, "batch token"]) -> Float[Tensor, "batch token-1"]:
-    """Cross-entropy in nats of every token but the first, given those before it."""
+    """Cross-entropy in nats of every token but the first, given those before it.
+
+    Args:
+        model: in training.
+        ids: of tokens.
+    """
     logits = model(input_ids=ids, use_cache=False).logits[:, :-1].float()
     return torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
 
@@ -103,17 +106,21 @@ def train(
     device: torch.device,
     on_step: Callable[[GPTNeoXForCausalLM, int], None] = lambda model, done: None,
 ) -> tuple[GPTNeoXForCausalLM, TrainingSummary]:
-    """Trains to the end from the checkpoint, if there is one. Returns the model and how it went.
+    """Trains to the end, from the checkpoint if there is one; returns the model and how it went.
 
     Args:
-        on_step: called with the model and the steps done, before each step and after the last; what it takes is not counted.
+        batches: to draw from.
+        checkpoint: file to write and to go on from.
+        seed: of the weights.
+        device: to train on.
+        on_step: called with the model and the steps done, before each step and after the last; its time is not counted.
     """
     torch.manual_seed(seed)
     model = build_model().train()
     model.to(device)  # type: ignore[arg-type]
     decayed = [p for p in model.parameters() if p.ndim > 1]
-    kept = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": 0.1}, {"params": kept, "weight_decay": 0.0}]
+    undecayed = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": 0.1}, {"params": undecayed, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=PEAK_RATE, betas=(0.9, 0.98))
     first, seconds, stretches = 0, 0.0, 1
     if checkpoint.exists():
@@ -147,6 +154,16 @@ def train(
 def save_checkpoint(
     path: Path, model: GPTNeoXForCausalLM, optimizer: torch.optim.Optimizer, step: int, seconds: float, stretches: int
 ) -> None:
+    """Writes all that training needs to go on.
+
+    Args:
+        path: of the file.
+        model: in training.
+        optimizer: its optimizer.
+        step: steps that are done.
+        seconds: that they took.
+        stretches: how often training was started.
+    """
     progress = {"step": step, "seconds": seconds, "stretches": stretches}
     state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), **progress}
     partial = path.with_suffix(".partial")
@@ -155,7 +172,13 @@ def save_checkpoint(
 
 
 def save_model(model: GPTNeoXForCausalLM, tokenizer: Tokenizer, out: Path) -> None:
-    """Weights in fp16 as safetensors, with config and tokenizer, in one folder."""
+    """Writes weights in fp16 as safetensors, config and tokenizer into one folder.
+
+    Args:
+        model: that was trained.
+        tokenizer: of the model.
+        out: the folder.
+    """
     out.mkdir(parents=True, exist_ok=True)
     model.cpu().half().save_pretrained(out)
     wrap_tokenizer(tokenizer).save_pretrained(out)

@@ -70,7 +70,7 @@ def cluster(notes) -> Iterator:
         cluster.shutdown()
 
 
-def begun(notes: Path, name: str = "*") -> list[str]:
+def started(notes: Path, name: str = "*") -> list[str]:
     return sorted(note.name for note in notes.glob(f"{name}.*"))
 
 
@@ -85,7 +85,7 @@ def test_every_record_is_there_once_and_is_that_of_here_though_a_node_and_proces
         busy = []
         while not busy:
             time.sleep(0.05)
-            busy = [node for node in cluster.worker_nodes if any(node.node_id in note for note in begun(notes, "waits-*"))]
+            busy = [node for node in cluster.worker_nodes if any(node.node_id in note for note in started(notes, "waits-*"))]
         cluster.remove_node(busy[0], allow_graceful=False)
         (notes / "go").touch()
 
@@ -103,14 +103,14 @@ def test_every_record_is_there_once_and_is_that_of_here_though_a_node_and_proces
         here = analyze_and_save(str(folder), AnalysisPlan(tmp_path / "here", SIZES))
         assert here.status == "written"
         assert (out / f"{folder.name}.json").read_bytes() == (tmp_path / "here" / f"{folder.name}.json").read_bytes()
-    again = [name for name in names if len(begun(notes, name)) == 2]
+    again = [name for name in names if len(started(notes, name)) == 2]
     assert [name.partition("-")[0] for name in again] == ["waits", "dies"]  # the one on the lost node, and who wanted memory
-    first, second = sorted(int(note.split(".")[2]) for note in begun(notes, "dies"))
+    first, second = sorted(int(note.split(".")[2]) for note in started(notes, "dies"))
     assert second == pytest.approx(2 * first, rel=0.001)  # Ray rounds it
-    there = begun(notes)
+    there = started(notes)
     assert main([*map(str, folders), "--out", str(out), *OPTIONS]) == 0  # as a driver that was started again
     assert capfd.readouterr().out.count("skipped: up to date") == len(names)
-    assert begun(notes) == there
+    assert started(notes) == there
 
 
 @pytest.mark.slow
