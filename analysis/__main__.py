@@ -4,8 +4,8 @@ import sys
 from collections.abc import Callable, Sequence
 
 from headroles.errors import HeadRolesError
-from headroles.hub.talk import bound_waits
-from headroles.models.pool import tame_glibc
+from headroles.hub.http import set_timeouts
+from headroles.models.model_pool import tame_glibc
 
 from . import commands
 from .command_line import parse
@@ -28,7 +28,7 @@ COMMANDS: dict[str, Callable] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command line, that of this process by default, and returns the exit code; 1 where a sentence says what failed."""
-    bound_waits()
+    set_timeouts()
     tame_glibc()
     try:
         args = parse(sys.argv[1:] if arguments is None else arguments)

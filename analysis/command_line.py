@@ -7,9 +7,9 @@ from typing import TypeAlias
 
 import torch
 
-from headroles.core.record_files import record_file_name
+from headroles.core.records.record_files import record_file_name
 from headroles.core.registry import MODELS
-from headroles.models.probes import SENTENCES, ProbeSizes
+from headroles.models.probes.probe_texts import SENTENCES, ProbeSizes
 
 from . import COMMAND, arguments
 from .backends.backend import HERE, JOBS

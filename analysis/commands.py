@@ -4,11 +4,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from headroles.core.record_files import read_record, record_file_name
-from headroles.core.records import HeadCategories
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.records.record_files import read_record, record_file_name
 from headroles.errors import HeadRolesError, HubError, NoHeadCategoriesError
-from headroles.hub.store import load_head_categories
-from headroles.hub.talk import is_reachable
+from headroles.hub.http import is_reachable
+from headroles.hub.record_store import load_head_categories
 
 from .checks import agreement, calibrate, validate
 from .publish import model_docs as readme

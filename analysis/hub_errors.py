@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from huggingface_hub.errors import HfHubHTTPError
 
 from headroles.errors import HubError
-from headroles.hub.talk import HTTPError, trouble
+from headroles.hub.http import HTTPError, describe_error
 
 BROKEN_ANSWER = (ValueError, LookupError, TypeError, AttributeError)  # what the library raises for an answer of another shape
 TROUBLE = (HTTPError, OSError, *BROKEN_ANSWER)
@@ -20,7 +20,7 @@ def response_status(error: Exception) -> int | None:
 
 def describe(error: Exception) -> str:
     """What the Hub does instead of answering, to follow "The Hub"."""
-    return "gives a broken answer" if isinstance(error, BROKEN_ANSWER) else trouble(error)
+    return "gives a broken answer" if isinstance(error, BROKEN_ANSWER) else describe_error(error)
 
 
 @contextmanager

@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 from huggingface_hub import HfApi, ModelInfo
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from headroles.core.record_files import NAME
+from headroles.core.records.record_files import NAME
 from headroles.core.registry import ARCHITECTURES
 from headroles.errors import HubError, InvalidInputError
-from headroles.hub.talk import is_reachable
+from headroles.hub.http import is_reachable
 from headroles.hub.weights import pick_weights
 
 from .hub_errors import asking_hub

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from headroles.core.record_files import record_file_name
-from headroles.core.whole_files import write_whole
+from headroles.core.records.atomic_files import write_whole
+from headroles.core.records.record_files import record_file_name
 
 from .pipeline.runs import Outcome
 
@@ -77,7 +77,7 @@ class RunLog:
             self._done.add(outcome.model)
 
     def close(self) -> Path | None:
-        """Lists those that failed or were never reached in a file and returns its path; None, and no file, where there are none."""
+        """Lists those that failed or were never reached in a file and returns its path; None, and no file, for none."""
         path = self.path.with_name(self.path.name + RETRY)
         left = [given for name, given in self.names.items() if name not in self._done]
         if not left:

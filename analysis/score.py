@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import torch
 
-from headroles.core.whole_files import clear_halves
+from headroles.core.records.atomic_files import clear_halves
 from headroles.errors import HeadRolesError
-from headroles.hub.talk import is_reachable
-from headroles.models.probes import ProbeSizes
+from headroles.hub.http import is_reachable
+from headroles.models.probes.probe_texts import ProbeSizes
 
 from .backends.backend import HERE, JOBS, open_backend, run_models
 from .backends.machines import Machine

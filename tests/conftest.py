@@ -9,13 +9,13 @@ import jaxtyping
 import pytest
 import torch
 
-from headroles.core import verdicts
-from headroles.core.records import HeadCategories
+from headroles.core.readings import verdicts
+from headroles.core.records.head_categories import HeadCategories
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.explorer import Explorer
-from headroles.hub.store import load_head_categories
-from headroles.models.loading import LoadedModel, load_model
-from headroles.models.probes import ProbeSizes
+from headroles.hub.record_store import load_head_categories
+from headroles.models.loading.loader import LoadedModel, load_model
+from headroles.models.probes.probe_texts import ProbeSizes
 from tests.fixtures.architectures import build
 from tests.fixtures.double import InDouble
 

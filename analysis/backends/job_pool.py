@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from huggingface_hub import HfApi, JobInfo, get_token
 from huggingface_hub.errors import HfHubHTTPError
 
-from headroles.core.records import HeadCategories
+from headroles.core.records.head_categories import HeadCategories
 from headroles.errors import HubError, InvalidInputError, InvalidRecordError
 from headroles.hub.dataset import fetch_record
 from headroles.hub.repository import RepositoryFacts

@@ -7,7 +7,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
-from headroles.core.records import HeadCategories
+from headroles.core.records.head_categories import HeadCategories
 
 from ..pipeline.disk_budget import DiskBudget
 from ..pipeline.runs import AnalysisPlan, Outcome, analyze_model

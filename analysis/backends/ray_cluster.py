@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from headroles.core.record_files import parse_record
+from headroles.core.records.record_files import parse_record
 from headroles.core.registry import MODELS
 from headroles.errors import HeadRolesError, InvalidInputError, MissingPackageError
-from headroles.hub.talk import bound_waits
-from headroles.models.pool import tame_glibc
+from headroles.hub.http import set_timeouts
+from headroles.models.model_pool import tame_glibc
 
 from ..pipeline.estimates import analysis_bytes
 from ..pipeline.runs import AnalysisPlan, Outcome, analyze_model, find_facts, skip_up_to_date
@@ -127,7 +127,7 @@ def score(model: str, plan: AnalysisPlan, old: str | None) -> Iterator[Answer | 
         old: the record that exists, as JSON; None for none.
     """
     yield None
-    bound_waits()
+    set_timeouts()
     tame_glibc()
     outcome = analyze_model(model, plan, parse_record(old, plan.name) if old else None)
     yield replace(outcome, record=None), outcome.record.to_json() if outcome.record else ""

@@ -10,13 +10,13 @@ from typing import Literal
 
 import torch
 
-from headroles.core.record_files import record_file_name, write_record
-from headroles.core.records import HeadCategories
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.records.record_files import record_file_name, write_record
 from headroles.core.registry import MODELS
 from headroles.errors import HeadRolesError, InvalidInputError, ModelLoadError, panics_as_errors
 from headroles.hub.repository import RepositoryFacts, check_size, inspect
-from headroles.models.loading import LoadedModel, load_model
-from headroles.models.probes import ProbeSizes, fitting_repeat_length
+from headroles.models.loading.loader import LoadedModel, load_model
+from headroles.models.probes.probe_texts import ProbeSizes, fitting_repeat_length
 from headroles.settings import Settings
 
 from .pipeline import run_pipeline

@@ -5,7 +5,7 @@ from pathlib import Path
 from headroles.core.registry import MODELS
 from headroles.errors import ModelLoadError
 from headroles.hub.gguf import is_gguf
-from headroles.hub.packages import source_of
+from headroles.hub.packages import model_source
 from headroles.settings import Settings
 
 
@@ -24,7 +24,7 @@ def locate_model(name_or_path: str) -> str | Path:
         ModelLoadError: for a registered model whose package was not fetched yet.
     """
     if name_or_path in MODELS:
-        return source_of(MODELS[name_or_path], Settings.from_environment().home)
+        return model_source(MODELS[name_or_path], Settings.from_environment().home)
     path = Path(name_or_path)
     return path.resolve() if path.is_dir() or is_gguf(path) else name_or_path
 

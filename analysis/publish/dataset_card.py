@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from headroles.core.comparison import DEPTH_BINS
-from headroles.core.records import HeadCategories
-from headroles.core.roles import MeasuredRole, measured_roles
-from headroles.core.words import listed
+from headroles.core.readings.comparison import DEPTH_BINS
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.roles.roles import MeasuredRole, measured_roles
+from headroles.core.text.phrases import listed
 from headroles.hub.dataset import ATLAS, RECORDS, RUNS
 
 from .dataset_files import SCHEMA, escape_markdown, picture_path

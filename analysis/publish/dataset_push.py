@@ -24,9 +24,9 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff
 
-from headroles.core.record_files import NAME
+from headroles.core.records.record_files import NAME
 from headroles.errors import HubError, InvalidInputError
-from headroles.hub.talk import ANSWER_SECONDS, STALL_SECONDS, HTTPError, no_dataset, trouble
+from headroles.hub.http import ANSWER_SECONDS, STALL_SECONDS, HTTPError, describe_error, no_dataset
 
 from ..hub_errors import BROKEN_ANSWER, TRANSIENT, response_status
 
@@ -259,4 +259,4 @@ def _explain(error: Exception, model: str, repo: str) -> str:
         return f"The token in HF_TOKEN may not write to {repo}; propose the roles of {model} with --create-pr instead."
     if status == OVERTAKEN:
         return f"Others changed {repo} {CONFLICTS} times while {model} was being pushed; try again later."
-    return f"The Hub {trouble(error)}, so {model} was not pushed to {repo}; run the same command again."
+    return f"The Hub {describe_error(error)}, so {model} was not pushed to {repo}; run the same command again."

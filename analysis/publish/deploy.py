@@ -9,7 +9,7 @@ from huggingface_hub import HfApi, constants, get_token
 from huggingface_hub.errors import HfHubHTTPError
 
 from headroles.errors import HubError, InvalidInputError
-from headroles.hub.talk import HTTPError, trouble
+from headroles.hub.http import HTTPError, describe_error
 from headroles.settings import REPO
 
 from ..hub_errors import response_status
@@ -151,4 +151,4 @@ def cause(error: Exception, space: str) -> str:
         return f"nothing answers at {constants.ENDPOINT}. Is this machine on the network, and is HF_ENDPOINT as it should be?"
     if status is None:
         return f"a file here could not be read or written ({getattr(error, 'strerror', None) or type(error).__name__})."
-    return f"the Hub {trouble(error)}. Try again later."
+    return f"the Hub {describe_error(error)}. Try again later."

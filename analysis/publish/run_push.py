@@ -2,16 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 
-from headroles.core.record_files import MAX_RECORD_BYTES, parse_record
-from headroles.core.training import MAX_TRAINING_BYTES, Point, parse_points
-from headroles.core.training_making import merged, point_of, run_file_name, to_lines
+from headroles.core.records.record_files import MAX_RECORD_BYTES, parse_record
+from headroles.core.surveys.training_builder import make_point, merge_points, points_to_lines, run_file_name
+from headroles.core.surveys.training_run import MAX_TRAINING_BYTES, TrainingPoint, parse_points
 from headroles.errors import InvalidRecordError
 from headroles.hub.dataset import RECORDS, RUNS
 
 from .dataset_push import Change, DatasetPush, PushResult, RepoSnapshot
 
 
-def push_run(points: Sequence[Point], repo: str, create_pr: bool = False, dry_run: bool = False) -> PushResult | None:
+def push_run(points: Sequence[TrainingPoint], repo: str, create_pr: bool = False, dry_run: bool = False) -> PushResult | None:
     """Adds the points of a model's run to those that a dataset has, each in place of the one of its step.
 
     If the dataset has no run of the model yet, its records of the model's steps are points too, so many machines can push one
@@ -40,16 +40,16 @@ def push_run(points: Sequence[Point], repo: str, create_pr: bool = False, dry_ru
         old, others = _run_points(model, path, snapshot), []
         if old is None:
             old, others = [], list(_record_points(model, snapshot))
-        new = merged((*old, *others), points)
+        new = merge_points((*old, *others), points)
         count = len(new)
-        files = {} if count < 2 or new == old else {path: to_lines(new)}
+        files = {} if count < 2 or new == old else {path: points_to_lines(new)}
         return files, _difference(old, points)
 
     pushed = DatasetPush(model, "Training", repo, create_pr, dry_run).run(changes)
     return pushed if count > 1 else None
 
 
-def _run_points(model: str, path: str, snapshot: RepoSnapshot) -> list[Point] | None:
+def _run_points(model: str, path: str, snapshot: RepoSnapshot) -> list[TrainingPoint] | None:
     """The points of the model's run in the dataset; None where it has none."""
     if (file := snapshot.files.get(path)) is None:
         return None
@@ -60,21 +60,21 @@ def _run_points(model: str, path: str, snapshot: RepoSnapshot) -> list[Point] | 
     return list(parse_points(content, name, model))
 
 
-def _record_points(model: str, snapshot: RepoSnapshot) -> Iterator[Point]:
+def _record_points(model: str, snapshot: RepoSnapshot) -> Iterator[TrainingPoint]:
     """The points that the dataset's records of the model's steps are."""
     for path in snapshot.files:
         folder, _, name = path.rpartition("/")
         if folder != RECORDS or "step" not in name or (content := snapshot.read(path, MAX_RECORD_BYTES)) is None:
             continue
         try:
-            point = point_of(parse_record(content, name))
+            point = make_point(parse_record(content, name))
         except InvalidRecordError:
             continue
         if point.record.model_name == model:
             yield point
 
 
-def _difference(old: Sequence[Point], new: Sequence[Point]) -> list[str]:
+def _difference(old: Sequence[TrainingPoint], new: Sequence[TrainingPoint]) -> list[str]:
     before = {point.step: point for point in old}
     changed = [point.step for point in new if point != before.get(point.step)]
     steps = {

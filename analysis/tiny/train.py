@@ -19,7 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
-from headroles.core.record_files import record_file_name, write_record
+from headroles.core.records.record_files import record_file_name, write_record
 
 from .card import TrainingSummary, measure_tiny, write_card
 from .corpus import BatchSampler, TokenStream, TrainingPhase, read_books, split_books, train_tokenizer, wrap_tokenizer

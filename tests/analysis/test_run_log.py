@@ -17,12 +17,12 @@ from analysis.pipeline.estimates import PROCESS_BYTES, Estimate, estimate_core_s
 from analysis.pipeline.runs import AnalysisPlan, Outcome, find_facts
 from analysis.pipeline.sources import default_name
 from analysis.run_log import RunLog, expand_revisions, parse_names, select_shard
-from headroles.core.record_files import record_file_name, write_record
+from headroles.core.records.record_files import record_file_name, write_record
 from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL
 from headroles.errors import HubError, InvalidInputError, UnknownModelError
+from headroles.hub.record_store import EMBEDDED
 from headroles.hub.repository import RepositoryFacts
-from headroles.hub.store import EMBEDDED
-from headroles.models.probes import ProbeSizes
+from headroles.models.probes.probe_texts import ProbeSizes
 from tests.analysis.publish.test_dataset_files import make
 from tests.fixtures.architectures import build
 from tests.fixtures.hub import FakeHub, commit_of

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from headroles.hub.talk import ANSWER_SECONDS
+from headroles.hub.http import ANSWER_SECONDS
 from tests.conftest import tables
 
 pytestmark = pytest.mark.processes

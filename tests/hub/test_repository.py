@@ -21,7 +21,7 @@ from headroles.core.registry import ARCHITECTURES
 from headroles.errors import JobCancelledError, ModelLoadError, ModelTooLargeError, UnknownModelError, UnsupportedModelError
 from headroles.hub.download import fetch
 from headroles.hub.repository import RepositoryFacts, check_size, inspect
-from headroles.models.loading import LoadedModel, load_model
+from headroles.models.loading.loader import LoadedModel, load_model
 from headroles.settings import GIGABYTE
 from tests.fixtures.architectures import build
 from tests.fixtures.hub import MEMBERS_TOKEN, STRANGERS_TOKEN, FakeHub, commit_of
@@ -456,7 +456,7 @@ def test_weights_that_were_cut_off_on_this_disk_are_downloaded_again(hub, folder
 SCRIPT = """
 import json
 from headroles.hub.download import fetch
-from headroles.models.loading import load_model
+from headroles.models.loading.loader import load_model
 from headroles.hub.repository import inspect
 for _ in range(2):
     facts, shares = inspect("org/m"), []

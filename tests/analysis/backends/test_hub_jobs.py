@@ -17,9 +17,9 @@ from analysis.backends.job_pool import JobPool
 from analysis.backends.job_spec import make_job_spec
 from analysis.backends.machines import rented_machine
 from analysis.pipeline.runs import AnalysisPlan, Outcome, analyze_and_save, find_facts
-from headroles.core.record_files import parse_record
+from headroles.core.records.record_files import parse_record
 from headroles.errors import HubError, InvalidInputError, MissingPackageError
-from headroles.models.probes import ProbeSizes
+from headroles.models.probes.probe_texts import ProbeSizes
 from headroles.settings import GIGABYTE
 from tests.analysis.test_run_log import saved
 from tests.fixtures.hub import MEMBERS_TOKEN

@@ -13,7 +13,7 @@ from analysis.__main__ import main
 from analysis.backends.backend import open_backend, run_models
 from analysis.pipeline.runs import AnalysisPlan, analyze_and_save
 from headroles.errors import MissingPackageError
-from headroles.models.probes import ProbeSizes
+from headroles.models.probes.probe_texts import ProbeSizes
 from headroles.settings import GIGABYTE
 from tests.analysis.pipeline.test_runs import break_weights, save
 from tests.fixtures import ray_faults

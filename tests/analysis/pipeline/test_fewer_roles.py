@@ -10,10 +10,10 @@ from analysis.publish import dataset_files as dataset
 from analysis.publish import record_push as push
 from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL
 from headroles.hub.repository import inspect
-from headroles.models.probes import ProbeSizes
+from headroles.models.probes.probe_texts import ProbeSizes
 from tests.analysis.checks.test_validate import record_of, scores_as_published
 from tests.analysis.publish.test_dataset_files import make
-from tests.core.test_records import without
+from tests.core.records.test_head_categories import without
 
 
 def test_a_push_tells_of_a_role_that_is_new_in_the_record_or_gone_from_it():

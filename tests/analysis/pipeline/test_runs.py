@@ -19,15 +19,15 @@ from analysis.commands import find_record
 from analysis.outcome_table import outcome_table
 from analysis.pipeline import runs
 from analysis.pipeline.runs import AnalysisPlan, Outcome, analyze_and_save, check_registered, check_room, find_facts
-from headroles.core.record_files import read_record, write_record
+from headroles.core.records.record_files import read_record, write_record
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
-from headroles.core.roles import measured_roles
+from headroles.core.roles.roles import measured_roles
 from headroles.errors import ModelLoadError, ModelTooLargeError
-from headroles.hub.store import EMBEDDED
-from headroles.models.loading import LoadedModel, load_model
-from headroles.models.probes import ProbeSizes
+from headroles.hub.record_store import EMBEDDED
+from headroles.models.loading.loader import LoadedModel, load_model
+from headroles.models.probes.probe_texts import ProbeSizes
 from headroles.settings import Settings
-from tests.core.test_records import without_intervals
+from tests.core.records.test_head_categories import without_intervals
 from tests.fixtures.architectures import build
 from tests.fixtures.known import known
 
