@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 import pytest
 
-from analysis import dataset, making
+from analysis.pipeline import pipeline
+from analysis.publish import dataset_card
+from analysis.publish import dataset_files as dataset
 from headroles.core.readings.analysis import Analysis
 from headroles.core.readings.comparison import compare_models, compare_prompts
 from headroles.core.records.head_categories import HeadCategories
@@ -56,7 +58,7 @@ def house(tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     folder = EMBEDDED_FOLDER
     with registered(*NEW):
-        record = making.analyze(load_model(str(folder), folder), SMALL, batch=5, device="cpu")
+        record = pipeline.score_with_lens(load_model(str(folder), folder), SMALL, batch=5, device="cpu")
         explorer = Explorer(Settings(any_model=True, home=home))
         explorer._store.keep(record)
         plain, repeating = explorer.analyze_batch(str(folder), [PLAIN, REPEATING])
@@ -153,7 +155,7 @@ def test_both_are_in_every_file_and_answer_for_programs(house):
 def test_both_are_in_the_dataset(house):
     table = dataset.rows(house.record)
     assert set(table["role"].to_pylist()) == {role.name for role in scored_by_lens()}
-    card = dataset.card([house.record], "org/roles")
+    card = dataset_card.card([house.record], "org/roles")
     for role in NEW:
         assert f"`{role.name}` | {role.measure.definition}" in card
-    assert dataset.to_picture(house.record).startswith(b"\x89PNG")
+    assert dataset.record_picture(house.record).startswith(b"\x89PNG")

@@ -15,8 +15,8 @@ import pytest
 import yaml
 from gradio_client import Client
 
-from analysis.readme import PAGES as WITH_MODELS
-from analysis.readme import architectures, with_models
+from analysis.publish.model_docs import PAGES as WITH_MODELS
+from analysis.publish.model_docs import architectures, fill_in_models
 from headroles.core.limits import MAX_BATCH_PROMPTS, MAX_PROMPT_CHARACTERS, MAX_PROMPT_TOKENS
 from headroles.core.records.head_categories import MAX_TOP_HEADS, HeadCategories
 from headroles.core.records.record_files import MAX_RECORD_BYTES
@@ -107,7 +107,7 @@ def test_the_page_of_the_package_index_stands_alone():
 
 @pytest.mark.parametrize("page", WITH_MODELS)
 def test_what_a_page_says_of_models_is_the_registrys(page):
-    assert with_models(PAGES[page]) == PAGES[page], "run `python -m analysis.readme`"
+    assert fill_in_models(PAGES[page]) == PAGES[page], "run `python -m analysis docs`"
 
 
 def test_the_page_of_models_names_every_model_and_architecture():

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from analysis import runs
-from analysis.lens import open_bridge
+from analysis.pipeline import sources
+from analysis.pipeline.bridge import open_bridge
 from headroles.core.readings.analysis import Analysis
 from headroles.core.readings.detection import is_detected
 from headroles.core.records.calibration import AlwaysOn
@@ -229,10 +229,10 @@ def test_a_model_that_exceeds_the_budget_is_refused_by_its_header_alone(file, re
 
 
 def test_all_takes_the_model_that_a_package_brings(monkeypatch, file):
-    monkeypatch.setattr(runs, "source_of", lambda info, home: file)
-    assert runs.locate(REAL_MODEL) == file
-    assert runs.name_of(REAL_MODEL) == REAL_MODEL
-    assert runs.name_of(str(file)) == "SmolLM2-135M-Instruct.Q4_1"
+    monkeypatch.setattr(sources, "model_source", lambda info, home: file)
+    assert sources.locate_model(REAL_MODEL) == file
+    assert sources.default_name(REAL_MODEL) == REAL_MODEL
+    assert sources.default_name(str(file)) == "SmolLM2-135M-Instruct.Q4_1"
 
 
 def test_the_texts_that_are_made_to_show_its_roles_do(real_reader, shipped):

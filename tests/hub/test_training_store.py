@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.train_tiny import ALL, FEW, PHASES, STEPS
+from analysis.tiny.train import ALL, FEW, PHASES, STEPS
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
 from headroles.core.surveys.training_builder import make_point, merge_points, points_to_lines, run_file_name
 from headroles.errors import HubError, InvalidRecordError, NoTrainingRunError

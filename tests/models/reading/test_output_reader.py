@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformer_lens.tools.analysis import direct_logit_attribution
 
-from analysis.lens import open_bridge
+from analysis.pipeline.bridge import open_bridge
 from headroles.core.heads import Head
 from headroles.core.outputs.linear_norm import FITS
 from headroles.core.registry import ARCHITECTURES

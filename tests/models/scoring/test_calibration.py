@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.__main__ import main
-from analysis.calibrate import report, try_out, untrained
+from analysis.checks.calibrate import report, try_verdicts, untrained
 from headroles.core.readings.detection import detect, judge_heads, known_heads
 from headroles.core.records.calibration import ROLE_LEVEL, USUAL, AlwaysOn, Triggered
 from headroles.core.records.head_categories import HeadCategories
@@ -146,7 +146,7 @@ def test_an_untrained_network_is_seen_in_no_role(random_model, reader):
     blank = PatternReader(untrained(reader.loaded))
     record: HeadCategories = analyze_here(blank, ProbeSizes(5, 20, 5, calibration=1))
     assert not any(known_heads(record, role).any() for role in TRIGGERED)
-    trials = try_out(blank, record, texts=1)
+    trials = try_verdicts(blank, record, texts=1)
     assert [trial.recall for trial in trials] == [0, 0]
     assert all(rate == 0 for trial in trials for rate in trial.false.values())
     text, exit_code = report(trials, is_untrained=True)

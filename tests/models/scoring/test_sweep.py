@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from analysis.lens import open_bridge, score_model
+from analysis.pipeline.bridge import open_bridge, score_model
 from headroles.core.records.head_categories import HeadCategories
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles.scoring import measure_heads, pattern_roles
