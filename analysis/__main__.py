@@ -13,7 +13,7 @@ from headroles.core.records.atomic_files import clear_halves
 from headroles.core.records.head_categories import HeadCategories
 from headroles.core.records.record_files import read_record, record_file_name
 from headroles.errors import HeadRolesError, NoHeadCategoriesError
-from headroles.hub.http import bound_waits, is_reachable
+from headroles.hub.http import is_reachable, set_timeouts
 from headroles.hub.record_store import load_head_categories
 from headroles.models.model_pool import tame_glibc
 from headroles.models.probes.probe_texts import ProbeSizes
@@ -48,7 +48,7 @@ STOPPED = 130  # as shells report a program that Ctrl-C ended
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line and returns its exit code; see `options.EXIT_CODES`, `validate.run` and `compare_records`."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    bound_waits()
+    set_timeouts()
     tame_glibc()
     if arguments[:1] == ["validate"]:
         return validate_record(parse_validate(arguments[1:]))

@@ -9,7 +9,7 @@ from headroles.core.records.bootstrap import MIN_TEXTS
 from headroles.core.records.head_categories import HeadCategories, Recipe
 from headroles.core.records.record_files import read_record
 from headroles.core.roles.roles import measured_roles
-from headroles.core.roles.scoring import roles_of_patterns
+from headroles.core.roles.scoring import pattern_roles
 from headroles.errors import InvalidRecordError
 from headroles.hub.gguf import is_gguf
 from headroles.hub.plain_files import is_snapshot
@@ -82,7 +82,7 @@ def _scores_all(record: HeadCategories) -> bool:
     # which of those that are scored by what heads write a model has words for, the recipe does not say
     left_open = roles_of_outputs()
     by_lens = record.recipe.transformer_lens is not None
-    roles = tuple(role for role in measured_roles() if role not in left_open) if by_lens else roles_of_patterns()
+    roles = tuple(role for role in measured_roles() if role not in left_open) if by_lens else pattern_roles()
     scored = tuple(role for role in record.scored_roles if role not in left_open)
     return scored == roles and not _lacks_intervals(record)
 

@@ -13,7 +13,7 @@ import headroles
 from headroles import Explorer, Head, get_active_head_summary, load_head_categories
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles.roles import ROLES
-from headroles.core.roles.scoring import roles_of_patterns
+from headroles.core.roles.scoring import pattern_roles
 from headroles.errors import (
     InvalidInputError,
     JobCancelledError,
@@ -44,7 +44,7 @@ def test_induction_is_active_on_a_repeat_and_not_applicable_without_one(explorer
     assert not plain.is_active
 
 
-@pytest.mark.parametrize("role", roles_of_patterns(), ids=lambda role: role.name)
+@pytest.mark.parametrize("role", pattern_roles(), ids=lambda role: role.name)
 def test_the_suggested_prompt_of_a_role_lights_it_when_the_model_has_such_heads(explorer, role):
     reading = explorer.analyze(EMBEDDED_MODEL, role.suggested_prompt).role(role.name)
     assert reading.applicable

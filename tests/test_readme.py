@@ -30,7 +30,7 @@ from headroles.hub import http as talk
 from headroles.hub.download import DISK_RESERVE
 from headroles.hub.repository import MEGABYTE, STRANGERS_FILES
 from headroles.models import model_pool as pool
-from headroles.models.loading import lru_cache as memory
+from headroles.models.loading import aging_cache as memory
 from headroles.models.loading.model_builder import MOST_BUFFER_BYTES
 from headroles.models.probes.probe_texts import ProbeSizes
 from headroles.models.untrusted import config_validation as config_check
@@ -43,8 +43,8 @@ from headroles.server.api.endpoints import Endpoints
 from headroles.server.gate import middleware as door
 from headroles.server.gate import sessions
 from headroles.server.gate.rate_limit import MAX_VISITORS
-from headroles.server.gate.request_queue import LARGE_PROMPTS, Desk
-from headroles.server.page.page_state import TABS, Place
+from headroles.server.gate.request_queue import LARGE_PROMPTS, RequestQueue
+from headroles.server.page.page_state import TABS, PageState
 from headroles.settings import GIGABYTE, Settings
 from tests.fixtures.api_server import serve_api
 from tests.fixtures.documents import BLOCKS, EXTRAS, LINKS, PAGES, PYPROJECT, ROOT
@@ -136,7 +136,7 @@ def test_the_endpoints_take_and_give_what_programmers_are_told(url):
         "/pattern": head,
         "/heatmap": head,
         "/effects": (EMBEDDED_MODEL, text, ["L2H2"]),
-        "/knock_out": (EMBEDDED_MODEL, text, ["L2H2"]),
+        "/ablate": (EMBEDDED_MODEL, text, ["L2H2"]),
         "/training": (EMBEDDED_MODEL,),
         "/atlas": (),
     }
@@ -218,7 +218,7 @@ def test_the_page_on_security_tells_of_every_variable_and_every_endpoint(explore
     opened = SECURITY.partition("| variable | what it opens |")[2]
     told = {name for cell in re.findall(r"^\| (`.*?`) \|", opened, re.M) for name in re.findall(r"`(\w+)`", cell)}
     assert set(re.findall(r"HEADROLES_[A-Z_]+", source)) < told
-    assert len(Endpoints(explorer, Desk()).all()) == 14
+    assert len(Endpoints(explorer, RequestQueue()).all()) == 14
     assert "arguments of the fourteen endpoints" in SECURITY
 
 
@@ -293,12 +293,12 @@ def test_the_frame_for_teachers_is_what_the_page_gives_out():
     assert f'" {attributes}></iframe>' in (ROOT / "headroles" / "assets" / "page.js").read_text("utf-8")
     query = dict(parse_qsl(urlsplit(html.unescape(source)).query))
     assert query.pop("embed") == "1"
-    assert dict(parse_qsl(Place.from_query(query).query())) == query
+    assert dict(parse_qsl(PageState.from_query(query).query())) == query
 
 
 def test_teachers_are_told_all_that_an_address_may_name():
     (told,) = re.findall(r"An address may name (.*?);", PAGES["docs/teachers.md"], re.S)
-    for name in (*(field.name for field in fields(Place)), *TABS):
+    for name in (*(field.name for field in fields(PageState)), *TABS):
         assert f"`{name}`" in told
 
 

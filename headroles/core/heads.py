@@ -145,7 +145,7 @@ class Attention:
         return self.patterns[self.layers.index(head.layer), head.index]
 
 
-def taken_by_sink(patterns: Float[Tensor, "*heads query key"]) -> Float[Tensor, "*heads query"]:
+def sink_mass(patterns: Float[Tensor, "*heads query key"]) -> Float[Tensor, "*heads query"]:
     """The attention that each query gives to a learned sink: what its row leaves of 1."""
     return (1 - patterns.sum(-1)).clamp(0, 1)
 

@@ -31,7 +31,7 @@ T = TypeVar("T")
 N = TypeVar("N", bound=Named)
 
 
-class Copies(ABC, Generic[N]):
+class FileCache(ABC, Generic[N]):
     """Things in a folder of the home, a file each, named by model and version: a revision of it, or a commit of the dataset.
 
     Attributes:
@@ -111,7 +111,7 @@ class Copies(ABC, Generic[N]):
         return []
 
 
-class Folder(Copies[HeadCategories]):
+class RecordCache(FileCache[HeadCategories]):
     """Records."""
 
     suffix = ".json"
@@ -159,9 +159,9 @@ class LocalRecords:
         return self._seen[1]
 
 
-def dataset_folder(home: Path, dataset: str, revision: str) -> Folder:
+def dataset_folder(home: Path, dataset: str, revision: str) -> RecordCache:
     """Where copies of a dataset's records are kept; those of two datasets never mix."""
-    return Folder(home, *dataset_place(dataset, revision))
+    return RecordCache(home, *dataset_place(dataset, revision))
 
 
 def dataset_place(dataset: str, revision: str) -> tuple[str, str]:

@@ -23,7 +23,7 @@ from headroles.core.surveys.atlas_entries import MAX_ATLAS_BYTES, AtlasEntry, pa
 from headroles.core.surveys.training_builder import run_file_name
 from headroles.core.surveys.training_run import MAX_TRAINING_BYTES, read_run_file
 from headroles.errors import HubError, InvalidRecordError
-from headroles.hub.http import ANSWER_SECONDS, HTTPError, no_dataset, trouble
+from headroles.hub.http import ANSWER_SECONDS, HTTPError, describe_error, no_dataset
 
 RECORDS = "head_categories"  # the folder of the records, one file a model
 RUNS = "training"  # that of the training runs
@@ -88,7 +88,7 @@ def _asking(dataset: str, revision: str, what: str) -> Iterator[None]:
     except (HTTPError, HfHubHTTPError, OSError, ValueError, KeyError) as error:
         if (code := getattr(error, "errno", None)) in DISK_TROUBLE:  # the file passes through the library's cache
             raise HubError(f"Newer roles from {dataset} find no place on this machine's disk ({os.strerror(code)}).") from error
-        raise HubError(f"The Hub {trouble(error)}, so {dataset} could not be asked for newer roles.") from error
+        raise HubError(f"The Hub {describe_error(error)}, so {dataset} could not be asked for newer roles.") from error
 
 
 def _record(model_name: str, dataset: str, commit: str) -> HeadCategories:

@@ -16,7 +16,7 @@ ANSWER_SECONDS = 3  # how long the Hub may keep a question about a repository wa
 STALL_SECONDS = 30  # how long any other request may stay without a byte; the library's own default is for ever
 
 
-def bound_waits(seconds: float = STALL_SECONDS) -> None:
+def set_timeouts(seconds: float = STALL_SECONDS) -> None:
     """No request of the Hub's library waits longer without a byte, where it names no time of its own; for the whole process, so
     whoever starts one calls it.
 
@@ -36,7 +36,7 @@ def is_reachable() -> bool:
     return True
 
 
-def trouble(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """What the Hub does instead of answering, to follow "The Hub"; the libraries' own texts name paths and addresses."""
     if isinstance(error, HfHubHTTPError):
         status = error.response.status_code

@@ -17,7 +17,7 @@ from headroles.hub.plain_files import sha256_of
 DOWNLOAD_SECONDS = 900
 
 
-def source_of(info: ModelInfo, home: Path) -> str | Path:
+def model_source(info: ModelInfo, home: Path) -> str | Path:
     """Where a registered model is opened from: a folder, a hub id, or the file that was fetched into `home`.
 
     Raises ModelLoadError when that was not fetched yet.

@@ -12,14 +12,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from headroles.core.readings.analysis import Kind, Source
+from headroles.core.readings.analysis import RecordSource, SourceKind
 from headroles.core.records.compatibility import ModelIdentity, check_arrived, check_belongs, identity_of
 from headroles.core.records.head_categories import HeadCategories
 from headroles.core.records.record_files import record_file_name
 from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL, MODELS, PackageFile
 from headroles.errors import InvalidRecordError, NoHeadCategoriesError
-from headroles.hub.cache import Folder, LocalRecords, dataset_folder, read_once
-from headroles.hub.sync import NewestStore, check_client
+from headroles.hub.cache import LocalRecords, RecordCache, dataset_folder, read_once
+from headroles.hub.sync import SyncedStore, check_client
 from headroles.settings import Settings
 
 _PACKAGE = Path(__file__).parent.parent / "records"
@@ -31,15 +31,15 @@ EMBEDDED: Mapping[str, Path] = MappingProxyType(
 MAX_NAMED = 12  # models, in a sentence
 
 
-class RecordStore(NewestStore[HeadCategories]):
+class RecordStore(SyncedStore[HeadCategories]):
     """The records that one server shows; safe to share between threads. `local` are those in the operator's own folder."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings, dataset_folder(settings.home, settings.dataset, settings.revision))
-        self._analysed = Folder(settings.home, "analysed")
+        self._analysed = RecordCache(settings.home, "analysed")
         self.local = LocalRecords(settings.records)
 
-    def find(self, model: ModelIdentity) -> tuple[HeadCategories, Source]:
+    def find(self, model: ModelIdentity) -> tuple[HeadCategories, RecordSource]:
         """The record that belongs to a loaded model and where it came from: the operator's own folder, else published, else
         embedded, else analysed here.
 
@@ -75,7 +75,7 @@ class RecordStore(NewestStore[HeadCategories]):
         return self._analysed.write(record, record.revision)
 
     def _ask(self, model_name: str, known: str) -> tuple[HeadCategories | None, str]:
-        return fetch_record(model_name, self._settings.dataset, self._settings.revision, known)
+        return fetch_checked_record(model_name, self._settings.dataset, self._settings.revision, known)
 
     def _check_arrived(self, thing: HeadCategories, now: float) -> None:
         check_dated(thing, now)
@@ -84,22 +84,22 @@ class RecordStore(NewestStore[HeadCategories]):
         elif (identity := self._known(thing.model_name).identity) is not None:
             check_belongs(thing, identity)
 
-    def _candidates(self, model_name: str, revision: str | None) -> Iterator[tuple[HeadCategories, Source]]:
+    def _candidates(self, model_name: str, revision: str | None) -> Iterator[tuple[HeadCategories, RecordSource]]:
         """The records at hand, best first; without a revision, the last one that was analysed here."""
         for record in self.local.of(model_name, revision):
-            yield record, source_of("local", record)
+            yield record, record_source("local", record)
         for published in self._published(model_name):
             record, origin = published.thing, published.origin(self._settings.dataset)
-            yield record, source_of(published.kind, record, **origin)
+            yield record, record_source(published.kind, record, **origin)
         if model_name in EMBEDDED:
             record = _embedded(model_name)
-            yield record, source_of("embedded", record)
+            yield record, record_source("embedded", record)
         if revision is None:
             analysed = (record for record, _, _ in self._analysed.newest(model_name))
         else:
             analysed = filter(None, [self._analysed.read(model_name, revision)])
         for record in analysed:
-            yield record, source_of("analysed here", record)
+            yield record, record_source("analysed here", record)
 
     def _has(self, model_name: str, revision: str | None) -> bool:
         return next(self._candidates(model_name, revision), None) is not None
@@ -133,7 +133,7 @@ def load_head_categories(model_name: str, settings: Settings | None = None) -> H
     return _store(settings or Settings.from_environment()).load(model_name)
 
 
-def fetch_record(model_name: str, dataset: str, revision: str, known: str = "") -> tuple[HeadCategories | None, str]:
+def fetch_checked_record(model_name: str, dataset: str, revision: str, known: str = "") -> tuple[HeadCategories | None, str]:
     """See `hub.dataset.fetch_record`. Imported when the Hub is asked: embedded and analysed records need no huggingface_hub."""
     check_client(dataset)
     from headroles.hub import dataset as hub
@@ -150,12 +150,12 @@ def check_dated(record: HeadCategories, now: float) -> None:
     check_arrived(record, max(_day(now), datetime.date.fromisoformat(_embedded(EMBEDDED_MODEL).analysis_date)))
 
 
-def source_of(kind: Kind, record: HeadCategories, **origin: Any) -> Source:
+def record_source(kind: SourceKind, record: HeadCategories, **origin: Any) -> RecordSource:
     """Where a record came from."""
     recipe = record.recipe
     quantization = recipe.weights.quantization if recipe.weights else ""
     known = {"reader": record.reader, "quantization": quantization, "is_calibrated": bool(record.calibrations)}
-    return Source(kind, record.analysis_date, record.revision, **known, **origin)
+    return RecordSource(kind, record.analysis_date, record.revision, **known, **origin)
 
 
 def _day(seconds: float) -> datetime.date:

@@ -21,7 +21,7 @@ from headroles.core.text.phrases import listed
 from headroles.errors import ModelLoadError, ModelTooLargeError, UnknownModelError, UnsupportedModelError
 from headroles.hub.gguf import is_gguf, read_gguf
 from headroles.hub.gguf_config import gguf_config
-from headroles.hub.http import ANSWER_SECONDS, HTTPError, gated, trouble
+from headroles.hub.http import ANSWER_SECONDS, HTTPError, describe_error, gated
 from headroles.hub.packages import is_packaged
 from headroles.hub.plain_files import UnfitError, check_file_size, read_plain
 from headroles.hub.weights import count_numbers, pick_weights, tensor_shapes, weight_bytes, weight_files
@@ -121,7 +121,7 @@ def inspect(source: str | Path, revision: str = MAIN, ask_hub: bool = True) -> R
         cached = _cached(repository, revision)
         if cached is None:
             raise ModelLoadError(
-                f"{repository} is not on this machine and the Hub {trouble(error)}; try again later or take another model."
+                f"{repository} is not on this machine and the Hub {describe_error(error)}; try again later or take another model."
             ) from error
         return _inspect_folder(cached, repository, repository)
 

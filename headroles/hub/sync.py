@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import ClassVar, Generic, TypedDict
 
-from headroles.core.readings.analysis import Kind
+from headroles.core.readings.analysis import SourceKind
 from headroles.core.records.compatibility import ModelIdentity
 from headroles.errors import HeadRolesError, InvalidRecordError, MissingPackageError
-from headroles.hub.cache import KEPT, Copies, N
+from headroles.hub.cache import KEPT, FileCache, N
 from headroles.jobs import Job, Jobs
 from headroles.settings import Settings
 
@@ -44,7 +44,7 @@ class Published(Generic[N]):
     is_fresh: bool
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> SourceKind:
         return "published" if self.is_fresh else "cached"
 
     def origin(self, dataset: str) -> Origin:
@@ -52,7 +52,7 @@ class Published(Generic[N]):
 
 
 @dataclass
-class Known(Generic[N]):
+class SyncState(Generic[N]):
     """What this process knows of what the dataset has of one model.
 
     Attributes:
@@ -78,7 +78,7 @@ def check_client(dataset: str) -> None:
         raise MissingPackageError.of(f"Reading {dataset} from the Hub", "app", missing)
 
 
-class NewestStore(ABC, Generic[N]):
+class SyncedStore(ABC, Generic[N]):
     """What one server shows of a dataset; safe to share between threads.
 
     Attributes:
@@ -87,10 +87,10 @@ class NewestStore(ABC, Generic[N]):
 
     max_remembered: ClassVar[int] = 1000
 
-    def __init__(self, settings: Settings, copies: Copies[N]) -> None:
+    def __init__(self, settings: Settings, copies: FileCache[N]) -> None:
         self._settings, self._copies = settings, copies
         self._refreshes: Jobs[None] = Jobs(REFRESHES_AT_ONCE)
-        self._models: OrderedDict[str, Known[N]] = OrderedDict()
+        self._models: OrderedDict[str, SyncState[N]] = OrderedDict()
         self._lock = threading.Lock()
 
     @abstractmethod
@@ -123,9 +123,9 @@ class NewestStore(ABC, Generic[N]):
             known.due = time.monotonic() + FRESH_SECONDS
         return self._refreshes.start(model_name, lambda _: self._fetch(model_name))
 
-    def _known(self, model_name: str) -> Known[N]:
+    def _known(self, model_name: str) -> SyncState[N]:
         with self._lock:
-            known = self._models.pop(model_name, None) or Known()
+            known = self._models.pop(model_name, None) or SyncState()
             self._models[model_name] = known
             while len(self._models) > self.max_remembered:
                 self._models.popitem(last=False)

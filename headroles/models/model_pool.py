@@ -16,7 +16,7 @@ from headroles.hub.repository import RepositoryFacts, check_size, inspect
 from headroles.jobs import POLL_SECONDS, Job, Jobs
 from headroles.models.loading.loader import load_model
 from headroles.models.reading.pattern_reader import PatternReader
-from headroles.models.untrusted.sandbox import try_out
+from headroles.models.untrusted.sandbox import try_in_sandbox
 
 T = TypeVar("T")
 LOADS_AT_ONCE = 4
@@ -57,7 +57,7 @@ def load_reader(name: str, facts: RepositoryFacts, job: Job) -> PatternReader:
     if not facts.is_registered:
         note = f"trying out {name} in a process of its own"
         job.report(0.76, note)
-        tokenizer = try_out(name, facts, while_waiting=lambda: job.report(0.76, note))
+        tokenizer = try_in_sandbox(name, facts, while_waiting=lambda: job.report(0.76, note))
     else:
         tokenizer = None
     try:

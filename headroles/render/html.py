@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from headroles.core.roles.roles import Role
 from headroles.core.text.phrases import percent, signed
-from headroles.core.text.tokens import visible
+from headroles.core.text.tokens import visible_text
 from headroles.render.wording.glossary import term
 from headroles.render.wording.wording import MARKS
 
@@ -19,7 +19,7 @@ ASSETS = Path(__file__).parent.parent / "assets"
 STYLES = tuple(ASSETS / name for name in ("page.css", "panel.css", "compare.css", "lessons.css", "training.css", "atlas.css"))
 
 
-def draw(template: str, **values: object) -> str:
+def render_template(template: str, **values: object) -> str:
     """What a template in assets/templates makes of the values; every text in them is escaped where it is placed."""
     return _TEMPLATES.get_template(f"{template}.html").render(values)
 
@@ -68,5 +68,5 @@ _TEMPLATES.globals |= {
     "signed": signed,
     "term": term,
     "shape_points": shape_points,
-    "visible": visible,
+    "visible": visible_text,
 }

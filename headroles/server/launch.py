@@ -10,7 +10,7 @@ from starlette.middleware import Middleware
 from headroles.errors import InvalidInputError
 from headroles.explorer import Explorer
 from headroles.hub.cache import clear_up
-from headroles.hub.http import bound_waits
+from headroles.hub.http import set_timeouts
 from headroles.models.model_pool import tame_glibc
 from headroles.render.html import STYLES
 from headroles.server.addresses import check_address, gradios_name
@@ -23,7 +23,7 @@ from headroles.settings import Settings
 
 def prepare_process() -> None:
     """What holds for every thread and every library of the process: how long the Hub is waited for, and where tensors lie."""
-    bound_waits()
+    set_timeouts()
     tame_glibc()
 
 

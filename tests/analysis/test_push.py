@@ -31,7 +31,7 @@ from headroles.core.records.head_categories import HeadCategories
 from headroles.core.records.record_files import parse_record, read_record, record_file_name, write_record
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles.roles import ROLES, measured_roles
-from headroles.core.surveys.atlas_entries import entry_of, renewed, to_lines
+from headroles.core.surveys.atlas_entries import entries_to_lines, make_entry, update_entries
 from headroles.errors import HubError
 from headroles.hub.dataset import ATLAS
 from headroles.hub.record_store import EMBEDDED
@@ -176,10 +176,10 @@ def check_whole(hub: DatasetHub, repo: str, revision: str = "main") -> dict[str,
             assert table.equals(dataset.rows(record))
             assert hub.content(repo, dataset.picture_path(name), revision) == picture(record.to_json())
             view = pq.read_table(io.BytesIO(hub.content(repo, dataset.atlas_path(name), revision)))
-            assert view.to_pylist() == list(entry_of(record).rows())
+            assert view.to_pylist() == list(make_entry(record).rows())
             records[name] = record
     assert hub.content(repo, "README.md", revision).decode() == dataset.card(list(records.values()), repo)
-    assert hub.content(repo, ATLAS, revision) == to_lines(renewed({}, records.values()))
+    assert hub.content(repo, ATLAS, revision) == entries_to_lines(update_entries({}, records.values()))
     assert len(paths) == 4 * len(records) + 2
     return records
 
@@ -188,9 +188,9 @@ def put(hub: DatasetHub, repo: str, record: HeadCategories) -> None:
     """Lets a dataset hold a record, and no other, as a push leaves it, in no time."""
     name, repository = record.model_name, hub.datasets.get(repo) or hub.create(repo)
     large = {dataset.table_path(name): dataset.to_parquet(record), dataset.picture_path(name): picture(record.to_json())}
-    large |= {dataset.atlas_path(name): dataset.atlas_to_parquet(entry_of(record))}
+    large |= {dataset.atlas_path(name): dataset.atlas_to_parquet(make_entry(record))}
     files: dict[str, bytes | None] = {path: hub.keep(content) for path, content in large.items()}
-    files |= {"README.md": dataset.card([record], repo).encode(), ATLAS: to_lines([entry_of(record)])}
+    files |= {"README.md": dataset.card([record], repo).encode(), ATLAS: entries_to_lines([make_entry(record)])}
     files |= {f"head_categories/{record_file_name(name)}": record.to_json().encode()}
     assert repository.commit("refs/heads/main", repository.log()[0], files, "put")
 
@@ -250,7 +250,7 @@ def test_a_derived_file_that_is_missing_is_made_again(hub, pusher, repo, missing
 def test_a_push_changes_its_own_rows_of_the_atlas_alone_and_mends_what_is_broken(hub, pusher, repo):
     old = make("gpt2")
     put(hub, repo, old)
-    repository, spoilt = hub.datasets[repo], to_lines([entry_of(old)]) + b"{\n"
+    repository, spoilt = hub.datasets[repo], entries_to_lines([make_entry(old)]) + b"{\n"
     repository.commit("refs/heads/main", repository.log()[0], {ATLAS: spoilt}, "spoilt")
     shown = pusher.push(make("org/m", seed=1), repo, dry_run=True)
     assert f"  adds {dataset.atlas_path('org/m')} (" in shown.said

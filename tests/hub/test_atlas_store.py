@@ -4,7 +4,7 @@ import pytest
 
 from headroles.core.records.record_files import record_file_name, write_record
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.surveys.atlas_entries import AtlasEntry, entry_of, to_lines
+from headroles.core.surveys.atlas_entries import AtlasEntry, entries_to_lines, make_entry
 from headroles.errors import HubError, InvalidRecordError
 from headroles.hub.atlas_store import ATLAS, AtlasStore
 from headroles.hub.cache import LocalRecords
@@ -15,7 +15,7 @@ from tests.fixtures.made_up import made_up
 
 @pytest.fixture(scope="module")
 def entries() -> tuple[AtlasEntry, ...]:
-    return tuple(map(entry_of, made_up(3)))
+    return tuple(map(make_entry, made_up(3)))
 
 
 def store(tmp_path, **settings) -> AtlasStore:
@@ -99,6 +99,6 @@ def test_a_spoilt_copy_stands_in_nobodys_way(tmp_path, monkeypatch, entries):
     found.find()
     until_kept(found)
     (copy,) = (tmp_path / "home" / "atlas").rglob("*.jsonl")
-    copy.write_bytes(to_lines(entries)[:-50])
+    copy.write_bytes(entries_to_lines(entries)[:-50])
     answering(monkeypatch, HubError("The Hub is away."))
     assert names(store(tmp_path, dataset="org/data").find()) == set(EMBEDDED)

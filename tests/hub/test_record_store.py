@@ -17,7 +17,7 @@ from headroles.core.records.head_categories import HeadCategories
 from headroles.core.records.record_files import write_record
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.errors import HubError, InvalidRecordError, NoHeadCategoriesError
-from headroles.hub.cache import Folder, clear_up, dataset_folder
+from headroles.hub.cache import RecordCache, clear_up, dataset_folder
 from headroles.hub.record_store import RecordStore, load_head_categories
 from headroles.settings import Settings
 from tests.core.records.test_head_categories import without
@@ -360,7 +360,7 @@ def test_whatever_lies_where_a_record_should_the_next_best_serves_and_the_model_
     store = RecordStore(Settings(home=tmp_path, dataset="org/roles"))
     monkeypatch.setattr(store, "refresh", lambda _: None)
     loaded = dataclasses.replace(tiny, name="org/m", revision="r")
-    analysed = Folder(tmp_path, "analysed")
+    analysed = RecordCache(tmp_path, "analysed")
     stand(analysed.path("org/m", "r"), what)
     stand(dataset_folder(tmp_path, "org/roles", "main").path(EMBEDDED_MODEL, "abc"), what)
     clear_up(tmp_path)

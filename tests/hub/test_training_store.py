@@ -8,7 +8,7 @@ import pytest
 
 from analysis.train_tiny import ALL, FEW, PHASES, STEPS
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
-from headroles.core.surveys.training_builder import merged, point_of, run_file_name, to_lines
+from headroles.core.surveys.training_builder import make_point, merge_points, points_to_lines, run_file_name
 from headroles.errors import HubError, InvalidRecordError, NoTrainingRunError
 from headroles.hub import dataset
 from headroles.hub import training_store as training
@@ -27,9 +27,9 @@ def test_a_run_is_one_of_a_model_of_the_list_and_of_its_shape(model):
 
 def test_what_the_embedded_model_is_said_to_have_read_is_what_it_was_trained_on():
     run, starts = find_run(EMBEDDED_MODEL), [0, *accumulate(phase.steps for phase in PHASES)]
-    assert [stretch.step for stretch in run.stretches] == starts[:-1]
+    assert [stretch.step for stretch in run.phases] == starts[:-1]
     assert run.steps[-1] == STEPS == starts[-1]
-    doubles, repeats, more, everything, prose, long, phrases = (stretch.told for stretch in run.stretches)
+    doubles, repeats, more, everything, prose, long, phrases = (stretch.description for stretch in run.phases)
     assert (PHASES[0].tokens, PHASES[0].doubled) == (FEW, 1.0)
     assert "said twice" in doubles
     assert f"of {FEW} different" in doubles
@@ -64,7 +64,7 @@ def test_a_run_whose_file_is_gone_or_of_another_model_is_refused_in_a_sentence(m
 
 
 def lines(record, *steps: int, **changes) -> bytes:
-    return to_lines(merged((), [point_of(of_step(record, step, **changes)) for step in steps]))
+    return points_to_lines(merge_points((), [make_point(of_step(record, step, **changes)) for step in steps]))
 
 
 def settings(home: Path, **more) -> Settings:

@@ -1,4 +1,4 @@
-"""What is lost without some heads: effects of knock-outs, and where they lie among those of other heads of the same layers."""
+"""What is lost without some heads: effects of ablations, and where they lie among those of other heads of the same layers."""
 
 import math
 import random
@@ -10,12 +10,12 @@ from typing import Literal, get_args
 from headroles.core.display import NotebookRepr
 from headroles.core.heads import Head
 from headroles.core.outputs.next_tokens import NextToken
-from headroles.core.text.phrases import fine_percent, signed
-from headroles.core.text.tokens import in_a_sentence
+from headroles.core.text.phrases import precise_percent, signed
+from headroles.core.text.tokens import inline_text
 
-Method = Literal["zero", "mean", "resample", "null"]
-METHODS: tuple[Method, ...] = get_args(Method)
-Matters = Literal["matters", "no more than other heads", "hardly anything", "surer without", "no control"]
+AblationMethod = Literal["zero", "mean", "resample", "null"]
+ABLATION_METHODS: tuple[AblationMethod, ...] = get_args(AblationMethod)
+Importance = Literal["matters", "no more than other heads", "hardly anything", "surer without", "no control"]
 CONTROLS = (
     20  # sets of other heads; that the heads' own effect is the largest of 21 has a chance of 1 in 21 if they are no different
 )
@@ -25,7 +25,7 @@ TRIES = 50  # draws for each set that is wanted, before there are taken to be no
 
 
 @dataclass(frozen=True)
-class Effect:
+class AblationEffect:
     """What is lost at one token and over some.
 
     Attributes:
@@ -33,8 +33,8 @@ class Effect:
         rise: of the mean loss of the tokens that were looked at; nats; None where there were none.
     """
 
-    fall: float
-    rise: float | None
+    logprob_drop: float
+    loss_increase: float | None
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ class ControlText:
     """The text with every earlier copy of a token replaced by tokens that stand nowhere else, so that nothing in it repeats."""
 
     tokens: tuple[str, ...]
-    favourite: NextToken
-    effect: Effect
+    top_token: NextToken
+    effect: AblationEffect
 
 
 @dataclass(frozen=True)
-class KnockOut(NotebookRepr):
+class Ablation(NotebookRepr):
     """A text read without some heads.
 
     Attributes:
@@ -55,7 +55,7 @@ class KnockOut(NotebookRepr):
         role: name of the role that they stand for; empty for a set that somebody picked.
         method, seed: how their outputs were replaced, and what other text and other heads were drawn by.
         query: the token after which the next one was looked at.
-        favourite: the model's likeliest next token before.
+        top_token: the model's likeliest next token before.
         before, after: the likeliest ones before, and those after, each with both probabilities where both are known.
         losses_before, losses_after: of every token of the text but the first, in nats.
         looked_at: the tokens whose loss makes the rise: those that follow a token that calls for the role, else all.
@@ -63,7 +63,7 @@ class KnockOut(NotebookRepr):
         grown: of the first, of the first two, and so on.
         control_sets, controls: as many other heads of the same layers, drawn at random, and the effect of each such set.
         control_text: the same heads out of a text that does not call for the role; None for a set without a role.
-        direct, total: what the heads write themselves to the favourite's logit, and what it loses without them; in logits,
+        direct, total: what the heads write themselves to the top token's logit, and what it loses without them; in logits,
             each less the mean of all words.
     """
 
@@ -72,41 +72,41 @@ class KnockOut(NotebookRepr):
     tokens: tuple[str, ...]
     heads: tuple[Head, ...]
     role: str
-    method: Method
+    method: AblationMethod
     seed: int
     query: int
-    favourite: NextToken
+    top_token: NextToken
     before: tuple[NextToken, ...]
     after: tuple[NextToken, ...]
     losses_before: tuple[float, ...]
     losses_after: tuple[float, ...]
-    looked_at: tuple[int, ...]
-    effect: Effect
-    grown: tuple[Effect, ...]
+    scored_positions: tuple[int, ...]
+    effect: AblationEffect
+    cumulative: tuple[AblationEffect, ...]
     control_sets: tuple[tuple[Head, ...], ...]
-    controls: tuple[Effect, ...]
+    controls: tuple[AblationEffect, ...]
     control_text: ControlText | None
     direct: float
     total: float
 
     @property
-    def at_the_end(self) -> Matters:
+    def importance_at_query(self) -> Importance:
         """Whether the heads matter to what comes next."""
-        return judge(self.effect.fall, [control.fall for control in self.controls])
+        return judge_effect(self.effect.logprob_drop, [control.logprob_drop for control in self.controls])
 
     @property
-    def in_the_text(self) -> Matters | None:
+    def importance_in_text(self) -> Importance | None:
         """Whether they matter to the tokens of the text that were looked at; None where there are none."""
-        if self.effect.rise is None:
+        if self.effect.loss_increase is None:
             return None
-        return judge(self.effect.rise, [control.rise or 0.0 for control in self.controls])
+        return judge_effect(self.effect.loss_increase, [control.loss_increase or 0.0 for control in self.controls])
 
     @property
     def matters(self) -> bool:
-        return "matters" in (self.at_the_end, self.in_the_text)
+        return "matters" in (self.importance_at_query, self.importance_in_text)
 
     @property
-    def harder(self) -> Mapping[int, float]:
+    def loss_increases(self) -> Mapping[int, float]:
         """The tokens that the model foresees worse without the heads, by position, with the rise of their loss in nats."""
         rises = {at: after - before for at, (before, after) in enumerate(zip(self.losses_before, self.losses_after), start=1)}
         return {at: rise for at, rise in rises.items() if rise >= LEAST_EFFECT}
@@ -123,7 +123,7 @@ class KnockOut(NotebookRepr):
         return "they do not write this token themselves: what is lost goes through later layers"
 
 
-def judge(effect: float, controls: Sequence[float]) -> Matters:
+def judge_effect(effect: float, controls: Sequence[float]) -> Importance:
     """Where an effect lies among those of other heads, in words."""
     if effect <= -LEAST_EFFECT:
         return "surer without"
@@ -137,7 +137,7 @@ def judge(effect: float, controls: Sequence[float]) -> Matters:
 SPARE = 3  # heads more than are needed, so that sets differ
 
 
-def control_sets(
+def draw_control_sets(
     heads: Collection[Head], others: Collection[Head], count: int = CONTROLS, seed: int = 0
 ) -> list[tuple[Head, ...]]:
     """Different sets of as many other heads, drawn at random; fewer where there are not so many.
@@ -170,57 +170,57 @@ def are_of_same_layers(heads: Collection[Head], control: Collection[Head]) -> bo
     return Counter(head.layer for head in heads) == Counter(head.layer for head in control)
 
 
-def sentences(knock_out: KnockOut) -> tuple[str, ...]:
+def ablation_sentences(ablation: Ablation) -> tuple[str, ...]:
     """All that is said of it: at the end of the text, over its tokens, on the control text, and of what stepped in."""
-    gap = f"They write {signed(knock_out.direct)} to its logit themselves, and without them it loses {knock_out.total:.2f}"
+    gap = f"They write {signed(ablation.direct)} to its logit themselves, and without them it loses {ablation.total:.2f}"
     said = (
-        told(knock_out),
-        told_of_text(knock_out),
-        told_of_control_text(knock_out),
-        f"{gap}: {knock_out.gap}." if knock_out.gap else "",
+        next_token_sentences(ablation),
+        text_sentence(ablation),
+        control_text_sentence(ablation),
+        f"{gap}: {ablation.gap}." if ablation.gap else "",
     )
     return tuple(sentence for sentence in said if sentence)
 
 
-def told(knock_out: KnockOut) -> str:
+def next_token_sentences(ablation: Ablation) -> str:
     """What is lost at the end of the text, against which controls, in two sentences."""
-    heads, word = len(knock_out.heads), in_a_sentence(knock_out.favourite.token)
-    who = f"these {heads} heads" if heads > 1 else knock_out.heads[0].label
-    before, after = (fine_percent(share or 0.0) for share in (knock_out.favourite.before, knock_out.favourite.after))
-    return f"Without {who}, the model gives “{word}” {after} instead of {before}. {_among(knock_out)}"
+    heads, word = len(ablation.heads), inline_text(ablation.top_token.token)
+    who = f"these {heads} heads" if heads > 1 else ablation.heads[0].label
+    before, after = (precise_percent(share or 0.0) for share in (ablation.top_token.before, ablation.top_token.after))
+    return f"Without {who}, the model gives “{word}” {after} instead of {before}. {_among(ablation)}"
 
 
-def told_of_text(knock_out: KnockOut) -> str:
+def text_sentence(ablation: Ablation) -> str:
     """The same for the tokens of the text that were looked at, in one sentence; empty where there are none."""
-    rise, verdict = knock_out.effect.rise, knock_out.in_the_text
+    rise, verdict = ablation.effect.loss_increase, ablation.importance_in_text
     if rise is None or verdict is None:
         return ""
-    which = f"the {len(knock_out.looked_at)} tokens" if len(knock_out.looked_at) > 1 else "the one token"
-    called = " after one that calls for the role" if knock_out.control_text else " of the text"
+    which = f"the {len(ablation.scored_positions)} tokens" if len(ablation.scored_positions) > 1 else "the one token"
+    called = " after one that calls for the role" if ablation.control_text else " of the text"
     said = f"Over {which}{called}, the mean loss changes by {signed(rise)} nats"
-    rises = [control.rise or 0.0 for control in knock_out.controls]
+    rises = [control.loss_increase or 0.0 for control in ablation.controls]
     return (
-        f"{said}, without {sets_told(knock_out.heads, knock_out.control_sets)} by {signed(min(rises))} to {signed(max(rises))}."
+        f"{said}, without {control_sets_phrase(ablation.heads, ablation.control_sets)} by {signed(min(rises))} to {signed(max(rises))}."
         if rises
         else f"{said}."
     )
 
 
-def told_of_control_text(knock_out: KnockOut) -> str:
+def control_text_sentence(ablation: Ablation) -> str:
     """What the same heads are worth where nothing calls for their role, in one sentence; empty where that was not looked at."""
-    if (text := knock_out.control_text) is None:
+    if (text := ablation.control_text) is None:
         return ""
-    before, after = (fine_percent(share or 0.0) for share in (text.favourite.before, text.favourite.after))
-    word = in_a_sentence(text.favourite.token)
+    before, after = (precise_percent(share or 0.0) for share in (text.top_token.before, text.top_token.after))
+    word = inline_text(text.top_token.token)
     return f"With every earlier copy of a token replaced, so that nothing repeats, they take “{word}” from {before} to {after}."
 
 
-def _among(knock_out: KnockOut) -> str:
-    controls = [control.fall for control in knock_out.controls]
-    is_one = len(knock_out.heads) == 1
+def _among(ablation: Ablation) -> str:
+    controls = [control.logprob_drop for control in ablation.controls]
+    is_one = len(ablation.heads) == 1
     if not controls:
         return "The model has too few other heads to take out instead, so nothing says whether that is much."
-    least, most = (fine_percent(_less(knock_out.favourite.before or 0.0, fall)) for fall in (max(controls), min(controls)))
+    least, most = (precise_percent(_less(ablation.top_token.before or 0.0, fall)) for fall in (max(controls), min(controls)))
     they, them = ("it matters", "it") if is_one else ("they matter", "them")
     verdict = {
         "matters": f"so here {they} more than any of these",
@@ -228,15 +228,15 @@ def _among(knock_out: KnockOut) -> str:
         "hardly anything": f"so here hardly anything depends on {them}",
         "surer without": f"and the model is surer without {them}",
         "no control": "too few to say whether that is much",
-    }[knock_out.at_the_end]
-    said = f"Without {sets_told(knock_out.heads, knock_out.control_sets)} it gives it {least} to {most}, {verdict}."
-    if knock_out.at_the_end != "no more than other heads":
+    }[ablation.importance_at_query]
+    said = f"Without {control_sets_phrase(ablation.heads, ablation.control_sets)} it gives it {least} to {most}, {verdict}."
+    if ablation.importance_at_query != "no more than other heads":
         return said
-    worst = max(zip(controls, knock_out.control_sets))[1]
+    worst = max(zip(controls, ablation.control_sets))[1]
     return f"{said} Most is lost without {', '.join(head.label for head in worst)}."
 
 
-def sets_told(chosen: Collection[Head], sets: Sequence[Collection[Head]]) -> str:
+def control_sets_phrase(chosen: Collection[Head], sets: Sequence[Collection[Head]]) -> str:
     """`20 sets of 8 other heads of the same layers`."""
     count, heads = len(sets), len(chosen)
     where = "the same layers"

@@ -6,18 +6,18 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from headroles.core.heads import Attention, Head, taken_by_sink
+from headroles.core.heads import Attention, Head, sink_mass
 from headroles.core.patterns.excess import Excess
-from headroles.core.readings.head_readings import MARKED, Mark, Place
+from headroles.core.readings.head_readings import MARKED, Mark, TokenEvidence
 from headroles.core.records.calibration import (
     DEFAULT,
     KNOWN_LEVEL,
     SHORTEST,
     AlwaysOn,
     Triggered,
-    chance_of,
-    chances_by_rank,
     far_from,
+    null_probabilities_by_rank,
+    null_probability,
     percentile_of,
     shares_above,
 )
@@ -30,7 +30,7 @@ PLACES = 3  # tokens that are told of a head that is seen; of another, the stron
 
 
 @dataclass(frozen=True)
-class Seen:
+class Detection:
     """A triggered role on one text, of the layers that have heads.
 
     Attributes:
@@ -46,7 +46,7 @@ class Seen:
     role: bool
     tokens: int
     seen_at: Int[Tensor, "layer head"]
-    places: tuple[tuple[tuple[Place, ...], ...], ...]
+    evidence: tuple[tuple[tuple[TokenEvidence, ...], ...], ...]
     marks: tuple[Mark, ...] = ()
 
 
@@ -58,29 +58,29 @@ def known_heads(record: HeadCategories, role: MeasuredRole) -> Bool[Tensor, "lay
     return known
 
 
-def is_seen(role: MeasuredRole, attention: Attention, record: HeadCategories) -> bool:
+def is_detected(role: MeasuredRole, attention: Attention, record: HeadCategories) -> bool:
     """Whether a triggered role shows on a text in the heads that are known for it."""
     excess, known = _excess(role, attention), known_heads(record, role)
-    return len(excess.queries) > 0 and judge(excess.values, known, _calibration(role, record), len(attention.token_ids))[1]
+    return len(excess.queries) > 0 and judge_heads(excess.values, known, _calibration(role, record), len(attention.token_ids))[1]
 
 
-def see(role: MeasuredRole, attention: Attention, record: HeadCategories) -> Seen:
+def detect(role: MeasuredRole, attention: Attention, record: HeadCategories) -> Detection:
     """Whether a triggered role shows on a text, in which heads, and where."""
     excess, known = _excess(role, attention), known_heads(record, role)
     tokens = len(excess.queries)
     if not tokens:
         nothing = torch.zeros_like(known)
-        return Seen(nothing, False, 0, nothing.long(), tuple(tuple(() for _ in row) for row in known))
+        return Detection(nothing, False, 0, nothing.long(), tuple(tuple(() for _ in row) for row in known))
     which = _calibration(role, record)
-    heads, is_role = judge(excess.values, known, which, len(attention.token_ids))
+    heads, is_role = judge_heads(excess.values, known, which, len(attention.token_ids))
     shares = shares_above(excess.values, which.table.expand(*known.shape, -1))
-    by_rank = chances_by_rank(shares)
+    by_rank = null_probabilities_by_rank(shares)
     level = torch.where(known, KNOWN_LEVEL, which.other_level)
     rank = torch.arange(1, tokens + 1)
     seen_at = ((by_rank < level[..., None]) * rank).amax(-1) * heads  # Benjamini and Hochberg 1995
     is_seen_at = shares.argsort(dim=-1, stable=True).argsort(-1) < seen_at[..., None]
     marks = _marks(role, attention, excess, is_seen_at)
-    return Seen(heads, is_role, tokens, seen_at, _places(role, attention, excess, heads), marks)
+    return Detection(heads, is_role, tokens, seen_at, _places(role, attention, excess, heads), marks)
 
 
 def _excess(role: MeasuredRole, attention: Attention) -> Excess:
@@ -94,7 +94,7 @@ def _calibration(role: MeasuredRole, record: HeadCategories) -> Triggered:
     return found if isinstance(found, Triggered) else DEFAULT
 
 
-def judge(
+def judge_heads(
     excess: Float[Tensor, "layer head place"], known: Bool[Tensor, "layer head"], calibration: Triggered, tokens: int
 ) -> tuple[Bool[Tensor, "layer head"], bool]:
     """Which heads are seen, by the excess of each at every token that calls for the role, and whether the role is.
@@ -105,7 +105,7 @@ def judge(
     Args:
         tokens: how many the text has.
     """
-    chances = chance_of(excess, calibration.table.expand(*excess.shape[:2], -1))
+    chances = null_probability(excess, calibration.table.expand(*excess.shape[:2], -1))
     tail = calibration.role_tail
     is_role = tail is not None and bool(known.any()) and _is_rare(excess[known], tail, calibration.level_at(tokens))
     is_any = is_role or _is_rare(excess.flatten(0, 1), calibration.any_tail, calibration.any_level)
@@ -115,11 +115,11 @@ def judge(
 
 def _is_rare(excess: Float[Tensor, "head place"], tail: list[float], level: float) -> bool:
     """Whether the largest excess at each token, among some heads, is more than a share `level` of null texts show."""
-    return bool(chance_of(excess.amax(0), excess.new_tensor(tail)) < level)
+    return bool(null_probability(excess.amax(0), excess.new_tensor(tail)) < level)
 
 
 @dataclass(frozen=True)
-class Usual:
+class UsualRange:
     """A role that is always on, on one text, of the layers that have heads.
 
     Attributes:
@@ -133,19 +133,21 @@ class Usual:
     ranges: tuple[tuple[tuple[float, float], ...], ...]
 
 
-def usual(role: MeasuredRole, activation: Float[Tensor, "layer head"], tokens: int, record: HeadCategories) -> Usual | None:
+def compare_with_usual(
+    role: MeasuredRole, activation: Float[Tensor, "layer head"], tokens: int, record: HeadCategories
+) -> UsualRange | None:
     """How far each head is from where it usually is; None where the record does not tell, or not of so few tokens."""
     calibration = record.calibrations.get(role.name)
     if not isinstance(calibration, AlwaysOn) or tokens < SHORTEST:
         return None
     table = calibration.table
     ranges = tuple(tuple((usual[1], usual[-2]) for usual in row) for row in calibration.usual)
-    return Usual(far_from(activation, table).abs() > calibration.margin, percentile_of(activation, table), ranges)
+    return UsualRange(far_from(activation, table).abs() > calibration.margin, percentile_of(activation, table), ranges)
 
 
 def _places(
     role: MeasuredRole, attention: Attention, excess: Excess, heads: Bool[Tensor, "layer head"]
-) -> tuple[tuple[tuple[Place, ...], ...], ...]:
+) -> tuple[tuple[tuple[TokenEvidence, ...], ...], ...]:
     """Of each head its strongest tokens."""
     count = min(PLACES, len(excess.queries))
     best = excess.values.sort(dim=-1, descending=True, stable=True).indices[..., :count]  # of equal ones, the first
@@ -188,14 +190,14 @@ def _told(
     key = (rows + 1e-9).mul(expected[query]).argmax(-1)  # one of them also where it looks at none
     most, most_key = rows.max(-1)
     if attention.has_sink:
-        sink = taken_by_sink(rows)
+        sink = sink_mass(rows)
         most_key = most_key.masked_fill(sink > most, SINK)
         most = torch.maximum(most, sink)
     return key, most_key, most
 
 
-def _place(query: int, key: int, most_key: int, most: float, mass: float, control: float) -> Place:
-    return Place(query, key, mass, control, None if most_key == SINK else most_key, most)
+def _place(query: int, key: int, most_key: int, most: float, mass: float, control: float) -> TokenEvidence:
+    return TokenEvidence(query, key, mass, control, None if most_key == SINK else most_key, most)
 
 
 def _head(attention: Attention, number: int) -> Head:

@@ -9,7 +9,7 @@ from headroles.core.text.phrases import article
 A_LITTLE = 0.5  # of a role's threshold: from there on a head is said to do a little of it
 
 
-def tell_nature(head: Head, primary: Role, scores: Mapping[str, float | None], has_sink: bool = False) -> str:
+def describe_head_in_model(head: Head, primary: Role, scores: Mapping[str, float | None], has_sink: bool = False) -> str:
     """`L18H6 is mainly an induction head (0.90); rests on the first token when nothing repeats (0.98); also a little ...`.
 
     Args:
@@ -18,7 +18,7 @@ def tell_nature(head: Head, primary: Role, scores: Mapping[str, float | None], h
     """
     known = {name: score for name, score in scores.items() if score is not None}
     if primary.name in known:
-        figure = get_measured_role(primary).measure.figure(known[primary.name])
+        figure = get_measured_role(primary).measure.format_score(known[primary.name])
         said = [f"{head.label} is mainly {article(primary.display_name.lower())} head ({figure})"]
     else:
         said = [f"{head.label} reaches no role's threshold in this model"]
@@ -33,7 +33,7 @@ def tell_nature(head: Head, primary: Role, scores: Mapping[str, float | None], h
             continue
         how = "also" if score >= role.threshold else "also a little"
         name = role.display_name.lower()
-        said.append(f"{how} {article(name) if how == 'also' else name} ({role.measure.figure(score)})")
+        said.append(f"{how} {article(name) if how == 'also' else name} ({role.measure.format_score(score)})")
     return f"{'; '.join(said)}."
 
 

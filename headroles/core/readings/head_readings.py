@@ -8,7 +8,7 @@ from headroles.core.heads import Head, as_head
 from headroles.core.records.role_effects import RoleEffect
 from headroles.core.roles.roles import Role, get_measured_role
 from headroles.core.text.phrases import percent
-from headroles.core.text.tokens import in_a_sentence
+from headroles.core.text.tokens import inline_text
 
 # of a role on a text: the first three of one that a text triggers, the next two of one that is always on
 State = Literal["seen", "not seen", "not applicable", "as usual", "unusual here", "scored offline", "not scored", "not a role"]
@@ -18,7 +18,7 @@ MARKED = 6  # heads that are told of a token at which a role is seen
 
 
 @dataclass(frozen=True)
-class Place:
+class TokenEvidence:
     """What a head does at one token that calls for a role.
 
     Attributes:
@@ -41,7 +41,7 @@ class Place:
     def excess(self) -> float:
         return self.attention - self.control
 
-    def looks_at(self, tokens: Sequence[str]) -> str:
+    def describe_most_attended(self, tokens: Sequence[str]) -> str:
         """`at ·that it looks most at ·She, the first token, 91%`; empty where that is what the role expects."""
         if self.most_key == self.key:
             return ""
@@ -54,14 +54,14 @@ class Place:
             where = f"{_named(most, tokens)}{'' if most else ', the first token'}"
         return f"at {at} it looks most at {where}, {percent(self.most_attention)}"
 
-    def told(self, tokens: Sequence[str]) -> str:
+    def describe(self, tokens: Sequence[str]) -> str:
         """`·that → ·inflation, 30% (2% otherwise)`: token and key, the attention, and the control that it is held against."""
         both = f"{_named(self.query, tokens)} → {_named(self.key, tokens)}"
         return f"{both}, {percent(self.attention)} ({percent(self.control)} otherwise)"
 
 
 def _named(position: int, tokens: Sequence[str]) -> str:
-    return in_a_sentence(tokens[position]) if position < len(tokens) else f"token {position}"
+    return inline_text(tokens[position]) if position < len(tokens) else f"token {position}"
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Mark:
     """
 
     query: int
-    looks: tuple[tuple[Head, Place], ...]
+    looks: tuple[tuple[Head, TokenEvidence], ...]
     count: int
 
 
@@ -106,7 +106,7 @@ class HeadReading:
     chance: float | None
     is_active: bool
     is_triggered: bool = False
-    places: tuple[Place, ...] = ()
+    evidence: tuple[TokenEvidence, ...] = ()
     seen_at: int = 0
     usual: tuple[float, float] | None = None
     percentile: float | None = None
@@ -117,18 +117,18 @@ class HeadReading:
     @property
     def can_show(self) -> bool:
         """Whether the text has a token that could show the role; where it has none, there is no number to tell."""
-        return bool(self.places) if self.is_triggered else bool(self.chance)
+        return bool(self.evidence) if self.is_triggered else bool(self.chance)
 
     @property
     def excess(self) -> float:
         """At its strongest token; 0 where no token calls for the role."""
-        return self.places[0].excess if self.places else 0.0
+        return self.evidence[0].excess if self.evidence else 0.0
 
-    def where(self, called: int, tokens: Sequence[str]) -> str:
+    def describe_evidence(self, called: int, tokens: Sequence[str]) -> str:
         """`at 1 of 3 tokens that call for it, first ...`, of a head that is seen; `called` is how many do."""
         if called == 1:
-            return f"at the only token that calls for it, which is little to go by: {self.places[0].told(tokens)}"
-        return f"at {self.seen_at} of {called} tokens that call for it, first {self.places[0].told(tokens)}"
+            return f"at the only token that calls for it, which is little to go by: {self.evidence[0].describe(tokens)}"
+        return f"at {self.seen_at} of {called} tokens that call for it, first {self.evidence[0].describe(tokens)}"
 
     @property
     def distance(self) -> float:
@@ -145,14 +145,14 @@ class HeadReading:
         if self.activation is None:
             return self.score or 0.0
         if self.is_triggered:
-            return self.places[0].attention if self.places else 0.0
+            return self.evidence[0].attention if self.evidence else 0.0
         return self.activation
 
     @property
     def compared(self) -> float | None:
         """What that number is held against: the control at that token, else chance; None where there is nothing."""
         if self.is_triggered:
-            return self.places[0].control if self.places else None
+            return self.evidence[0].control if self.evidence else None
         return self.chance
 
 
@@ -178,7 +178,7 @@ class RoleReading:
     reason: str
     heads: tuple[HeadReading, ...]
     applicable: bool
-    others: tuple[HeadReading, ...] = ()
+    other_heads: tuple[HeadReading, ...] = ()
     tokens: int = 0
     marks: tuple[Mark, ...] = ()
     effect: RoleEffect | None = None
@@ -229,7 +229,7 @@ class HeadTable:
     active: Mapping[str, tuple[tuple[bool, ...], ...]]
     applicable: Mapping[str, bool]
     primary: tuple[tuple[Role, ...], ...]
-    places: Mapping[str, tuple[tuple[tuple[Place, ...], ...], ...]] = field(default_factory=dict)
+    evidence: Mapping[str, tuple[tuple[tuple[TokenEvidence, ...], ...], ...]] = field(default_factory=dict)
     seen_at: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
     tokens: Mapping[str, int] = field(default_factory=dict)
     is_seen: Mapping[str, bool] = field(default_factory=dict)
@@ -271,8 +271,8 @@ class HeadTable:
             activation=_cell(self.activations, name, head),
             chance=self.chances[name][head.layer] if name in self.chances else None,
             is_active=bool(_cell(self.active, name, head)),
-            is_triggered=name in self.places,
-            places=_cell(self.places, name, head) or (),
+            is_triggered=name in self.evidence,
+            evidence=_cell(self.evidence, name, head) or (),
             seen_at=_cell(self.seen_at, name, head) or 0,
             usual=_cell(self.usual, name, head),
             percentile=_cell(self.percentiles, name, head),

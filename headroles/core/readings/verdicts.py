@@ -7,14 +7,14 @@ from functools import partial
 from torch import Tensor
 
 from headroles.core.heads import Attention, Head
-from headroles.core.readings.detection import Usual, see, usual
+from headroles.core.readings.detection import UsualRange, compare_with_usual, detect
 from headroles.core.readings.head_readings import HeadReading, HeadTable, RoleReading, State
 from headroles.core.records.compatibility import check_shape
 from headroles.core.records.head_categories import HeadCategories
 from headroles.core.roles.roles import OTHER, RESTING, RESTING_ROLE, MeasuredRole, get_measured_role, measured_roles
-from headroles.core.roles.scoring import can_show, measure_windows, of_layers
+from headroles.core.roles.scoring import can_show, measure_windows, stack_layers
 from headroles.core.text.phrases import percent
-from headroles.core.text.repeats import comes_again_differently
+from headroles.core.text.repeats import find_respelled_repeat
 
 Table = tuple[tuple, ...]
 
@@ -41,18 +41,18 @@ def read_heads(attention: Attention, record: HeadCategories) -> HeadTable:
         rows = dict(zip(attention.layers, table.tolist() if isinstance(table, Tensor) else table))
         return tuple(tuple(rows.get(layer, ())) for layer in range(attention.num_layers))
 
-    activations = {role.name: of_layers(attention, measured, role.name) for role in roles}
-    seen = {role.name: see(role, attention, record) for role in roles if role.measure.is_triggered}
+    activations = {role.name: stack_layers(attention, measured, role.name) for role in roles}
+    seen = {role.name: detect(role, attention, record) for role in roles if role.measure.is_triggered}
     active = {name: found.heads for name, found in seen.items()}
-    ranges: dict[str, Usual] = {}
+    ranges: dict[str, UsualRange] = {}
     for role in roles:
         if role.name in seen:
             continue
         verdict = partial(role.measure.verdict, calibration=record.calibration_of(role))
-        active[role.name] = of_layers(attention, measured, role.name, verdict)
+        active[role.name] = stack_layers(attention, measured, role.name, verdict)
         if not can_show(role, measured):
             continue
-        if found := usual(role, activations[role.name], len(attention.token_ids), record):
+        if found := compare_with_usual(role, activations[role.name], len(attention.token_ids), record):
             ranges[role.name] = found
     return HeadTable(
         scores=record.score_table,
@@ -61,7 +61,7 @@ def read_heads(attention: Attention, record: HeadCategories) -> HeadTable:
         active={name: whole(table) for name, table in active.items()},
         applicable={role.name: can_show(role, measured) for role in roles},
         primary=record.primary_roles,
-        places={name: whole(found.places) for name, found in seen.items()},
+        evidence={name: whole(found.evidence) for name, found in seen.items()},
         seen_at={name: whole(found.seen_at) for name, found in seen.items()},
         tokens={name: found.tokens for name, found in seen.items()},
         is_seen={name: found.role for name, found in seen.items()},
@@ -96,7 +96,7 @@ def _read_role(role: MeasuredRole, heads: HeadTable, record: HeadCategories, tok
         reason="",
         heads=top,
         applicable=heads.applicable.get(role.name, False),
-        others=_others(role, heads, record),
+        other_heads=_others(role, heads, record),
         tokens=heads.tokens.get(role.name, 0),
         marks=heads.marks.get(role.name, ()),
         effect=record.effect_of(role),
@@ -108,7 +108,7 @@ def _read_role(role: MeasuredRole, heads: HeadTable, record: HeadCategories, tok
 
 def _others(role: MeasuredRole, heads: HeadTable, record: HeadCategories) -> tuple[HeadReading, ...]:
     """The heads that are seen in a triggered role without being known for it, strongest first."""
-    if role.name not in heads.places:
+    if role.name not in heads.evidence:
         return ()
     known = set(record.top_heads(role))
     found = [heads.reading(role, head) for head in _marked(heads.active[role.name]) if head not in known]
@@ -132,12 +132,16 @@ def _judge(here: RoleReading, heads: HeadTable, is_scored: bool, tokens: Sequenc
     missing = _missing(here, heads)
     if not here.heads:
         reason = f"No head of this model reaches the {name} threshold of {role.threshold:.1f}."
-        also = f" {len(here.others)} of its heads {_are(here.others)} seen in it here all the same." if here.others else ""
+        also = (
+            f" {len(here.other_heads)} of its heads {_are(here.other_heads)} seen in it here all the same."
+            if here.other_heads
+            else ""
+        )
         return "not applicable" if missing else "not seen", reason + also
     if missing:
-        again = comes_again_differently(tokens) if role.name in heads.places and not here.applicable else ""
+        again = find_respelled_repeat(tokens) if role.name in heads.evidence and not here.applicable else ""
         return "not applicable", f"Not visible here: {missing} {again}".rstrip()
-    if role.name in heads.places:
+    if role.name in heads.evidence:
         return _of_triggered(here, heads, tokens)
     return _of_always_on(here, heads)
 
@@ -147,7 +151,7 @@ def _missing(here: RoleReading, heads: HeadTable) -> str:
     role = get_measured_role(here.role)
     if not here.applicable:
         return role.why_inactive
-    if role.name in heads.places and not here.tokens:
+    if role.name in heads.evidence and not here.tokens:
         return "no token that calls for it has others to be compared with; write a little more around it."
     return ""
 
@@ -161,16 +165,16 @@ def _of_triggered(here: RoleReading, heads: HeadTable, tokens: Sequence[str]) ->
         return "not seen", f"{called} for it, but no {name} head looks there {usually}. {_closest(here, tokens)}".rstrip()
     best = max(seen, key=lambda head: head.excess)
     count = f"{len(seen)} of {len(here.heads)} {name} heads {_are(seen)} seen doing it"
-    return "seen", f"{count}, most clearly {best.head.label} {best.where(here.tokens, tokens)}."
+    return "seen", f"{count}, most clearly {best.head.label} {best.describe_evidence(here.tokens, tokens)}."
 
 
 def _closest(here: RoleReading, tokens: Sequence[str]) -> str:
     """The head that does most of a role that is not seen, and where it looks instead."""
     closest = max(here.heads, key=lambda head: head.excess)
-    place = closest.places[0]
-    instead = place.looks_at(tokens)
+    place = closest.evidence[0]
+    instead = place.describe_most_attended(tokens)
     if closest.excess > 0:
-        return f"The most is {closest.head.label} at {place.told(tokens)}{instead and f'; {instead}'}."
+        return f"The most is {closest.head.label} at {place.describe(tokens)}{instead and f'; {instead}'}."
     return f"The closest is {closest.head.label}: {instead}." if instead else ""
 
 
@@ -211,7 +215,7 @@ def _left_over(heads: HeadTable, record: HeadCategories) -> RoleReading:
         who = "1 head of the model usually rests" if len(away) == 1 else f"{len(away)} heads of the model usually rest"
         here = f"{farthest.head.label} {percent(farthest.activation or 0.0)}, usually {low} or more"
         reason += f" {who} on the first token, and not here, where no role says why ({here})."
-    return RoleReading(OTHER, "not a role", reason, (), applicable=True, others=away)
+    return RoleReading(OTHER, "not a role", reason, (), applicable=True, other_heads=away)
 
 
 def _away(heads: HeadTable) -> tuple[HeadReading, ...]:
@@ -219,7 +223,7 @@ def _away(heads: HeadTable) -> tuple[HeadReading, ...]:
     if RESTING_ROLE.name not in heads.unusual:
         return ()
     away = [heads.reading(RESTING_ROLE, head) for head in _marked(heads.unusual[RESTING_ROLE.name])]
-    seen = [heads.active[name] for name in heads.places]
+    seen = [heads.active[name] for name in heads.evidence]
     found = [
         reading
         for reading in away

@@ -180,20 +180,20 @@ def shares_above(excess: Float[Tensor, "*heads place"], tails: Float[Tensor, "*h
     return torch.where((above > 0) & (excess >= LEAST_EXCESS), logarithm.exp(), 1.0)
 
 
-def chances_by_rank(shares: Float[Tensor, "*heads place"]) -> Float[Tensor, "*heads place"]:
+def null_probabilities_by_rank(shares: Float[Tensor, "*heads place"]) -> Float[Tensor, "*heads place"]:
     """How likely a null text has as many tokens as extreme, for the most extreme one, the two most, and so on: n p(k) / k."""
     tokens = shares.shape[-1]
     rank = torch.arange(1, tokens + 1, dtype=shares.dtype, device=shares.device)
     return shares.sort(-1).values * tokens / rank
 
 
-def chance_of(excess: Float[Tensor, "*heads place"], tails: Float[Tensor, "*heads tail"]) -> Float[Tensor, "*heads"]:
+def null_probability(excess: Float[Tensor, "*heads place"], tails: Float[Tensor, "*heads tail"]) -> Float[Tensor, "*heads"]:
     """How likely a head shows so much on a null text with as many tokens to look at, 0 to 1.
 
     Simes 1986, An improved Bonferroni procedure for multiple tests of significance: one token must be as extreme as it takes
     among so many, but several together need less each.
     """
-    return chances_by_rank(shares_above(excess, tails)).amin(-1).clamp(max=1)
+    return null_probabilities_by_rank(shares_above(excess, tails)).amin(-1).clamp(max=1)
 
 
 def far_from(activation: Float[Tensor, "*heads"], usual: Float[Tensor, "*heads share"]) -> Float[Tensor, "*heads"]:

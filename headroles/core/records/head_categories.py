@@ -344,7 +344,7 @@ class HeadCategories(_Checked, NotebookRepr):
         scores = {role: self.all_scores[role.name][layer][index] for role in self.scored_roles}
         reached = [role for role in self.scored_roles if scores[role] >= role.threshold]
         # what a head looks at goes before what it writes: the one is a share, the other in logits
-        return max(reached, key=lambda role: (role.is_content, role.measure.goes_first, scores[role]), default=OTHER)
+        return max(reached, key=lambda role: (role.is_content, role.measure.takes_precedence, scores[role]), default=OTHER)
 
     def _inside(self, head: Head | str | tuple[int, int]) -> Head:
         found = as_head(head)

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from headroles.core.outputs.ablation import CONTROLS, judge
+from headroles.core.outputs.ablation import CONTROLS, judge_effect
 from headroles.core.text.phrases import signed
 
 Nats = Annotated[float, Field(ge=-1000, le=1000, allow_inf_nan=False)]
@@ -41,19 +41,17 @@ class RoleEffect(BaseModel):
         return self
 
     @property
-    def told(self) -> str:
+    def describe(self) -> str:
         """The effect, its interval and its controls, in a sentence."""
         heads = f"its {self.heads} heads" if self.heads > 1 else "its head"
-        which = "tokens that could be foretold by it" if self.tokens == "called" else "all tokens"
+        which = "tokens that the role foretells" if self.tokens == "called" else "all tokens"
         low, high = self.interval
         said = f"On {self.texts} probe texts, without {heads}, the mean loss of {which} changes by {signed(self.rise)} nats"
         said = f"{said} ({signed(low)} to {signed(high)})"
         if not self.controls:
             return f"{said}; there are no other heads to compare with."
         others = f"without {len(self.controls)} sets of as many others, of the same layers where these have enough, by"
-        said = (
-            f"{said}, {others} {signed(min(self.controls))} to {signed(max(self.controls))}: {judge(self.rise, self.controls)}."
-        )
+        said = f"{said}, {others} {signed(min(self.controls))} to {signed(max(self.controls))}: {judge_effect(self.rise, self.controls)}."
         if self.control_text is not None:
             said += f" Where nothing repeats, they are worth {signed(self.control_text)}."
         return said

@@ -13,7 +13,7 @@ from headroles.errors import InvalidRecordError
 M = TypeVar("M", bound=BaseModel)
 
 
-def validated(kind: type[M], content: object, told: str, whole: str) -> M:
+def validate(kind: type[M], content: object, told: str, whole: str) -> M:
     """What JSON holds, as a value of that kind.
 
     Args:
@@ -31,13 +31,13 @@ def validated(kind: type[M], content: object, told: str, whole: str) -> M:
         raise InvalidRecordError(f"{told} at {place}: {first['msg'][:200]}.") from error
 
 
-def parsed_line(kind: type[M], line: bytes, told: str, whole: str) -> M:
+def parse_line(kind: type[M], line: bytes, told: str, whole: str) -> M:
     """What a line of a file of JSON lines holds. See `validated`; raises InvalidRecordError for what is no JSON, too."""
     try:
         content = from_json(line, allow_inf_nan=False)
     except ValueError as error:
         raise InvalidRecordError(f"{told}, which is no JSON: {str(error)[:200]}.") from error
-    return validated(kind, content, told, whole)
+    return validate(kind, content, told, whole)
 
 
 def read_bounded(path: Path, limit: int, told: str) -> bytes:

@@ -116,13 +116,13 @@ def claims(model_name: str) -> tuple[Claim, ...]:
     return found.claims if found else ()
 
 
-def known_from(model_name: str, head: Head, role: Role | None = None) -> tuple[Claim, ...]:
+def published_claims(model_name: str, head: Head, role: Role | None = None) -> tuple[Claim, ...]:
     """The claims that name a head; with `role`, those alone that name it for that role."""
     named = (claim for claim in claims(model_name) if head in claim.heads)
     return tuple(claim for claim in named if role is None or claim.role == role.name)
 
 
-def credit(known: Iterable[Claim]) -> str:
+def citation_text(known: Iterable[Claim]) -> str:
     """Who says what of a head, in one line of plain text: `known from Wang et al. 2022 (IOI): induction head`.
 
     Where a primary claim names a job, reported ones of the same job go without saying. Empty without claims.

@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from headroles.core.heads import taken_by_sink
-from headroles.core.patterns.excess import Excess, excess_of
+from headroles.core.heads import sink_mass
+from headroles.core.patterns.excess import Excess, compute_excess
 from headroles.core.patterns.expected_keys import reach, real_queries, visible_keys
 from headroles.core.patterns.pattern_ops import Cells, entropy_and_peak, mass_at
-from headroles.core.roles.measurement import Evidence, Measurement
+from headroles.core.roles.measurement import Capture, Measurement
 from headroles.core.roles.second_scores import SecondScore
 from headroles.core.text.phrases import percent
 from headroles.errors import InvalidInputError
@@ -38,7 +38,7 @@ class Measure(Protocol):
         definition: the score in words, as in a table: "share of attention on the first token".
         beats_uniform: whether uniform attention is what a head has to beat; else it has no chance mark.
         offline: where the score comes from, of a role that is not read on a text.
-        goes_first: whether a head that has the role is mainly that, before roles that do not.
+        takes_precedence: whether a head that has the role is mainly that, before roles that do not.
     """
 
     needs: ClassVar[Need]
@@ -46,12 +46,12 @@ class Measure(Protocol):
     range: ClassVar[tuple[float, float]]
     beats_uniform: ClassVar[bool]
     offline: ClassVar[str] = "Read from the weights, so it is the same on every text"
-    goes_first: ClassVar[bool] = True
+    takes_precedence: ClassVar[bool] = True
 
     @property
     def definition(self) -> str: ...
 
-    def __call__(self, evidence: Evidence) -> Measurement:
+    def __call__(self, evidence: Capture) -> Measurement:
         """The measure of every head. Raises InvalidInputError when the evidence lacks what it `needs`."""
         ...
 
@@ -105,7 +105,7 @@ class Measure(Protocol):
         """
         return torch.zeros(len(token_ids), len(token_ids), dtype=torch.bool, device=token_ids.device)
 
-    def foretold(self, token_ids: Int[Tensor, " query"], query: int) -> list[int]:
+    def expected_token(self, token_ids: Int[Tensor, " query"], query: int) -> list[int]:
         """The tokens that the role foretells as the next one after a query, the nearest key's first; none in most roles."""
         return []
 
@@ -119,7 +119,7 @@ class Measure(Protocol):
         """The score of a head with uniform attention; None where the recipe alone does not tell."""
         return None
 
-    def figure(self, score: float) -> str:
+    def format_score(self, score: float) -> str:
         """A score as people read it, with its unit where it has one."""
         return f"{score:.2f}"
 
@@ -162,7 +162,7 @@ class MassOnExpectedKeys(Measure):
     def definition(self) -> str:
         return f"share of attention on {self.looks_at}"
 
-    def __call__(self, evidence: Evidence) -> Measurement:
+    def __call__(self, evidence: Capture) -> Measurement:
         patterns, token_ids = evidence.text()
         expected = self._keys(token_ids, evidence.delimiters)
         cells = self._cells(expected, token_ids, evidence)
@@ -173,7 +173,7 @@ class MassOnExpectedKeys(Measure):
         places = visible_keys(token_ids, evidence.window) + int(self.has_sink)
         if self.expects_sink and self.has_sink:
             eligible = expected.any(-1) & real_queries(token_ids, evidence.lengths)  # no window hides the sink
-            per_token += taken_by_sink(patterns) * at_heads(eligible, patterns)
+            per_token += sink_mass(patterns) * at_heads(eligible, patterns)
             keys = keys + eligible
         chance = (keys / places).sum(-1).to(patterns.dtype)
         count = eligible.sum(-1)
@@ -190,7 +190,7 @@ class MassOnExpectedKeys(Measure):
     def excess(
         self, patterns: Float[Tensor, "*heads query key"], token_ids: Int[Tensor, " query"], window: int | None = None
     ) -> Excess:
-        return excess_of(patterns, self.expected_keys(token_ids, window), window)
+        return compute_excess(patterns, self.expected_keys(token_ids, window), window)
 
     def beside_sink(self) -> Measure:
         """What is expected may be the sink too; uniform attention gives the sink as much as each key."""
@@ -217,7 +217,7 @@ class MassOnExpectedKeys(Measure):
     ) -> Bool[Tensor, "query key"]:
         return self._keys(token_ids[None], None if delimiters is None else delimiters[None])[0] & reach(token_ids, window)
 
-    def foretold(self, token_ids: Int[Tensor, " query"], query: int) -> list[int]:
+    def expected_token(self, token_ids: Int[Tensor, " query"], query: int) -> list[int]:
         if not self.foretells:
             return []
         keys = self.expected_keys(token_ids)[query].nonzero()[:, 0].flip(0)
@@ -229,7 +229,7 @@ class MassOnExpectedKeys(Measure):
         return self.keys(token_ids)
 
     def _cells(
-        self, expected: Bool[Tensor, "batch query key"], token_ids: Int[Tensor, "batch query"], evidence: Evidence
+        self, expected: Bool[Tensor, "batch query key"], token_ids: Int[Tensor, "batch query"], evidence: Capture
     ) -> Cells:
         """The expected keys of all real queries, inside the window."""
         if evidence.window is not None:
@@ -250,7 +250,7 @@ class MassOnExpectedKeys(Measure):
             return None
         string = torch.arange(1, repeat_length + 1)
         token_ids = torch.cat([torch.zeros(int(prepend_bos), dtype=torch.long), string, string])
-        return float(self(Evidence(uniform_pattern(len(token_ids)).double()[None], token_ids[None])).chance)
+        return float(self(Capture(uniform_pattern(len(token_ids)).double()[None], token_ids[None])).chance)
 
 
 @dataclass(frozen=True)
@@ -293,13 +293,13 @@ class EntropyOfRows(Measure):
     def definition(self) -> str:
         return "entropy of the attention over the tokens so far, as a share of the largest one possible"
 
-    def __call__(self, evidence: Evidence) -> Measurement:
+    def __call__(self, evidence: Capture) -> Measurement:
         patterns, token_ids = evidence.text()
         eligible = real_queries(token_ids, evidence.lengths).clone()
         eligible[:, : self.first_query] = False
         entropy, peak = entropy_and_peak(patterns)
         if self.has_sink:
-            sink = taken_by_sink(patterns)
+            sink = sink_mass(patterns)
             entropy, peak = entropy + torch.special.entr(sink), peak.maximum(sink)
         # a window of one key leaves no choice: entropy 0, not 0 / 0
         places = (visible_keys(token_ids, evidence.window) + int(self.has_sink)).clamp(min=2)

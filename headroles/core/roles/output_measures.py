@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from headroles.core.roles.measurement import Evidence, Measurement
+from headroles.core.roles.measurement import Capture, Measurement
 from headroles.core.roles.measures import Calibration, Measure, Need, Probes
 from headroles.core.roles.second_scores import SecondScore
 from headroles.errors import InvalidInputError
@@ -33,7 +33,7 @@ class DirectEffect(Measure):
     range: ClassVar[tuple[float, float]] = (-100.0, 100.0)
     beats_uniform: ClassVar[bool] = False
     offline: ClassVar[str] = "Scored by what heads write on probe texts; what they write on yours, ask below"
-    goes_first: ClassVar[bool] = False
+    takes_precedence: ClassVar[bool] = False
 
     @property
     def second(self) -> SecondScore | None:
@@ -43,7 +43,7 @@ class DirectEffect(Measure):
     def definition(self) -> str:
         return f"{'minus the ' if self.lowers else ''}direct effect on {self.of}, in logits"
 
-    def __call__(self, evidence: Evidence) -> Measurement:
+    def __call__(self, evidence: Capture) -> Measurement:
         if evidence.effects is None:
             raise InvalidInputError("This role is measured on what heads write; their effects must be given.")
         values = -evidence.effects if self.lowers else evidence.effects
@@ -61,7 +61,7 @@ class DirectEffect(Measure):
         effect = -(score or 0.0) if self.lowers else score or 0.0
         return f"its direct effect on {self.of}, is {effect:+.2f} logits"
 
-    def figure(self, score: float) -> str:
+    def format_score(self, score: float) -> str:
         return f"{score:.2f} logits"
 
     def fill(self, value: float) -> float:

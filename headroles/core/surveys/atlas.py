@@ -131,7 +131,7 @@ class Atlas:
         return to_dataframe(self.rows())
 
 
-def atlas_of(entries: Iterable[AtlasEntry], dataset: str = "", note: str = "") -> Atlas:
+def build_atlas(entries: Iterable[AtlasEntry], dataset: str = "", note: str = "") -> Atlas:
     """The atlas of these records; of several of one model the first counts."""
     by_model: dict[str, AtlasEntry] = {}
     for entry in entries:
@@ -140,7 +140,7 @@ def atlas_of(entries: Iterable[AtlasEntry], dataset: str = "", note: str = "") -
     return Atlas(tuple(by_model[name] for name in whole), len(by_model) - len(whole), dataset, note)
 
 
-def spread(role: MeasuredRole, entries: Iterable[AtlasEntry]) -> Spread:
+def compute_spread(role: MeasuredRole, entries: Iterable[AtlasEntry]) -> Spread:
     """The share of heads that reach a role's threshold, over those of the models that score it."""
     return _spread(entry.share(role) for entry in entries)
 

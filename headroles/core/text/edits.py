@@ -24,10 +24,10 @@ class Edit:
 
     text: str
     words: int
-    told: str
+    description: str
 
 
-def edits_of(text: str) -> tuple[Edit, ...]:
+def propose_edits(text: str) -> tuple[Edit, ...]:
     """Changes of a text, smallest first, no two of them alike and none that leaves it as it is.
 
     One of its words again, or its beginning, its last words, all of it; made-up words, twice; or another word after an earlier

@@ -14,7 +14,7 @@ def percent(share: float) -> str:
     return f"{share:.0%}"
 
 
-def fine_percent(share: float) -> str:
+def precise_percent(share: float) -> str:
     """A probability to a tenth of a percent: `97.6%`, `0.4%`, `<0.1%`."""
     return "<0.1%" if 0 < share < 0.0005 else f"{100 * share:.1f}%"
 

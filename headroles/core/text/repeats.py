@@ -3,12 +3,12 @@
 import re
 from collections.abc import Sequence
 
-from headroles.core.text.tokens import visible
+from headroles.core.text.tokens import visible_text
 
 SHORTEST = 3  # letters of a word that is told
 
 
-def comes_again_differently(tokens: Sequence[str]) -> str:
+def find_respelled_repeat(tokens: Sequence[str]) -> str:
     """One sentence on the first word that a text says twice and its tokenizer reads in two ways; empty where there is none.
 
     `Bar|ack, then ·Barack` is split differently at the beginning of a text; `The, then ·the` has another case and a space.
@@ -33,7 +33,9 @@ def _words(tokens: Sequence[str]) -> list[tuple[str, str]]:
         if len(match[0]) < SHORTEST:
             continue
         inside = [
-            visible(token) for start, token in zip(starts, tokens) if start < match.end() and start + len(token) > match.start()
+            visible_text(token)
+            for start, token in zip(starts, tokens)
+            if start < match.end() and start + len(token) > match.start()
         ]
         found.append((match[0], "|".join(inside)))
     return found

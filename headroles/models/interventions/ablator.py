@@ -1,4 +1,4 @@
-"""Heads knocked out: what a model says without what some of its heads put out, many sets of them in one forward.
+"""Heads ablated: what a model says without what some of its heads put out, many sets of them in one forward.
 
 The input of each layer's output projection is what its heads put out, side by side; there a head's slice is replaced, in each row
 of the batch for another set of heads.
@@ -14,8 +14,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from headroles.core.heads import Head
-from headroles.core.outputs.ablation import CONTROLS, Method, control_sets
-from headroles.core.patterns.excess import without_excess
+from headroles.core.outputs.ablation import CONTROLS, AblationMethod, draw_control_sets
+from headroles.core.patterns.excess import remove_excess
 from headroles.core.roles.roles import MeasuredRole
 from headroles.errors import InvalidInputError
 from headroles.models.loading.loader import LoadedModel
@@ -23,10 +23,10 @@ from headroles.models.probes.calibration_texts import tokens_of
 from headroles.models.probes.probe_texts import ProbeSizes, encoded_sentences
 from headroles.models.probes.sentences import FOR_CALIBRATION
 from headroles.models.reading.batches import TokenIds
-from headroles.models.reading.hooks import Met, Taps
+from headroles.models.reading.hooks import HookPosition, Hooks
 from headroles.models.reading.output_reader import NO_NUMBER, OutputReader
 from headroles.models.reading.pattern_reader import PatternReader
-from headroles.models.reading.residual_map import UnknownAnatomyError
+from headroles.models.reading.residual_map import UnknownResidualMapError
 from headroles.models.zero_gpu import lend_gpu, on_device
 
 TOKENS_AT_ONCE = 2048  # of one forward: more texts side by side are hardly quicker, and who cancels waits for it
@@ -34,8 +34,8 @@ TOP = 50  # next words that are looked at
 
 
 @dataclass(frozen=True)
-class After:
-    """What the model says with one set of heads knocked out.
+class AblatedOutput:
+    """What the model says with one set of heads ablated.
 
     Attributes:
         top: the likeliest tokens after the query, likeliest first, with the logarithm of their probability.
@@ -60,12 +60,12 @@ class Replacement:
         expected: where patterns are changed: the cells of the role that is taken out of them, by layer.
     """
 
-    method: Method
+    method: AblationMethod
     outputs: Mapping[int, Float[Tensor, "token head _"]]
     expected: Mapping[int, Bool[Tensor, "query key"]]
 
 
-class KnockOuts:
+class Ablator:
     """Knocks heads out of a model; built once a model, safe to share between threads."""
 
     def __init__(self, outputs: OutputReader) -> None:
@@ -74,7 +74,7 @@ class KnockOuts:
         self._kept: dict[int, Tensor] | None = None
         self._mean: dict[int, Tensor] | None = None
         with self.loaded.lock:
-            self._taps = Taps(outputs.body, list(self._places()))
+            self._taps = Hooks(outputs.body, list(self._places()))
 
     def run(
         self,
@@ -84,7 +84,7 @@ class KnockOuts:
         words: Sequence[int] = (),
         query: int = -1,
         losses: bool = True,
-    ) -> Iterator[After]:
+    ) -> Iterator[AblatedOutput]:
         """What the model says of a text without each of these sets of heads, one after the other; an empty set is the model as
         it is. Several go through one forward, and between two forwards others may use the model.
         """
@@ -104,7 +104,7 @@ class KnockOuts:
         words: Sequence[int],
         query: int,
         losses: bool,
-    ) -> list[After]:
+    ) -> list[AblatedOutput]:
         """One forward, a row for each set; needs the model's lock."""
         ids = torch.tensor([token_ids] * len(sets)).to(lend_gpu(self._outputs.body))
         self._plan = _Plan(self._rows(sets, ids.device), replacement)
@@ -113,11 +113,11 @@ class KnockOuts:
         finally:
             self._plan = None
         if not hidden.sum().isfinite():  # weights that are no numbers, or grow past them on this text
-            raise UnknownAnatomyError(NO_NUMBER)
+            raise UnknownResidualMapError(NO_NUMBER)
         ends = self._outputs.unembed(hidden[:, query], lambda logits: _ends(logits, words))
         top, log_probs, of_words = ([row for part in ends for row in part[column]] for column in range(3))
         rows = self._losses(hidden, ids) if losses else [()] * len(sets)
-        return [After(*row) for row in zip(top, log_probs, of_words, rows)]
+        return [AblatedOutput(*row) for row in zip(top, log_probs, of_words, rows)]
 
     def everywhere(self, token_ids: TokenIds, count: int) -> tuple[list[tuple[tuple[int, float], ...]], tuple[float, ...]]:
         """The likeliest next tokens after each token of a text, with the logarithms of their probability, and `After.losses`."""
@@ -138,7 +138,9 @@ class KnockOuts:
         found = self._outputs.unembed(hidden[:, :-1].flatten(0, 1), work, ids[:, 1:].flatten())
         return [tuple(row) for row in torch.cat(found).view(len(ids), -1).tolist()] if found else [()] * len(ids)
 
-    def replacement(self, method: Method, token_ids: TokenIds, role: MeasuredRole | None = None, seed: int = 0) -> Replacement:
+    def replacement(
+        self, method: AblationMethod, token_ids: TokenIds, role: MeasuredRole | None = None, seed: int = 0
+    ) -> Replacement:
         """What stands in place of a head's output on a text.
 
         Args:
@@ -197,7 +199,7 @@ class KnockOuts:
         return tuple(ids[:length])
 
     def _rows(self, sets: Sequence[Sequence[Head]], device: torch.device) -> dict[int, Bool[Tensor, "row head"]]:
-        """Which heads are knocked out in which row, by layer; only of the layers where any is."""
+        """Which heads are ablated in which row, by layer; only of the layers where any is."""
         rows: dict[int, Tensor] = {}
         for row, heads in enumerate(sets):
             for head in heads:
@@ -206,7 +208,7 @@ class KnockOuts:
                 rows[head.layer][row, head.index] = True
         return rows
 
-    def _places(self) -> Iterator[tuple[str, str, Met]]:
+    def _places(self) -> Iterator[tuple[str, str, HookPosition]]:
         """Patterns and values, which are looked at where patterns are changed, and the input of every output projection."""
         for writing in self._outputs.anatomy.writing:
             layer = writing.layer
@@ -250,7 +252,7 @@ class _Plan:
             return outputs.new_zeros(()) if made is None else made.to(outputs)
         pattern, values = self.seen["pattern"], self.seen["values"]
         values = values.repeat_interleave(pattern.shape[1] // values.shape[1], dim=1)
-        without = torch.stack([without_excess(one, self.replacement.expected[layer].to(one.device)) for one in pattern])
+        without = torch.stack([remove_excess(one, self.replacement.expected[layer].to(one.device)) for one in pattern])
         mixed, other = ((some @ values).transpose(1, 2) for some in (pattern, without))
         # some models multiply what heads mix by a gate of the query
         gates = torch.where(mixed == 0, torch.ones_like(mixed), outputs / mixed)
@@ -270,12 +272,12 @@ def _likeliest(logits: Float[Tensor, "token word"], count: int) -> list[tuple[tu
     return [tuple(zip(*row)) for row in zip(found.indices.tolist(), found.values.tolist())]
 
 
-def other_heads(
+def draw_control_heads(
     loaded: LoadedModel, heads: Collection[Head], spared: Collection[Head] = (), seed: int = 0
 ) -> tuple[tuple[Head, ...], ...]:
     """Sets of as many other heads of the same layers, drawn at random, none of them spared ones."""
     every = {Head(layer, index) for layer in loaded.layers for index in range(loaded.identity.num_heads)}
-    return tuple(control_sets(heads, every - {*heads, *spared}, CONTROLS, seed))
+    return tuple(draw_control_sets(heads, every - {*heads, *spared}, CONTROLS, seed))
 
 
 def open_outputs(reader: PatternReader) -> OutputReader:
@@ -283,6 +285,6 @@ def open_outputs(reader: PatternReader) -> OutputReader:
     return reader.extras.get(OutputReader, lambda: OutputReader(reader))
 
 
-def open_knock_outs(reader: PatternReader) -> KnockOuts:
+def open_ablator(reader: PatternReader) -> Ablator:
     """What is lost without some of a model's heads. Raises as `open_outputs`."""
-    return reader.extras.get(KnockOuts, lambda: KnockOuts(open_outputs(reader)))
+    return reader.extras.get(Ablator, lambda: Ablator(open_outputs(reader)))

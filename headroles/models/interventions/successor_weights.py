@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from headroles.core.outputs.residual_stream import Way
+from headroles.core.outputs.residual_stream import OutputPath
 from headroles.models.probes.output_probes import ordinals
 from headroles.models.reading.batches import TokenIds
-from headroles.models.reading.hooks import Met, Taps
+from headroles.models.reading.hooks import HookPosition, Hooks
 from headroles.models.reading.output_reader import OutputReader
 from headroles.models.zero_gpu import lend_gpu, on_device
 
@@ -46,7 +46,7 @@ class _ValuesOfWords:
         self._ends: dict[str, Tensor] = {}
         self._effective: Tensor | None = None
         with outputs.loaded.lock:
-            self._taps = Taps(outputs.body, list(self._places()))
+            self._taps = Hooks(outputs.body, list(self._places()))
 
     def first_of(self, token_ids: Sequence[int], words: Sequence[int]) -> Int[Tensor, "word layer head"]:
         """Which of the `words` each head raises most where it reads one of the tokens."""
@@ -57,7 +57,7 @@ class _ValuesOfWords:
         best = []
         for writing, of_layer in zip(outputs.anatomy.writing, values):
             # a norm's scale changes how much, not which
-            way = Way(outputs.writes(writing), None, writing.norm, torch.ones((), device=outputs.home), writing.factor)
+            way = OutputPath(outputs.writes(writing), None, writing.norm, torch.ones((), device=outputs.home), writing.factor)
             raised = torch.einsum("hkd,hdm,tm->kht", of_layer, way.writes, way.pull(directions))
             best.append(raised[-len(token_ids) :].argmax(-1))
         return torch.stack(best, dim=1)
@@ -81,7 +81,7 @@ class _ValuesOfWords:
         bias = self._outputs.projection(writing).bias
         return 0.0 if bias is None or writing.norm is not None else writing.factor * bias.detach()
 
-    def _places(self) -> Iterator[tuple[str, str, Met]]:
+    def _places(self) -> Iterator[tuple[str, str, HookPosition]]:
         outputs = self._outputs
         first, *later = (outputs.in_body(block) for block in outputs.anatomy.blocks)
         yield first, "input", lambda stream: self._keep("input", stream)

@@ -18,11 +18,11 @@ from headroles.core.limits import MAX_PROMPT_CHARACTERS, MAX_PROMPT_TOKENS
 from headroles.core.records.compatibility import ModelIdentity
 from headroles.core.records.head_categories import WeightsFile
 from headroles.core.registry import ModelInfo, get_model_info
-from headroles.core.text.tokens import clean
+from headroles.core.text.tokens import clean_text
 from headroles.errors import ModelLoadError, ModelTooLargeError, PromptError, keep_for_debugging, panics_as_errors
 from headroles.hub.download import fetch
 from headroles.hub.gguf import is_gguf, read_gguf
-from headroles.hub.packages import source_of
+from headroles.hub.packages import model_source
 from headroles.hub.plain_files import UnfitError, is_snapshot, sha256_of
 from headroles.hub.repository import RepositoryFacts, inspect, read_config
 from headroles.hub.weights import Shapes, tensor_shapes, weight_files
@@ -30,7 +30,7 @@ from headroles.models.layer_kinds import other_layers
 from headroles.models.loading.model_builder import build_model, check_memory
 from headroles.models.untrusted.config_validation import checked_config
 from headroles.models.untrusted.sandbox import RemoteTokenizer
-from headroles.models.untrusted.tokenizer_loader import memory_of, open_tokenizer
+from headroles.models.untrusted.tokenizer_loader import open_tokenizer, tokenizer_bytes
 from headroles.settings import Settings
 
 # `from_pretrained` patches torch and transformers for the whole process while it builds a model, so one at a time; it only
@@ -75,7 +75,7 @@ class LoadedModel:
     def memory_bytes(self) -> int:
         """What weights, buffers and the tokenizer take, one in a process of its own with all of that."""
         tokenizer = self.tokenizer
-        words = tokenizer.memory_bytes if isinstance(tokenizer, RemoteTokenizer) else memory_of(tokenizer)
+        words = tokenizer.memory_bytes if isinstance(tokenizer, RemoteTokenizer) else tokenizer_bytes(tokenizer)
         return self.model.get_memory_footprint() + words
 
     @cached_property
@@ -133,7 +133,7 @@ class LoadedModel:
         if len(prompt) > MAX_PROMPT_CHARACTERS:
             raise PromptError(f"Your text has {len(prompt):,} characters; at most {MAX_PROMPT_CHARACTERS:,} are read.")
         with panics_as_errors(f"This text, as the tokenizer of {self.name} cuts it,"):
-            ids = tuple(self.tokenizer.encode(clean(prompt), split_special_tokens=True))
+            ids = tuple(self.tokenizer.encode(clean_text(prompt), split_special_tokens=True))
         if len(ids) > self.max_tokens:
             raise PromptError(f"Your text has {len(ids):,} tokens; {self.name} reads at most {self.max_tokens} here. Shorten it.")
         return ids
@@ -223,7 +223,7 @@ def load_model(
         UnsupportedModelError: when the architecture cannot be read, or there are only pickled weights.
         ModelLoadError: when the files are missing, broken, gated or out of reach, or are not what they should be.
     """
-    source = source_of(get_model_info(name), Settings.from_environment().home) if source is None else source
+    source = model_source(get_model_info(name), Settings.from_environment().home) if source is None else source
     facts = source if isinstance(source, RepositoryFacts) else inspect(source)
     folder = fetch(facts)
     model = read_model(name, facts, folder, dtype)

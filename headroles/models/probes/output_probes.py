@@ -42,7 +42,7 @@ first second third fourth fifth sixth seventh eighth ninth tenth
 A B C D E F G H I J K L M N O P Q R S T U V W X Y Z
 """
 SERIES = tuple(tuple(line.split()) for line in _SERIES.strip().splitlines())
-SHOWN = 3  # words of a series before the one that comes next
+SERIES_SHOWN = 3  # words of a series before the one that comes next
 FEWEST_NAMES = 4
 REPEATED = 30  # random tokens of a string that comes twice
 
@@ -91,7 +91,7 @@ def series_probes(loaded: LoadedModel, count: int, seed: int = 0) -> list[Output
         *shown, following = run
         mixed = shown
         while mixed == shown:
-            mixed = draw.sample(shown, SHOWN)
+            mixed = draw.sample(shown, SERIES_SHOWN)
         text, other = (_encode(loaded, "".join(f" {word}," for word in words)) for words in (shown, mixed))
         target = _token(loaded, f" {following}")
         if target is not None and len(text) == len(other):
@@ -126,8 +126,8 @@ def ordinals(loaded: LoadedModel) -> list[tuple[int, int]]:
 def _runs(loaded: LoadedModel) -> Iterator[Sequence[str]]:
     """All stretches of a series whose words are one token each."""
     for words in SERIES:
-        for first in range(len(words) - SHOWN):
-            run = words[first : first + SHOWN + 1]
+        for first in range(len(words) - SERIES_SHOWN):
+            run = words[first : first + SERIES_SHOWN + 1]
             if all(_token(loaded, f" {word}") is not None for word in run):
                 yield run
 

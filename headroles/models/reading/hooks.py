@@ -15,13 +15,13 @@ from torch import Tensor, nn
 with contextlib.redirect_stdout(io.StringIO()):  # importing it prints a line about an optional package
     import pyvene
 
-Met = Callable[[Tensor], Tensor | None]  # what is done with a tensor on its way; None leaves it as it is
+HookPosition = Callable[[Tensor], Tensor | None]  # what is done with a tensor on its way; None leaves it as it is
 
 
 class _Tap(pyvene.ConstantSourceIntervention, pyvene.LocalistRepresentationIntervention):
     """Hands what passes to a function, which may keep a part of it or give what goes on in its place."""
 
-    def __init__(self, met: Met) -> None:
+    def __init__(self, met: HookPosition) -> None:
         super().__init__(keep_last_dim=True)
         self._met = met
 
@@ -44,7 +44,7 @@ class _Tapped(pyvene.IntervenableModel):
         return output if intervened_representation is output else output.copy_(intervened_representation)
 
 
-class Taps:
+class Hooks:
     """Runs a model's body with taps on it; whoever runs it holds the model's lock.
 
     Args:
@@ -53,7 +53,7 @@ class Taps:
             and what is done there.
     """
 
-    def __init__(self, body: nn.Module, places: Sequence[tuple[str, str, Met]]) -> None:
+    def __init__(self, body: nn.Module, places: Sequence[tuple[str, str, HookPosition]]) -> None:
         self._body = body
         taps = [{"component": f"{brackets(path)}.{side}", "unit": "pos", "intervention": _Tap(met)} for path, side, met in places]
         self._model = _Tapped(taps, body)

@@ -16,11 +16,11 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from headroles.core.outputs.linear_norm import FITS
-from headroles.core.outputs.residual_stream import Stream, Way
+from headroles.core.outputs.residual_stream import OutputPath, ResidualStream
 from headroles.errors import UnsupportedModelError
-from headroles.models.reading.hooks import Taps
+from headroles.models.reading.hooks import Hooks
 from headroles.models.reading.pattern_reader import PatternReader
-from headroles.models.reading.residual_map import Anatomy, UnknownAnatomyError, WritingLayer, find_anatomy
+from headroles.models.reading.residual_map import OutputLayer, ResidualMap, UnknownResidualMapError, map_residual_stream
 from headroles.models.zero_gpu import lend_gpu, on_device
 
 TESTED_WORDS = 64
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Kept:
+class CachedForward:
     """What one forward left at one query; of the layers that have heads, but for the blocks.
 
     Attributes:
@@ -66,29 +66,29 @@ class OutputReader:
         with self.in_our_words():
             with self.loaded.lock:
                 self.anatomy = self._find_anatomy()
-                self._taps = Taps(self.body, list(self._places()))
+                self._taps = Hooks(self.body, list(self._places()))
             self._is_gated = False
             self._self_test()
 
-    def read(self, token_ids: Sequence[int], query: int = -1) -> Stream:
+    def read(self, token_ids: Sequence[int], query: int = -1) -> ResidualStream:
         """What every part of the model wrote at one token of a text, by default the last; on the model's device."""
         with self.in_our_words(), self.loaded.lock, torch.no_grad():
-            kept: Kept = on_device(self, "collect", tuple(token_ids), query % len(token_ids))
+            kept: CachedForward = on_device(self, "collect", tuple(token_ids), query % len(token_ids))
             last = kept.blocks[-1]
             if not last.sum().isfinite():
-                raise UnknownAnatomyError(NO_NUMBER)
+                raise UnknownResidualMapError(NO_NUMBER)
             # these call projections and norms, which others' forwards have taps on
             ways = tuple(map(self._way, self.anatomy.writing, kept.outputs))
             normed = self._module(self.anatomy.norm_path)(last)
         rest = kept.blocks[1:] - kept.blocks[:-1]
         for writing, way, outputs in zip(self.anatomy.writing, ways, kept.outputs):
             rest[writing.layer] -= way.given(outputs)
-        return Stream(
+        return ResidualStream(
             query=query % len(token_ids),
             pattern=kept.pattern,
             values=kept.values,
             gates=self._gates(kept),
-            ways=ways,
+            paths=ways,
             embedding=kept.blocks[0],
             rest=rest,
             norm=self.anatomy.norm,
@@ -100,7 +100,7 @@ class OutputReader:
         """The directions of these tokens' logits, for a `Stream`: each less the mean of all words."""
         return self.anatomy.scale * (self._unembedding.weight[list(token_ids)] - self._mean_word).detach()
 
-    def logits(self, stream: Stream) -> Float[Tensor, " word"]:
+    def logits(self, stream: ResidualStream) -> Float[Tensor, " word"]:
         """The model's logits for the token that comes next."""
         with self.loaded.lock:
             return self.unembed(stream.last[None], lambda logits: logits)[0][0]
@@ -134,7 +134,7 @@ class OutputReader:
                 found.append(work(logits if cap is None else cap * torch.tanh(logits / cap), *others))
         return found
 
-    def collect(self, token_ids: tuple[int, ...], query: int) -> Kept:
+    def collect(self, token_ids: tuple[int, ...], query: int) -> CachedForward:
         """The forward itself, and what it left at the query; needs the model's lock."""
         self._kept, self._query = {}, query
         ids = torch.tensor([token_ids])
@@ -147,7 +147,7 @@ class OutputReader:
         def of_layers(name: str) -> list[Tensor]:
             return [kept[name, writing.layer].to(self.home) for writing in self.anatomy.writing]
 
-        return Kept(
+        return CachedForward(
             pattern=torch.stack(of_layers("pattern")),
             values=tuple(value.repeat_interleave(heads // len(value), dim=0) for value in of_layers("values")),
             outputs=tuple(of_layers("outputs")),
@@ -201,24 +201,24 @@ class OutputReader:
                 f"{attention}.query_key_value",
                 lambda value: value.unflatten(-1, (heads, 3, -1))[..., 2, :].transpose(1, 2),
             )
-        raise UnknownAnatomyError("its values are not met on their way")
+        raise UnknownResidualMapError("its values are not met on their way")
 
-    def _find_anatomy(self) -> Anatomy:
+    def _find_anatomy(self) -> ResidualMap:
         prefix = next(name for name, module in self._model.named_modules() if module is self.body)
         attention = {layer: f"{prefix}.{path.rpartition('.')[0]}" for layer, path in self._attention.items()}
         config = self._model.config.get_text_config()
         cap = getattr(config, "final_logit_softcapping", None) or getattr(config, "logits_soft_cap", None)
         self._prefix = f"{prefix}."
-        return find_anatomy(self._model, attention, self.patterns.test_ids().to(self.home), cap)
+        return map_residual_stream(self._model, attention, self.patterns.test_ids().to(self.home), cap)
 
     def in_body(self, path: str) -> str:
         return path.removeprefix(self._prefix)
 
-    def projection(self, writing: WritingLayer) -> Any:
+    def projection(self, writing: OutputLayer) -> Any:
         """The module that takes a layer's heads back into the residual stream."""
         return self._module(writing.projection)
 
-    def writes(self, writing: WritingLayer) -> Float[Tensor, "head width model"]:
+    def writes(self, writing: OutputLayer) -> Float[Tensor, "head width model"]:
         """Its weights, head by head."""
         projection = self.projection(writing)
         weight = projection.weight.detach() if isinstance(projection, Conv1D) else projection.weight.detach().T
@@ -227,7 +227,7 @@ class OutputReader:
     def _module(self, path: str) -> nn.Module:
         return self._model.get_submodule(path)
 
-    def _way(self, writing: WritingLayer, mixed: Float[Tensor, "head width"]) -> Way:
+    def _way(self, writing: OutputLayer, mixed: Float[Tensor, "head width"]) -> OutputPath:
         """How a layer's heads write; the scale of their norm is the one that it has for what they wrote together.
 
         Needs the model's lock.
@@ -237,13 +237,13 @@ class OutputReader:
         if writing.norm is not None:
             before = projection(mixed.flatten()[None])
             scale = writing.norm.scale(before, self._module(writing.norm_path)(before))[0]
-        return Way(self.writes(writing), bias, writing.norm, scale, writing.factor)
+        return OutputPath(self.writes(writing), bias, writing.norm, scale, writing.factor)
 
     @cached_property
     def _mean_word(self) -> Float[Tensor, " model"]:
         return self._unembedding.weight.detach().mean(0)
 
-    def _gates(self, kept: Kept) -> tuple[Float[Tensor, "head _"], ...] | None:
+    def _gates(self, kept: CachedForward) -> tuple[Float[Tensor, "head _"], ...] | None:
         """What the mixed values were multiplied by on their way to the projection; None in models without such gates."""
         if not self._is_gated:
             return None
@@ -264,12 +264,12 @@ class OutputReader:
         self._is_gated = float((mixed - outputs).abs().max()) > FITS * largest
         gates = (outputs / mixed)[mixed.abs() > FITS * largest]
         if self._is_gated and not (gates.min() > -FITS and gates.max() < 1 + FITS):
-            raise UnknownAnatomyError("its heads do not put out what they mix from their values")
+            raise UnknownResidualMapError("its heads do not put out what they mix from their values")
         words = torch.linspace(0, len(logits) - 1, TESTED_WORDS).long().tolist()
         logits = self.uncapped(logits.float())
         worst = float((self._sum_of_parts(token_ids[0].tolist(), words) - logits[words]).abs().max())
         if not worst <= FITS * float(logits.abs().max()):
-            raise UnknownAnatomyError(f"what its parts write misses its logits by {worst:.1g}")
+            raise UnknownResidualMapError(f"what its parts write misses its logits by {worst:.1g}")
 
     def _sum_of_parts(self, token_ids: Sequence[int], words: Sequence[int]) -> Float[Tensor, " target"]:
         """The logits of some words after a text, each less the mean of all words', as the sum of what every part gives them."""
@@ -283,7 +283,7 @@ class OutputReader:
         with self.patterns.as_a_reason():
             try:
                 yield
-            except UnknownAnatomyError as error:
+            except UnknownResidualMapError as error:
                 kind = self._model.config.model_type
                 raise UnsupportedModelError(
                     f"What the heads of {self.loaded.name} ({kind}) write cannot be read, only their attention: {error}."

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
-from headroles.core.heads import ROW_SUM_TOLERANCE, Attention, check_patterns, taken_by_sink
+from headroles.core.heads import ROW_SUM_TOLERANCE, Attention, check_patterns, sink_mass
 from headroles.core.registry import MODELS
 from headroles.core.text.phrases import layers_listed
 from headroles.errors import HeadRolesError, InvalidInputError, UnsupportedModelError, keep_for_debugging
@@ -105,7 +105,7 @@ def collect_patterns(
     return _readers[reader].collect(token_ids)
 
 
-class Extras:
+class ReaderExtras:
     """What else is made of a model once somebody asks for it: each kind once, and a refusal is remembered too."""
 
     def __init__(self) -> None:
@@ -135,7 +135,7 @@ class PatternReader:
     """
 
     def __init__(self, loaded: LoadedModel) -> None:
-        self.loaded, self.extras = loaded, Extras()
+        self.loaded, self.extras = loaded, ReaderExtras()
         self._body = cast(PreTrainedModel, loaded.model.base_model)  # the unembedding is not needed for patterns
         self._home = self._body.device
         if loaded.model.config.is_encoder_decoder:
@@ -281,7 +281,7 @@ class PatternReader:
                 check_patterns(pattern, token_ids.shape[1], f"its layer {layer}", window, has_sink)
         except InvalidInputError as error:
             raise self._unsupported(str(error).rstrip(".")) from error
-        if has_sink and taken_by_sink(patterns).max() <= ROW_SUM_TOLERANCE:
+        if has_sink and sink_mass(patterns).max() <= ROW_SUM_TOLERANCE:
             raise self._unsupported("its learned sinks do not show in its attention patterns")
 
     @contextlib.contextmanager

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from headroles.core.readings.detection import judge, known_heads
+from headroles.core.readings.detection import judge_heads, known_heads
 from headroles.core.records.calibration import (
     KNOWN_LEVEL,
     LEVELS,
@@ -22,12 +22,12 @@ from headroles.core.records.calibration import (
     USUAL,
     AlwaysOn,
     Triggered,
-    chance_of,
     far_from,
+    null_probability,
 )
 from headroles.core.records.head_categories import HeadCategories
 from headroles.core.roles.roles import MeasuredRole
-from headroles.core.roles.scoring import can_show, excess_by_window, measure_windows, of_layers, roles_of_patterns
+from headroles.core.roles.scoring import can_show, excess_by_window, measure_windows, pattern_roles, stack_layers
 from headroles.models.probes.calibration_texts import LENGTHS, Kind, Pair, make_pairs, ordinary_texts
 from headroles.models.probes.sentences import FOR_CALIBRATION
 from headroles.models.reading.batches import TokenIds, split_into_forwards
@@ -37,7 +37,7 @@ LEAST_RANK = 4  # of the null texts that a level is drawn from
 
 
 @dataclass(frozen=True)
-class Shown:
+class PairExcess:
     """What a role's cells show on one text of that kind and length: each head's excess at the tokens of the second passage.
 
     Attributes:
@@ -76,9 +76,9 @@ def calibrate(
     total, done = len(pairs) + len(ordinary), 0
     roles = [role for role in record.scored_roles if role.measure.needs == "patterns"]
     triggered = [role for role in roles if role.measure.is_triggered]
-    shown: dict[str, list[Shown]] = {role.name: [] for role in triggered}
+    shown: dict[str, list[PairExcess]] = {role.name: [] for role in triggered}
     usual: dict[str, list[Float[Tensor, "layer head"]]] = {role.name: [] for role in roles if role not in triggered}
-    for _, on_pair in show_pairs(reader, pairs, triggered):
+    for _, on_pair in read_pairs(reader, pairs, triggered):
         for name, of_role in shown.items():
             of_role.append(on_pair[name])
         on_progress((done := done + 1) / total)
@@ -94,9 +94,9 @@ def calibrate(
     return {**seen, **{name: always_on_from(values) for name, values in usual.items() if values}}
 
 
-def show_pairs(
+def read_pairs(
     reader: PatternReader, pairs: Sequence[Pair], roles: Sequence[MeasuredRole]
-) -> Iterator[tuple[Pair, dict[str, Shown]]]:
+) -> Iterator[tuple[Pair, dict[str, PairExcess]]]:
     """What the cells of each role show, pair by pair; short ones are read several at once."""
     windows = [reader.loaded.windows[layer] for layer in reader.loaded.layers]
     for group in _of_one_length(pairs):
@@ -112,13 +112,15 @@ def _of_one_length(pairs: Sequence[Pair]) -> Iterator[list[Pair]]:
         yield from (alike[first : first + count] for first in range(0, len(alike), count))
 
 
-def _show(role: MeasuredRole, pair: Pair, twins: Float[Tensor, "layer head query key"], windows: Sequence[int | None]) -> Shown:
+def _show(
+    role: MeasuredRole, pair: Pair, twins: Float[Tensor, "layer head query key"], windows: Sequence[int | None]
+) -> PairExcess:
     """What a role's cells show on a text, in the first half of the heads, and on its twin, in the second."""
     heads = twins.shape[1] // 2
     excess = excess_by_window(role, twins, torch.tensor(pair.positive), windows, pair.second)
     both, mass = excess.values, excess.mass[:, :heads]
     most = mass.amax(-1) if mass.shape[-1] else mass.new_zeros(mass.shape[:2])
-    return Shown(pair.kind, _nearest_length(len(pair.positive)), both[:, :heads], both[:, heads:], most)
+    return PairExcess(pair.kind, _nearest_length(len(pair.positive)), both[:, :heads], both[:, heads:], most)
 
 
 def activations(reader: PatternReader, texts: Sequence[TokenIds]) -> Iterator[dict[str, Float[Tensor, "layer head"]]]:
@@ -128,17 +130,17 @@ def activations(reader: PatternReader, texts: Sequence[TokenIds]) -> Iterator[di
         for attention in reader.read_texts(group):
             measured = measure_windows(attention)
             yield {
-                role.name: of_layers(attention, measured, role.name) for role in roles_of_patterns() if can_show(role, measured)
+                role.name: stack_layers(attention, measured, role.name) for role in pattern_roles() if can_show(role, measured)
             }
 
 
-def triggered_from(shown: Sequence[Shown], known: Bool[Tensor, "layer head"]) -> Triggered:
+def triggered_from(shown: Sequence[PairExcess], known: Bool[Tensor, "layer head"]) -> Triggered:
     """Tails and levels from what null texts show, and how often the role is seen by them where it should be."""
     shown = [one for one in shown if one.tokens]
     pool = torch.cat([one.null for one in shown], dim=-1)
     tails = torch.quantile(pool, 1 - torch.tensor(TAIL), dim=-1).permute(1, 2, 0)
     table = torch.tensor(_rounded(tails))
-    nulls = torch.stack([chance_of(one.null, table) for one in shown])
+    nulls = torch.stack([null_probability(one.null, table) for one in shown])
     unknown = nulls[:, ~known].flatten().sort().values
     role_tail, role_levels = _joint([one.null[known] for one in shown], shown) if known.any() else (None, {})
     any_tail, any_levels = _joint([one.null.flatten(0, 1) for one in shown], shown)
@@ -156,13 +158,13 @@ def triggered_from(shown: Sequence[Shown], known: Bool[Tensor, "layer head"]) ->
         recall=0.0,
         head_recall=0.0,
     )
-    judged = [judge(one.positive, known, made, one.length) for one in shown]
+    judged = [judge_heads(one.positive, known, made, one.length) for one in shown]
     recall = sum(is_role for _, is_role in judged) / len(shown)
     heads = sum(float(heads[known].float().mean()) for heads, _ in judged) / len(shown) if known.any() else 0.0
     return made.model_copy(update={"recall": round(recall, 4), "head_recall": round(heads, 4)})
 
 
-def _joint(excess: Sequence[Float[Tensor, "head _"]], shown: Sequence[Shown]) -> tuple[list[float], dict[int, float]]:
+def _joint(excess: Sequence[Float[Tensor, "head _"]], shown: Sequence[PairExcess]) -> tuple[list[float], dict[int, float]]:
     """The tail of the largest excess at a token among some heads, and by length the level that it reaches on too many null texts.
 
     That is the lower of what is right for either kind: false alarms are to be as rare in random tokens as in prose.
@@ -171,7 +173,9 @@ def _joint(excess: Sequence[Float[Tensor, "head _"]], shown: Sequence[Shown]) ->
     tail = _rounded(torch.quantile(torch.cat(largest), 1 - torch.tensor(TAIL))[None, None])[0][0]
     chances: dict[tuple[int, str], list[float]] = {}
     for one, values in zip(shown, largest):
-        chances.setdefault((min(one.length, LEVELS[-1]), one.kind), []).append(float(chance_of(values, torch.tensor(tail))))
+        chances.setdefault((min(one.length, LEVELS[-1]), one.kind), []).append(
+            float(null_probability(values, torch.tensor(tail)))
+        )
     rare = {group: level_below(found, ROLE_LEVEL) for group, found in chances.items()}
     return tail, {length: min(level for (at, _), level in rare.items() if at == length) for length, _ in rare}
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from headroles.core.roles.measurement import Evidence
+from headroles.core.roles.measurement import Capture
 from headroles.core.roles.roles import MeasuredRole, measured_roles
 from headroles.errors import UnsupportedModelError
 from headroles.models.interventions.ablator import open_outputs
@@ -72,7 +72,7 @@ def score_outputs(
 
 
 def _measured(role: MeasuredRole, effects: Float[Tensor, "text layer head"]) -> Float[Tensor, "text layer head"]:
-    return role.measure(Evidence(effects=effects)).values
+    return role.measure(Capture(effects=effects)).values
 
 
 def effect_of(outputs: OutputReader, probe: OutputProbe) -> Float[Tensor, "layer head"]:

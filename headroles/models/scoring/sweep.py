@@ -10,13 +10,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from headroles.core.readings.detection import is_seen
+from headroles.core.readings.detection import is_detected
 from headroles.core.records.calibration import Triggered
 from headroles.core.records.head_categories import HeadCategories, Recipe
 from headroles.core.records.record_builder import build_record, with_calibration, with_prompts, with_scores
-from headroles.core.roles.measurement import Evidence, HeadWeights
+from headroles.core.roles.measurement import Capture, HeadWeights
 from headroles.core.roles.roles import measured_roles
-from headroles.core.roles.scoring import measure_heads, roles_of_patterns
+from headroles.core.roles.scoring import measure_heads, pattern_roles
 from headroles.models.loading.loader import LoadedModel
 from headroles.models.probes.probe_texts import Probe, ProbeSizes, encoded_sentences, fitting_repeat_length, make_probes
 from headroles.models.reading.pattern_reader import PatternReader
@@ -36,7 +36,7 @@ class Sweep:
         self._layers = loaded.layers
         # of each role and layer, one table a probe
         self._values: dict[str, dict[int, list[Float[Tensor, "text head"]]]] = {
-            role.name: {layer: [] for layer in self._layers} for role in roles_of_patterns()
+            role.name: {layer: [] for layer in self._layers} for role in pattern_roles()
         }
         # likewise, in which texts the role can show under that layer's window
         self._shows: dict[str, dict[int, list[Bool[Tensor, " text"]]]] = {
@@ -148,7 +148,7 @@ def score_weights(layers: Iterable[HeadWeights]) -> dict[str, Float[Tensor, "lay
     rows: dict[str, list[Float[Tensor, " head"]]] = {role.name: [] for role in roles}
     for weights in layers if roles else ():
         for role in roles:
-            rows[role.name].append(role.measure(Evidence(weights=weights)).values[0].cpu())
+            rows[role.name].append(role.measure(Capture(weights=weights)).values[0].cpu())
     return {name: torch.stack(scores) for name, scores in rows.items()}
 
 
@@ -208,6 +208,6 @@ def find_prompts(reader: PatternReader, record: HeadCategories) -> dict[str, str
         if not isinstance(record.calibrations.get(role.name), Triggered) or not record.top_heads(role):
             continue
         readable = (prompt for prompt in role.prompts if reader.loaded.reads(prompt))
-        shows = (prompt for prompt in readable if is_seen(role, reader.read(reader.loaded.encode(prompt)), record))
+        shows = (prompt for prompt in readable if is_detected(role, reader.read(reader.loaded.encode(prompt)), record))
         found[role.name] = next(shows, "")
     return found

@@ -55,7 +55,7 @@ SPACE = "\u2581"  # how SentencePiece writes one
 NOT_READ = ("remove_extra_whitespaces", "precompiled_charsmap")
 
 
-def read_tokenizer(path: Path) -> tuple[bytes, Mapping[str, Any]]:
+def read_gguf_tokenizer(path: Path) -> tuple[bytes, Mapping[str, Any]]:
     """The contents of tokenizer.json and of tokenizer_config.json, neither of them checked.
 
     Raises UnfitError when the file does not say how texts are split, or names a way that is not known here.

@@ -11,7 +11,7 @@ from headroles.hub.plain_files import UnfitError
 from headroles.hub.repository import RepositoryFacts, read_config
 from headroles.hub.weights import tensor_shapes
 from headroles.models.untrusted.config_validation import checked_config
-from headroles.models.untrusted.subprocess_worker import Child, ChildDiedError
+from headroles.models.untrusted.subprocess_worker import SubprocessWorker, WorkerDiedError
 from headroles.settings import GIGABYTE
 
 TOKENIZER_BYTES = GIGABYTE  # beyond the libraries'; a vocabulary of 262,144 tokens takes a third of it while it is opened
@@ -34,7 +34,7 @@ class RemoteTokenizer:
     def __init__(self, name: str, folder: Path, vocabulary: int, while_waiting: Callable[[], object] = lambda: None) -> None:
         self._name = name
         self._opening: dict[str, object] = {"name": name, "folder": str(folder), "vocabulary": vocabulary}
-        self._child = Child(TOKENIZER_BYTES)
+        self._child = SubprocessWorker(TOKENIZER_BYTES)
         self._lock = threading.Lock()
         self._facts = self._open(while_waiting)
 
@@ -73,7 +73,7 @@ class RemoteTokenizer:
     def _open(self, while_waiting: Callable[[], object] = lambda: None) -> dict[str, Any]:
         try:
             facts = self._child.ask("open_and_try", self._opening, OPEN_SECONDS, 2 * OPEN_SECONDS, while_waiting)
-        except ChildDiedError as error:
+        except WorkerDiedError as error:
             raise ModelLoadError(
                 f"{self._name} could not be loaded: the process that tried out its tokenizer {error}; a tokenizer may take "
                 f"{OPEN_SECONDS} seconds and {TOKENIZER_BYTES / GIGABYTE:.0f} GB of memory."
@@ -86,13 +86,13 @@ class RemoteTokenizer:
                 self._open()
             try:
                 return self._child.ask(work, arguments, TEXT_SECONDS, TEXT_WALL_SECONDS)
-            except ChildDiedError as error:
+            except WorkerDiedError as error:
                 raise PromptError(
                     f"The tokenizer of {self._name} {error} with this text; take another, {TEXT_SECONDS} seconds are the limit."
                 ) from None
 
 
-def try_out(name: str, facts: RepositoryFacts, while_waiting: Callable[[], object] = lambda: None) -> RemoteTokenizer:
+def try_in_sandbox(name: str, facts: RepositoryFacts, while_waiting: Callable[[], object] = lambda: None) -> RemoteTokenizer:
     """Checks a stranger's files, and has them tried in processes of their own. What `while_waiting` raises ends the trial.
 
     Args:
@@ -118,12 +118,12 @@ def try_out(name: str, facts: RepositoryFacts, while_waiting: Callable[[], objec
 def _try_weights(name: str, folder: Path, weight_bytes: int, while_waiting: Callable[[], object]) -> None:
     seconds = TRIAL_SECONDS + weight_bytes // TRIAL_BYTES_A_SECOND
     allowed = 2 * weight_bytes + TRIAL_BYTES
-    child = Child(TOKENIZER_BYTES)
+    child = SubprocessWorker(TOKENIZER_BYTES)
     try:
         child.ask(
             "try_model", {"name": name, "folder": str(folder), "memory_bytes": allowed}, seconds, 2 * seconds, while_waiting
         )
-    except ChildDiedError as error:
+    except WorkerDiedError as error:
         raise ModelLoadError(
             f"{name} could not be loaded: the process that tried it out {error}; a model of its size may take {seconds} seconds "
             f"and {allowed / GIGABYTE:.1f} GB of memory."

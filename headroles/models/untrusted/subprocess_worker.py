@@ -28,11 +28,11 @@ HOUSE = str(Path(__file__).parents[3])
 RAISED = {error.__name__: error for error in (ModelLoadError, ModelTooLargeError, UnsupportedModelError)}
 
 
-class ChildDiedError(Exception):
+class WorkerDiedError(Exception):
     """Raised when the process ended, or was ended at a limit, before it answered; the text says how, to follow "it"."""
 
 
-class Child:
+class SubprocessWorker:
     """One process that answers one question at a time; for one thread at a time. It starts with the first question.
 
     `memory_bytes` is what it may take beyond its libraries.
@@ -103,9 +103,9 @@ def _exchange(
         process.stdin.flush()
         answer = json.loads(_read_line(process.stdout, deadline, while_waiting))
     except (OSError, ValueError):
-        raise ChildDiedError(_how_it_ended(process)) from None
+        raise WorkerDiedError(_how_it_ended(process)) from None
     if not isinstance(answer, dict):
-        raise ChildDiedError("gave no answer")
+        raise WorkerDiedError("gave no answer")
     return answer
 
 
@@ -116,7 +116,7 @@ def _read_line(stream: IO[bytes], deadline: float, while_waiting: Callable[[], o
         while not line.endswith(b"\n"):
             while_waiting()
             if time.monotonic() >= deadline:
-                raise ChildDiedError("took too long")
+                raise WorkerDiedError("took too long")
             if not selector.select(POLL_SECONDS):
                 continue
             piece = os.read(stream.fileno(), 1024**2)
@@ -124,7 +124,7 @@ def _read_line(stream: IO[bytes], deadline: float, while_waiting: Callable[[], o
                 raise OSError("the process has ended")
             line += piece
             if len(line) > MAX_ANSWER_BYTES:
-                raise ChildDiedError("answered with too much")
+                raise WorkerDiedError("answered with too much")
     return bytes(line)
 
 

@@ -18,13 +18,13 @@ Pattern = Annotated[str, Field(min_length=1, max_length=2000)]  # those of GPT-4
 Id = Annotated[int, Field(ge=0, lt=2**31)]
 
 
-class Part(BaseModel):
+class TokenizerPart(BaseModel):
     """One part, its known keys alone; what is unknown is not passed on."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     @property
-    def parts(self) -> "tuple[Part, ...]":
+    def parts(self) -> "tuple[TokenizerPart, ...]":
         """What it is made of, where it is a sequence."""
         return ()
 
@@ -34,18 +34,18 @@ class Part(BaseModel):
         return 1.0
 
 
-class Literally(Part):
+class Literally(TokenizerPart):
     String: Pattern
 
 
-class Expression(Part):
+class Expression(TokenizerPart):
     Regex: Pattern
 
 
 AnyPattern = Literally | Expression
 
 
-class Plain(Part):
+class Plain(TokenizerPart):
     """What makes nothing longer than twice."""
 
     type: Literal[
@@ -63,7 +63,7 @@ class Plain(Part):
     stop: Annotated[int, Field(ge=0, le=64)] = 0
 
 
-class Unicode(Part):
+class Unicode(TokenizerPart):
     type: Literal["NFC", "NFD", "NFKC", "NFKD"]
 
     @property
@@ -71,7 +71,7 @@ class Unicode(Part):
         return 18.0  # U+FDFA alone; https://www.unicode.org/faq/normalization.html
 
 
-class Lowercase(Part):
+class Lowercase(TokenizerPart):
     type: Literal["Lowercase"]
 
     @property
@@ -79,7 +79,7 @@ class Lowercase(Part):
         return 2.0
 
 
-class BertNormalizer(Part):
+class BertNormalizer(TokenizerPart):
     type: Literal["BertNormalizer"]
     clean_text: bool = True
     handle_chinese_chars: bool = True
@@ -91,7 +91,7 @@ class BertNormalizer(Part):
         return 6.0  # a space on each side of a Chinese character, a small letter of two
 
 
-class Prepend(Part):
+class Prepend(TokenizerPart):
     type: Literal["Prepend"]
     prepend: Short
 
@@ -100,7 +100,7 @@ class Prepend(Part):
         return 1.0 + len(self.prepend)  # a text of one character
 
 
-class Replace(Part):
+class Replace(TokenizerPart):
     type: Literal["Replace"]
     pattern: AnyPattern
     content: Short
@@ -111,7 +111,7 @@ class Replace(Part):
         return max(1.0, len(self.content) / replaced)
 
 
-class ByteLevel(Part):
+class ByteLevel(TokenizerPart):
     type: Literal["ByteLevel"]
     add_prefix_space: bool = True
     trim_offsets: bool = True
@@ -122,7 +122,7 @@ class ByteLevel(Part):
         return 4.0  # a character for each byte
 
 
-class Metaspace(Part):
+class Metaspace(TokenizerPart):
     type: Literal["Metaspace"]
     replacement: Annotated[str, Field(min_length=1, max_length=1)] = "\u2581"
     prepend_scheme: Literal["always", "never", "first"] = "always"
@@ -133,51 +133,51 @@ class Metaspace(Part):
         return 2.0
 
 
-class Split(Part):
+class Split(TokenizerPart):
     type: Literal["Split"]
     pattern: AnyPattern
     behavior: Literal["Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"]
     invert: bool = False
 
 
-class CharDelimiterSplit(Part):
+class CharDelimiterSplit(TokenizerPart):
     type: Literal["CharDelimiterSplit"]
     delimiter: Annotated[str, Field(min_length=1, max_length=1)]
 
 
-class BPEDecoder(Part):
+class BPEDecoder(TokenizerPart):
     type: Literal["BPEDecoder"]
     suffix: Short = "</w>"
 
 
-class _OfToken(Part):
+class _OfToken(TokenizerPart):
     id: Word
     type_id: Id = 0
 
 
-class _OfText(Part):
+class _OfText(TokenizerPart):
     id: Literal["A", "B"]
     type_id: Id = 0
 
 
-class SpecialPiece(Part):
+class SpecialPiece(TokenizerPart):
     SpecialToken: _OfToken
 
 
-class TextPiece(Part):
+class TextPiece(TokenizerPart):
     Sequence: _OfText
 
 
 Piece = SpecialPiece | TextPiece
 
 
-class _Special(Part):
+class _Special(TokenizerPart):
     id: Word
     ids: Annotated[list[Id], Field(min_length=1, max_length=8)]
     tokens: Annotated[list[Word], Field(min_length=1, max_length=8)]
 
 
-class Template(Part):
+class Template(TokenizerPart):
     type: Literal["TemplateProcessing"]
     single: Annotated[list[Piece], Field(min_length=1, max_length=16)]
     pair: Annotated[list[Piece], Field(max_length=32)]
@@ -194,7 +194,7 @@ class Template(Part):
             yield from special.ids
 
 
-class BertProcessing(Part):
+class BertProcessing(TokenizerPart):
     type: Literal["BertProcessing", "RobertaProcessing"]
     sep: tuple[Word, Id]
     cls: tuple[Word, Id]
@@ -202,7 +202,7 @@ class BertProcessing(Part):
     add_prefix_space: bool = True
 
 
-class Several(Part):
+class Several(TokenizerPart):
     """A sequence, under the key that the library has for each kind."""
 
     type: Literal["Sequence"]
@@ -212,7 +212,7 @@ class Several(Part):
     decoders: "Annotated[list[AnyPart], Field(max_length=MAX_PARTS)] | None" = None
 
     @property
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[TokenizerPart, ...]:
         return tuple(
             part for some in (self.normalizers, self.pretokenizers, self.processors, self.decoders) for part in some or ()
         )
@@ -225,7 +225,7 @@ AnyPart = Annotated[
 ]  # fmt: skip
 
 
-def every(part: Part | None) -> Iterator[Part]:
+def every(part: TokenizerPart | None) -> Iterator[TokenizerPart]:
     """The part, and all that it is made of."""
     if part:
         yield part
@@ -233,11 +233,11 @@ def every(part: Part | None) -> Iterator[Part]:
             yield from every(inner)
 
 
-def depth(part: Part) -> int:
+def depth(part: TokenizerPart) -> int:
     """How many sequences in sequences it is."""
     return 1 + max(map(depth, part.parts), default=0)
 
 
-def growth(*chains: Part | None) -> float:
+def growth(*chains: TokenizerPart | None) -> float:
     """How many times longer a text may become that goes through all of them."""
     return math.prod(part.growth for chain in chains for part in every(chain))

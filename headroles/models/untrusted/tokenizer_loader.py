@@ -13,7 +13,7 @@ from headroles.errors import keep_for_debugging, panics_as_errors
 from headroles.hub.gguf import is_gguf
 from headroles.hub.plain_files import UnfitError, read_plain
 from headroles.hub.repository import STRANGERS_FILES
-from headroles.models.untrusted.gguf_tokenizer import read_tokenizer
+from headroles.models.untrusted.gguf_tokenizer import read_gguf_tokenizer
 from headroles.models.untrusted.tokenizer_schema import parse_tokenizer
 
 NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token")
@@ -33,7 +33,7 @@ def open_tokenizer(folder: Path, vocabulary: int) -> PreTrainedTokenizerFast:
     Raises:
         UnfitError: when the files are not there, are not what they should be, or give tokens that the model does not have.
     """
-    content, config = read_tokenizer(folder) if is_gguf(folder) else _read_files(folder)
+    content, config = read_gguf_tokenizer(folder) if is_gguf(folder) else _read_files(folder)
     try:
         return _open(content, config, vocabulary)
     except UnfitError as error:
@@ -42,7 +42,7 @@ def open_tokenizer(folder: Path, vocabulary: int) -> PreTrainedTokenizerFast:
         raise
 
 
-def memory_of(tokenizer: PreTrainedTokenizerFast) -> int:
+def tokenizer_bytes(tokenizer: PreTrainedTokenizerFast) -> int:
     """About how many bytes a tokenizer takes in this process, by the kind of its model and the size of its vocabulary."""
     is_unigram = isinstance(tokenizer.backend_tokenizer.model, Unigram)
     return len(tokenizer) * (BYTES_A_UNIGRAM if is_unigram else BYTES_A_TOKEN)

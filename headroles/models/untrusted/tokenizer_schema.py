@@ -11,9 +11,9 @@ from headroles.models.untrusted.tokenizer_components import (
     AnyPart,
     BertProcessing,
     Id,
-    Part,
     Short,
     Template,
+    TokenizerPart,
     Word,
     depth,
     every,
@@ -29,7 +29,7 @@ MAX_GROWTH = 100  # how many times longer all steps together may make a text
 Vocabulary = Annotated[dict[Word, Id], Field(max_length=MAX_TOKENS)]
 
 
-class AddedToken(Part):
+class AddedToken(TokenizerPart):
     id: Id
     content: Annotated[str, Field(min_length=1, max_length=512)]
     single_word: bool = False
@@ -39,7 +39,7 @@ class AddedToken(Part):
     special: bool = False
 
 
-class _Model(Part):
+class _Model(TokenizerPart):
     """What cuts words into tokens."""
 
     def vocabulary(self) -> Mapping[str, int]:
@@ -127,7 +127,7 @@ def _kind_of_model(value: Any) -> str:
     return "WordPiece" if "max_input_chars_per_word" in given else "WordLevel"
 
 
-class TokenizerFile(Part):
+class TokenizerFile(TokenizerPart):
     """All of a tokenizer.json that is passed on."""
 
     version: Literal["1.0"] = "1.0"

@@ -3,7 +3,7 @@
 from typing import TypedDict
 
 
-class PlaceResult(TypedDict):
+class TokenEvidenceResult(TypedDict):
     """What a head does at one token that calls for a role: positions of the token and of the expected key it looks at most.
 
     `attention` on all expected keys; `control`, the larger of what other tokens give them, and what the head gives keys as far
@@ -35,7 +35,7 @@ class HeadResult(TypedDict):
     verdict: str
     excess: float | None
     seen_at: int
-    places: list[PlaceResult]
+    places: list[TokenEvidenceResult]
     percentile: float | None
     usual: list[float] | None
     unusual: bool

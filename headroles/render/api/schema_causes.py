@@ -1,4 +1,4 @@
-"""The shapes of what programs get of effects, knock-outs and next tokens; see `results`."""
+"""The shapes of what programs get of effects, ablations and next tokens; see `results`."""
 
 from typing import TypedDict
 
@@ -22,7 +22,7 @@ class NextTokensResult(TypedDict):
     losses: list[float | None]
 
 
-class WordResult(TypedDict):
+class TokenEffectResult(TypedDict):
     """A token of the vocabulary, and what the heads write to its logit, less the mean of all words."""
 
     token_id: int
@@ -30,7 +30,7 @@ class WordResult(TypedDict):
     effect: float
 
 
-class TargetResult(TypedDict):
+class LogitAttributionResult(TypedDict):
     """A token that may come next; what every part of the model writes to its logit, which they add up to.
 
     `heads` of all heads of the model, [layer][head]; `written` and `by_key` of those that were asked for together, the latter by
@@ -52,7 +52,7 @@ class TargetResult(TypedDict):
 class EffectsResult(TypedDict):
     """What some heads write at the token `query`: to the likeliest next token, and to the one that their role foretells, if any.
 
-    `written_by_controls`: by each of some sets of as many other heads, to the foretold token, or else the likeliest.
+    `written_by_controls`: by each of some sets of as many other heads, to the expected token, or else the likeliest.
     """
 
     api_version: str
@@ -63,15 +63,15 @@ class EffectsResult(TypedDict):
     role: str
     heads: list[str]
     told: str
-    favourite: TargetResult
-    foretold: TargetResult | None
+    top_token: LogitAttributionResult
+    expected_token: LogitAttributionResult | None
     written_by_controls: list[float]
-    raised: list[WordResult]
-    lowered: list[WordResult]
+    raised: list[TokenEffectResult]
+    lowered: list[TokenEffectResult]
 
 
-class LossResult(TypedDict):
-    """What is lost: `fall` of the favourite's log-probability, `rise` of the mean loss of the tokens looked at; both in nats."""
+class AblationEffectResult(TypedDict):
+    """What is lost: `fall` of the top token's log-probability, `rise` of the mean loss of the tokens looked at; both in nats."""
 
     fall: float
     rise: float | None
@@ -90,18 +90,18 @@ class ControlResult(TypedDict):
     """Other heads of the same layers, and what is lost without them."""
 
     heads: list[str]
-    effect: LossResult
+    effect: AblationEffectResult
 
 
 class ControlTextResult(TypedDict):
     """The text with every earlier copy of a token replaced, and what the same heads are worth there."""
 
     tokens: list[str]
-    favourite: NextTokenResult
-    effect: LossResult
+    top_token: NextTokenResult
+    effect: AblationEffectResult
 
 
-class KnockOutResult(TypedDict):
+class AblationResult(TypedDict):
     """What is lost without some heads, beside what is lost without as many others.
 
     `matters_at_end` and `matters_in_text` in words: "matters" only of more than every control set and 0.1 nats or more. `grown`
@@ -121,10 +121,10 @@ class KnockOutResult(TypedDict):
     matters: bool
     matters_at_end: str
     matters_in_text: str | None
-    effect: LossResult
+    effect: AblationEffectResult
     controls: list[ControlResult]
     control_text: ControlTextResult | None
-    grown: list[LossResult]
+    grown: list[AblationEffectResult]
     before: list[NextTokenResult]
     after: list[NextTokenResult]
     losses_before: list[float]

@@ -11,7 +11,7 @@ class BestHeadResult(TypedDict):
     score: float
 
 
-class BirthResult(TypedDict):
+class OnsetResult(TypedDict):
     """When a role appears for good: after step `after`, null where it is there from the first recorded one on, and by step `by`;
     `first` is the first recorded step at which it is there at all.
     """
@@ -29,13 +29,13 @@ class RoleTrainingResult(TypedDict):
     key: str
     display_name: str
     threshold: float
-    appears: BirthResult | None
+    appears: OnsetResult | None
     best: list[BestHeadResult]
     counts: list[int]
     scores: list[list[list[float]]]
 
 
-class StretchResult(TypedDict):
+class TrainingPhaseResult(TypedDict):
     """From this step on the model read texts of this kind."""
 
     step: int
@@ -58,6 +58,6 @@ class TrainingResult(TypedDict):
     source_note: str
     steps: list[int]
     losses: dict[str, list[float]]
-    stretches: list[StretchResult]
+    stretches: list[TrainingPhaseResult]
     roles: list[RoleTrainingResult]
     primary_roles: list[list[list[str]]]

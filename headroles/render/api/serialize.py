@@ -88,7 +88,7 @@ def head_result(reading: HeadReading) -> HeadResult:
                 "most_key": place.most_key,
                 "most_attention": place.most_attention,
             }
-            for place in reading.places
+            for place in reading.evidence
         ],
         "percentile": reading.percentile,
         "usual": _pair(reading.usual),
@@ -147,7 +147,7 @@ def _usual_result(analysis: Analysis, all_heads: bool) -> AnalysisResult:
                 "effect": effect_result(reading.effect),
                 "suggested_prompt": reading.suggested_prompt,
                 "heads": [head_result(head) for head in reading.heads],
-                "also_seen": [head_result(head) for head in reading.others],
+                "also_seen": [head_result(head) for head in reading.other_heads],
             }
             for reading in analysis.roles
         ],
@@ -258,6 +258,6 @@ def _head_roles(analysis: Analysis, head: Head) -> HeadRoles:
         "layer": head.layer,
         "head": head.index,
         "primary_role": analysis.heads.primary_role(head).name,
-        "told": analysis.tell(head),
+        "told": analysis.describe_head(head),
         "roles": {role.name: head_result(analysis.heads.reading(role, head)) for role in measured_roles()},
     }

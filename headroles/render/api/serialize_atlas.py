@@ -1,7 +1,7 @@
 """The atlas -> plain numbers, strings, lists and dicts, in the shapes of `results`."""
 
 from headroles.core.roles.roles import MeasuredRole
-from headroles.core.surveys.atlas import Atlas, Spread, spread, spreads_by_depth
+from headroles.core.surveys.atlas import Atlas, Spread, compute_spread, spreads_by_depth
 from headroles.core.surveys.atlas_entries import AtlasEntry
 from headroles.render.api.schema_atlas import AtlasModelResult, AtlasResult, AtlasRoleResult, SpreadResult
 from headroles.render.api.serialize import API_VERSION
@@ -47,10 +47,10 @@ def _role_result(atlas: Atlas, role: MeasuredRole) -> AtlasRoleResult:
         "display_name": role.display_name,
         "threshold": role.threshold,
         "found_in": atlas.found_in(role),
-        "share": _spread_result(spread(role, atlas.entries)),
+        "share": _spread_result(compute_spread(role, atlas.entries)),
         "by_depth": [_spread_result(found) for found in spreads_by_depth(role, atlas.entries)],
-        "by_family": {name: _spread_result(spread(role, entries)) for name, entries in atlas.families.items()},
-        "by_size": {name: _spread_result(spread(role, entries)) for name, entries in atlas.sizes.items()},
+        "by_family": {name: _spread_result(compute_spread(role, entries)) for name, entries in atlas.families.items()},
+        "by_size": {name: _spread_result(compute_spread(role, entries)) for name, entries in atlas.sizes.items()},
         "in_every_family": None if everywhere is None else role in everywhere,
         "unusual": None if unusual is None else [{"model": found.model, "share": found.share} for found in unusual],
     }

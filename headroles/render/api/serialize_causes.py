@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 
-from headroles.core.outputs.ablation import Effect, KnockOut, sentences
-from headroles.core.outputs.direct_effects import Target, Word, Writes
+from headroles.core.outputs.ablation import Ablation, AblationEffect, ablation_sentences
+from headroles.core.outputs.direct_effects import DirectEffects, LogitAttribution, TokenEffect
 from headroles.core.outputs.next_tokens import NextToken, Predictions
 from headroles.render.api.schema_causes import (
+    AblationEffectResult,
+    AblationResult,
     EffectsResult,
-    KnockOutResult,
-    LossResult,
+    LogitAttributionResult,
     NextTokenResult,
     NextTokensResult,
-    TargetResult,
-    WordResult,
+    TokenEffectResult,
 )
 from headroles.render.api.serialize import API_VERSION
 
@@ -31,8 +31,8 @@ def next_tokens_result(predictions: Predictions) -> NextTokensResult:
     }
 
 
-def effects_result(writes: Writes) -> EffectsResult:
-    foretold = writes.foretold
+def effects_result(writes: DirectEffects) -> EffectsResult:
+    expected_token = writes.expected_token
     return {
         "api_version": API_VERSION,
         "model": writes.model,
@@ -41,58 +41,58 @@ def effects_result(writes: Writes) -> EffectsResult:
         "query": writes.query,
         "role": writes.role,
         "heads": [head.label for head in writes.heads],
-        "told": writes.told,
-        "favourite": _target(writes, writes.favourite, writes.by_key),
-        "foretold": None if foretold is None else _target(writes, foretold, writes.foretold_by_key),
-        "written_by_controls": list(writes.written_by_controls(foretold or writes.favourite)),
+        "told": writes.summary,
+        "top_token": _target(writes, writes.top_token, writes.by_key),
+        "expected_token": None if expected_token is None else _target(writes, expected_token, writes.expected_token_by_key),
+        "written_by_controls": list(writes.control_effects(expected_token or writes.top_token)),
         "raised": _words(writes.raised),
         "lowered": _words(writes.lowered),
     }
 
 
-def knock_out_result(knock_out: KnockOut) -> KnockOutResult:
-    text = knock_out.control_text
+def ablation_result(ablation: Ablation) -> AblationResult:
+    text = ablation.control_text
     return {
         "api_version": API_VERSION,
-        "model": knock_out.model,
-        "prompt": knock_out.prompt,
-        "tokens": list(knock_out.tokens),
-        "query": knock_out.query,
-        "role": knock_out.role,
-        "heads": [head.label for head in knock_out.heads],
-        "method": knock_out.method,
-        "seed": knock_out.seed,
-        "told": list(sentences(knock_out)),
-        "matters": knock_out.matters,
-        "matters_at_end": knock_out.at_the_end,
-        "matters_in_text": knock_out.in_the_text,
-        "effect": _loss(knock_out.effect),
+        "model": ablation.model,
+        "prompt": ablation.prompt,
+        "tokens": list(ablation.tokens),
+        "query": ablation.query,
+        "role": ablation.role,
+        "heads": [head.label for head in ablation.heads],
+        "method": ablation.method,
+        "seed": ablation.seed,
+        "told": list(ablation_sentences(ablation)),
+        "matters": ablation.matters,
+        "matters_at_end": ablation.importance_at_query,
+        "matters_in_text": ablation.importance_in_text,
+        "effect": _loss(ablation.effect),
         "controls": [
             {"heads": [head.label for head in heads], "effect": _loss(effect)}
-            for heads, effect in zip(knock_out.control_sets, knock_out.controls)
+            for heads, effect in zip(ablation.control_sets, ablation.controls)
         ],
         "control_text": None
         if text is None
-        else {"tokens": list(text.tokens), "favourite": _next(text.favourite), "effect": _loss(text.effect)},
-        "grown": [_loss(effect) for effect in knock_out.grown],
-        "before": [_next(token) for token in knock_out.before],
-        "after": [_next(token) for token in knock_out.after],
-        "losses_before": list(knock_out.losses_before),
-        "losses_after": list(knock_out.losses_after),
-        "looked_at": list(knock_out.looked_at),
-        "direct": knock_out.direct,
-        "total": knock_out.total,
-        "gap": knock_out.gap,
+        else {"tokens": list(text.tokens), "top_token": _next(text.top_token), "effect": _loss(text.effect)},
+        "grown": [_loss(effect) for effect in ablation.cumulative],
+        "before": [_next(token) for token in ablation.before],
+        "after": [_next(token) for token in ablation.after],
+        "losses_before": list(ablation.losses_before),
+        "losses_after": list(ablation.losses_after),
+        "looked_at": list(ablation.scored_positions),
+        "direct": ablation.direct,
+        "total": ablation.total,
+        "gap": ablation.gap,
     }
 
 
-def _target(writes: Writes, target: Target, by_key: Sequence[float]) -> TargetResult:
+def _target(writes: DirectEffects, target: LogitAttribution, by_key: Sequence[float]) -> LogitAttributionResult:
     return {
         "token_id": target.token_id,
         "token": target.token,
         "probability": target.probability,
         "logit": target.logit,
-        "written": writes.written(target),
+        "written": writes.total_effect(target),
         "by_key": list(by_key),
         "heads": [list(row) for row in target.heads],
         "embedding": target.embedding,
@@ -101,12 +101,12 @@ def _target(writes: Writes, target: Target, by_key: Sequence[float]) -> TargetRe
     }
 
 
-def _words(words: Sequence[Word]) -> list[WordResult]:
+def _words(words: Sequence[TokenEffect]) -> list[TokenEffectResult]:
     return [{"token_id": word.token_id, "token": word.token, "effect": word.effect} for word in words]
 
 
-def _loss(effect: Effect) -> LossResult:
-    return {"fall": effect.fall, "rise": effect.rise}
+def _loss(effect: AblationEffect) -> AblationEffectResult:
+    return {"fall": effect.logprob_drop, "rise": effect.loss_increase}
 
 
 def _next(token: NextToken) -> NextTokenResult:

@@ -19,7 +19,7 @@ def training_result(run: TrainingRun) -> TrainingResult:
         "source_note": run.source.note if run.source else "",
         "steps": list(run.steps),
         "losses": {name: list(values) for name, values in run.losses.items()},
-        "stretches": [{"step": stretch.step, "text": stretch.told} for stretch in run.stretches],
+        "stretches": [{"step": stretch.step, "text": stretch.description} for stretch in run.phases],
         "roles": [_role_result(run, role) for role in run.roles],
         "primary_roles": [[[role.name for role in row] for row in table] for table in run.primary],
     }
@@ -43,7 +43,7 @@ def training_rows(run: TrainingRun) -> Iterator[dict[str, object]]:
 
 
 def _role_result(run: TrainingRun, role: MeasuredRole) -> RoleTrainingResult:
-    birth = run.birth(role)
+    birth = run.onset(role)
     return {
         "key": role.name,
         "display_name": role.display_name,

@@ -20,14 +20,14 @@ from headroles.core.surveys.atlas_entries import ATLAS_COLUMNS
 from headroles.core.surveys.training_run import TrainingRun
 from headroles.errors import InvalidInputError
 from headroles.render.api.serialize import analysis_result
-from headroles.render.api.serialize_causes import effects_result, knock_out_result
+from headroles.render.api.serialize_causes import ablation_result, effects_result
 from headroles.render.api.serialize_training import training_result, training_rows
 from headroles.render.figures.figure_text import one_line, shorten
 from headroles.render.figures.heatmaps import attention_figure, map_figure, to_pdf, to_png, to_svg
 from headroles.render.files.sheets import atlas_sheet, model_sheet, text_sheet
-from headroles.render.html import ASSETS, STYLES, draw
-from headroles.render.page.answer import tell_answer
-from headroles.render.page.causes import Causes
+from headroles.render.html import ASSETS, STYLES, render_template
+from headroles.render.page.answer import answer_text
+from headroles.render.page.causes import HeadEffects
 from headroles.render.surveys.atlas_text import tell_atlas
 from headroles.render.wording.bars import filling
 from headroles.render.wording.wording import describe_head, describe_layers
@@ -107,12 +107,12 @@ def atlas_csv(atlas: Atlas) -> Download:
     return _table("headroles-atlas.csv", ATLAS_COLUMNS, atlas.rows())
 
 
-def analysis_json(analysis: Analysis, causes: Causes | None = None) -> Download:
+def analysis_json(analysis: Analysis, causes: HeadEffects | None = None) -> Download:
     """The same result as the API's, indented; with it, what was asked of heads beyond where they look."""
     result: dict[str, object] = dict(analysis_result(analysis))
     if causes is not None:
-        result |= {"knock_out": knock_out_result(causes.knock_out)}
-        result |= {} if causes.writes is None else {"effects": effects_result(causes.writes)}
+        result |= {"ablate": ablation_result(causes.ablation)}
+        result |= {} if causes.direct_effects is None else {"effects": effects_result(causes.direct_effects)}
     text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False)
     # a lone surrogate has no UTF-8 form; what is written for it is JSON's own escape
     return Download(_file_name(analysis.model, "analysis.json"), "application/json", text.encode("utf-8", "backslashreplace"))
@@ -149,7 +149,7 @@ def text_sheet_file(analysis: Analysis, views: Sequence[HeadView], kind: Kind) -
     """The sheet of a sentence, for print. Raises InvalidInputError for an unknown kind."""
     title = shorten(one_line(f"{analysis.model}: {analysis.prompt}"), TITLE_COLUMNS)
     name = _file_name(analysis.model, "sheet")
-    return _picture(name, kind, lambda: text_sheet(analysis, views), title, tell_answer(analysis))
+    return _picture(name, kind, lambda: text_sheet(analysis, views), title, answer_text(analysis))
 
 
 def model_sheet_file(record: HeadCategories, kind: Kind) -> Download:
@@ -173,7 +173,7 @@ def standalone_page(title: str, body: str, analysis_date: str = "") -> Download:
     """
     title = shorten(one_line(title), TITLE_COLUMNS)
     measured = f", from a record of {analysis_date}" if analysis_date else ""
-    page = draw(
+    page = render_template(
         "saved",
         policy=POLICY,
         title=title,

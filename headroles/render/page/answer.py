@@ -7,8 +7,8 @@ from headroles.core.readings.analysis import Analysis
 from headroles.core.readings.head_readings import HeadReading, Mark, RoleReading
 from headroles.core.roles.roles import RESTING_PLACE, RESTING_ROLE, Role, get_measured_role
 from headroles.core.text.phrases import listed, percent
-from headroles.core.text.tokens import visible
-from headroles.render.html import draw
+from headroles.core.text.tokens import visible_text
+from headroles.render.html import render_template
 
 FEW_SAID = 2  # roles that are told one by one
 
@@ -24,27 +24,27 @@ class Token:
 
 def render_answer(analysis: Analysis) -> str:
     """One or two sentences on what goes on, and the tokens, each with the marks of the roles that are seen at it."""
-    tokens = [Token(visible(token)) for token in analysis.tokens]
+    tokens = [Token(visible_text(token)) for token in analysis.tokens]
     marks = [(reading.role, mark) for reading in analysis.roles for mark in reading.marks]
     for query in {mark.query for _, mark in marks}:
         here = [(role, mark) for role, mark in marks if mark.query == query]
         looks = json.dumps([_looks(role, mark) for role, mark in here], separators=(",", ":"), ensure_ascii=False)
         tokens[query] = Token(tokens[query].text, tuple(role for role, _ in here), looks)
-    return draw(
+    return render_template(
         "answer",
         tokens=tokens,
-        answer=tell_seen(analysis),
+        answer=detection_text(analysis),
         aside=" ".join(_tell_unusual(analysis)),
         roles=dict.fromkeys(role for role, _ in marks),
     )
 
 
-def tell_answer(analysis: Analysis) -> str:
+def answer_text(analysis: Analysis) -> str:
     """What goes on in a sentence as far as attention shows it: the roles that are seen, or why none is, and what is unusual."""
-    return " ".join([tell_seen(analysis), *_tell_unusual(analysis)])
+    return " ".join([detection_text(analysis), *_tell_unusual(analysis)])
 
 
-def tell_seen(analysis: Analysis) -> str:
+def detection_text(analysis: Analysis) -> str:
     """The roles that are seen in a sentence, or why none is."""
     seen = sorted(_seen(analysis), key=lambda reading: -_most(reading).excess)
     said = [_tell_seen(reading, analysis) for reading in seen[:FEW_SAID]]
@@ -67,15 +67,17 @@ def _tell_seen(reading: RoleReading, analysis: Analysis) -> str:
     clearly = f"most clearly {best.head.label}" if len(heads) > 1 else f"at {best.seen_at} of {reading.tokens} tokens"
     if reading.tokens == 1:
         clearly += " at the only token that calls for it" if len(heads) > 1 else ", the only one that calls for it"
-    return f"{who} at {target} ({role}), {clearly}: {best.places[0].told(analysis.tokens)}."
+    return f"{who} at {target} ({role}), {clearly}: {best.evidence[0].describe(analysis.tokens)}."
 
 
 def _tell_none(analysis: Analysis) -> str:
     """Why no role that a text calls for is seen."""
     called = [reading for reading in analysis.roles if reading.role.requires_repetition and reading.heads]
-    others = max((reading for reading in called if reading.others), key=lambda reading: len(reading.others), default=None)
+    others = max(
+        (reading for reading in called if reading.other_heads), key=lambda reading: len(reading.other_heads), default=None
+    )
     if others is not None:
-        count, name = len(others.others), others.role.display_name.lower()
+        count, name = len(others.other_heads), others.role.display_name.lower()
         do = "heads that are not known for it are" if count > 1 else "head that is not known for it is"
         return f"No head that is known for a role is seen in it here; {count} {do} seen doing {name}."
     if any(reading.state == "not seen" for reading in called):

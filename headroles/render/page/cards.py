@@ -8,11 +8,11 @@ from headroles.core.heads import Head
 from headroles.core.readings.analysis import Analysis
 from headroles.core.readings.head_readings import HeadReading, RoleReading, State
 from headroles.core.records.head_categories import HeadCategories
-from headroles.core.roles.literature import credit, known_from
+from headroles.core.roles.literature import citation_text, published_claims
 from headroles.core.roles.roles import OTHER, MeasuredRole, Role, get_measured_role, measured_roles
 from headroles.core.text.edits import Edit
 from headroles.core.text.phrases import listed
-from headroles.render.html import draw
+from headroles.render.html import render_template
 from headroles.render.wording.bars import Bar, bar_of, figures, score_figures, second_figures
 from headroles.render.wording.wording import NO_PROMPT, ON_EVERY_TEXT, describe_source, state_of
 
@@ -65,7 +65,7 @@ class Card:
 
 def render_panel(analysis: Analysis) -> str:
     """One card a role with its heads, why some are grey, and where the roles come from."""
-    return draw(
+    return render_template(
         "cards",
         cards=[_card(reading, analysis) for reading in analysis.roles],
         repeats=listed([role.display_name for role in measured_roles() if role.requires_repetition]),
@@ -89,8 +89,8 @@ def _card(reading: RoleReading, analysis: Analysis) -> Card:
         strongest=tuple(lines[head.head] for head in telling[:STRONGEST]),
         count=_count(reading, analysis.heads.counts(reading.role)),
         also=_also(reading),
-        others=tuple(other.head for other in reading.others[:MAX_OTHERS]),
-        effect=reading.effect.told if reading.effect else "",
+        others=tuple(other.head for other in reading.other_heads[:MAX_OTHERS]),
+        effect=reading.effect.describe if reading.effect else "",
         can_be_tested=bool(reading.heads),
         prompt=offered_prompt(reading, analysis.prompt),
         no_prompt=_no_prompt(reading),
@@ -123,9 +123,9 @@ def _count(reading: RoleReading, mainly: int) -> str:
 
 
 def _also(reading: RoleReading) -> str:
-    if not reading.others:
+    if not reading.other_heads:
         return ""
-    count = len(reading.others)
+    count = len(reading.other_heads)
     shown = f", the {MAX_OTHERS} strongest" if count > MAX_OTHERS else ""
     if reading.role == OTHER:
         return f"Away from where they rest ({count}{shown}):" if count > 1 else "Away from where it rests:"
@@ -139,9 +139,9 @@ def _line(role: Role, reading: HeadReading, analysis: Analysis) -> HeadLine:
         state=state_of(reading),
         bar=bar_of(role, reading),
         number=figures(reading),
-        said=f"{_said(reading)}. {analysis.tell(reading.head)}",
+        said=f"{_said(reading)}. {analysis.describe_head(reading.head)}",
         second=second_figures(role, reading),
-        known=credit(known_from(analysis.model, reading.head, role)),
+        known=citation_text(published_claims(analysis.model, reading.head, role)),
     )
 
 
@@ -163,18 +163,18 @@ def render_edits(found: Found, analysis: Analysis) -> str:
     for role, edit in found.items():
         prompt = offered_prompt(analysis.role(role), analysis.prompt)
         rows.append((role, edit[0] if edit else None, edit[1].role(role).reason if edit else "", prompt))
-    return draw("edits", rows=rows) if rows else ""
+    return render_template("edits", rows=rows) if rows else ""
 
 
 def render_record(record: HeadCategories) -> str:
     """One row a role with its heads, best first, each with its score and, where the record tells, its interval."""
     rows = [(role, [_told(record, role.name, head) for head in record.top_heads(role)]) for role in measured_roles()]
     scored = {role.name for role in record.scored_roles}
-    return draw("record", record=record, rows=rows, scored=scored)
+    return render_template("record", record=record, rows=rows, scored=scored)
 
 
 def _told(record: HeadCategories, role: str, head: Head) -> str:
     """`L2H2 0.90 (0.88 to 0.92)`."""
     measure, interval = get_measured_role(role).measure, record.interval(role, head)
     between = "" if interval is None else f" ({interval[0]:.2f} to {interval[1]:.2f})"
-    return f"{head.label} {measure.figure(record.score(role, head))}{between}"
+    return f"{head.label} {measure.format_score(record.score(role, head))}{between}"

@@ -6,7 +6,7 @@ from headroles.core.readings.comparison import DEPTH_BINS, Census, ModelComparis
 from headroles.core.readings.head_readings import RoleReading
 from headroles.core.roles.roles import Role
 from headroles.core.text.phrases import percent
-from headroles.render.html import draw
+from headroles.render.html import render_template
 from headroles.render.wording.wording import describe_model_comparison
 
 
@@ -44,7 +44,7 @@ class Depth:
 def render_model_comparison(comparison: ModelComparison) -> str:
     """Both models, how many heads of each play a role and in which layers, and which roles are active on the text."""
     slices_a, slices_b = heads_by_depth(comparison.a), heads_by_depth(comparison.b)
-    return draw(
+    return render_template(
         "compare_models",
         summary=describe_model_comparison(comparison),
         a=comparison.a,

@@ -6,7 +6,7 @@ from headroles.core.heads import Head
 from headroles.core.readings.comparison import MIN_CHANGE, HeadChange, PromptComparison, RoleChange
 from headroles.core.readings.head_readings import HeadReading, RoleReading
 from headroles.core.roles.roles import Role, get_measured_role
-from headroles.render.html import draw
+from headroles.render.html import render_template
 from headroles.render.wording.bars import Bar, bar_of, figures
 from headroles.render.wording.wording import change_shown, describe_prompt_comparison
 
@@ -56,7 +56,7 @@ class ChangedHead:
 def render_prompt_comparison(comparison: PromptComparison) -> str:
     """Both texts, what each role does on them, and the heads that changed most with buttons that open them."""
     readings = [reading for role in comparison.roles for reading in (role.a, role.b)]
-    return draw(
+    return render_template(
         "compare_texts",
         summary=describe_prompt_comparison(comparison),
         a=comparison.a,

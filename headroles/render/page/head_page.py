@@ -2,21 +2,26 @@
 
 from dataclasses import dataclass
 
+from headroles import __version__
 from headroles.core.readings.analysis import HeadView
 from headroles.core.readings.head_readings import HeadReading
-from headroles.core.roles.literature import credit, known_from
+from headroles.core.roles.literature import citation_text, published_claims
 from headroles.core.roles.roles import RESTING, RESTING_ROLE, MeasuredRole, measured_roles
 from headroles.core.text.phrases import percent
-from headroles.render.html import draw
+from headroles.render.html import render_template
 from headroles.render.page.pattern import pattern_shown
 from headroles.render.wording.bars import figures, score_figures, second_figures
 from headroles.render.wording.wording import MARKS, describe_head, describe_origin, state_of
 
 CITED = 80  # characters of a text that a citation quotes
+# what TeX would take for a command; a name may come from a folder, and hold any of it
+TEX_ESCAPES = str.maketrans(
+    {mark: f"\\{mark}" for mark in "#$%&_{}"} | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+)
 
 
 @dataclass(frozen=True)
-class Row:
+class RoleRow:
     """A head in one role, in the words of the table; `usual` is where its range begins and how wide it is, and where this text
     lies, in percent; None without one."""
 
@@ -32,8 +37,8 @@ class Row:
 def render_head(view: HeadView) -> str:
     """The head that is open: neighbours, sentence, heatmap, and what it does in every role."""
     sentence = describe_head(view)
-    known = credit(known_from(view.model, view.head))
-    return draw(
+    known = citation_text(published_claims(view.model, view.head))
+    return render_template(
         "head",
         view=view,
         primary="no named role" if view.main is None else f"mainly {view.primary.display_name.lower()}",
@@ -43,6 +48,7 @@ def render_head(view: HeadView) -> str:
         known=known[:1].upper() + known[1:],
         pattern=pattern_shown(view, f"Attention of {view.head.label} over {len(view.tokens)} tokens. {sentence}"),
         cite=cite(view),
+        bibtex=bibtex(view),
         rests=(view.readings[RESTING_ROLE.name].activation or 0.0) >= RESTING,
         rows=[_row(role, view.readings[role.name]) for role in measured_roles()],
     )
@@ -52,7 +58,7 @@ def render_twin(view: HeadView, is_same: bool) -> str:
     """The same head on its role's suggested prompt, to compare with; one line where that is the visitor's own text."""
     sentence = describe_head(view)
     told = f"Attention of {view.head.label} on the suggested text. {sentence}"
-    return draw("twin", view=view, sentence=sentence, pattern=None if is_same else pattern_shown(view, told))
+    return render_template("twin", view=view, sentence=sentence, pattern=None if is_same else pattern_shown(view, told))
 
 
 def _looks(view: HeadView) -> str:
@@ -60,8 +66,8 @@ def _looks(view: HeadView) -> str:
     reading = view.readings.get(view.role.name)
     if reading is None or reading.activation is None or not reading.can_show:
         return ""
-    if reading.places:
-        return reading.places[0].told(view.tokens)
+    if reading.evidence:
+        return reading.evidence[0].describe(view.tokens)
     return f"{figures(reading)}, {_compared(reading)}"
 
 
@@ -71,10 +77,24 @@ def cite(view: HeadView) -> str:
     return f"headroles: {view.head.label} of {view.model} on “{text}”. {describe_origin(view.source)}".rstrip()
 
 
-def _row(role: MeasuredRole, reading: HeadReading) -> Row:
+def bibtex(view: HeadView) -> str:
+    """The BibTeX entry of headroles, with its version, the model and the model's revision; the page adds the link."""
+    revision = f", revision {view.source.revision}" if view.source else ""
+    model = f"{view.model}{revision}".translate(TEX_ESCAPES)
+    return (
+        "@misc{headroles,\n"
+        "  author = {{The headroles authors}},\n"
+        "  title = {headroles: which attention heads of a language model do which job},\n"
+        f"  howpublished = {{Software, version {__version__}}},\n"
+        f"  note = {{Model {model}}}\n"
+        "}"
+    )
+
+
+def _row(role: MeasuredRole, reading: HeadReading) -> RoleRow:
     score = score_figures(reading, with_interval=True)
     here, compared, verdict = _here(reading), _compared(reading), _verdict(role, reading)
-    return Row(role, here, compared, score, second_figures(role, reading), verdict, _usual(reading))
+    return RoleRow(role, here, compared, score, second_figures(role, reading), verdict, _usual(reading))
 
 
 def _usual(reading: HeadReading) -> tuple[float, float, float] | None:

@@ -10,7 +10,7 @@ from headroles.core.records.head_categories import HeadCategories
 from headroles.core.roles.role import Example, Role
 from headroles.core.roles.roles import ROLES, get_measured_role, measured_roles
 from headroles.core.text.phrases import listed
-from headroles.render.html import draw
+from headroles.render.html import render_template
 from headroles.render.wording.wording import NO_PROMPT
 
 CELL = 24  # side of a cell, in the units of the picture
@@ -85,7 +85,7 @@ def render_lessons_here(record: HeadCategories, others: Sequence[HeadCategories]
         if there := [role for role in missing if other.top_heads(role)]:
             lines.append(f"{other.model_name} has heads for {_names(there)}.")
     rows = [_on_model(role, record) for role in measured_roles() if role not in missing]
-    return draw("lessons_here", model=record.model_name, rows=rows, missing=lines)
+    return render_template("lessons_here", model=record.model_name, rows=rows, missing=lines)
 
 
 def _names(roles: Sequence[Role]) -> str:
@@ -105,7 +105,7 @@ def _on_model(role: Role, record: HeadCategories) -> OnModel:
 
 def render_lessons() -> str:
     """The lessons on all roles, and why so many heads look at the first token."""
-    return draw(
+    return render_template(
         "lessons", lessons=[lesson_of(role) for role in ROLES.values()], rungs=LOOKS_AND_MATTERS, looking=ROLES["induction"]
     )
 

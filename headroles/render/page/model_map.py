@@ -11,7 +11,7 @@ from headroles.core.heads import Head
 from headroles.core.readings.analysis import Analysis
 from headroles.core.readings.head_readings import State
 from headroles.core.roles.roles import RESTING_ROLE, ROLES, Role
-from headroles.render.html import draw
+from headroles.render.html import render_template
 from headroles.render.wording.bars import figures, filling, hundredths
 from headroles.render.wording.wording import MARKS, ON_EVERY_TEXT, describe_layers, state_of
 
@@ -45,7 +45,7 @@ class Cell(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Row:
+class LayerRow:
     """A layer with heads, or one or more layers without an attention pattern, with what they are instead."""
 
     name: str
@@ -66,7 +66,7 @@ def render_map(analysis: Analysis) -> str:
     The script also marks the cell of the head that is open, moves the focus with the arrow keys and shows the name of the head
     under the pointer.
     """
-    return draw(
+    return render_template(
         "map",
         analysis=analysis,
         is_wide=analysis.num_heads > WIDE,
@@ -99,16 +99,16 @@ def _packed(analysis: Analysis) -> str:
     return base64.b64encode(b"".join(CELL.pack(*_cell(analysis, head)) for head in analysis.heads.heads())).decode()
 
 
-def _rows(analysis: Analysis) -> list[Row]:
+def _rows(analysis: Analysis) -> list[LayerRow]:
     rows = []
     for gap, layers in groupby(range(analysis.num_layers), lambda layer: analysis.other_layers.get(layer, "")):
         numbers = list(layers)
         if gap:
             first, last = numbers[0], numbers[-1]
             named = f"layers {first} to {last}" if last > first else f"layer {first}"
-            rows.append(Row(f"{named}: {gap}, no pattern", has_heads=False))
+            rows.append(LayerRow(f"{named}: {gap}, no pattern", has_heads=False))
         else:
-            rows += [Row(str(layer)) for layer in numbers]
+            rows += [LayerRow(str(layer)) for layer in numbers]
     return rows
 
 
@@ -133,6 +133,6 @@ def _cell(analysis: Analysis, head: Head) -> Cell:
 
 def _here(analysis: Analysis, head: Head) -> int:
     heads = analysis.heads
-    if any(heads.active[name][head.layer][head.index] for name in heads.places):
+    if any(heads.active[name][head.layer][head.index] for name in heads.evidence):
         return SEEN
     return UNUSUAL if any(table[head.layer][head.index] for table in heads.unusual.values()) else 0

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 from headroles.core.roles.roles import MeasuredRole, get_measured_role, measured_roles
-from headroles.core.surveys.training_run import FIRST_TIME, SECOND_TIME, Birth, TrainingRun
+from headroles.core.surveys.training_run import FIRST_TIME, SECOND_TIME, Onset, TrainingRun
 from headroles.core.text.phrases import listed
 from headroles.render.wording.wording import tell_kind
 
@@ -20,7 +20,7 @@ def loss_name(name: str) -> str:
     return LOSSES.get(name, name.replace("_", " "))
 
 
-def tell_birth(birth: Birth | None) -> str:
+def tell_birth(birth: Onset | None) -> str:
     """`between step 1,150 and 1,200; for a while from step 900 on`."""
     if birth is None:
         return "not there at the last recorded step"
@@ -78,9 +78,9 @@ def tell_lesson(run: TrainingRun) -> tuple[str, ...]:
     return tuple(filter(None, told))
 
 
-def birth_of(run: TrainingRun, role: MeasuredRole) -> Birth | None:
+def birth_of(run: TrainingRun, role: MeasuredRole) -> Onset | None:
     """When a role appears in a run; None also where the run does not score it."""
-    return run.birth(role) if role in run.roles else None
+    return run.onset(role) if role in run.roles else None
 
 
 def _tell_order(run: TrainingRun) -> str:
@@ -106,12 +106,12 @@ def _tell_layers(run: TrainingRun) -> str:
     )
 
 
-def is_before(one: Birth, other: Birth) -> bool:
+def is_before(one: Onset, other: Onset) -> bool:
     """Whether one surely appeared before another: the steps between which they did do not overlap."""
     return other.before is not None and one.step <= other.before
 
 
-def _between(birth: Birth) -> str:
+def _between(birth: Onset) -> str:
     if birth.before is None:
         return f"from the first recorded step on, {birth.step:,}"
     return f"between step {birth.before:,} and {birth.step:,}"
@@ -140,7 +140,11 @@ def _tell_caution(run: TrainingRun) -> str:
     birth = birth_of(run, LATER)
     if birth is None or birth.before is None:
         return ""
-    changed = next((stretch for stretch in run.stretches if birth.before <= stretch.step < birth.step), None)
-    what = f" What it read changed there too: from step {changed.step:,} on {changed.told}." if changed and changed.step else ""
+    changed = next((stretch for stretch in run.phases if birth.before <= stretch.step < birth.step), None)
+    what = (
+        f" What it read changed there too: from step {changed.step:,} on {changed.description}."
+        if changed and changed.step
+        else ""
+    )
     together = f"That two things come together does not say that one makes the other.{what} " if run.losses else ""
     return f"{together}Whether the model needs these heads, only taking them out tells:"

@@ -4,9 +4,9 @@ import time
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from headroles.core.readings.analysis import Analysis, HeadView, Source
+from headroles.core.readings.analysis import Analysis, HeadView, RecordSource
 from headroles.core.readings.comparison import MIN_CHANGE, Change, HeadChange, ModelComparison, PromptComparison, RoleChange
-from headroles.core.readings.head_description import A_LITTLE, resting_place, tell_nature
+from headroles.core.readings.head_description import A_LITTLE, describe_head_in_model, resting_place
 from headroles.core.readings.head_readings import HeadReading, State
 from headroles.core.registry import ModelInfo
 from headroles.core.roles.roles import (
@@ -72,7 +72,7 @@ def change_shown(role: RoleChange) -> tuple[str, str]:
 def describe_head(view: HeadView) -> str:
     """What this head mainly does in the model, and what it does on this text."""
     scores = {name: reading.score for name, reading in view.readings.items()}
-    return f"{tell_nature(view.head, view.primary, scores, view.has_sink)} {_here(view)}"
+    return f"{describe_head_in_model(view.head, view.primary, scores, view.has_sink)} {_here(view)}"
 
 
 def describe_source(analysis: Analysis) -> str:
@@ -86,7 +86,7 @@ def describe_source(analysis: Analysis) -> str:
     ).rstrip()
 
 
-def tell_kind(source: Source, thing: str = "record") -> str:
+def tell_kind(source: RecordSource, thing: str = "record") -> str:
     """Where a record, or another thing, comes from."""
     return {
         "embedded": f"{thing} that ships with headroles",
@@ -97,7 +97,7 @@ def tell_kind(source: Source, thing: str = "record") -> str:
     }[source.kind]
 
 
-def describe_origin(source: Source | None) -> str:
+def describe_origin(source: RecordSource | None) -> str:
     """What made the numbers of a head, for who cites it; empty where nobody says."""
     if source is None:
         return ""
@@ -211,7 +211,7 @@ def _ago(seconds: float) -> str:
 
 
 def _here(view: HeadView) -> str:
-    seen = [role for role in measured_roles() if view.readings[role.name].places and view.readings[role.name].is_active]
+    seen = [role for role in measured_roles() if view.readings[role.name].evidence and view.readings[role.name].is_active]
     said = [_seen(role, view) for role in seen]
     looked_for = view.role if view.role.name in view.readings else None
     if looked_for is not None and looked_for not in seen:
@@ -228,7 +228,7 @@ def _here(view: HeadView) -> str:
 
 def _seen(role: MeasuredRole, view: HeadView) -> str:
     reading, name = view.readings[role.name], role.display_name.lower()
-    where = reading.where(view.called.get(role.name, 0), view.tokens)
+    where = reading.describe_evidence(view.eligible_counts.get(role.name, 0), view.tokens)
     if reading.score is not None and reading.score < role.threshold * A_LITTLE:
         return (
             f"On this text its strong cells coincide with those of {name}, {where}; offline it scores {reading.score:.2f} there."
@@ -248,9 +248,9 @@ def _not_seen(role: MeasuredRole, view: HeadView) -> str:
         return f"On this text {_measure(role, view)}: {what} ({low} to {high} on nine of ten ordinary texts)."
     if not role.measure.is_triggered:
         return f"On this text {_measure(role, view)}."
-    place = reading.places[0]
-    instead = place.looks_at(view.tokens)
-    most = f"the most it shows is {place.told(view.tokens)}{instead and f'; {instead}'}"
+    place = reading.evidence[0]
+    instead = place.describe_most_attended(view.tokens)
+    most = f"the most it shows is {place.describe(view.tokens)}{instead and f'; {instead}'}"
     return f"On this text it is not seen doing {name}: {most}."
 
 

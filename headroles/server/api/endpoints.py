@@ -8,13 +8,13 @@ from typing import TypeVar
 import gradio as gr
 
 from headroles.core.limits import MAX_BATCH_PROMPTS, MAX_PROMPT_TOKENS
-from headroles.core.outputs.ablation import METHODS
+from headroles.core.outputs.ablation import ABLATION_METHODS
 from headroles.core.readings.comparison import compare_models, compare_prompts
 from headroles.core.records.head_categories import MAX_TOP_HEADS
 from headroles.errors import InvalidInputError
 from headroles.explorer import Explorer
 from headroles.jobs import Job
-from headroles.models.interventions.ablation_runs import texts_read
+from headroles.models.interventions.ablation_runs import count_texts
 from headroles.models.reading.batches import check_batch
 from headroles.render.api import schema as results
 from headroles.render.api import serialize as plain
@@ -22,16 +22,16 @@ from headroles.render.api import serialize_atlas as plain_atlas
 from headroles.render.api import serialize_causes as plain_causes
 from headroles.render.api import serialize_training as plain_training
 from headroles.render.api.schema_atlas import AtlasResult
-from headroles.render.api.schema_causes import EffectsResult, KnockOutResult, NextTokensResult
+from headroles.render.api.schema_causes import AblationResult, EffectsResult, NextTokensResult
 from headroles.render.api.schema_training import TrainingResult
 from headroles.render.files.exports import KINDS, SHEETS, atlas_sheet_file, heatmap_file, model_sheet_file, text_sheet_file
-from headroles.render.page.chat import explain
+from headroles.render.page.chat import explain_in_words
 from headroles.server.api import arguments as api
-from headroles.server.gate.progress import follow
-from headroles.server.gate.request_queue import LARGE_PROMPTS, Desk
+from headroles.server.gate.progress import follow_job
+from headroles.server.gate.request_queue import LARGE_PROMPTS, RequestQueue
 from headroles.server.gate.visitors import visitor_of
-from headroles.server.page.page_data import ask, view_told_heads
-from headroles.server.page.page_state import Place
+from headroles.server.page.page_data import load_page_data, view_sheet_heads
+from headroles.server.page.page_state import PageState
 
 F = TypeVar("F", bound=Callable)
 R = TypeVar("R")
@@ -49,13 +49,13 @@ class Endpoints:
     The docstrings are what the page, gradio's own list and MCP tell of the endpoints. Each raises HeadRolesErrors alone.
     """
 
-    def __init__(self, explorer: Explorer, desk: Desk) -> None:
+    def __init__(self, explorer: Explorer, desk: RequestQueue) -> None:
         self._explorer, self._desk = explorer, desk
 
     def all(self) -> tuple[Callable, ...]:
         """Those that are published, in the order in which they are told."""
         asked = self.models, self.categories, self.analyze, self.analyze_batch, self.compare, self.pattern, self.heatmap
-        return *asked, self.figure, self.explain, self.next_tokens, self.effects, self.knock_out, self.training, self.atlas
+        return *asked, self.figure, self.explain, self.next_tokens, self.effects, self.ablate, self.training, self.atlas
 
     async def models(self, request: gr.Request) -> results.ModelsResult:
         """The models that can be analysed, with how many tokens each reads, and the limits of this server."""
@@ -182,7 +182,7 @@ class Endpoints:
                 file = model_sheet_file(self._explorer.categories(model), kind)
             else:
                 analysis = self._explorer.analyze(model, prompt)
-                file = text_sheet_file(analysis, view_told_heads(self._explorer, analysis), kind)
+                file = text_sheet_file(analysis, view_sheet_heads(self._explorer, analysis), kind)
             return plain.figure_result(file.media_type, file.content)
 
         return await self._asked(request, [model], draw)
@@ -197,11 +197,11 @@ class Endpoints:
         """
 
         def say() -> results.ExplainResult:
-            place = Place(prompt=prompt, model=model)
-            scene = ask(self._explorer, place, ("analysis", "next"))
+            place = PageState(prompt=prompt, model=model)
+            scene = load_page_data(self._explorer, place, ("analysis", "next"))
             assert scene.analysis is not None
             assert scene.next is not None
-            return plain.explain_result(scene.analysis, explain(scene.analysis, scene.next))
+            return plain.explain_result(scene.analysis, explain_in_words(scene.analysis, scene.next))
 
         return await self._asked(request, [model], say, cost=2)
 
@@ -227,7 +227,7 @@ class Endpoints:
             model: The model's name as /models gives it, for instance headroles-tiny.
             prompt: The text, at most {tokens} tokens.
             heads: The heads, such as L2H2; by default those of the role that are seen on this text.
-            role: The role that they are looked at for, for instance induction; its foretold token is told too.
+            role: The role that they are looked at for, for instance induction; its expected token is told too.
             query: After which token, from 0; by default the last.
         """
         which, looked_for = api.checked_heads(heads), api.checked_role(role)
@@ -235,7 +235,7 @@ class Endpoints:
         return plain_causes.effects_result(found)
 
     @with_limits
-    async def knock_out(
+    async def ablate(
         self,
         request: gr.Request,
         model: str,
@@ -245,7 +245,7 @@ class Endpoints:
         method: str = "zero",
         seed: int = 0,
         query: int = -1,
-    ) -> KnockOutResult:
+    ) -> AblationResult:
         """What is lost without some heads, beside what is lost without as many other heads of the same layers.
 
         Reads the text some thirty times, and counts as that many prompts.
@@ -260,14 +260,14 @@ class Endpoints:
             query: After which token the next one is looked at, from 0; by default the last.
         """
         which, looked_for = api.checked_heads(heads), api.checked_role(role)
-        chosen = api.checked_choice("method", method, METHODS)
-        cost, job = texts_read(len(which) or MAX_TOP_HEADS), Job((model, prompt))
-        ask = partial(self._explorer.knock_out, on_progress=lambda share: job.report(share, "taking heads out"))
+        chosen = api.checked_choice("method", method, ABLATION_METHODS)
+        cost, job = count_texts(len(which) or MAX_TOP_HEADS), Job((model, prompt))
+        ask = partial(self._explorer.ablate, on_progress=lambda share: job.report(share, "taking heads out"))
         try:
             found = await self._asked(request, [model], ask, model, prompt, which, looked_for, chosen, seed, query, cost=cost)
         finally:
             job.cancel()  # whoever asked may be gone; then the work ends between two forwards
-        return plain_causes.knock_out_result(found)
+        return plain_causes.ablation_result(found)
 
     async def training(self, request: gr.Request, model: str) -> TrainingResult:
         """How the roles of a model came to be: what every head did at each recorded step of its training, and the losses.
@@ -295,7 +295,7 @@ class Endpoints:
         with self._desk.charged(visitor, cost):
             for model in models:
                 if not self._explorer.has_loaded(model):
-                    async with aclosing(follow(partial(self._explorer.prepare, model), self._desk, visitor, model)) as steps:
+                    async with aclosing(follow_job(partial(self._explorer.prepare, model), self._desk, visitor, model)) as steps:
                         async for _ in steps:
                             pass
             return await self._desk.run(visitor, function, *args, cost=0, is_large=cost >= LARGE_PROMPTS)

@@ -14,14 +14,14 @@ from headroles.errors import HeadRolesError
 from headroles.explorer import Explorer
 from headroles.render.page.chat import chat_card
 from headroles.server.api.endpoints import Endpoints
-from headroles.server.gate.request_queue import Desk
-from headroles.server.gate.visitors import while_listened_to
+from headroles.server.gate.request_queue import RequestQueue
+from headroles.server.gate.visitors import while_connected
 
 WORDED = "answer"  # the tool whose words a chat client may show on the card
 CARD, CARD_TYPE = "ui://headroles/answer.html", "text/html;profile=mcp-app"
 
 
-class Blocks(gr.Blocks):
+class GuardedBlocks(gr.Blocks):
     """gradio's Blocks, except for what a client may send to an endpoint.
 
     Too few values get the defaults, and None where there is none: gradio answers with an error without words, and writes the
@@ -49,7 +49,7 @@ class Blocks(gr.Blocks):
         return [by_block.get(block, gr.skip()) for block in block_fn.outputs]
 
 
-def add_api(explorer: Explorer, desk: Desk, mcp: bool = False) -> None:
+def add_api(explorer: Explorer, desk: RequestQueue, mcp: bool = False) -> None:
     """Adds the public endpoints to the Blocks that are being built; for chat clients also one that answers in words alone."""
     endpoints = Endpoints(explorer, desk)
     for endpoint in endpoints.all():
@@ -81,7 +81,7 @@ def in_words(endpoint: Callable[..., Coroutine[Any, Any, object]]) -> Callable[.
     @wraps(endpoint)
     async def checked(*args: object, **kwargs: object) -> object:
         try:
-            return await while_listened_to(endpoint(*args, **kwargs))
+            return await while_connected(endpoint(*args, **kwargs))
         except HeadRolesError as error:
             raise gr.Error(str(error), print_exception=False) from None
 

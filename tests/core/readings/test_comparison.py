@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headroles.core.heads import Head
-from headroles.core.readings.analysis import Analysis, Source
+from headroles.core.readings.analysis import Analysis, RecordSource
 from headroles.core.readings.comparison import (
     DEPTH_BINS,
     MAX_CHANGES,
@@ -50,7 +50,7 @@ def made_up(
         applicable=applicable,
         primary=tuple(tuple(draw.choice(list(ROLES.values())) for _ in range(heads)) for _ in range(layers)),
     )
-    return Analysis(model, prompt, tokens, Source("embedded", "2026-01-01", "r"), layers, heads, read(table), table)
+    return Analysis(model, prompt, tokens, RecordSource("embedded", "2026-01-01", "r"), layers, heads, read(table), table)
 
 
 def read(table: HeadTable) -> tuple[RoleReading, ...]:
@@ -227,7 +227,7 @@ def test_a_model_comparison_says_how_many_heads_are_named_and_what_is_active_whe
     [
         made_up(2, 3, 0, model="n"),
         made_up(3, 2, 0),
-        replace(made_up(2, 3, 0), source=Source("embedded", "2026-01-01", "another revision")),
+        replace(made_up(2, 3, 0), source=RecordSource("embedded", "2026-01-01", "another revision")),
     ],
 )
 def test_two_texts_need_the_same_model(other):

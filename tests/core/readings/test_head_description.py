@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headroles.core.heads import Head
-from headroles.core.readings.head_description import A_LITTLE, tell_nature
+from headroles.core.readings.head_description import A_LITTLE, describe_head_in_model
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles.roles import OTHER, RESTING, Role, get_measured_role, measured_roles
 from headroles.errors import InvalidInputError
@@ -36,13 +36,13 @@ class Clause(NamedTuple):
 def primary_of(scores: Mapping[str, float | None]) -> Role:
     """By the rule that a record follows: content before rest, what patterns show before what is written, and the stronger."""
     reached = [role for role in measured_roles() if (scores.get(role.name) or 0.0) >= role.threshold]
-    return max(reached, key=lambda role: (role.is_content, role.measure.goes_first, scores[role.name]), default=OTHER)
+    return max(reached, key=lambda role: (role.is_content, role.measure.takes_precedence, scores[role.name]), default=OTHER)
 
 
 @given(scores=TABLES, has_sink=st.booleans())
 def test_it_names_what_the_scores_reach_each_once_and_nothing_else(scores, has_sink):
     primary = primary_of(scores)
-    said = tell_nature(Head(3, 1), primary, scores, has_sink)
+    said = describe_head_in_model(Head(3, 1), primary, scores, has_sink)
     assert said.startswith("L3H1 ")
     assert said.endswith(".")
     assert "\n" not in said
@@ -53,7 +53,9 @@ def test_it_names_what_the_scores_reach_each_once_and_nothing_else(scores, has_s
     else:
         rest = [first, *rest]
         expected.append(
-            Clause("is mainly", primary.display_name.lower(), get_measured_role(primary).measure.figure(scores[primary.name]))
+            Clause(
+                "is mainly", primary.display_name.lower(), get_measured_role(primary).measure.format_score(scores[primary.name])
+            )
         )
     when = "when nothing repeats" if primary.requires_repetition else "when it has nothing to do"
     first_token = "the first token or the learned sink" if has_sink else "the first token"
@@ -66,7 +68,7 @@ def test_it_names_what_the_scores_reach_each_once_and_nothing_else(scores, has_s
         score = scores.get(role.name) or 0.0
         if role.is_content and role != primary and score >= role.threshold * A_LITTLE:
             how = "also" if score >= role.threshold else "also a little"
-            expected.append(Clause(how, role.display_name.lower(), role.measure.figure(score)))
+            expected.append(Clause(how, role.display_name.lower(), role.measure.format_score(score)))
     found = []
     for clause in rest:
         match = CLAUSE.fullmatch(clause)
@@ -77,7 +79,7 @@ def test_it_names_what_the_scores_reach_each_once_and_nothing_else(scores, has_s
 
 def test_a_head_that_does_several_things_is_told_in_one_sentence():
     scores = {"induction": 0.9, "positional": 0.98, "duplicate_token": 0.2}
-    assert tell_nature(Head(18, 6), primary_of(scores), scores) == (
+    assert describe_head_in_model(Head(18, 6), primary_of(scores), scores) == (
         "L18H6 is mainly an induction head (0.90); rests on the first token when nothing repeats (0.98); "
         "also a little duplicate token (0.20)."
     )
@@ -85,7 +87,7 @@ def test_a_head_that_does_several_things_is_told_in_one_sentence():
 
 def test_head_page_card_programs_and_files_say_the_same_of_every_head(explorer):
     analysis = explorer.analyze(EMBEDDED_MODEL, PLAIN)
-    told = {head: analysis.tell(head) for head in analysis.heads.heads()}
+    told = {head: analysis.describe_head(head) for head in analysis.heads.heads()}
     assert [entry["told"] for entry in analysis_result(analysis, all_heads=True)["heads"]] == list(told.values())
     rows = list(csv.DictReader(io.StringIO(scores_csv(analysis).content.decode())))
     assert {(Head(int(row["layer"]), int(row["head"])), row["told"]) for row in rows} == set(told.items())
@@ -99,4 +101,4 @@ def test_head_page_card_programs_and_files_say_the_same_of_every_head(explorer):
         for head in reading.heads:
             assert f"on the probe texts. {told[head.head]}</span>".replace("'", "&#39;") in panel
     with pytest.raises(InvalidInputError):
-        analysis.tell("L9H9")
+        analysis.describe_head("L9H9")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from headroles.core.heads import Attention, Head
-from headroles.core.readings.analysis import Analysis, Source
+from headroles.core.readings.analysis import Analysis, RecordSource
 from headroles.core.readings.comparison import compare_models, compare_prompts, heads_by_depth
 from headroles.core.readings.verdicts import read_heads, read_roles
 from headroles.core.records.compatibility import ModelIdentity, check_belongs, check_shape, identity_of
@@ -25,7 +25,7 @@ from tests.conftest import random_attention
 
 OTHERS = {0: "linear attention", 2: "linear attention", 3: "convolution"}
 IDS = (5, 6, 7, 5, 6, 7, 5)
-SOURCE = Source("analysed here", "2026-01-01", "r")
+SOURCE = RecordSource("analysed here", "2026-01-01", "r")
 
 
 def recipe(**changes: Any) -> Recipe:

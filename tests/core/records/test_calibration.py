@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headroles.core.readings.detection import judge
+from headroles.core.readings.detection import judge_heads
 from headroles.core.records.calibration import (
     DEFAULT,
     LEAST_EXCESS,
@@ -16,8 +16,8 @@ from headroles.core.records.calibration import (
     USUAL,
     AlwaysOn,
     Triggered,
-    chance_of,
     far_from,
+    null_probability,
     parse_calibration,
     percentile_of,
     shares_above,
@@ -75,29 +75,31 @@ def test_the_chance_is_simes_and_never_more_than_bonferroni(excess):
     values = torch.tensor(excess, dtype=torch.float64)
     shares = sorted(shares_above(values, TAILS.double()).tolist())
     simes = min(len(shares) * share / rank for rank, share in enumerate(shares, start=1))
-    assert float(chance_of(values, TAILS.double())) == pytest.approx(min(simes, 1))
-    assert float(chance_of(values, TAILS.double())) <= min(len(shares) * shares[0], 1) + 1e-12
+    assert float(null_probability(values, TAILS.double())) == pytest.approx(min(simes, 1))
+    assert float(null_probability(values, TAILS.double())) <= min(len(shares) * shares[0], 1) + 1e-12
 
 
 def test_one_token_among_many_must_be_rarer_and_many_together_need_less():
     rare = torch.tensor([0.75])
     quiet = torch.zeros(99)
-    assert float(chance_of(torch.cat([rare, quiet]), TAILS)) == pytest.approx(100 * float(chance_of(rare, TAILS)), rel=1e-4)
-    assert float(chance_of(rare.repeat(100), TAILS)) == pytest.approx(float(chance_of(rare, TAILS)), rel=1e-4)
+    assert float(null_probability(torch.cat([rare, quiet]), TAILS)) == pytest.approx(
+        100 * float(null_probability(rare, TAILS)), rel=1e-4
+    )
+    assert float(null_probability(rare.repeat(100), TAILS)) == pytest.approx(float(null_probability(rare, TAILS)), rel=1e-4)
 
 
 def test_heads_have_part_only_where_there_is_anything_at_all_and_unknown_ones_must_show_more():
     known = torch.tensor([[True, False]])
     excess = torch.tensor([[[0.75], [0.75]]])
-    heads, is_role = judge(excess, known, made(), 16)
+    heads, is_role = judge_heads(excess, known, made(), 16)
     assert (heads.tolist(), is_role) == ([[True, False]], True)  # .0007 is rare enough for the one, not for the other
-    heads, is_role = judge(excess, known, made(other_level=0.002), 16)
+    heads, is_role = judge_heads(excess, known, made(other_level=0.002), 16)
     assert heads.tolist() == [[True, True]]
-    heads, is_role = judge(torch.tensor([[[0.45], [0.95]]]), known, made(role_level=0.004), 16)
+    heads, is_role = judge_heads(torch.tensor([[[0.45], [0.95]]]), known, made(role_level=0.004), 16)
     assert (heads.tolist(), is_role) == ([[False, True]], False)  # known, but not seen: another head is
-    heads, is_role = judge(excess, known, made(role_level=1e-9, any_level=1e-9), 16)
+    heads, is_role = judge_heads(excess, known, made(role_level=1e-9, any_level=1e-9), 16)
     assert (heads.tolist(), is_role) == ([[False, False]], False)
-    heads, is_role = judge(excess, ~known & known, made(role_tail=None, role_level=0.0, other_level=0.01), 16)
+    heads, is_role = judge_heads(excess, ~known & known, made(role_tail=None, role_level=0.0, other_level=0.01), 16)
     assert (heads.tolist(), is_role) == ([[True, True]], False)
 
 

@@ -11,9 +11,9 @@ from transformer_lens import head_detector
 
 from headroles.core.heads import Attention, Head
 from headroles.core.readings.verdicts import read_head, read_heads, read_roles
-from headroles.core.roles.measurement import Evidence
+from headroles.core.roles.measurement import Capture
 from headroles.core.roles.roles import ROLES, get_measured_role, measured_roles
-from headroles.core.roles.scoring import measure_heads, roles_of_patterns, verify_head_activation
+from headroles.core.roles.scoring import measure_heads, pattern_roles, verify_head_activation
 from headroles.errors import InvalidInputError, InvalidRecordError
 from headroles.models.probes.probe_texts import ProbeSizes, repeated_sequences
 from headroles.models.reading.pattern_reader import PatternReader
@@ -80,7 +80,7 @@ def test_heads_and_batches_are_scored_together_as_alone():
     together = measure_heads(patterns, ids, delimiters=marks)
     for b, layer, head in np.ndindex(3, 2, 4):
         alone = measure_heads(patterns[b : b + 1, layer, head], ids[b : b + 1], delimiters=marks[b : b + 1])
-        for role in roles_of_patterns():
+        for role in pattern_roles():
             torch.testing.assert_close(together[role.name].values[b, layer, head], alone[role.name].values[0])
 
 
@@ -110,7 +110,7 @@ def test_a_head_becomes_active_when_its_activation_corrected_for_chance_reaches_
     previous[0] = torch.eye(40)[0]
     for share, active in ((0.19, False), (0.21, True)):
         pattern = share * previous + (1 - share) * uniform  # kappa is the share
-        measured = role.measure(Evidence(pattern[None, None], ids))
+        measured = role.measure(Capture(pattern[None, None], ids))
         assert bool(role.measure.verdict(measured)) is active
 
 
@@ -118,7 +118,7 @@ def test_a_head_with_one_strong_peak_is_not_diffuse():
     ids = torch.arange(64)[None]
     peaked = 0.5 * uniform_attention(64) + 0.5 * torch.eye(64)
     role = get_measured_role("diffuse")
-    measured = role.measure(Evidence(peaked[None, None], ids))
+    measured = role.measure(Capture(peaked[None, None], ids))
     assert not role.measure.verdict(measured)
 
 

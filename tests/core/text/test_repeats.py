@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.text.repeats import comes_again_differently
+from headroles.core.text.repeats import find_respelled_repeat
 
 
 @pytest.mark.parametrize(
@@ -21,13 +21,13 @@ from headroles.core.text.repeats import comes_again_differently
     ],
 )
 def test_a_word_that_comes_again_as_other_tokens_is_told(tokens, said):
-    assert comes_again_differently(tokens).startswith(said)
-    assert bool(comes_again_differently(tokens)) == bool(said)
+    assert find_respelled_repeat(tokens).startswith(said)
+    assert bool(find_respelled_repeat(tokens)) == bool(said)
 
 
 @given(st.lists(st.text(max_size=6), max_size=20))
 def test_any_tokens_can_be_looked_at(tokens):
-    assert isinstance(comes_again_differently(tokens), str)
+    assert isinstance(find_respelled_repeat(tokens), str)
 
 
 def test_a_card_says_so_where_the_role_is_not_seen(explorer):

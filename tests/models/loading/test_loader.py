@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerFast
 from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL, MODELS, get_model_info
 from headroles.errors import ModelLoadError, PromptError, UnknownModelError, UnsupportedModelError
 from headroles.models.loading.loader import MAX_PROMPT_CHARACTERS, attention_windows, load_model
-from headroles.models.untrusted.tokenizer_loader import memory_of
+from headroles.models.untrusted.tokenizer_loader import tokenizer_bytes
 from headroles.server.layout import EXAMPLES
 from tests.fixtures.architectures import build
 
@@ -114,7 +114,7 @@ def test_the_weights_take_four_bytes_a_number_and_two_in_half_precision(tiny):
     for loaded, bytes_a_number in ((tiny, 4), (half, 2)):
         weights = MODELS[EMBEDDED_MODEL].parameters * bytes_a_number
         assert isinstance(loaded.tokenizer, PreTrainedTokenizerFast)
-        assert weights <= loaded.memory_bytes - memory_of(loaded.tokenizer) < 1.01 * weights
+        assert weights <= loaded.memory_bytes - tokenizer_bytes(loaded.tokenizer) < 1.01 * weights
 
 
 @pytest.mark.processes

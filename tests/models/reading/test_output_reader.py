@@ -12,7 +12,7 @@ from headroles.core.outputs.linear_norm import FITS
 from headroles.core.registry import ARCHITECTURES
 from headroles.errors import UnsupportedModelError
 from headroles.models.interventions.ablator import open_outputs
-from headroles.models.interventions.direct_effects import read_writes
+from headroles.models.interventions.direct_effects import read_direct_effects
 from headroles.models.loading.loader import LoadedModel
 from headroles.models.reading.output_reader import OutputReader
 from headroles.models.reading.pattern_reader import PatternReader
@@ -102,11 +102,11 @@ def test_transformer_lens_attributes_the_same_to_every_head(architecture, tiny):
 def test_what_a_role_foretells_is_told_beside_the_favourite(explorer):
     writes = explorer.effects("headroles-tiny", REPEATING, role="induction")
     text = explorer.analyze("headroles-tiny", REPEATING)
-    target = writes.foretold or writes.favourite
+    target = writes.expected_token or writes.top_token
     assert target.token == " queen"
     total = sum(map(sum, target.heads)) + target.embedding + target.rest + target.biases
     assert total == pytest.approx(target.logit, abs=FITS * 30)
-    assert sum(writes.by_key) == pytest.approx(writes.written(writes.favourite), abs=FITS * 30)
+    assert sum(writes.by_key) == pytest.approx(writes.total_effect(writes.top_token), abs=FITS * 30)
     assert set(writes.heads) <= {head.head for head in text.role("induction").heads}
     assert " queen" in [word.token for word in writes.raised]
     assert writes.raised[0].effect > 0 > writes.lowered[0].effect
@@ -114,10 +114,10 @@ def test_what_a_role_foretells_is_told_beside_the_favourite(explorer):
 
 def test_effects_of_a_text_are_the_same_whatever_else_stands_behind_the_query(tiny_outputs):
     ids = tiny_outputs.loaded.encode(REPEATING)
-    alone = read_writes(tiny_outputs, "", ids[:8], [Head(2, 2)])
-    within = read_writes(tiny_outputs, "", ids, [Head(2, 2)], query=7)
-    assert alone.favourite.token_id == within.favourite.token_id
-    assert alone.favourite.of(Head(2, 2)) == pytest.approx(within.favourite.of(Head(2, 2)), abs=1e-4)
+    alone = read_direct_effects(tiny_outputs, "", ids[:8], [Head(2, 2)])
+    within = read_direct_effects(tiny_outputs, "", ids, [Head(2, 2)], query=7)
+    assert alone.top_token.token_id == within.top_token.token_id
+    assert alone.top_token.head_effect(Head(2, 2)) == pytest.approx(within.top_token.head_effect(Head(2, 2)), abs=1e-4)
     assert len(alone.by_key) == len(within.by_key[:8]) == 8
     assert not any(within.by_key[8:])
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from analysis.__main__ import main
 from analysis.calibrate import report, try_out, untrained
-from headroles.core.readings.detection import judge, known_heads, see
+from headroles.core.readings.detection import detect, judge_heads, known_heads
 from headroles.core.records.calibration import ROLE_LEVEL, USUAL, AlwaysOn, Triggered
 from headroles.core.records.head_categories import HeadCategories
 from headroles.core.records.record_builder import with_calibration
@@ -18,7 +18,7 @@ from headroles.models.probes.calibration_texts import LENGTHS, PHRASE, make_pair
 from headroles.models.probes.probe_texts import ProbeSizes
 from headroles.models.probes.sentences import FOR_CALIBRATION, FOR_TRIALS, SENTENCES
 from headroles.models.reading.pattern_reader import PatternReader
-from headroles.models.scoring.calibration import Shown, calibrate, level_below, show_pairs, triggered_from
+from headroles.models.scoring.calibration import PairExcess, calibrate, level_below, read_pairs, triggered_from
 from headroles.models.scoring.sweep import analyze_here
 from tests.fixtures.known import known
 
@@ -68,7 +68,7 @@ def test_ordinary_texts_are_of_8_to_250_tokens(reader):
 
 
 def test_only_the_second_passage_is_looked_at_and_in_the_same_cells_of_both(reader, pairs):
-    for pair, by_role in show_pairs(reader, pairs[-2:], TRIGGERED):
+    for pair, by_role in read_pairs(reader, pairs[-2:], TRIGGERED):
         for shown in by_role.values():
             assert shown.positive.shape == shown.null.shape
             assert 0 < shown.tokens <= len(pair.positive) - pair.second
@@ -91,13 +91,13 @@ def test_a_calibration_has_every_role_and_its_own_texts_reach_what_it_promises(r
 def test_levels_let_as_few_null_texts_through_as_they_promise():
     generator = torch.Generator().manual_seed(0)
     shown = [
-        Shown("prose", 16, torch.full((2, 3, 4), 0.9), null**3 / 2, torch.full((2, 3), 0.9))
+        PairExcess("prose", 16, torch.full((2, 3, 4), 0.9), null**3 / 2, torch.full((2, 3), 0.9))
         for null in torch.rand(200, 2, 3, 4, generator=generator)
     ]
     those = torch.zeros(2, 3, dtype=torch.bool)
     those[0, :2] = True
     made = triggered_from(shown, those)
-    seen = [judge(one.null, those, made, one.length) for one in shown]
+    seen = [judge_heads(one.null, those, made, one.length) for one in shown]
     assert sum(is_role for _, is_role in seen) <= ROLE_LEVEL * len(shown)
     assert sum(int(heads[~those].sum()) for heads, _ in seen) <= 0.25 * len(shown) + 1
     assert (made.recall, made.head_recall) == (1, 1)
@@ -123,9 +123,9 @@ def test_pairs_that_are_read_together_show_what_each_shows_alone(reader, pairs, 
         return torch.stack([torch.rand(len(reader.loaded.layers), heads, tokens, tokens, generator=row) for row in rows], dim=1)
 
     monkeypatch.setattr(reader, "read_layers", read)
-    alone = [found for pair in pairs for found in show_pairs(reader, [pair], TRIGGERED)]
+    alone = [found for pair in pairs for found in read_pairs(reader, [pair], TRIGGERED)]
     assert set(batches) == {2}
-    for (pair, one), (same, other) in zip(alone, show_pairs(reader, pairs, TRIGGERED), strict=True):
+    for (pair, one), (same, other) in zip(alone, read_pairs(reader, pairs, TRIGGERED), strict=True):
         assert pair is same
         for name, shown in one.items():
             assert (shown.kind, shown.length) == (other[name].kind, other[name].length)
@@ -168,5 +168,5 @@ def test_a_record_without_calibration_falls_back_on_the_stated_default(reader, r
     assert plain.calibrations == {}
     role = TRIGGERED[0]
     attention = reader.read(reader.loaded.encode(known(role.suggested_prompt)))
-    assert see(role, attention, plain).role
+    assert detect(role, attention, plain).role
     assert isinstance(record.calibrations[role.name], Triggered)

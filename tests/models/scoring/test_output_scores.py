@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from headroles.core.heads import Head
-from headroles.core.roles.measurement import Evidence
+from headroles.core.roles.measurement import Capture
 from headroles.core.roles.roles import ROLES, get_measured_role
 from headroles.errors import InvalidInputError
 from headroles.models.interventions.ablator import open_outputs
@@ -90,7 +90,7 @@ def test_copy_suppression_is_the_name_movers_measure_turned_round(reader):
 def test_the_measure_needs_effects_and_fills_its_bar_from_nought(reader):
     measure = get_measured_role("name_mover").measure
     with pytest.raises(InvalidInputError, match="measured on what heads write"):
-        measure(Evidence(random_attention(1, 2, length=4), torch.tensor([[1, 2, 3, 4]])))
+        measure(Capture(random_attention(1, 2, length=4), torch.tensor([[1, 2, 3, 4]])))
     assert (measure.fill(-3.0), measure.fill(0.75), measure.fill(9.0)) == (0.0, 0.5, 1.0)
     assert "minus the direct effect" in get_measured_role("copy_suppression").measure.definition
     assert ROLES["successor"].example is None

@@ -101,7 +101,7 @@ def test_cards_and_answers_tell_a_published_effect(effects, explorer):
     analysis = explorer.analyze("headroles-tiny", REPEATING)
     roles = tuple(replace(reading, effect=effects.get(reading.role.name)) for reading in analysis.roles)
     told = replace(analysis, roles=roles)
-    assert effects["induction"].told in render_panel(told)
+    assert effects["induction"].describe in render_panel(told)
     answered = {role["key"]: role["effect"] for role in analysis_result(told)["roles"]}
     assert answered["induction"] == effect_result(effects["induction"])
     assert answered["other"] is None
@@ -130,8 +130,8 @@ def test_the_sentence_names_the_interval_and_the_controls():
     effect = RoleEffect(
         texts=10, heads=8, tokens="called", rise=4.1, interval=[3.9, 4.3], controls=[0.1] * 19 + [0.4], control_text=-0.02
     )
-    assert effect.told == (
-        "On 10 probe texts, without its 8 heads, the mean loss of tokens that could be foretold by it changes by +4.10 nats "
+    assert effect.describe == (
+        "On 10 probe texts, without its 8 heads, the mean loss of tokens that the role foretells changes by +4.10 nats "
         "(+3.90 to +4.30), without 20 sets of as many others, of the same layers where these have enough, by +0.10 to +0.40: "
         "matters. Where nothing repeats, they are worth −0.02."
     )

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from headroles.core.readings.detection import is_seen
+from headroles.core.readings.detection import is_detected
 from headroles.core.records.calibration import Triggered
 from headroles.core.records.head_categories import HeadCategories
 from headroles.core.records.record_builder import with_prompts
@@ -46,7 +46,7 @@ def test_every_text_that_is_made_to_show_a_role_does_so_on_the_embedded_model(re
     role = get_measured_role(name)
     assert len(role.prompts) >= 3
     for prompt in role.prompts:
-        assert is_seen(role, reader.read(reader.loaded.encode(prompt)), record), prompt
+        assert is_detected(role, reader.read(reader.loaded.encode(prompt)), record), prompt
 
 
 def test_the_first_that_works_is_found_and_none_where_none_does(reader, of_role, record):

@@ -10,7 +10,7 @@ import torch
 from analysis.lens import open_bridge, score_model
 from headroles.core.records.head_categories import HeadCategories
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.roles.scoring import measure_heads, roles_of_patterns
+from headroles.core.roles.scoring import measure_heads, pattern_roles
 from headroles.core.text.tokens import is_delimiter
 from headroles.errors import InvalidInputError, JobCancelledError
 from headroles.models.loading.loader import LoadedModel, load_model
@@ -41,7 +41,7 @@ def through_transformer_lens(loaded: LoadedModel) -> HeadCategories:
 
 
 def assert_same_scores(ours: HeadCategories, theirs: HeadCategories, tolerance: float = ROUNDED) -> None:
-    assert set(ours.all_scores) == {role.name for role in roles_of_patterns()}
+    assert set(ours.all_scores) == {role.name for role in pattern_roles()}
     assert ours.layers == theirs.layers
     for name, table in ours.all_scores.items():
         rows = zip(table, theirs.all_scores[name], strict=True)
@@ -98,7 +98,7 @@ def test_a_record_is_the_mean_over_texts_read_one_at_a_time_without_padding(arch
     loaded = random_model(architecture)
     to_double(loaded.model)
     reader = PatternReader(loaded)
-    values = {role.name: [] for role in roles_of_patterns()}
+    values = {role.name: [] for role in pattern_roles()}
     for probe in make_probes(loaded, SMALL):
         for ids, length in zip(probe.token_ids, probe.lengths):
             text = ids[None, :length]
@@ -188,7 +188,7 @@ def test_bfloat16_patterns_are_summed_in_float32(random_model):
     loaded = random_model("gpt2")
     loaded.model.to(torch.bfloat16)
     reader = PatternReader(loaded)
-    exact = {role.name: [] for role in roles_of_patterns()}
+    exact = {role.name: [] for role in pattern_roles()}
     for probe in make_probes(loaded, SMALL):
         layers = reader.read_batch(probe.token_ids).double()
         for name, measured in measure_heads(
@@ -220,7 +220,7 @@ def test_every_text_weighs_the_same_whatever_the_batches_and_stands_at_its_place
         summed = Sweep(fake_model(None, 4))
         for part, tokens in zip(patterns.split(sizes), ids.split(sizes)):
             lengths = torch.full((len(tokens),), 9)
-            add_all_layers(summed, Probe(tokens, lengths, roles_of_patterns(), delimiters=tokens == 1), part)
+            add_all_layers(summed, Probe(tokens, lengths, pattern_roles(), delimiters=tokens == 1), part)
         scores.append(summed.scores())
         by_text.append(summed.by_text())
     for name, table in scores[0].items():
@@ -239,7 +239,7 @@ def test_uniform_bfloat16_heads_stay_within_0_to_1():
     patterns = uniform_attention(length).to(torch.bfloat16).expand(2, 1, 4, length, length)
     summed = Sweep(fake_model(None))
     ids = torch.cat([torch.arange(18), torch.arange(19)]).expand(2, length)
-    add_all_layers(summed, Probe(ids, torch.tensor([length, length]), roles_of_patterns(), delimiters=ids == 3), patterns)
+    add_all_layers(summed, Probe(ids, torch.tensor([length, length]), pattern_roles(), delimiters=ids == 3), patterns)
     scores = summed.scores()
     assert all(table.dtype == torch.float32 for table in scores.values())
     assert all(float(table.min()) >= 0 and float(table.max()) <= 1 for table in scores.values())

@@ -10,7 +10,6 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -23,8 +22,8 @@ from headroles.hub.repository import inspect
 from headroles.jobs import Job
 from headroles.models.model_pool import LOADS_AT_ONCE, ModelPool
 from headroles.models.untrusted import sandbox as strangers
-from headroles.models.untrusted.sandbox import RemoteTokenizer, try_out
-from headroles.models.untrusted.subprocess_worker import Child, ChildDiedError
+from headroles.models.untrusted.sandbox import RemoteTokenizer, try_in_sandbox
+from headroles.models.untrusted.subprocess_worker import SubprocessWorker, WorkerDiedError
 from headroles.models.untrusted.tokenizer_loader import open_tokenizer
 from headroles.settings import GIGABYTE, Settings
 from tests.conftest import PLAIN
@@ -180,14 +179,14 @@ def test_a_process_that_is_killed_between_two_texts_is_started_again(opened):
 
 
 def test_a_process_that_is_killed_while_it_works_is_an_error_and_the_next_question_is_answered(folder):
-    child = Child(GIGABYTE)
+    child = SubprocessWorker(GIGABYTE)
     arguments: dict[str, object] = {"name": "m", "folder": str(folder), "vocabulary": VOCABULARY}
 
     def kill() -> None:
         for process in children().values():
             process.kill()
 
-    with pytest.raises(ChildDiedError, match="^broke a library or took too much memory$"):
+    with pytest.raises(WorkerDiedError, match="^broke a library or took too much memory$"):
         child.ask("open_and_try", arguments, SOON, SOON, kill)
     assert not child.is_running
     assert child.ask("open_and_try", arguments, SOON, SOON)
@@ -245,13 +244,13 @@ def test_a_trials_refusal_comes_through_as_what_it_was(tmp_path):
     stranger = next(stranger for stranger in STRANGERS if stranger.name.startswith("CodeGen with fewer heads"))
     facts = inspect(stranger.make(tmp_path / "model"))
     with pytest.raises(UnsupportedModelError, match=r"^m \(codegen\) cannot be read by headroles: a forward through it fails\.$"):
-        try_out("m", facts)
+        try_in_sandbox("m", facts)
     assert not children()
 
 
 def test_other_models_are_served_while_a_trial_hangs_and_its_death_gives_the_place_back(tmp_path):
     folder = with_pattern(honest(tmp_path / "model"), "(a+)+$")
-    explorer = Explorer(replace(Settings(), any_model=True))
+    explorer = Explorer(Settings(any_model=True))
     load = explorer.prepare(str(folder))
     until(lambda: len(children()) == 2)  # of the tokenizer, and of the trial
     trial = children()[max(children())]

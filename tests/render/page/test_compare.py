@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headroles.core.readings.analysis import Analysis, Source
+from headroles.core.readings.analysis import Analysis, RecordSource
 from headroles.core.readings.comparison import DEPTH_BINS, compare_models, compare_prompts
 from headroles.core.readings.verdicts import read_heads, read_roles
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles.roles import ROLES, get_measured_role, measured_roles
-from headroles.core.text.tokens import visible
+from headroles.core.text.tokens import visible_text
 from headroles.models.probes.probe_texts import ProbeSizes
 from headroles.models.reading.pattern_reader import PatternReader
 from headroles.models.scoring.sweep import analyze_here
@@ -174,7 +174,7 @@ def test_a_model_analysed_here_stands_beside_the_embedded_one(repeating, random_
     attention = reader.read(loaded.encode(REPEATING))
     table = read_heads(attention, record)
     other = Analysis(
-        *(loaded.name, REPEATING, attention.tokens, Source("analysed here", record.analysis_date, record.revision)),
+        *(loaded.name, REPEATING, attention.tokens, RecordSource("analysed here", record.analysis_date, record.revision)),
         *(record.num_layers, record.num_heads, read_roles(table, record), table),
     )
     page = Page(render_model_comparison(compare_models(repeating, other)))
@@ -191,7 +191,7 @@ def test_a_users_text_is_never_markup(text):
         page = Page(drawn)
         assert {tag for tag, _ in page.elements} <= TAGS
         assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
-        assert all(visible(token) in page.text for token in tokens)
+        assert all(visible_text(token) in page.text for token in tokens)
     assert LONG in page.text
 
 

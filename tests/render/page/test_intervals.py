@@ -8,7 +8,7 @@ import pytest
 from headroles.core.records.head_categories import HeadCategories
 from headroles.core.records.record_files import record_file_name, write_record
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.roles.scoring import roles_of_patterns
+from headroles.core.roles.scoring import pattern_roles
 from headroles.explorer import Explorer
 from headroles.hub.record_store import load_head_categories
 from headroles.render.api.serialize import categories_result
@@ -40,7 +40,7 @@ def told(record: HeadCategories, role: str) -> str:
 
 def test_a_card_tells_a_screen_reader_between_what_each_score_lies(explorer, record):
     panel = html.unescape(render_panel(explorer.analyze(EMBEDDED_MODEL, REPEATING)))
-    roles = [role for role in roles_of_patterns() if record.top_heads(role)]
+    roles = [role for role in pattern_roles() if record.top_heads(role)]
     for role in roles:
         assert f"; {told(record, role.name)} on the probe texts" in panel
     heads = sum(len(record.top_heads(role)) for role in roles)

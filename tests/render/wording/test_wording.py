@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from headroles.core.heads import Attention, Head
-from headroles.core.readings.analysis import HeadView, Source
+from headroles.core.readings.analysis import HeadView, RecordSource
 from headroles.core.readings.verdicts import read_head, read_heads
 from headroles.core.records.record_builder import build_record
 from headroles.core.registry import EMBEDDED_MODEL
@@ -132,17 +132,20 @@ def test_progress_in_words_guesses_the_rest_once_there_is_something_to_go_by(fra
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        (Source("embedded", "2026-01-01", "r"), "record that ships with headroles, measured 2026-01-01 with TransformerLens"),
         (
-            Source("analysed here", "2026-01-01", "r", reader="PyVene"),
+            RecordSource("embedded", "2026-01-01", "r"),
+            "record that ships with headroles, measured 2026-01-01 with TransformerLens",
+        ),
+        (
+            RecordSource("analysed here", "2026-01-01", "r", reader="PyVene"),
             "analysed here, not published, measured 2026-01-01 with PyVene",
         ),
         (
-            Source("published", "2026-01-01", "r", "org/roles", "0123456789abc"),
+            RecordSource("published", "2026-01-01", "r", "org/roles", "0123456789abc"),
             "published in org/roles, commit 0123456789,",
         ),
         (
-            Source(
+            RecordSource(
                 "cached", "2026-01-01", "r", "org/roles", "abc", time.time() - 3 * 86_400 - 60, note="The Hub does not answer."
             ),
             "cached 3 days ago from org/roles, commit abc, measured",

@@ -15,7 +15,7 @@ from headroles.render.api import serialize as plain
 from headroles.server.api.api_help import ENDPOINTS
 from headroles.server.api.endpoints import Endpoints
 from headroles.server.api.publish import in_words
-from headroles.server.gate.request_queue import Desk
+from headroles.server.gate.request_queue import RequestQueue
 from headroles.settings import Settings
 from tests.conftest import PLAIN, REPEATING
 
@@ -24,7 +24,7 @@ REQUEST = gr.Request(client={"host": "8.8.8.8"})
 
 @pytest.fixture
 def endpoints(explorer) -> Endpoints:
-    return Endpoints(explorer, Desk(Settings(prompts_a_minute=0)))
+    return Endpoints(explorer, RequestQueue(Settings(prompts_a_minute=0)))
 
 
 def test_those_that_are_published_are_those_that_the_page_tells_of(endpoints):
@@ -95,7 +95,7 @@ def test_a_bug_stays_a_bug_where_it_is_published():
 
 def test_a_batch_costs_as_many_prompts_as_it_has_and_a_comparison_two(explorer):
     async def spend() -> None:
-        desk = Desk(Settings(prompts_a_minute=5), clock=lambda: 0.0)
+        desk = RequestQueue(Settings(prompts_a_minute=5), clock=lambda: 0.0)
         endpoints = Endpoints(explorer, desk)
         await endpoints.analyze_batch(REQUEST, EMBEDDED_MODEL, [PLAIN, REPEATING])
         await endpoints.compare(REQUEST, EMBEDDED_MODEL, PLAIN, REPEATING)
@@ -123,7 +123,7 @@ def test_a_wait_for_a_model_that_is_broken_off_leaves_its_load(explorer, monkeyp
     monkeypatch.setattr(explorer, "prepare", lambda model: jobs.start(model, load))
 
     async def hang_up() -> None:
-        call = asyncio.create_task(Endpoints(explorer, Desk()).analyze(REQUEST, EMBEDDED_MODEL, PLAIN))
+        call = asyncio.create_task(Endpoints(explorer, RequestQueue()).analyze(REQUEST, EMBEDDED_MODEL, PLAIN))
         assert await asyncio.to_thread(begun.wait, 60)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -25,13 +25,13 @@ from headroles.core.readings.comparison import compare_models, compare_prompts
 from headroles.core.registry import EMBEDDED_MODEL, MODELS, ModelInfo
 from headroles.core.roles.roles import ROLES, measured_roles
 from headroles.explorer import Explorer
-from headroles.render.page.chat import chat_card, explain
-from headroles.render.page.next_token import GUESSES, Next
+from headroles.render.page.chat import chat_card, explain_in_words
+from headroles.render.page.next_token import GUESSES, NextTokenView
 from headroles.render.wording.wording import state_of
 from headroles.server.api.api_help import ENDPOINTS, render_help
 from headroles.server.api.arguments import API_VERSION
-from headroles.server.api.publish import CARD, CARD_TYPE, WORDED, Blocks, add_api
-from headroles.server.gate.request_queue import Desk
+from headroles.server.api.publish import CARD, CARD_TYPE, WORDED, GuardedBlocks, add_api
+from headroles.server.gate.request_queue import RequestQueue
 from headroles.server.gate.visitors import visitor_of
 from headroles.settings import Settings
 from tests.conftest import PLAIN, REPEATING
@@ -53,7 +53,7 @@ RIGHT = {
     "/explain": {"model": EMBEDDED_MODEL, "prompt": REPEATING},
     "/next_tokens": {"model": EMBEDDED_MODEL, "prompt": REPEATING, "count": 2},
     "/effects": {"model": EMBEDDED_MODEL, "prompt": REPEATING, "heads": ["L2H2"], "role": "", "query": -1},
-    "/knock_out": {
+    "/ablate": {
         "model": EMBEDDED_MODEL,
         "prompt": REPEATING,
         "heads": ["L2H2"],
@@ -73,13 +73,13 @@ NO_NUMBERS = ("1; DROP", "1", "", 10**30, 4, -1, 1.0, LONG, True, None, [], {}, 
 
 
 @pytest.fixture(scope="module")
-def unlimited() -> Desk:
+def unlimited() -> RequestQueue:
     """A desk for many requests of one visitor."""
-    return Desk(Settings(prompts_a_minute=0))
+    return RequestQueue(Settings(prompts_a_minute=0))
 
 
 @pytest.fixture(scope="module")
-def url(explorer: Explorer, unlimited: Desk) -> Iterator[str]:
+def url(explorer: Explorer, unlimited: RequestQueue) -> Iterator[str]:
     with serve_api(explorer, unlimited) as address:
         yield address
 
@@ -319,13 +319,13 @@ def test_an_analysis_comes_in_plain_types(client, explorer):
                 "verdict": state_of(own),
                 "excess": own.excess if own.is_triggered else None,
                 "seen_at": own.seen_at,
-                "places": [dataclasses.asdict(place) for place in own.places],
+                "places": [dataclasses.asdict(place) for place in own.evidence],
                 "percentile": own.percentile,
                 "usual": own.usual and list(own.usual),
                 "unusual": own.is_unusual,
             }
         assert (role["verdict"], role["unusual"], role["tokens"]) == (reading.state, reading.is_unusual, reading.tokens)
-        assert [head["layer"] for head in role["also_seen"]] == [other.head.layer for other in reading.others]
+        assert [head["layer"] for head in role["also_seen"]] == [other.head.layer for other in reading.other_heads]
     assert [role["key"] for role in result["roles"] if role["verdict"] == "seen"] == ["induction"]
 
 
@@ -441,7 +441,7 @@ def stuck(explorer: Explorer, monkeypatch) -> Iterator[Stuck]:
 
 def test_requests_on_a_loaded_model_do_not_wait_for_the_load_of_another(explorer, stuck):
     """Fifty requests, more than gradio takes in by itself, wait for a model that never comes; the embedded one answers."""
-    desk = Desk(Settings(prompts_a_minute=0))
+    desk = RequestQueue(Settings(prompts_a_minute=0))
     with serve_api(explorer, desk) as url:
         for number in range(50):
             post(url, "/analyze", ["gpt2", REPEATING], {"X-Forwarded-For": f"8.8.8.{number}"})
@@ -451,7 +451,7 @@ def test_requests_on_a_loaded_model_do_not_wait_for_the_load_of_another(explorer
 
 
 def test_no_more_than_the_limit_wait_for_a_load(explorer, stuck):
-    with serve_api(explorer, Desk(Settings(max_waiting=2))) as url:
+    with serve_api(explorer, RequestQueue(Settings(max_waiting=2))) as url:
         for number in range(2):
             post(url, "/analyze", ["gpt2", REPEATING], {"X-Forwarded-For": f"8.8.8.{number}"})
             assert stuck.asked.acquire(timeout=60)
@@ -461,7 +461,7 @@ def test_no_more_than_the_limit_wait_for_a_load(explorer, stuck):
 
 
 def test_who_hangs_up_no_longer_waits_for_the_load(explorer, stuck):
-    desk = Desk(Settings(max_waiting=1))
+    desk = RequestQueue(Settings(max_waiting=1))
     with serve_api(explorer, desk) as url:
         answer = post(url, "/analyze", ["gpt2", REPEATING])
         assert stuck.asked.acquire(timeout=60)
@@ -483,7 +483,7 @@ def test_a_full_queue_answers_at_once_over_http(explorer, monkeypatch):
         return real(model, prompt)
 
     monkeypatch.setattr(explorer, "analyze", slow)
-    desk = Desk(Settings(workers=1, max_waiting=1))
+    desk = RequestQueue(Settings(workers=1, max_waiting=1))
     with serve_api(explorer, desk) as url:
         client = Client(url, verbose=False)
         jobs = [client.submit(EMBEDDED_MODEL, REPEATING, api_name="/analyze") for _ in range(2)]
@@ -497,7 +497,7 @@ def test_a_full_queue_answers_at_once_over_http(explorer, monkeypatch):
 
 
 def test_one_visitor_cannot_ask_for_more_than_the_rate_and_others_do_not_notice(explorer):
-    with serve_api(explorer, Desk(Settings(prompts_a_minute=3))) as url:
+    with serve_api(explorer, RequestQueue(Settings(prompts_a_minute=3))) as url:
         one, other = ({"X-Forwarded-For": f"1.1.1.1, 8.8.8.{number}"} for number in (1, 2))
         assert call(url, "/analyze_batch", [EMBEDDED_MODEL, [REPEATING, PLAIN, "A cat."]], one)[0] == "complete"
         message = refused(url, "/analyze", [EMBEDDED_MODEL, REPEATING], one)
@@ -535,7 +535,7 @@ def test_a_request_that_is_not_there_has_a_visitor_too():
 
 
 def test_the_pages_own_events_keep_gradios_check():
-    with Blocks() as app:
+    with GuardedBlocks() as app:
         box = gr.Textbox()
         gr.Button().click(lambda text: text, box, box)
     with pytest.raises(ValueError, match="didn't receive enough input values"):
@@ -556,8 +556,8 @@ def described(function: Callable) -> set[str]:
 
 
 def test_every_argument_is_described(explorer):
-    with Blocks() as app:
-        add_api(explorer, Desk(explorer.settings))
+    with GuardedBlocks() as app:
+        add_api(explorer, RequestQueue(explorer.settings))
     for function in app.fns.values():
         assert described(known(function.fn)) == set(RIGHT[f"/{function.api_name}"])
 
@@ -578,8 +578,9 @@ def test_the_endpoints_are_tools_of_an_mcp_server_where_that_is_installed(explor
             assert not answer.isError
             assert "'induction'" in answer.content[0].text
             told = await session.call_tool(WORDED, {"model": EMBEDDED_MODEL, "prompt": REPEATING})
-            words = explain(
-                explorer.analyze(EMBEDDED_MODEL, REPEATING), Next(explorer.next_tokens(EMBEDDED_MODEL, REPEATING, GUESSES))
+            words = explain_in_words(
+                explorer.analyze(EMBEDDED_MODEL, REPEATING),
+                NextTokenView(explorer.next_tokens(EMBEDDED_MODEL, REPEATING, GUESSES)),
             )
             assert told.content[0].text == told.structuredContent["result"][0]["text"] == words
             assert tools[WORDED].meta["ui"]["resourceUri"] == tools[WORDED].meta["openai/outputTemplate"] == CARD

@@ -25,8 +25,8 @@ from headroles.core.surveys.atlas import Atlas
 from headroles.core.surveys.atlas_entries import AtlasEntry
 from headroles.render.files.exports import DOWNLOADS, FORMULA_STARTS, Download
 from headroles.render.html import ASSETS
-from headroles.server.page.page_data import Scene
-from headroles.server.page.page_state import Place
+from headroles.server.page.page_data import PageData
+from headroles.server.page.page_state import PageState
 from headroles.server.page.parts import FILES
 from tests.conftest import REPEATING
 from tests.fixtures.hostile import HOSTILE_TEXTS, short
@@ -77,18 +77,18 @@ def poisoned_entry(entry: AtlasEntry, attack: str) -> AtlasEntry:
 
 
 @pytest.fixture(scope="module")
-def scene(explorer) -> Scene:
+def scene(explorer) -> PageData:
     """Everything that the page can show of a text, both comparisons included."""
     analysis = explorer.analyze(EMBEDDED_MODEL, REPEATING)
     view = explorer.view_head(EMBEDDED_MODEL, REPEATING, Head(2, 2), ROLES["induction"])
     record = explorer.categories(EMBEDDED_MODEL)
     atlas = explorer.atlas()
-    return Scene(Place(prompt=REPEATING, head=Head(2, 2)), analysis, view, told=(view,), record=record, atlas=atlas)
+    return PageData(PageState(prompt=REPEATING, head=Head(2, 2)), analysis, view, sheet_heads=(view,), record=record, atlas=atlas)
 
 
-def poison(scene: Scene, attack: str) -> Scene:
+def poison(scene: PageData, attack: str) -> PageData:
     analysis, view = poisoned(known(scene.analysis), attack), poisoned(known(scene.view), attack)
-    place = replace(scene.place, model=attack, prompt=attack, other_prompt=attack, other_model=attack)
+    place = replace(scene.state, model=attack, prompt=attack, other_prompt=attack, other_model=attack)
     return replace(
         scene,
         place=place,
@@ -102,7 +102,7 @@ def poison(scene: Scene, attack: str) -> Scene:
     )
 
 
-def save(scene: Scene, name: str) -> Download:
+def save(scene: PageData, name: str) -> Download:
     return FILES[name][1](scene)
 
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headroles.errors import BusyError, InvalidInputError, PromptError
-from headroles.server.gate.rate_limit import MAX_VISITORS, Budget, share
-from headroles.server.gate.request_queue import LOADS_A_VISITOR, Desk, events_at_once
+from headroles.server.gate.rate_limit import MAX_VISITORS, Budget, visitor_share
+from headroles.server.gate.request_queue import LOADS_A_VISITOR, RequestQueue, events_at_once
 from headroles.settings import Settings
 
 
@@ -31,14 +31,14 @@ def make(
     clock: Callable[[], float] | None = None,
     seconds_a_minute: int = 0,
     effort: Callable[[], float] | None = None,
-) -> Desk:
+) -> RequestQueue:
     settings = Settings(
         workers=workers, max_waiting=max_waiting, prompts_a_minute=prompts_a_minute, seconds_a_minute=seconds_a_minute
     )
-    return Desk(settings, clock or Clock(), effort or Clock())
+    return RequestQueue(settings, clock or Clock(), effort or Clock())
 
 
-def charge(desk: Desk, visitor: str, cost: int = 1) -> None:
+def charge(desk: RequestQueue, visitor: str, cost: int = 1) -> None:
     with desk.charged(visitor, cost):
         pass
 
@@ -358,7 +358,7 @@ def test_what_is_refused_on_the_way_is_given_back():
 @given(places=st.integers(1, 1000))
 def test_a_share_is_at_least_one_place_and_leaves_some_where_there_are_two(places):
     for alone in (True, False):
-        assert 1 <= share(places, alone) <= max(places // 2, 1)
+        assert 1 <= visitor_share(places, alone) <= max(places // 2, 1)
 
 
 def test_without_a_limit_nothing_is_remembered():

@@ -8,16 +8,16 @@ import gradio as gr
 import pytest
 from gradio.blocks import Blocks as Original
 
-from headroles.server.api.publish import Blocks, add_api
-from headroles.server.gate.request_queue import Desk
-from headroles.server.gate.sessions import KEEP_SECONDS, MAX_SESSIONS, Forgetful, Sessions, keep_nothing
+from headroles.server.api.publish import GuardedBlocks, add_api
+from headroles.server.gate.request_queue import RequestQueue
+from headroles.server.gate.sessions import KEEP_SECONDS, MAX_SESSIONS, EmptySession, Sessions, keep_nothing
 from tests.server.gate.test_request_queue import Clock
 
 
 @pytest.fixture
 def blocks(explorer) -> gr.Blocks:
-    with Blocks(analytics_enabled=False) as app:
-        add_api(explorer, Desk(explorer.settings))
+    with GuardedBlocks(analytics_enabled=False) as app:
+        add_api(explorer, RequestQueue(explorer.settings))
     return app.queue()
 
 
@@ -32,7 +32,7 @@ def test_gradios_inside_is_what_this_reaches_for(blocks):
     app = SimpleNamespace(state_holder=None)
     keep_nothing(app, blocks)
     assert queue.pending_messages_per_session.max_size > MAX_SESSIONS
-    assert isinstance(app.state_holder["a session"], Forgetful)
+    assert isinstance(app.state_holder["a session"], EmptySession)
     assert "a session" not in app.state_holder
 
 
@@ -115,7 +115,7 @@ def test_an_event_that_has_ended_is_still_known_by_its_session(blocks):
 
 
 def test_an_output_that_stays_as_it_is_is_not_built_anew(monkeypatch):
-    with Blocks() as app:
+    with GuardedBlocks() as app:
         boxes = [gr.Textbox(), gr.Textbox(), gr.Button(visible=True)]
         gr.Button().click(lambda: None, None, boxes)
     built: list[object] = []
@@ -124,17 +124,17 @@ def test_an_output_that_stays_as_it_is_is_not_built_anew(monkeypatch):
         gr.Textbox, "__init__", lambda self, *args, **kwargs: (built.append(self), original(self, *args, **kwargs))[1]
     )
     answer = {boxes[0]: "new", boxes[2]: gr.update(visible=False)}
-    made = asyncio.run(app.postprocess_data(app.fns[0], answer, Forgetful(app)))
+    made = asyncio.run(app.postprocess_data(app.fns[0], answer, EmptySession(app)))
     assert made == ["new", gr.skip(), {"visible": False, "__type__": "update"}]
     assert built == []
-    assert asyncio.run(app.postprocess_data(app.fns[0], {boxes[0]: gr.skip()}, Forgetful(app))) == [gr.skip()] * 3
+    assert asyncio.run(app.postprocess_data(app.fns[0], {boxes[0]: gr.skip()}, EmptySession(app))) == [gr.skip()] * 3
 
 
 @pytest.mark.parametrize(
     "value", [{"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}, [{"url": "http://127.0.0.1"}], [["a"]]]
 )
 def test_what_could_be_a_file_is_refused_by_the_pages_own_handlers_too(value):
-    with Blocks() as app:
+    with GuardedBlocks() as app:
         box = gr.Textbox()
         gr.Button().click(lambda text: text, box, box)
     with pytest.raises(gr.Error, match="Send only texts"):

@@ -9,13 +9,13 @@ import gradio as gr
 
 from headroles.render.api.serialize_atlas import atlas_result
 from headroles.server.api.endpoints import Endpoints
-from headroles.server.gate.request_queue import Desk
+from headroles.server.gate.request_queue import RequestQueue
 from headroles.server.page.handlers import Handlers
-from headroles.server.page.page_state import Place
+from headroles.server.page.page_state import PageState
 from headroles.server.page.parts import download, first_visit
 from headroles.settings import Settings
 
-DESK = Desk(Settings(prompts_a_minute=0))
+DESK = RequestQueue(Settings(prompts_a_minute=0))
 REQUEST = gr.Request(client={"host": "8.8.8.8"})
 
 
@@ -35,7 +35,7 @@ def test_programs_get_the_atlas_that_the_page_shows_and_its_sheet(explorer):
 
 
 def test_the_files_hold_the_atlas(explorer):
-    rows = list(csv.DictReader(io.StringIO(download(explorer, Place(), "atlas.csv").content.decode(), newline="")))
+    rows = list(csv.DictReader(io.StringIO(download(explorer, PageState(), "atlas.csv").content.decode(), newline="")))
     expected = list(explorer.atlas().rows())
     assert [(row["model"], row["role"]) for row in rows] == [(row["model"], row["role"]) for row in expected]
     for row, told in zip(rows, expected):

@@ -14,7 +14,7 @@ LEAST_SECONDS = 1.0  # between two looks at it
 KEPT_SHARE = 16  # one byte in so many may stay for ever
 
 
-class Memory(Generic[V]):
+class AgingCache(Generic[V]):
     """Values by key, the least recently used dropped where they would take more than `max_bytes`; for any number of threads.
 
     What nobody has asked for lately goes as well, down to a sixteenth of `max_bytes`: a rush leaves little behind. `clock` gives

@@ -1,6 +1,6 @@
 """What is kept of what was read, and for how long."""
 
-from headroles.models.loading.lru_cache import AGE_SECONDS, Memory
+from headroles.models.loading.aging_cache import AGE_SECONDS, AgingCache
 
 
 class Clock:
@@ -10,9 +10,9 @@ class Clock:
         return self.now
 
 
-def make(max_bytes: int = 100) -> tuple[Memory[str], Clock]:
+def make(max_bytes: int = 100) -> tuple[AgingCache[str], Clock]:
     clock = Clock()
-    return Memory(max_bytes, len, clock), clock
+    return AgingCache(max_bytes, len, clock), clock
 
 
 def test_the_least_recently_used_goes_where_the_bytes_are_full():
