@@ -15,7 +15,7 @@ from headroles.core.records.record_files import read_record, record_file_name
 from headroles.errors import HeadRolesError, NoHeadCategoriesError
 from headroles.hub.http import is_reachable, set_timeouts
 from headroles.hub.record_store import load_head_categories
-from headroles.models.model_pool import tame_glibc
+from headroles.models.model_pool import configure_malloc
 from headroles.models.probes.probe_texts import ProbeSizes
 
 from . import agreement, calibrate, validate
@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command line and returns its exit code; see `options.EXIT_CODES`, `validate.run` and `compare_records`."""
     arguments = sys.argv[1:] if arguments is None else arguments
     set_timeouts()
-    tame_glibc()
+    configure_malloc()
     if arguments[:1] == ["validate"]:
         return validate_record(parse_validate(arguments[1:]))
     if arguments[:1] == ["compare"]:

@@ -15,7 +15,7 @@ from headroles.models.loading.loader import LoadedModel
 from headroles.models.probes.probe_texts import ProbeSizes, make_probes
 from headroles.models.reading.pattern_reader import PatternReader
 from headroles.models.scoring.role_effects import role_effects
-from headroles.models.scoring.sweep import calibrated, make_record, score_here, score_weights, scored_by_outputs
+from headroles.models.scoring.sweep import add_calibration, add_output_scores, make_record, score_patterns, score_weights
 
 
 def make(load: Callable[[], LoadedModel], sizes: ProbeSizes, batch: int, device: str) -> HeadCategories:
@@ -65,20 +65,20 @@ def analyze_without_lens(reader: PatternReader, sizes: ProbeSizes, batch: int) -
     """The same through PyVene, as the page does it; what stands in weights is not scored."""
     probes = list(make_probes(reader.loaded, sizes, batch))
     with shown_progress(reader.loaded.name, len(probes), "batch") as show:
-        sweep = score_here(reader, probes, show)
+        sweep = score_patterns(reader, probes, show)
     return make_record(reader.loaded, sweep, sizes)
 
 
 def calibrate(reader: PatternReader, record: HeadCategories, sizes: ProbeSizes) -> HeadCategories:
     """The record with its calibration, through PyVene, as the page reads texts."""
     with shown_progress(f"{reader.loaded.name}, verdicts", 100, "%") as show:
-        return calibrated(reader, record, sizes, show)
+        return add_calibration(reader, record, sizes, show)
 
 
 def read_outputs(reader: PatternReader, record: HeadCategories, sizes: ProbeSizes) -> HeadCategories:
     """The record with the roles that are scored by what heads write, through PyVene."""
     with shown_progress(f"{reader.loaded.name}, what heads write", 100, "%") as show:
-        return scored_by_outputs(reader, record, sizes, show)
+        return add_output_scores(reader, record, sizes, show)
 
 
 def take_out(reader: PatternReader, record: HeadCategories, sizes: ProbeSizes) -> HeadCategories:

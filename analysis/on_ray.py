@@ -16,7 +16,7 @@ from headroles.core.records.record_files import parse_record
 from headroles.core.registry import MODELS
 from headroles.errors import HeadRolesError, InvalidInputError, MissingPackageError
 from headroles.hub.http import set_timeouts
-from headroles.models.model_pool import tame_glibc
+from headroles.models.model_pool import configure_malloc
 
 from .driving import Died, Ended, Event, Job, Started, drive
 from .finished import there
@@ -116,7 +116,7 @@ def score(model: str, plan: Plan, old: str | None) -> Iterator[Answer | None]:
     """What a worker does: says that it has begun, with None, then how it went. Nothing is written where it runs."""
     yield None
     set_timeouts()
-    tame_glibc()
+    configure_malloc()
     outcome = attempt(model, plan, parse_record(old, plan.name) if old else None)
     yield replace(outcome, record=None), outcome.record.to_json() if outcome.record else ""
 

@@ -10,7 +10,7 @@ from headroles.core.records.record_files import MAX_RECORD_BYTES, NAME, parse_re
 from headroles.core.roles.roles import MeasuredRole, measured_roles
 from headroles.core.surveys.atlas_entries import MAX_ATLAS_BYTES, entries_to_lines, known_entries, update_entries
 from headroles.errors import InvalidInputError, InvalidRecordError
-from headroles.hub.dataset import ATLAS, RECORDS
+from headroles.hub.dataset import ATLAS_PATH, RECORDS_FOLDER
 
 from . import dataset
 from .pushing import Listing, Push, Pushed
@@ -49,13 +49,13 @@ class _RecordPush(Push[_State]):
     def __init__(self, record: HeadCategories, repo: str, create_pr: bool, dry_run: bool) -> None:
         super().__init__(record.model_name, repo, create_pr, dry_run)
         self._record = record
-        self._path = f"{RECORDS}/{record_file_name(record.model_name)}"
+        self._path = f"{RECORDS_FOLDER}/{record_file_name(record.model_name)}"
         self._derived: dict[str, bytes] = {}
 
     def _read(self, listing: Listing) -> _State:
         card, atlas = (
             self._content(old, listing) if (old := listing.files.get(path)) and old.size <= limit else b""
-            for path, limit in ((dataset.CARD, MAX_RECORD_BYTES), (ATLAS, MAX_ATLAS_BYTES))
+            for path, limit in ((dataset.CARD, MAX_RECORD_BYTES), (ATLAS_PATH, MAX_ATLAS_BYTES))
         )
         found = ((path, self._read_record(file, listing)) for path, file in listing.files.items())
         return _State(listing, {path: record for path, record in found if record}, card.decode("utf-8", "replace"), atlas)
@@ -63,7 +63,7 @@ class _RecordPush(Push[_State]):
     def _read_record(self, file: RepoFile, listing: Listing) -> HeadCategories | None:
         """The record in a file; None for a file that is none, however it got there."""
         folder, _, name = file.path.rpartition("/")
-        if folder != RECORDS or not name.endswith(".json") or file.size > MAX_RECORD_BYTES:
+        if folder != RECORDS_FOLDER or not name.endswith(".json") or file.size > MAX_RECORD_BYTES:
             return None
         try:
             record = parse_record(self._content(file, listing), name)
@@ -91,7 +91,7 @@ class _RecordPush(Push[_State]):
             dataset.table_path(model): dataset.to_parquet(self._record),
             dataset.picture_path(model): dataset.to_picture(self._record),
         }
-        files = {dataset.CARD: card.encode(), ATLAS: atlas, **rows}
+        files = {dataset.CARD: card.encode(), ATLAS_PATH: atlas, **rows}
         if not known:
             files[self._path] = self._record.to_json().encode()
         return files | {path: content for path, content in self._derived.items() if not known or path not in state.listing.paths}

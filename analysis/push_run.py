@@ -7,7 +7,7 @@ from headroles.core.records.record_files import MAX_RECORD_BYTES, parse_record
 from headroles.core.surveys.training_builder import make_point, merge_points, points_to_lines, run_file_name
 from headroles.core.surveys.training_run import MAX_TRAINING_BYTES, TrainingPoint, parse_points
 from headroles.errors import InvalidRecordError
-from headroles.hub.dataset import RECORDS, RUNS
+from headroles.hub.dataset import RECORDS_FOLDER, RUNS_FOLDER
 
 from .pushing import Listing, Push, Pushed
 
@@ -41,7 +41,7 @@ class _RunPush(Push[_State]):
 
     def __init__(self, points: Sequence[TrainingPoint], repo: str, create_pr: bool, dry_run: bool) -> None:
         super().__init__(points[-1].record.model_name, repo, create_pr, dry_run)
-        self._points, self._path = points, f"{RUNS}/{run_file_name(self._model)}"
+        self._points, self._path = points, f"{RUNS_FOLDER}/{run_file_name(self._model)}"
         self.is_short = False
 
     def _read(self, listing: Listing) -> _State:
@@ -56,7 +56,7 @@ class _RunPush(Push[_State]):
     def _points_of_records(self, listing: Listing) -> Iterator[TrainingPoint]:
         for path, file in listing.files.items():
             folder, _, name = path.rpartition("/")
-            if folder != RECORDS or "step" not in name or file.size > MAX_RECORD_BYTES:
+            if folder != RECORDS_FOLDER or "step" not in name or file.size > MAX_RECORD_BYTES:
                 continue
             try:
                 point = make_point(parse_record(self._content(file, listing), name))

@@ -27,7 +27,7 @@ from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_ba
 
 from headroles.core.records.record_files import NAME
 from headroles.errors import HubError, InvalidInputError
-from headroles.hub.http import ANSWER_SECONDS, STALL_SECONDS, HTTPError, describe_error, no_dataset
+from headroles.hub.http import HUB_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS, HTTPError, describe_error, no_dataset_error
 
 CONFLICTS = 40  # how often others may be faster, before it is given up
 FAILURES = 3  # how often the Hub may fail to take a commit
@@ -146,7 +146,7 @@ class Push(ABC, Generic[S]):
         try:
             return self._push()
         except (GatedRepoError, RepositoryNotFoundError) as error:
-            raise no_dataset(repo) from error
+            raise no_dataset_error(repo) from error
         except (OfflineModeIsEnabled, LocalEntryNotFoundError) as error:
             raise HubError(f"HF_HUB_OFFLINE is set, so {model} was not pushed to {repo}.") from error
         except (HTTPError, OSError) as error:
@@ -211,7 +211,7 @@ class Push(ABC, Generic[S]):
         return Listing(commit, {entry.path: entry for entry in entries if isinstance(entry, RepoFile)})
 
     def _head(self) -> str:
-        commit = self._api.dataset_info(self._repo, timeout=ANSWER_SECONDS).sha
+        commit = self._api.dataset_info(self._repo, timeout=HUB_TIMEOUT_SECONDS).sha
         if not commit:
             raise ValueError("no commit in the Hub's answer")
         return commit
@@ -220,7 +220,7 @@ class Push(ABC, Generic[S]):
         """What a file holds; ValueError unless it is what the list of files says, whatever stands between the Hub and here."""
         if file.blob_id not in self._contents:
             url = hf_hub_url(self._repo, file.path, repo_type="dataset", revision=listing.commit)
-            answer = http_backoff("GET", url, headers=build_hf_headers(), timeout=STALL_SECONDS)
+            answer = http_backoff("GET", url, headers=build_hf_headers(), timeout=READ_TIMEOUT_SECONDS)
             hf_raise_for_status(answer)
             content = answer.content
             if file.lfs:

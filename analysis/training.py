@@ -11,7 +11,7 @@ from headroles.core.records.record_files import read_record
 from headroles.core.surveys.training_builder import make_point, merge_points, points_to_lines, run_file_name, split_step
 from headroles.core.surveys.training_run import TrainingPoint, parse_points, read_run_file
 from headroles.errors import HeadRolesError, InvalidRecordError
-from headroles.hub.training_store import FOLDER
+from headroles.hub.training_store import RUNS_FOLDER
 
 
 def models_of(names: Iterable[str]) -> list[str]:
@@ -40,13 +40,13 @@ def gather(model: str, new: Iterable[TrainingPoint], folder: Path) -> list[Train
 
     Raises InvalidRecordError where they make no run, and OSError.
     """
-    path = folder / FOLDER / run_file_name(model)
+    path = folder / RUNS_FOLDER / run_file_name(model)
     return merge_points(parse_points(read_run_file(path), path.name, model) if path.exists() else [], new)
 
 
 def write_run(points: list[TrainingPoint], folder: Path) -> Path:
     """Writes a run, whole or not at all. Raises InvalidRecordError where it would be longer than is read, and OSError."""
-    path = folder / FOLDER / run_file_name(points[-1].record.model_name)
+    path = folder / RUNS_FOLDER / run_file_name(points[-1].record.model_name)
     write_whole(path, points_to_lines(points))
     return path
 

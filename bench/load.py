@@ -45,7 +45,7 @@ from headroles.hub.record_store import RecordStore
 from headroles.models.loading.loader import LoadedModel, load_model, registered_config
 from headroles.models.probes.probe_texts import ProbeSizes
 from headroles.models.reading.pattern_reader import PatternReader
-from headroles.models.scoring.sweep import analyze_here
+from headroles.models.scoring.sweep import analyze_model
 from headroles.render.api.serialize import analysis_result
 from headroles.server.page.page_state import PageState
 from headroles.server.page.parts import visit
@@ -259,7 +259,7 @@ def make_subjects(folder: Path, settings: Settings) -> tuple[Subject, Subject]:
     random_weights.model.save_pretrained(folder)
     random_weights.tokenizer.save_pretrained(folder)  # pyright: ignore[reportAttributeAccessIssue]
     # random weights have no roles to find: a short recipe will do
-    RecordStore(settings).keep(analyze_here(PatternReader(load_model(str(folder), folder)), ProbeSizes(3, 50, 3)))
+    RecordStore(settings).save(analyze_model(PatternReader(load_model(str(folder), folder)), ProbeSizes(3, 50, 3)))
     embedded = Subject("embedded model", EMBEDDED_MODEL, load_model(EMBEDDED_MODEL))
     return embedded, Subject("GPT-2-small shape", str(folder), random_weights)
 

@@ -20,7 +20,7 @@ from headroles.core.roles.scoring import measure_heads, pattern_roles
 from headroles.models.loading.loader import LoadedModel, load_model, registered_config
 from headroles.models.probes.probe_texts import Probe, ProbeSizes, make_probes
 from headroles.models.reading.pattern_reader import PatternReader
-from headroles.models.scoring.sweep import score_here
+from headroles.models.scoring.sweep import score_patterns
 
 BUILT_IN = ("previous_token_head", "induction_head", "duplicate_token_head")
 MEGABYTE = 1024**2
@@ -117,7 +117,7 @@ def _analysis_row(title: str, config: PreTrainedConfig, recipe: ProbeSizes, roun
     bridge, reader = open_bridge(lens), PatternReader(pyvene)
     contenders = {
         "lens": lambda: score_model(bridge, lens, probes),
-        "pyvene": lambda: score_here(reader, probes),
+        "pyvene": lambda: score_patterns(reader, probes),
         "bare": bare_forward(config, probes),
     }
     seconds, memory = compare(contenders, rounds), peak_memory(contenders)
