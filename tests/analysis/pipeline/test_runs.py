@@ -23,7 +23,7 @@ from headroles.core.records.record_files import read_record, write_record
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
 from headroles.core.roles.roles import measured_roles
 from headroles.errors import ModelLoadError, ModelTooLargeError
-from headroles.hub.record_store import EMBEDDED
+from headroles.hub.record_store import EMBEDDED_RECORDS
 from headroles.models.loading.loader import LoadedModel, load_model
 from headroles.models.probes.probe_texts import ProbeSizes
 from headroles.settings import Settings
@@ -414,4 +414,4 @@ def test_validate_refuses_a_broken_record_in_one_line(tmp_path, capsys):
 
 
 def test_the_shipped_record_is_the_one_that_is_read_by_default():
-    assert find_record(EMBEDDED_MODEL, None) == read_record(EMBEDDED[EMBEDDED_MODEL])
+    assert find_record(EMBEDDED_MODEL, None) == read_record(EMBEDDED_RECORDS[EMBEDDED_MODEL])
