@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from tqdm import tqdm
 
-from analysis.runs import locate
+from analysis.pipeline.sources import locate_model
 from headroles.core.heads import Attention
 from headroles.core.readings.verdicts import read_heads
 from headroles.core.records.head_categories import HeadCategories
@@ -121,7 +121,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=10, help="texts of each length and kind, each with its null twin")
     asked = parser.parse_args()
     torch.set_num_threads(THREADS)
-    record, source = Explorer().categories(asked.model), locate(asked.model)
+    record, source = Explorer().categories(asked.model), locate_model(asked.model)
     reader = PatternReader(load_model(asked.model, source))
     texts = make_texts(reader.loaded, asked.pairs)
     distance, bits, turned = dict.fromkeys(WAYS, 0.0), Counter[str](), Counter[str]()
