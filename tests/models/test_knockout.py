@@ -19,7 +19,7 @@ from headroles.models.loading import LoadedModel
 from headroles.models.losing import Question, control_ids, knock_out
 from headroles.models.opened import open_knock_outs, open_outputs
 from tests.conftest import REPEATING
-from tests.fixtures.architectures import VOCABULARY, build
+from tests.fixtures.architectures import VOCABULARY, build, mark_thorough
 from tests.fixtures.double import ROUNDING, to_double
 from tests.models.test_outputs import REFUSED
 
@@ -47,7 +47,7 @@ def _changed(change: Callable, layer: int, _: object, args: tuple) -> tuple:
     return (change(layer, args[0]), *args[1:])
 
 
-@pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if name not in REFUSED])
+@pytest.mark.parametrize("architecture", mark_thorough(name for name in ARCHITECTURES if name not in REFUSED))
 def test_every_method_is_what_a_hand_written_hook_does(architecture, in_double, tiny):
     knock_outs = opened(architecture, tiny)
     layer, heads = knock_outs.loaded.layers[-1], knock_outs.loaded.identity.num_heads

@@ -1,0 +1,22 @@
+"""What all tests of the server share."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.fixtures.patience import NEVER
+
+LIMITS = (
+    "headroles.server.door.BODY_SECONDS",
+    "headroles.server.door.STALL_SECONDS",
+    "headroles.server.sessions.KEEP_SECONDS",
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def server_limits_never_strike() -> Iterator[None]:
+    """A test of one of these limits sets it itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        for limit in LIMITS:
+            patch.setattr(limit, NEVER)
+        yield
