@@ -3,17 +3,19 @@
 import contextlib
 import resource
 import signal
-import time
 from pathlib import Path
 
 import psutil
 import pytest
 
 from headroles.core.record_files import read_record
+from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.whole_files import PARTIAL
 from headroles.models.loading import LoadedModel
-from tests.fixtures.app_process import analyze, serve, stop, take_offer
+from tests.fixtures.app_process import serve, stop, take_offer
 from tests.fixtures.architectures import build
+from tests.fixtures.patience import PATIENCE, wait_until
+from tests.fixtures.web import call
 
 pytestmark = pytest.mark.processes
 ANALYSES = "coring all heads of"
@@ -50,10 +52,7 @@ def children_at_work() -> set[int]:
 
 
 def wait_until_gone(processes: set[int]) -> None:
-    deadline = time.monotonic() + 30
-    while left := processes & children_at_work():
-        assert time.monotonic() < deadline, left
-        time.sleep(0.05)
+    wait_until(lambda: not processes & children_at_work())
 
 
 def test_a_server_killed_while_it_analyses_leaves_no_process_and_the_next_one_serves_and_analyses_the_model(slow_model, tmp_path):
@@ -68,7 +67,7 @@ def test_a_server_killed_while_it_analyses_leaves_no_process_and_the_next_one_se
     own = {child.pid for child in psutil.Process(process.pid).children(recursive=True)} & children_at_work()
     assert own  # the model's tokenizer is read in one
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.wait(PATIENCE)
     wait_until_gone(own)
     assert all(read_record(path) for path in home.rglob("*.json"))  # whole, if there is one
 
@@ -77,7 +76,7 @@ def test_a_server_killed_while_it_analyses_leaves_no_process_and_the_next_one_se
     half.write_bytes(b"half")
     process, url = serve(int(url.rstrip("/").rpartition(":")[2]), "", None, **settings)
     try:
-        assert analyze(url, "The king and the queen").startswith("data: [{")
+        assert call(url, "/analyze", [EMBEDDED_MODEL, "The king and the queen"])[0] == "complete"
         assert "process_completed" in list(take_offer(url, slow_model))[-1]
         (record,) = (read_record(path) for path in home.rglob("analysed/*.json"))
         assert record.model_name == slow_model
@@ -100,10 +99,10 @@ def fill_the_disk() -> None:
 def test_a_server_that_may_write_nowhere_serves_and_says_why_it_cannot_keep_an_analysis(model, first, home):
     process, url = serve(None, "", first, **OFFLINE, **home)
     try:
-        assert analyze(url, "The king and the queen").startswith("data: [{")
+        assert call(url, "/analyze", [EMBEDDED_MODEL, "The king and the queen"])[0] == "complete"
         answers = list(take_offer(url, model))
         assert "could not be kept: " in "".join(answers)
         assert "process_completed" in answers[-1]
-        assert analyze(url, "And then another text").startswith("data: [{")
+        assert call(url, "/analyze", [EMBEDDED_MODEL, "And then another text"])[0] == "complete"
     finally:
         stop(process)

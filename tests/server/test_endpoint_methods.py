@@ -18,6 +18,7 @@ from headroles.server.limits import Desk
 from headroles.server.publish import in_words
 from headroles.settings import Settings
 from tests.conftest import PLAIN, REPEATING
+from tests.fixtures.patience import PATIENCE
 
 REQUEST = gr.Request(client={"host": "8.8.8.8"})
 
@@ -124,13 +125,13 @@ def test_a_wait_for_a_model_that_is_broken_off_leaves_its_load(explorer, monkeyp
 
     async def hang_up() -> None:
         call = asyncio.create_task(Endpoints(explorer, Desk()).analyze(REQUEST, EMBEDDED_MODEL, PLAIN))
-        assert await asyncio.to_thread(begun.wait, 60)
+        assert await asyncio.to_thread(begun.wait, PATIENCE)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
 
     asyncio.run(hang_up())
-    assert ended.wait(60)
+    assert ended.wait(PATIENCE)
 
 
 def test_limits_in_what_clients_are_told_are_those_that_hold(endpoints):

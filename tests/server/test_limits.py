@@ -12,6 +12,7 @@ from headroles.errors import BusyError, InvalidInputError, PromptError
 from headroles.server.limits import LOADS_A_VISITOR, Desk, events_at_once
 from headroles.server.shares import MAX_VISITORS, Budget, share
 from headroles.settings import Settings
+from tests.fixtures.patience import PATIENCE, wait_until_async
 
 
 class Clock:
@@ -43,11 +44,6 @@ def charge(desk: Desk, visitor: str, cost: int = 1) -> None:
         pass
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        await asyncio.sleep(0.001)
-
-
 class Work:
     """Calls that end when they are told to."""
 
@@ -62,7 +58,7 @@ class Work:
             self.begun.append(name)
             self._now += 1
             self.at_once = max(self.at_once, self._now)
-        assert self.go_on.wait(30)
+        assert self.go_on.wait(PATIENCE)
         with self._lock:
             self._now -= 1
         return name
@@ -84,7 +80,7 @@ def test_so_many_work_at_once_and_the_rest_in_the_order_they_came():
     async def scenario() -> None:
         desk, work = make(workers=3), Work()
         tasks = [asyncio.create_task(desk.run(str(name), work, name)) for name in range(10)]
-        await until(lambda: len(work.begun) == 3)
+        await wait_until_async(lambda: len(work.begun) == 3)
         assert desk.waiting == 7
         work.go_on.set()
         assert await asyncio.gather(*tasks) == list(range(10))
@@ -97,7 +93,7 @@ def test_one_worker_serves_first_come_first_served():
     async def scenario() -> None:
         desk, work = make(workers=1), Work()
         tasks = [asyncio.create_task(desk.run(str(name), work, name)) for name in range(6)]
-        await until(lambda: len(work.begun) == 1)
+        await wait_until_async(lambda: len(work.begun) == 1)
         work.go_on.set()
         await asyncio.gather(*tasks)
         assert work.begun == list(range(6))
@@ -115,7 +111,7 @@ def test_a_full_queue_answers_at_once_with_how_long_to_wait():
 
         await desk.run("a", takes_six_seconds)
         tasks = [asyncio.create_task(desk.run(str(name), work)) for name in range(6)]
-        await until(lambda: desk.waiting == 4)
+        await wait_until_async(lambda: desk.waiting == 4)
         with pytest.raises(BusyError) as caught:
             await desk.run("b", work)
         assert str(caught.value) == "4 requests are waiting here, which is the limit; try again in about 12 seconds."
@@ -130,15 +126,15 @@ def test_who_goes_away_while_waiting_leaves_the_place_to_others():
     async def scenario() -> None:
         desk, work = make(workers=1, max_waiting=1), Work()
         working = asyncio.create_task(desk.run("a", work, "first"))
-        await until(lambda: len(work.begun) == 1)
+        await wait_until_async(lambda: len(work.begun) == 1)
         waiting = asyncio.create_task(desk.run("a", work, "gone"))
-        await until(lambda: desk.waiting == 1)
+        await wait_until_async(lambda: desk.waiting == 1)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
         assert desk.waiting == 0
         after = asyncio.create_task(desk.run("a", work, "next"))
-        await until(lambda: desk.waiting == 1)
+        await wait_until_async(lambda: desk.waiting == 1)
         work.go_on.set()
         assert await asyncio.gather(working, after) == ["first", "next"]
         assert work.begun == ["first", "next"]
@@ -150,7 +146,7 @@ def test_zero_switches_the_queues_limit_off():
     async def scenario() -> None:
         desk, work = make(workers=1, max_waiting=0), Work()
         tasks = [asyncio.create_task(desk.run("a", work)) for _ in range(200)]
-        await until(lambda: desk.waiting == 199)
+        await wait_until_async(lambda: desk.waiting == 199)
         work.go_on.set()
         await asyncio.gather(*tasks)
 
@@ -190,7 +186,7 @@ def test_a_refusal_costs_nothing():
         clock, work = Clock(), Work()
         desk = make(workers=1, max_waiting=1, prompts_a_minute=3, clock=clock)
         tasks = [asyncio.create_task(desk.run("a", work)) for _ in range(2)]
-        await until(lambda: desk.waiting == 1)
+        await wait_until_async(lambda: desk.waiting == 1)
         for _ in range(5):
             with pytest.raises(BusyError, match="requests are waiting"):
                 await desk.run("a", work)
@@ -273,9 +269,9 @@ def test_one_visitor_has_half_of_the_workers_alone_and_a_quarter_beside_others()
     async def scenario() -> None:
         desk, work = make(workers=8), Work()
         mine = [asyncio.create_task(desk.run("a", work, "a")) for _ in range(8)]
-        await until(lambda: len(work.begun) == 4)
+        await wait_until_async(lambda: len(work.begun) == 4)
         others = [asyncio.create_task(desk.run(name, work, name)) for name in "bcde"]
-        await until(lambda: len(work.begun) == 8)
+        await wait_until_async(lambda: len(work.begun) == 8)
         assert work.begun.count("a") == 4, "the free workers went to those who had none"
         assert desk.waiting == 4
         work.go_on.set()
@@ -288,11 +284,11 @@ def test_a_free_worker_goes_to_whom_the_fewest_work_for_though_another_came_firs
     async def scenario() -> None:
         desk, of_a, of_b, work = make(workers=2), Work(), Work(), Work()
         busy = [asyncio.create_task(desk.run(name, first, name)) for name, first in (("a", of_a), ("b", of_b))]
-        await until(lambda: bool(of_a.begun and of_b.begun))
+        await wait_until_async(lambda: bool(of_a.begun and of_b.begun))
         waiting = [asyncio.create_task(desk.run(name, work, name)) for name in "aaac"]
-        await until(lambda: desk.waiting == 4)
+        await wait_until_async(lambda: desk.waiting == 4)
         of_b.go_on.set()
-        await until(lambda: bool(work.begun))
+        await wait_until_async(lambda: bool(work.begun))
         assert work.begun == ["c"]
         of_a.go_on.set()
         work.go_on.set()
@@ -305,11 +301,11 @@ def test_one_visitor_leaves_half_of_the_queue_to_others():
     async def scenario() -> None:
         desk, work = make(workers=1, max_waiting=8), Work()
         tasks = [asyncio.create_task(desk.run("a", work)) for _ in range(5)]
-        await until(lambda: desk.waiting == 4)
+        await wait_until_async(lambda: desk.waiting == 4)
         with pytest.raises(BusyError, match="4 of your requests are waiting here, which is one visitor's limit; try again in"):
             await desk.run("a", work)
         other = asyncio.create_task(desk.run("b", work))
-        await until(lambda: desk.waiting == 5)
+        await wait_until_async(lambda: desk.waiting == 5)
         work.go_on.set()
         await asyncio.gather(*tasks, other)
 
@@ -373,7 +369,7 @@ def test_large_requests_leave_most_workers_to_small_ones_and_let_them_pass():
     async def scenario() -> None:
         desk, large, small = make(workers=8), Work(), Work()
         tasks = [asyncio.create_task(desk.run(str(number), large, number, is_large=True)) for number in range(10)]
-        await until(lambda: len(large.begun) == 2)
+        await wait_until_async(lambda: len(large.begun) == 2)
         small.go_on.set()
         assert await desk.run("0", small, "small") == "small"  # of one whose large request is at work as well
         assert await desk.run("9", small, "small") == "small"  # or waits
@@ -390,9 +386,9 @@ def test_large_requests_that_no_worker_takes_wait_within_the_limits_of_the_queue
     async def scenario() -> None:
         desk, work = make(workers=8, max_waiting=4), Work()
         tasks = [asyncio.create_task(desk.run(str(number), work, is_large=True)) for number in range(6)]
-        await until(lambda: len(work.begun) == 2 and desk.waiting == 4)
+        await wait_until_async(lambda: len(work.begun) == 2 and desk.waiting == 4)
         with pytest.raises(BusyError, match="4 requests are waiting here, which is the limit"):
-            await asyncio.wait_for(desk.run("another", work, is_large=True), 30)
+            await asyncio.wait_for(desk.run("another", work, is_large=True), PATIENCE)
         work.go_on.set()
         assert await desk.run("another", int, "7") == 7  # a small one is taken at once
         await asyncio.gather(*tasks)
