@@ -11,6 +11,7 @@ from headroles.core.heads import Head
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.render.heatmaps import attention_figure, to_svg
 from tests.conftest import PLAIN
+from tests.fixtures.patience import PATIENCE
 from tests.test_architecture import MODULES, ROOT
 
 pytestmark = pytest.mark.processes
@@ -32,7 +33,7 @@ session, settings = get_session(), dict(matplotlib.rcParams)
 
 
 def told(code: str) -> list[str]:
-    done = subprocess.run([sys.executable, "-c", WATCHED + code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", WATCHED + code], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip().splitlines()
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures.patience import PATIENCE
+
 ROOT = Path(__file__).parent.parent.parent
 HOST = "GRADIO_SERVER_NAME must be an address of this machine, as 127.0.0.1 or 0.0.0.0 for all, but is {!r}."
 
@@ -20,7 +22,7 @@ def environment(**more: str) -> dict[str, str]:
 
 def start(command: list[str], **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, *command], cwd=ROOT, env=environment(**more), capture_output=True, text=True, timeout=120
+        [sys.executable, *command], cwd=ROOT, env=environment(**more), capture_output=True, text=True, timeout=PATIENCE
     )
 
 
@@ -71,7 +73,7 @@ launch = gr.Blocks.launch
 def launch_and_look(app, **options):
     import urllib.request
     _, url, _ = launch(app, **{**options, "prevent_thread_lock": True, "quiet": True})
-    with urllib.request.urlopen(url, timeout=60) as answer:
+    with urllib.request.urlopen(url) as answer:
         print(url, b"headroles" in answer.read(), flush=True)
     app.close(verbose=False)  # its port is free for the next
 gr.Blocks.launch = launch_and_look
@@ -97,7 +99,7 @@ def test_without_a_home_the_server_starts_and_answers(home, tmp_path):
     if home == "unset":
         del env["HOME"]
     command = [sys.executable, "-c", SERVE + ANALYZE, "127.0.0.1"]
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr[-2000:]
     page, roles = done.stdout.splitlines()
     assert page.endswith(" True")
