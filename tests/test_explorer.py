@@ -79,6 +79,24 @@ def test_two_texts_of_the_same_tokens_share_what_was_measured(measured):
     assert (one.prompt, other.prompt) == ("a ? b", "a ? b")
 
 
+def test_another_revision_of_a_model_never_gets_what_was_read_of_the_first(tiny, fresh_tiny, record, monkeypatch):
+    with torch.no_grad():
+        for weight in fresh_tiny.model.parameters():
+            weight.mul_(0.5)
+    readers = [PatternReader(loaded) for loaded in (tiny, replace(fresh_tiny, revision="another"))]
+    explorer = Explorer()
+    source = explorer.analyze(EMBEDDED_MODEL, PLAIN).source
+    monkeypatch.setattr(explorer._store, "find", lambda _: (record, source))
+    monkeypatch.setattr(explorer._pool, "use", lambda name, source, work: work(readers[0]))
+    first = explorer.analyze(EMBEDDED_MODEL, PLAIN)
+    readers.pop(0)
+    again = explorer.analyze(EMBEDDED_MODEL, PLAIN)
+    own = readers[0].read(tiny.encode(PLAIN))
+    assert again == analysis_of(PLAIN, own, record, source) != first
+    head = Head(1, 6)
+    assert torch.equal(explorer.view_head(EMBEDDED_MODEL, PLAIN, head).pattern, own.pattern(head))
+
+
 def test_what_was_read_of_a_batch_is_not_measured_again(measured):
     explorer = Explorer()
     batch = explorer.analyze_batch(EMBEDDED_MODEL, [PLAIN, REPEATING])

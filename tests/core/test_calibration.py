@@ -101,6 +101,12 @@ def test_heads_have_part_only_where_there_is_anything_at_all_and_unknown_ones_mu
     assert (heads.tolist(), is_role) == ([[True, True]], False)
 
 
+def test_a_head_of_a_seen_role_has_part_where_one_text_in_fifty_without_the_role_shows_as_much():
+    """By these tails an excess of .3 comes once in 50 tokens; .35 is rarer, .25 is not."""
+    heads, is_role = judge(torch.tensor([[[0.75], [0.35], [0.25]]]), torch.tensor([[True, True, True]]), made(heads=3), 16)
+    assert (heads.tolist(), is_role) == ([[True, True, False]], True)
+
+
 @given(st.lists(st.floats(0, 1), min_size=len(USUAL), max_size=len(USUAL)).map(sorted), st.floats(0, 1))
 def test_a_percentile_rises_with_the_activation_and_far_is_far_outside(usual, activation):
     table = torch.tensor(usual, dtype=torch.float64)

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -267,13 +268,13 @@ def test_an_error_of_the_work_frees_its_place():
 
 def test_one_visitor_has_half_of_the_workers_alone_and_a_quarter_beside_others():
     async def scenario() -> None:
-        desk, work = make(workers=8), Work()
-        mine = [asyncio.create_task(desk.run("a", work, "a")) for _ in range(8)]
-        await wait_until_async(lambda: len(work.begun) == 4)
-        others = [asyncio.create_task(desk.run(name, work, name)) for name in "bcde"]
-        await wait_until_async(lambda: len(work.begun) == 8)
-        assert work.begun.count("a") == 4, "the free workers went to those who had none"
-        assert desk.waiting == 4
+        desk, work = make(workers=12), Work()
+        mine = [asyncio.create_task(desk.run("a", work, "a")) for _ in range(12)]
+        await wait_until_async(lambda: len(work.begun) == 6)
+        others = [asyncio.create_task(desk.run(name, work, name)) for name in 12 * "b" + 12 * "c"]
+        await wait_until_async(lambda: len(work.begun) == 12)
+        assert Counter(work.begun) == {"a": 6, "b": 3, "c": 3}
+        assert desk.waiting == 24
         work.go_on.set()
         await asyncio.gather(*mine, *others)
 
@@ -297,17 +298,19 @@ def test_a_free_worker_goes_to_whom_the_fewest_work_for_though_another_came_firs
     asyncio.run(scenario())
 
 
-def test_one_visitor_leaves_half_of_the_queue_to_others():
+def test_one_visitor_has_half_of_the_queue_alone_and_a_quarter_beside_others():
     async def scenario() -> None:
-        desk, work = make(workers=1, max_waiting=8), Work()
-        tasks = [asyncio.create_task(desk.run("a", work)) for _ in range(5)]
-        await wait_until_async(lambda: desk.waiting == 4)
-        with pytest.raises(BusyError, match="4 of your requests are waiting here, which is one visitor's limit; try again in"):
+        desk, work = make(workers=1, max_waiting=12), Work()
+        tasks = [asyncio.create_task(desk.run("a", work)) for _ in range(7)]
+        await wait_until_async(lambda: desk.waiting == 6)
+        with pytest.raises(BusyError, match="6 of your requests are waiting here, which is one visitor's limit; try again in"):
             await desk.run("a", work)
-        other = asyncio.create_task(desk.run("b", work))
-        await wait_until_async(lambda: desk.waiting == 5)
+        tasks += [asyncio.create_task(desk.run("b", work)) for _ in range(3)]
+        await wait_until_async(lambda: desk.waiting == 9)
+        with pytest.raises(BusyError, match="3 of your requests are waiting here, which is one visitor's limit; try again in"):
+            await desk.run("b", work)
         work.go_on.set()
-        await asyncio.gather(*tasks, other)
+        await asyncio.gather(*tasks)
 
     asyncio.run(scenario())
 
@@ -367,16 +370,16 @@ def test_without_a_limit_nothing_is_remembered():
 
 def test_large_requests_leave_most_workers_to_small_ones_and_let_them_pass():
     async def scenario() -> None:
-        desk, large, small = make(workers=8), Work(), Work()
+        desk, large, small = make(workers=12), Work(), Work()
         tasks = [asyncio.create_task(desk.run(str(number), large, number, is_large=True)) for number in range(10)]
-        await wait_until_async(lambda: len(large.begun) == 2)
+        await wait_until_async(lambda: len(large.begun) == 3)
         small.go_on.set()
         assert await desk.run("0", small, "small") == "small"  # of one whose large request is at work as well
         assert await desk.run("9", small, "small") == "small"  # or waits
-        assert len(large.begun) == 2
+        assert len(large.begun) == 3
         large.go_on.set()
         assert await asyncio.gather(*tasks) == list(range(10))
-        assert large.at_once == 2
+        assert large.at_once == 3
         assert desk.waiting == 0
 
     asyncio.run(scenario())
