@@ -354,8 +354,13 @@ def test_what_is_refused_on_the_way_is_given_back():
         charge(desk, "a")
 
 
+def test_a_share_is_half_alone_and_a_quarter_beside_others_and_one_place_at_least():
+    assert [share(places, alone=True) for places in (1, 2, 12, 64)] == [1, 1, 6, 32]
+    assert [share(places, alone=False) for places in (1, 2, 12, 64)] == [1, 1, 3, 16]
+
+
 @given(places=st.integers(1, 1000))
-def test_a_share_is_at_least_one_place_and_leaves_some_where_there_are_two(places):
+def test_a_share_leaves_some_places_where_there_are_two(places):
     for alone in (True, False):
         assert 1 <= share(places, alone) <= max(places // 2, 1)
 
