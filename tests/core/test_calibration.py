@@ -21,10 +21,12 @@ from headroles.core.calibration import (
     percentile_of,
     shares_above,
 )
+from headroles.core.nulls import Excess
 from headroles.core.record_files import parse_record, read_record
 from headroles.core.record_making import with_calibration
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.seen import judge
+from headroles.core.roles import ROLES
+from headroles.core.seen import judge, see
 from headroles.errors import InvalidRecordError
 from headroles.hub.store import EMBEDDED
 from headroles.render.wording import NOT_CALIBRATED, describe_source
@@ -105,6 +107,19 @@ def test_a_head_of_a_seen_role_has_part_where_one_text_in_fifty_without_the_role
     """By these tails an excess of .3 comes once in 50 tokens; .35 is rarer, .25 is not."""
     heads, is_role = judge(torch.tensor([[[0.75], [0.35], [0.25]]]), torch.tensor([[True, True, True]]), made(heads=3), 16)
     assert (heads.tolist(), is_role) == ([[True, True, False]], True)
+
+
+@pytest.mark.parametrize(("second", "seen_at"), [(0.1, 1), (0.3, 2)])
+def test_a_head_is_seen_at_the_tokens_that_one_text_in_fifty_would_show(explorer, record, monkeypatch, second, seen_at):
+    """By L2H5's tail in the embedded record an excess of .21 comes once in 50 tokens."""
+    mass = torch.zeros(4, 8, 2)
+    mass[2, 5] = torch.tensor([0.95, second])
+    excess = Excess(torch.tensor([5, 6]), mass, torch.zeros_like(mass), torch.zeros_like(mass))
+    monkeypatch.setattr("headroles.core.seen._excess", lambda role, attention: excess)
+    attention = explorer._use(EMBEDDED_MODEL, lambda reader: reader.read(reader.loaded.encode(PLAIN)))
+    seen = see(ROLES["induction"], attention, record)
+    assert seen.heads.nonzero().tolist() == [[2, 5]]
+    assert int(seen.seen_at[2, 5]) == seen_at
 
 
 @given(st.lists(st.floats(0, 1), min_size=len(USUAL), max_size=len(USUAL)).map(sorted), st.floats(0, 1))
