@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # the accessibility checks; where there is no npm they are skipped
 AXE := tests/browser/node_modules/axe-core/axe.min.js
 
-.PHONY: demo real test quick thorough smollm2 check bench pictures deploy clean
+.PHONY: demo real test quick thorough smollm2 check bench pictures deploy lock clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.run-time
@@ -49,6 +49,14 @@ pictures: $(VENV)/.development
 # make deploy SPACE=organisation/name [DATASET=organisation/name], with HF_TOKEN set; with DRY=1 it says what it would do, and does nothing
 deploy: $(VENV)/.run-time
 	$(BIN)/python -m analysis.deploy $(if $(SPACE),$(SPACE),$(error say where: make deploy SPACE=organisation/name)) $(if $(DATASET),--dataset $(DATASET)) $(if $(filter-out 0,$(DRY)),--dry-run)
+
+# The versions that the tests and checks run on, for Python 3.11 on Linux. Takes `uv`, and whatever index it is set up for. torch comes from
+# PyTorch's own index of CPU builds, with `make lock TORCH=` from that index too; its line fits every build.
+TORCH ?= --torch-backend cpu
+lock:
+	uv pip compile -q --upgrade --custom-compile-command "make lock" --python-version 3.11 --python-platform x86_64-unknown-linux-gnu \
+		$(TORCH) $(DEVELOPMENT) -o requirements-lock.txt
+	sed -i.old 's/^\(torch==[0-9.]*\)+cpu/\1/' requirements-lock.txt && rm requirements-lock.txt.old
 
 $(AXE): tests/browser/package.json
 	if command -v npm >/dev/null; then npm install --prefix tests/browser --no-package-lock --no-audit --no-fund --ignore-scripts && touch $@; fi

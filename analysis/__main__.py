@@ -9,14 +9,14 @@ from pathlib import Path
 
 import torch
 
-from headroles.core.record_files import read_record, record_file_name
-from headroles.core.records import HeadCategories
-from headroles.core.whole_files import clear_halves
+from headroles.core.records.atomic_files import clear_halves
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.records.record_files import read_record, record_file_name
 from headroles.errors import HeadRolesError, NoHeadCategoriesError
-from headroles.hub.store import load_head_categories
-from headroles.hub.talk import bound_waits, is_reachable
-from headroles.models.pool import tame_glibc
-from headroles.models.probes import ProbeSizes
+from headroles.hub.http import is_reachable, set_timeouts
+from headroles.hub.record_store import load_head_categories
+from headroles.models.model_pool import tame_glibc
+from headroles.models.probes.probe_texts import ProbeSizes
 
 from . import agreement, calibrate, validate
 from .disk import Disk
@@ -48,7 +48,7 @@ STOPPED = 130  # as shells report a program that Ctrl-C ended
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line and returns its exit code; see `options.EXIT_CODES`, `validate.run` and `compare_records`."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    bound_waits()
+    set_timeouts()
     tame_glibc()
     if arguments[:1] == ["validate"]:
         return validate_record(parse_validate(arguments[1:]))

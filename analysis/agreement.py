@@ -9,8 +9,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from headroles.core.records import HeadCategories
-from headroles.core.roles import MeasuredRole
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.roles.roles import MeasuredRole
 from headroles.errors import InvalidRecordError
 
 from .validate import correlation

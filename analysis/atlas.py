@@ -7,15 +7,15 @@ changes its own line and file alone. Prints what the atlas says of every role.
 from contextlib import suppress
 from pathlib import Path
 
-from headroles.core.atlas import Atlas, atlas_of, spread
-from headroles.core.atlas_entries import MAX_ATLAS_BYTES, AtlasEntry, known_entries, renewed, to_lines
-from headroles.core.record_files import read_record
-from headroles.core.records import HeadCategories
-from headroles.core.whole_files import clear_halves, read_ordinary, write_whole
+from headroles.core.records.atomic_files import clear_halves, read_ordinary, write_whole
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.records.record_files import read_record
+from headroles.core.surveys.atlas import Atlas, build_atlas, compute_spread
+from headroles.core.surveys.atlas_entries import MAX_ATLAS_BYTES, AtlasEntry, entries_to_lines, known_entries, update_entries
 from headroles.errors import HeadRolesError, InvalidInputError
 from headroles.hub.dataset import ATLAS
-from headroles.render.atlas_words import tell_atlas, tell_families, tell_spread, tell_unusual
-from headroles.render.exports import KINDS, Kind, atlas_sheet_file
+from headroles.render.files.exports import KINDS, Kind, atlas_sheet_file
+from headroles.render.surveys.atlas_text import tell_atlas, tell_families, tell_spread, tell_unusual
 
 from . import dataset
 
@@ -36,7 +36,7 @@ def run(folder: Path, figure: Path | None = None) -> tuple[str, list[str]]:
     records, faults = read_folder(folder)
     if not records:
         raise InvalidInputError(f"There is no record in {folder}; `python -m analysis MODEL --out {folder}` makes one.")
-    atlas = atlas_of(write(folder, records))
+    atlas = build_atlas(write(folder, records))
     if figure is not None and kind is not None:
         write_whole(figure, atlas_sheet_file(atlas, kind).content)
     return report(atlas), faults
@@ -50,7 +50,7 @@ def write(folder: Path, records: list[HeadCategories]) -> tuple[AtlasEntry, ...]
     with suppress(OSError):
         old = read_ordinary(file, MAX_ATLAS_BYTES)
     known = known_entries(old)
-    entries = renewed(known, records)
+    entries = update_entries(known, records)
     names = {dataset.atlas_path(entry.model): entry for entry in entries}
     for path, entry in names.items():
         if known.get(entry.model) is not entry or not (folder / path).is_file():
@@ -58,7 +58,7 @@ def write(folder: Path, records: list[HeadCategories]) -> tuple[AtlasEntry, ...]
     for left in file.parent.glob("*.parquet"):
         if left.relative_to(folder).as_posix() not in names:
             left.unlink()
-    if (lines := to_lines(entries)) != old:
+    if (lines := entries_to_lines(entries)) != old:
         write_whole(file, lines)
     return entries
 
@@ -78,7 +78,7 @@ def report(atlas: Atlas) -> str:
     """What the atlas says of every role, in lines."""
     widest = max(len(role.display_name) for role in atlas.roles)
     rows = [
-        f"{role.display_name:<{widest}}  found in {atlas.found_in(role)} of {(shares := spread(role, atlas.entries)).models}  "
+        f"{role.display_name:<{widest}}  found in {atlas.found_in(role)} of {(shares := compute_spread(role, atlas.entries)).models}  "
         f"{tell_spread(shares)} of heads"
         for role in atlas.roles
     ]

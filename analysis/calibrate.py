@@ -15,18 +15,18 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from headroles.core.calibration import Triggered
-from headroles.core.records import HeadCategories
-from headroles.core.roles import MeasuredRole
-from headroles.core.seen import judge, known_heads, see
-from headroles.core.words import percent
+from headroles.core.readings.detection import detect, judge_heads, known_heads
+from headroles.core.records.calibration import Triggered
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.roles.roles import MeasuredRole
+from headroles.core.text.phrases import percent
 from headroles.errors import InvalidRecordError, NoHeadCategoriesError
-from headroles.models.calibrating import Shown, show_pairs
-from headroles.models.calibration_texts import LENGTHS, make_pairs
-from headroles.models.capture import PatternReader
-from headroles.models.loading import LoadedModel, load_model
-from headroles.models.sentences import FOR_TRIALS
-from headroles.models.sweep import analyze_here
+from headroles.models.loading.loader import LoadedModel, load_model
+from headroles.models.probes.calibration_texts import LENGTHS, make_pairs
+from headroles.models.probes.sentences import FOR_TRIALS
+from headroles.models.reading.pattern_reader import PatternReader
+from headroles.models.scoring.calibration import PairExcess, read_pairs
+from headroles.models.scoring.sweep import analyze_here
 
 from .runs import locate
 
@@ -116,7 +116,7 @@ def try_out(reader: PatternReader, record: HeadCategories, texts: int) -> list[T
     if not roles:
         raise InvalidRecordError(f"The record of {record.model_name} has no calibration; analyse the model again.")
     pairs = list(make_pairs(reader.loaded, texts, FOR_TRIALS, SEED))
-    shown = [(len(pair.positive), by_role) for pair, by_role in show_pairs(reader, pairs, roles)]
+    shown = [(len(pair.positive), by_role) for pair, by_role in read_pairs(reader, pairs, roles)]
     return [_trial(reader, record, role, [(length, found[role.name]) for length, found in shown]) for role in roles]
 
 
@@ -136,12 +136,12 @@ def report(trials: Sequence[Trial], is_untrained: bool) -> tuple[str, int]:
     return "\n".join([*lines, *missed]), int(bool(missed))
 
 
-def _trial(reader: PatternReader, record: HeadCategories, role: MeasuredRole, shown: Iterable[tuple[int, Shown]]) -> Trial:
+def _trial(reader: PatternReader, record: HeadCategories, role: MeasuredRole, shown: Iterable[tuple[int, PairExcess]]) -> Trial:
     known, calibration = known_heads(record, role), record.calibrations[role.name]
     assert isinstance(calibration, Triggered)
     found = [(length, one) for length, one in shown if one.tokens]
-    positive = [judge(one.positive, known, calibration, length) for length, one in found]
-    null = [(length, *judge(one.null, known, calibration, length)) for length, one in found]
+    positive = [judge_heads(one.positive, known, calibration, length) for length, one in found]
+    null = [(length, *judge_heads(one.null, known, calibration, length)) for length, one in found]
     lengths = sorted({length for length, _ in found})
     return Trial(
         role=role,
@@ -166,10 +166,10 @@ def _trial(reader: PatternReader, record: HeadCategories, role: MeasuredRole, sh
 def _shows(reader: PatternReader, record: HeadCategories, role: MeasuredRole) -> bool:
     """Whether the role is seen on the text that the page offers for it; not where there is none."""
     prompt = record.suggested_prompt(role)
-    return bool(prompt) and see(role, reader.read(reader.loaded.encode(prompt)), record).role
+    return bool(prompt) and detect(role, reader.read(reader.loaded.encode(prompt)), record).role
 
 
-def _auc(shown: Sequence[Shown], known: Bool[Tensor, "layer head"]) -> tuple[float, ...]:
+def _auc(shown: Sequence[PairExcess], known: Bool[Tensor, "layer head"]) -> tuple[float, ...]:
     """Mann and Whitney's, of the strongest excess of each known head."""
     positive, null = (torch.stack([side(one).amax(-1)[known] for one in shown]) for side in (_positive, _null))
     above = positive[:, None] > null[None]
@@ -177,11 +177,11 @@ def _auc(shown: Sequence[Shown], known: Bool[Tensor, "layer head"]) -> tuple[flo
     return tuple((above.float() + ties.float() / 2).mean((0, 1)).tolist())
 
 
-def _positive(shown: Shown) -> Float[Tensor, "layer head place"]:
+def _positive(shown: PairExcess) -> Float[Tensor, "layer head place"]:
     return shown.positive
 
 
-def _null(shown: Shown) -> Float[Tensor, "layer head place"]:
+def _null(shown: PairExcess) -> Float[Tensor, "layer head place"]:
     return shown.null
 
 

@@ -11,16 +11,16 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from headroles.core.calibration import Triggered
-from headroles.core.records import HeadCategories
-from headroles.core.roles import MeasuredRole
-from headroles.core.seen import known_heads
-from headroles.hub.store import load_head_categories
-from headroles.models.calibrating import Shown, show_pairs
-from headroles.models.calibration_texts import make_pairs
-from headroles.models.capture import PatternReader
-from headroles.models.loading import load_model
-from headroles.models.sentences import FOR_TRIALS
+from headroles.core.readings.detection import known_heads
+from headroles.core.records.calibration import Triggered
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.roles.roles import MeasuredRole
+from headroles.hub.record_store import load_head_categories
+from headroles.models.loading.loader import load_model
+from headroles.models.probes.calibration_texts import make_pairs
+from headroles.models.probes.sentences import FOR_TRIALS
+from headroles.models.reading.pattern_reader import PatternReader
+from headroles.models.scoring.calibration import PairExcess, read_pairs
 
 from .calibrate import SEED
 from .runs import locate
@@ -50,18 +50,18 @@ def draw(models: Sequence[str], texts: int) -> Figure:
     return figure
 
 
-def _shown(model: str, texts: int) -> tuple[HeadCategories, dict[MeasuredRole, list[Shown]]]:
+def _shown(model: str, texts: int) -> tuple[HeadCategories, dict[MeasuredRole, list[PairExcess]]]:
     record, reader = load_head_categories(model), PatternReader(load_model(model, locate(model)))
     roles = [role for role in record.scored_roles if isinstance(record.calibrations.get(role.name), Triggered)]
     pairs = list(make_pairs(reader.loaded, texts, FOR_TRIALS, SEED))
-    found: dict[MeasuredRole, list[Shown]] = {role: [] for role in roles}
-    for _, by_role in show_pairs(reader, pairs, roles):
+    found: dict[MeasuredRole, list[PairExcess]] = {role: [] for role in roles}
+    for _, by_role in read_pairs(reader, pairs, roles):
         for role in roles:
             found[role].append(by_role[role.name])
     return record, found
 
 
-def _panel(panel: Axes, title: str, record: HeadCategories, role: MeasuredRole, shown: Sequence[Shown]) -> None:
+def _panel(panel: Axes, title: str, record: HeadCategories, role: MeasuredRole, shown: Sequence[PairExcess]) -> None:
     known = known_heads(record, role)
     for side, color, label in (("null", "#777777", "null twin"), ("positive", role.color, "passage said twice")):
         best = [float(getattr(one, side)[known].amax()) for one in shown if one.tokens and known.any()]

@@ -8,14 +8,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 
-from headroles.core.atlas_entries import AtlasEntry
-from headroles.core.comparison import DEPTH_BINS
-from headroles.core.record_files import record_file_name
-from headroles.core.records import HeadCategories, Recipe
-from headroles.core.roles import MeasuredRole, measured_roles
-from headroles.core.words import listed
+from headroles.core.readings.comparison import DEPTH_BINS
+from headroles.core.records.head_categories import HeadCategories, Recipe
+from headroles.core.records.record_files import record_file_name
+from headroles.core.roles.roles import MeasuredRole, measured_roles
+from headroles.core.surveys.atlas_entries import AtlasEntry
+from headroles.core.text.phrases import listed
 from headroles.hub.dataset import ATLAS, RECORDS, RUNS
-from headroles.render.heatmaps import map_figure, to_png
+from headroles.render.figures.heatmaps import map_figure, to_png
 
 CARD = "README.md"
 LICENSE = "apache-2.0"

@@ -11,7 +11,7 @@ from huggingface_hub import HfApi, constants, get_token
 from huggingface_hub.errors import HfHubHTTPError
 
 from headroles.errors import HeadRolesError, HubError, InvalidInputError
-from headroles.hub.talk import HTTPError, bound_waits, trouble
+from headroles.hub.http import HTTPError, describe_error, set_timeouts
 from headroles.settings import REPO
 
 ROOT = Path(__file__).parent.parent
@@ -124,7 +124,7 @@ def cause(error: Exception, space: str) -> str:
         return f"nothing answers at {constants.ENDPOINT}. Is this machine on the network, and is HF_ENDPOINT as it should be?"
     if status is None:
         return f"a file here could not be read or written ({getattr(error, 'strerror', None) or type(error).__name__})."
-    return f"the Hub {trouble(error)}. Try again later."
+    return f"the Hub {describe_error(error)}. Try again later."
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -134,7 +134,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--dataset", default="", metavar="ORG/DATASET", help="where the roles come from")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and send nothing")
     args = parser.parse_args(arguments)
-    bound_waits()
+    set_timeouts()
     try:
         print((plan if args.dry_run else deploy)(args.space, args.dataset))
     except HeadRolesError as error:

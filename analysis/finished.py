@@ -5,18 +5,18 @@ from pathlib import Path
 
 import torch
 
-from headroles.core.bootstrap import MIN_TEXTS
-from headroles.core.record_files import read_record
-from headroles.core.records import HeadCategories, Recipe
-from headroles.core.roles import measured_roles
-from headroles.core.scoring import roles_of_patterns
+from headroles.core.records.bootstrap import MIN_TEXTS
+from headroles.core.records.head_categories import HeadCategories, Recipe
+from headroles.core.records.record_files import read_record
+from headroles.core.roles.roles import measured_roles
+from headroles.core.roles.scoring import pattern_roles
 from headroles.errors import InvalidRecordError
-from headroles.hub.files import is_snapshot
 from headroles.hub.gguf import is_gguf
+from headroles.hub.plain_files import is_snapshot
 from headroles.hub.repository import RepositoryFacts
-from headroles.models.loading import read_tokenizer, reads_bos, revision_of, vocabulary_sha256
-from headroles.models.output_scores import roles_of_outputs
-from headroles.models.probes import ProbeSizes
+from headroles.models.loading.loader import read_tokenizer, reads_bos, revision_of, vocabulary_sha256
+from headroles.models.probes.probe_texts import ProbeSizes
+from headroles.models.scoring.output_scores import roles_of_outputs
 
 
 def there(path: Path) -> HeadCategories | None:
@@ -82,7 +82,7 @@ def _scores_all(record: HeadCategories) -> bool:
     # which of those that are scored by what heads write a model has words for, the recipe does not say
     left_open = roles_of_outputs()
     by_lens = record.recipe.transformer_lens is not None
-    roles = tuple(role for role in measured_roles() if role not in left_open) if by_lens else roles_of_patterns()
+    roles = tuple(role for role in measured_roles() if role not in left_open) if by_lens else pattern_roles()
     scored = tuple(role for role in record.scored_roles if role not in left_open)
     return scored == roles and not _lacks_intervals(record)
 

@@ -14,7 +14,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from headroles.core.record_files import MAX_RECORD_BYTES, parse_record
+from headroles.core.records.record_files import MAX_RECORD_BYTES, parse_record
 from headroles.errors import InvalidRecordError
 
 from .runs import Outcome

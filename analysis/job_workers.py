@@ -11,7 +11,7 @@ from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError
 
 from headroles.errors import HeadRolesError, HubError, InvalidInputError
-from headroles.hub.talk import HTTPError, trouble
+from headroles.hub.http import HTTPError, describe_error
 
 from .driving import Ended, Event, Job, Started
 from .framed import unframed
@@ -61,7 +61,7 @@ class JobWorkers:
             self._account = self._api.whoami()["name"]
             self._known = self._earlier()
         except TROUBLE as error:
-            raise HubError(f"The Hub {trouble(error)}, so no job was started.") from error
+            raise HubError(f"The Hub {describe_error(error)}, so no job was started.") from error
 
     def now(self) -> float:
         return time.monotonic()
@@ -168,7 +168,7 @@ class JobWorkers:
             self._silent = self.now() if self._silent is None else self._silent
             if not events and self.now() - self._silent >= AWAY_SECONDS:
                 raise HubError(
-                    f"The Hub {trouble(error)}, for {AWAY_SECONDS // 60} minutes now; the same command takes up later what its "
+                    f"The Hub {describe_error(error)}, for {AWAY_SECONDS // 60} minutes now; the same command takes up later what its "
                     "jobs do meanwhile."
                 ) from error
         return events
@@ -209,7 +209,7 @@ class JobWorkers:
 
 
 def _refused(machine: str, error: Exception, status: int | None) -> str:
-    said = f"The Hub {trouble(error)} and started no job on {machine}"
+    said = f"The Hub {describe_error(error)} and started no job on {machine}"
     if status in (402, 403):
         return f"{said}; does the account pay for jobs, and may its token start them?"
     return f"{said}."

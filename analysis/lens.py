@@ -9,12 +9,12 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.model_bridge.exceptions import StopAtLayerException
 from transformers import PreTrainedTokenizerFast
 
-from headroles.core.evidence import HeadWeights
+from headroles.core.roles.measurement import HeadWeights
 from headroles.errors import UnsupportedModelError
-from headroles.models.loading import LoadedModel
-from headroles.models.probes import Probe
-from headroles.models.sweep import Sweep
-from headroles.models.tokenizing import NAMED_TOKENS
+from headroles.models.loading.loader import LoadedModel
+from headroles.models.probes.probe_texts import Probe
+from headroles.models.scoring.sweep import Sweep
+from headroles.models.untrusted.tokenizer_loader import NAMED_TOKENS
 
 
 def open_bridge(loaded: LoadedModel, device: str = "cpu") -> TransformerBridge:

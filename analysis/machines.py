@@ -7,7 +7,7 @@ import torch
 from huggingface_hub import HfApi
 
 from headroles.errors import HubError, InvalidInputError
-from headroles.hub.talk import HTTPError, trouble
+from headroles.hub.http import HTTPError, describe_error
 from headroles.settings import GIGABYTE, Settings
 
 UNIT_SECONDS = {"second": 1, "minute": 60, "hour": 3600}
@@ -51,7 +51,7 @@ def flavor(name: str) -> Machine:
             cost = found.unit_cost_usd / unit if unit else None
             return Machine(name, _number(found.cpu), _gigabytes(found.ram), gpu or 0, cost)
     except (HTTPError, OSError) as error:
-        raise HubError(f"The Hub {trouble(error)}, so what its jobs run on is not known.") from error
+        raise HubError(f"The Hub {describe_error(error)}, so what its jobs run on is not known.") from error
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise HubError("The Hub gives a broken answer, so what its jobs run on is not known.") from error
     raise InvalidInputError(f"The Hub has no machine {name} for jobs; it has {', '.join(sorted(there))[:500]}.")

@@ -8,14 +8,14 @@ from typing import cast
 
 from tqdm import tqdm
 
-from headroles.core.record_making import with_effects
-from headroles.core.records import HeadCategories
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.records.record_builder import with_effects
 from headroles.errors import UnsupportedModelError
-from headroles.models.capture import PatternReader
-from headroles.models.loading import LoadedModel
-from headroles.models.probes import ProbeSizes, make_probes
-from headroles.models.role_effects import role_effects
-from headroles.models.sweep import calibrated, make_record, score_here, score_weights, scored_by_outputs
+from headroles.models.loading.loader import LoadedModel
+from headroles.models.probes.probe_texts import ProbeSizes, make_probes
+from headroles.models.reading.pattern_reader import PatternReader
+from headroles.models.scoring.role_effects import role_effects
+from headroles.models.scoring.sweep import calibrated, make_record, score_here, score_weights, scored_by_outputs
 
 
 def make(load: Callable[[], LoadedModel], sizes: ProbeSizes, batch: int, device: str) -> HeadCategories:

@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from headroles.core.record_files import parse_record
+from headroles.core.records.record_files import parse_record
 from headroles.core.registry import MODELS
 from headroles.errors import HeadRolesError, InvalidInputError, MissingPackageError
-from headroles.hub.talk import bound_waits
-from headroles.models.pool import tame_glibc
+from headroles.hub.http import set_timeouts
+from headroles.models.model_pool import tame_glibc
 
 from .driving import Died, Ended, Event, Job, Started, drive
 from .finished import there
@@ -115,7 +115,7 @@ class RayWorkers:
 def score(model: str, plan: Plan, old: str | None) -> Iterator[Answer | None]:
     """What a worker does: says that it has begun, with None, then how it went. Nothing is written where it runs."""
     yield None
-    bound_waits()
+    set_timeouts()
     tame_glibc()
     outcome = attempt(model, plan, parse_record(old, plan.name) if old else None)
     yield replace(outcome, record=None), outcome.record.to_json() if outcome.record else ""

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from headroles.core.record_files import record_file_name
+from headroles.core.records.record_files import record_file_name
 from headroles.core.registry import MODELS
-from headroles.models.probes import SENTENCES, ProbeSizes
+from headroles.models.probes.probe_texts import SENTENCES, ProbeSizes
 
 from . import COMMAND, agreement, calibrate, runs, training, validate
 from .option_values import dataset, device, folder, gigabytes, model_name, names, package, part, place, revisions, whole

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Protocol
 
-from headroles.core.records import HeadCategories
+from headroles.core.records.head_categories import HeadCategories
 
 from .disk import Disk
 from .driving import too_long

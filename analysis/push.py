@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from huggingface_hub.hf_api import RepoFile
 
-from headroles.core.atlas_entries import MAX_ATLAS_BYTES, known_entries, renewed, to_lines
-from headroles.core.record_files import MAX_RECORD_BYTES, NAME, parse_record, record_file_name
-from headroles.core.records import HeadCategories
-from headroles.core.roles import MeasuredRole, measured_roles
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.records.record_files import MAX_RECORD_BYTES, NAME, parse_record, record_file_name
+from headroles.core.roles.roles import MeasuredRole, measured_roles
+from headroles.core.surveys.atlas_entries import MAX_ATLAS_BYTES, entries_to_lines, known_entries, update_entries
 from headroles.errors import InvalidInputError, InvalidRecordError
 from headroles.hub.dataset import ATLAS, RECORDS
 
@@ -103,9 +103,9 @@ class _RecordPush(Push[_State]):
 def _atlas_files(state: _State, records: Sequence[HeadCategories]) -> tuple[bytes, dict[str, bytes]]:
     """The atlas of these records, and by path the rows of those models alone that have new ones, or none in the dataset."""
     known = known_entries(state.atlas)
-    entries = renewed(known, records)
+    entries = update_entries(known, records)
     paths = {dataset.atlas_path(entry.model): entry for entry in entries}
-    return to_lines(entries), {
+    return entries_to_lines(entries), {
         path: dataset.atlas_to_parquet(entry)
         for path, entry in paths.items()
         if known.get(entry.model) is not entry or path not in state.listing.paths

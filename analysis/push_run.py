@@ -3,16 +3,16 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from headroles.core.record_files import MAX_RECORD_BYTES, parse_record
-from headroles.core.training import MAX_TRAINING_BYTES, Point, parse_points
-from headroles.core.training_making import merged, point_of, run_file_name, to_lines
+from headroles.core.records.record_files import MAX_RECORD_BYTES, parse_record
+from headroles.core.surveys.training_builder import make_point, merge_points, points_to_lines, run_file_name
+from headroles.core.surveys.training_run import MAX_TRAINING_BYTES, TrainingPoint, parse_points
 from headroles.errors import InvalidRecordError
 from headroles.hub.dataset import RECORDS, RUNS
 
 from .pushing import Listing, Push, Pushed
 
 
-def push_run(points: Sequence[Point], repo: str, create_pr: bool = False, dry_run: bool = False) -> Pushed | None:
+def push_run(points: Sequence[TrainingPoint], repo: str, create_pr: bool = False, dry_run: bool = False) -> Pushed | None:
     """Adds the points of a model's run to those that a dataset has, each in place of the one of its step.
 
     Where it has no run yet, its records of the model's steps are points too: so many machines can push a step each. Points that
@@ -32,14 +32,14 @@ class _State:
     """The dataset at one commit: its files, and the points of the model's run there, or of its records where there is none."""
 
     listing: Listing
-    points: Sequence[Point]
-    of_records: Sequence[Point] = ()
+    points: Sequence[TrainingPoint]
+    of_records: Sequence[TrainingPoint] = ()
 
 
 class _RunPush(Push[_State]):
     what = "Training"
 
-    def __init__(self, points: Sequence[Point], repo: str, create_pr: bool, dry_run: bool) -> None:
+    def __init__(self, points: Sequence[TrainingPoint], repo: str, create_pr: bool, dry_run: bool) -> None:
         super().__init__(points[-1].record.model_name, repo, create_pr, dry_run)
         self._points, self._path = points, f"{RUNS}/{run_file_name(self._model)}"
         self.is_short = False
@@ -53,22 +53,22 @@ class _RunPush(Push[_State]):
             raise InvalidRecordError(f"The training run {told} has {file.size:,} bytes; at most {MAX_TRAINING_BYTES:,} are read.")
         return _State(listing, parse_points(self._content(file, listing), told, self._model))
 
-    def _points_of_records(self, listing: Listing) -> Iterator[Point]:
+    def _points_of_records(self, listing: Listing) -> Iterator[TrainingPoint]:
         for path, file in listing.files.items():
             folder, _, name = path.rpartition("/")
             if folder != RECORDS or "step" not in name or file.size > MAX_RECORD_BYTES:
                 continue
             try:
-                point = point_of(parse_record(self._content(file, listing), name))
+                point = make_point(parse_record(self._content(file, listing), name))
             except InvalidRecordError:
                 continue
             if point.record.model_name == self._model:
                 yield point
 
     def _changed_files(self, state: _State) -> dict[str, bytes]:
-        points = merged((*state.points, *state.of_records), self._points)
+        points = merge_points((*state.points, *state.of_records), self._points)
         self.is_short = len(points) < 2
-        return {} if self.is_short or points == list(state.points) else {self._path: to_lines(points)}
+        return {} if self.is_short or points == list(state.points) else {self._path: points_to_lines(points)}
 
     def _difference(self, state: _State) -> list[str]:
         before = {point.step: point for point in state.points}

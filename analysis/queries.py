@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 from huggingface_hub import HfApi, ModelInfo
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from headroles.core.record_files import NAME
+from headroles.core.records.record_files import NAME
 from headroles.core.registry import ARCHITECTURES
 from headroles.errors import HubError, InvalidInputError
-from headroles.hub.talk import HTTPError, is_reachable, trouble
+from headroles.hub.http import HTTPError, describe_error, is_reachable
 from headroles.hub.weights import pick_weights
 
 PREFIX = "hub:"
@@ -76,7 +76,9 @@ def found(query: Query) -> list[str]:
     try:
         names = list(islice((info.id for info in _listed(query) if _fits(info, query)), query.limit))
     except (HTTPError, OSError) as error:
-        raise HubError(f"The Hub {trouble(error)}, so it named no models; try again later, or name them in a list.") from error
+        raise HubError(
+            f"The Hub {describe_error(error)}, so it named no models; try again later, or name them in a list."
+        ) from error
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise HubError("The Hub gives a broken answer, so it named no models.") from error
     if not names:

@@ -10,15 +10,15 @@ from typing import Literal
 
 import torch
 
-from headroles.core.record_files import record_file_name, write_record
-from headroles.core.records import HeadCategories
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.records.record_files import record_file_name, write_record
 from headroles.core.registry import MODELS
 from headroles.errors import HeadRolesError, InvalidInputError, ModelLoadError, panics_as_errors
 from headroles.hub.gguf import is_gguf
-from headroles.hub.packages import source_of
+from headroles.hub.packages import model_source
 from headroles.hub.repository import RepositoryFacts, check_size, inspect
-from headroles.models.loading import LoadedModel, load_model
-from headroles.models.probes import ProbeSizes, fitting_repeat_length
+from headroles.models.loading.loader import LoadedModel, load_model
+from headroles.models.probes.probe_texts import ProbeSizes, fitting_repeat_length
 from headroles.settings import Settings
 
 from .finished import is_finished, there
@@ -87,7 +87,7 @@ def name_of(name_or_path: str) -> str:
 def locate(name_or_path: str) -> str | Path:
     """Where a model comes from: the registry, a folder, a file, or the hub. Raises ModelLoadError for one not fetched yet."""
     if name_or_path in MODELS:
-        return source_of(MODELS[name_or_path], Settings.from_environment().home)
+        return model_source(MODELS[name_or_path], Settings.from_environment().home)
     path = Path(name_or_path)
     return path.resolve() if path.is_dir() or is_gguf(path) else name_or_path
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from headroles.core.record_files import record_file_name
-from headroles.core.whole_files import write_whole
+from headroles.core.records.atomic_files import write_whole
+from headroles.core.records.record_files import record_file_name
 
 from .runs import Outcome
 

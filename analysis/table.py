@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from headroles.core.records import HeadCategories
-from headroles.core.roles import Role, measured_roles
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.roles.roles import Role, measured_roles
 
 from .runs import Outcome
 

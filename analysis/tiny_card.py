@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from headroles.core.records import HeadCategories
+from headroles.core.records.head_categories import HeadCategories
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.models.loading import LoadedModel, load_model
-from headroles.models.probes import ProbeSizes, repeated_sequences
+from headroles.models.loading.loader import LoadedModel, load_model
+from headroles.models.probes.probe_texts import ProbeSizes, repeated_sequences
 
 from .making import analyze, calibrate, open_reader
 from .tiny_text import Prose

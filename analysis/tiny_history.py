@@ -7,10 +7,10 @@ from pathlib import Path
 from tokenizers import Tokenizer
 from transformers import GPTNeoXForCausalLM
 
+from headroles.core.records.atomic_files import write_whole
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.whole_files import write_whole
-from headroles.models.loading import LoadedModel
-from headroles.models.probes import ProbeSizes
+from headroles.models.loading.loader import LoadedModel
+from headroles.models.probes.probe_texts import ProbeSizes
 
 from .making import analyze
 from .tiny_card import prose_loss, repeat_losses

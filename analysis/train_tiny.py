@@ -20,7 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
-from headroles.core.record_files import record_file_name, write_record
+from headroles.core.records.record_files import record_file_name, write_record
 
 from .tiny_card import Run, measure_tiny, write_card
 from .tiny_history import History

@@ -6,12 +6,12 @@ The run is a file in `training/` there, and in a dataset; a revision that is new
 from collections.abc import Iterable
 from pathlib import Path
 
-from headroles.core.record_files import read_record
-from headroles.core.training import Point, parse_points, read_run_file
-from headroles.core.training_making import merged, point_of, run_file_name, split_step, to_lines
-from headroles.core.whole_files import write_whole
+from headroles.core.records.atomic_files import write_whole
+from headroles.core.records.record_files import read_record
+from headroles.core.surveys.training_builder import make_point, merge_points, points_to_lines, run_file_name, split_step
+from headroles.core.surveys.training_run import TrainingPoint, parse_points, read_run_file
 from headroles.errors import HeadRolesError, InvalidRecordError
-from headroles.hub.training import FOLDER
+from headroles.hub.training_store import FOLDER
 
 
 def models_of(names: Iterable[str]) -> list[str]:
@@ -19,9 +19,9 @@ def models_of(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(found[0] for name in names if (found := split_step(name))))
 
 
-def points_in(folder: Path) -> dict[str, list[Point]]:
+def points_in(folder: Path) -> dict[str, list[TrainingPoint]]:
     """The points that the records in a folder are, by model; what is no record of a step is left out."""
-    points: dict[str, list[Point]] = {}
+    points: dict[str, list[TrainingPoint]] = {}
     for path in sorted(folder.glob("*.json")):
         if "step" not in path.name and "~" not in path.name:  # a name that no file can have is cut, and a hash behind it
             continue
@@ -30,24 +30,24 @@ def points_in(folder: Path) -> dict[str, list[Point]]:
         except (InvalidRecordError, OSError):
             continue
         if split_step(record.model_name):
-            point = point_of(record)
+            point = make_point(record)
             points.setdefault(point.record.model_name, []).append(point)
     return points
 
 
-def gather(model: str, new: Iterable[Point], folder: Path) -> list[Point]:
+def gather(model: str, new: Iterable[TrainingPoint], folder: Path) -> list[TrainingPoint]:
     """The points of a model's run in a folder, if there is one, and new ones, which go before those of their steps.
 
     Raises InvalidRecordError where they make no run, and OSError.
     """
     path = folder / FOLDER / run_file_name(model)
-    return merged(parse_points(read_run_file(path), path.name, model) if path.exists() else [], new)
+    return merge_points(parse_points(read_run_file(path), path.name, model) if path.exists() else [], new)
 
 
-def write_run(points: list[Point], folder: Path) -> Path:
+def write_run(points: list[TrainingPoint], folder: Path) -> Path:
     """Writes a run, whole or not at all. Raises InvalidRecordError where it would be longer than is read, and OSError."""
     path = folder / FOLDER / run_file_name(points[-1].record.model_name)
-    write_whole(path, to_lines(points))
+    write_whole(path, points_to_lines(points))
     return path
 
 
@@ -75,7 +75,7 @@ def update_runs(
     return failed
 
 
-def _update(model: str, points: list[Point], folder: Path, push_to: str, create_pr: bool, dry_run: bool) -> str:
+def _update(model: str, points: list[TrainingPoint], folder: Path, push_to: str, create_pr: bool, dry_run: bool) -> str:
     """What came of a model's points, in lines for people."""
     from .push_run import push_run  # slow to import: not for who pushes nothing
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from headroles.core.heads import Head
-from headroles.core.literature import Claim, known_model, known_models
-from headroles.core.records import HeadCategories
-from headroles.core.roles import RESTING, MeasuredRole, Role, get_measured_role, get_role
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.roles.literature import Claim, known_model, known_models
+from headroles.core.roles.roles import RESTING, MeasuredRole, Role, get_measured_role, get_role
 from headroles.errors import InvalidRecordError
 
 from . import COMMAND

@@ -11,7 +11,7 @@ import torch
 
 from headroles.errors import InvalidInputError
 from headroles.hub.repository import RepositoryFacts
-from headroles.models.probes import ProbeSizes
+from headroles.models.probes.probe_texts import ProbeSizes
 
 from .runs import Plan
 

@@ -26,7 +26,7 @@ from analysis.runs import locate
 from bench.browsing import EXPLORE, PROMPT, SLOWER, TOKENS, WATCH, Traffic, chromium, time_click, token_count
 from bench.load import make_prompts
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.models.loading import LoadedModel, load_model
+from headroles.models.loading.loader import LoadedModel, load_model
 from tests.browser.conftest import wait_until_settled
 from tests.fixtures.app_process import running_app
 

@@ -20,16 +20,16 @@ import torch
 from tqdm import tqdm
 
 from analysis.runs import locate
-from headroles.core.calibration import LEAST_EXCESS, AlwaysOn, Triggered
 from headroles.core.heads import Attention
-from headroles.core.records import HeadCategories
-from headroles.core.verdicts import read_heads
+from headroles.core.readings.verdicts import read_heads
+from headroles.core.records.calibration import LEAST_EXCESS, AlwaysOn, Triggered
+from headroles.core.records.head_categories import HeadCategories
 from headroles.explorer import Explorer
-from headroles.models.batches import TokenIds, split_into_forwards
-from headroles.models.calibration_texts import make_pairs, ordinary_texts
-from headroles.models.capture import PatternReader
-from headroles.models.loading import LoadedModel, load_model
-from headroles.models.sentences import FOR_TRIALS
+from headroles.models.loading.loader import LoadedModel, load_model
+from headroles.models.probes.calibration_texts import make_pairs, ordinary_texts
+from headroles.models.probes.sentences import FOR_TRIALS
+from headroles.models.reading.batches import TokenIds, split_into_forwards
+from headroles.models.reading.pattern_reader import PatternReader
 from tests.fixtures.double import InDouble, to_double
 
 SEED = 5_000_000  # no calibration and no trial uses it
@@ -123,7 +123,7 @@ def moved(record: HeadCategories, by: float) -> Iterator[HeadCategories]:
 
     other = record.model_copy()
     object.__setattr__(other, "calibrations", {name: judging(found) for name, found in record.calibrations.items()})
-    with patch("headroles.core.calibration.LEAST_EXCESS", LEAST_EXCESS - by):
+    with patch("headroles.core.records.calibration.LEAST_EXCESS", LEAST_EXCESS - by):
         yield other
 
 

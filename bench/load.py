@@ -41,14 +41,14 @@ from bench.browsing import (
 from bench.subjects import random_model
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
 from headroles.explorer import Explorer
-from headroles.hub.store import RecordStore
-from headroles.models.capture import PatternReader
-from headroles.models.loading import LoadedModel, load_model, registered_config
-from headroles.models.probes import ProbeSizes
-from headroles.models.sweep import analyze_here
-from headroles.render.plain import analysis_result
-from headroles.server.parts import visit
-from headroles.server.place import Place
+from headroles.hub.record_store import RecordStore
+from headroles.models.loading.loader import LoadedModel, load_model, registered_config
+from headroles.models.probes.probe_texts import ProbeSizes
+from headroles.models.reading.pattern_reader import PatternReader
+from headroles.models.scoring.sweep import analyze_here
+from headroles.render.api.serialize import analysis_result
+from headroles.server.page.page_state import PageState
+from headroles.server.page.parts import visit
 from headroles.settings import Settings
 from tests.fixtures.app_process import running_app
 
@@ -115,7 +115,7 @@ def bench_clicks(subjects: Sequence[Subject], explorer: Explorer) -> None:
                 table = explorer.analyze(subject.name, prompt).heads
             assert len(forwards) == 1, f"{len(forwards)} forwards seen for an analysis"  # else the count below would be blind
             heads = random.Random(0).sample(table.heads(), CLICKS + 1)
-            here, seconds = Place(subject.name, prompt, table.heads()[0]), []
+            here, seconds = PageState(subject.name, prompt, table.heads()[0]), []
             with counted_forwards() as forwards:
                 for head in heads:
                     started = time.perf_counter()

@@ -18,8 +18,8 @@ from pathlib import Path
 from bench.load import is_equal, make_prompts, percentile
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.explorer import Explorer
-from headroles.models.loading import load_model
-from headroles.render.plain import analysis_result
+from headroles.models.loading.loader import load_model
+from headroles.render.api.serialize import analysis_result
 from tests.fixtures.replicas import Cluster, has_nginx, replicas
 
 LEAST = 1 / 3  # of all calls are answered before a replica is killed

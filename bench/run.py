@@ -16,11 +16,11 @@ from bench.measuring import compare, peak_memory
 from bench.subjects import random_model
 from headroles.core.heads import Attention
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
-from headroles.core.scoring import measure_heads, roles_of_patterns
-from headroles.models.capture import PatternReader
-from headroles.models.loading import LoadedModel, load_model, registered_config
-from headroles.models.probes import Probe, ProbeSizes, make_probes
-from headroles.models.sweep import score_here
+from headroles.core.roles.scoring import measure_heads, pattern_roles
+from headroles.models.loading.loader import LoadedModel, load_model, registered_config
+from headroles.models.probes.probe_texts import Probe, ProbeSizes, make_probes
+from headroles.models.reading.pattern_reader import PatternReader
+from headroles.models.scoring.sweep import score_here
 
 BUILT_IN = ("previous_token_head", "induction_head", "duplicate_token_head")
 MEGABYTE = 1024**2
@@ -30,7 +30,7 @@ PROMPT_TOKENS = (16, 64, 256)
 def all_role_probes(loaded: LoadedModel, recipe: ProbeSizes) -> list[Probe]:
     """The repeated sequences of the recipe, each scored on all roles that patterns show."""
     probes = [probe for probe in make_probes(loaded, recipe) if probe.roles[0].requires_repetition]
-    return [Probe(probe.token_ids, probe.lengths, roles_of_patterns()) for probe in probes]
+    return [Probe(probe.token_ids, probe.lengths, pattern_roles()) for probe in probes]
 
 
 def bare_forward(config: PreTrainedConfig, probes: list[Probe]) -> Callable[[], None]:
@@ -167,7 +167,7 @@ def score_prompt(attention: Attention) -> Attention:
 
 def weigh_prompt(attention: Attention) -> None:
     """The excess of every head at every token, in every role that a text calls for."""
-    for role in roles_of_patterns():
+    for role in pattern_roles():
         if role.measure.is_triggered:
             role.measure.excess(attention.patterns, torch.tensor(attention.token_ids))
 

@@ -6,7 +6,7 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.models.loading import LoadedModel, load_model
+from headroles.models.loading.loader import LoadedModel, load_model
 
 
 def random_model(name: str, config: PreTrainedConfig) -> LoadedModel:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from headroles.core.atlas import DEVIATIONS, are_far
+from headroles.core.surveys.atlas import DEVIATIONS, are_far
 
 HEADS = (48, 144, 384, 672, 1024)  # of the models, in turn
 DISTRIBUTIONS = ((8, 40), (2, 30), (1, 20), (6, 4))  # of shares, Beta

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 
 from headroles.core.heads import Attention
-from headroles.core.records import HeadCategories
-from headroles.core.scoring import as_float_tensor, as_token_ids
-from headroles.core.verdicts import read_heads, read_roles
+from headroles.core.readings.verdicts import read_heads, read_roles
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.roles.scoring import as_float_tensor, as_token_ids
 from headroles.errors import InvalidInputError
-from headroles.hub.store import load_head_categories
+from headroles.hub.record_store import load_head_categories
 
 Summary = dict[str, list[dict[str, int | float | bool | None]]]
 

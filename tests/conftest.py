@@ -9,13 +9,13 @@ import jaxtyping
 import pytest
 import torch
 
-from headroles.core import verdicts
-from headroles.core.records import HeadCategories
+from headroles.core.readings import verdicts
+from headroles.core.records.head_categories import HeadCategories
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.explorer import Explorer
-from headroles.hub.store import load_head_categories
-from headroles.models.loading import LoadedModel, load_model
-from headroles.models.probes import ProbeSizes
+from headroles.hub.record_store import load_head_categories
+from headroles.models.loading.loader import LoadedModel, load_model
+from headroles.models.probes.probe_texts import ProbeSizes
 from tests.fixtures.architectures import build
 from tests.fixtures.double import InDouble
 from tests.fixtures.patience import NEVER, VARIABLE
@@ -123,11 +123,11 @@ def product_limits_never_strike() -> Iterator[None]:
     limits = (
         "headroles.hub.dataset.ANSWER_SECONDS",
         "headroles.hub.repository.ANSWER_SECONDS",
-        "headroles.hub.talk.ANSWER_SECONDS",
-        "headroles.hub.newest.PATIENCE_SECONDS",
-        "headroles.models.strangers.OPEN_SECONDS",
-        "headroles.models.strangers.TEXT_WALL_SECONDS",
-        "headroles.models.strangers.TRIAL_SECONDS",
+        "headroles.hub.http.ANSWER_SECONDS",
+        "headroles.hub.sync.PATIENCE_SECONDS",
+        "headroles.models.untrusted.sandbox.OPEN_SECONDS",
+        "headroles.models.untrusted.sandbox.TEXT_WALL_SECONDS",
+        "headroles.models.untrusted.sandbox.TRIAL_SECONDS",
     )
     with pytest.MonkeyPatch.context() as patch:
         for limit in limits:

@@ -5,7 +5,7 @@ import pytest
 from bench.load import LENGTHS, counted_forwards, is_equal, make_prompts, percentile, read_answer
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.explorer import Explorer
-from headroles.models.loading import LoadedModel
+from headroles.models.loading.loader import LoadedModel
 
 
 def test_prompts_have_exactly_the_tokens_asked_for_and_no_two_are_the_same(tiny: LoadedModel):

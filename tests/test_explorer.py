@@ -13,8 +13,8 @@ import torch
 import headroles
 from headroles import Explorer, Head, get_active_head_summary, load_head_categories
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.roles import ROLES
-from headroles.core.scoring import roles_of_patterns
+from headroles.core.roles.roles import ROLES
+from headroles.core.roles.scoring import pattern_roles
 from headroles.errors import (
     InvalidInputError,
     JobCancelledError,
@@ -25,8 +25,8 @@ from headroles.errors import (
     UnknownModelError,
 )
 from headroles.explorer import READINGS_SHARE, analysis_of
-from headroles.models.capture import PatternReader
-from headroles.models.pool import ModelPool
+from headroles.models.model_pool import ModelPool
+from headroles.models.reading.pattern_reader import PatternReader
 from headroles.settings import Settings
 from tests.conftest import PLAIN, REPEATING
 from tests.fixtures.architectures import build
@@ -46,7 +46,7 @@ def test_induction_is_active_on_a_repeat_and_not_applicable_without_one(explorer
     assert not plain.is_active
 
 
-@pytest.mark.parametrize("role", roles_of_patterns(), ids=lambda role: role.name)
+@pytest.mark.parametrize("role", pattern_roles(), ids=lambda role: role.name)
 def test_the_suggested_prompt_of_a_role_lights_it_when_the_model_has_such_heads(explorer, role):
     reading = explorer.analyze(EMBEDDED_MODEL, role.suggested_prompt).role(role.name)
     assert reading.applicable
@@ -220,7 +220,7 @@ def test_a_batch_too_large_for_one_forward_takes_as_few_as_the_bytes_allow(preci
     explorer, prompts = precise, batch_prompts(40)
     whole = explorer.analyze_batch(EMBEDDED_MODEL, prompts)
     limit = 2_000_000
-    monkeypatch.setattr("headroles.models.batches.MAX_BATCH_BYTES", limit)
+    monkeypatch.setattr("headroles.models.reading.batches.MAX_BATCH_BYTES", limit)
     forwards.clear()
     parts = Explorer(pool=explorer._pool).analyze_batch(EMBEDDED_MODEL, prompts)
     assert 1 < len(forwards) < 40
@@ -233,7 +233,7 @@ def test_a_batch_too_large_for_one_forward_takes_as_few_as_the_bytes_allow(preci
 
 
 def test_one_prompt_alone_may_be_larger_than_the_bytes(forwards, monkeypatch):
-    monkeypatch.setattr("headroles.models.batches.MAX_BATCH_BYTES", 10)
+    monkeypatch.setattr("headroles.models.reading.batches.MAX_BATCH_BYTES", 10)
     assert len(Explorer().analyze_batch(EMBEDDED_MODEL, [PLAIN, REPEATING])) == 2
 
 

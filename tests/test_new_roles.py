@@ -9,25 +9,25 @@ from typing import NamedTuple
 import pytest
 
 from analysis import dataset, making
-from headroles.core.comparison import compare_models, compare_prompts
-from headroles.core.readings import Analysis
-from headroles.core.record_files import parse_record
-from headroles.core.records import HeadCategories
+from headroles.core.readings.analysis import Analysis
+from headroles.core.readings.comparison import compare_models, compare_prompts
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.records.record_files import parse_record
 from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL
-from headroles.core.roles import ROLES, MeasuredRole, measured_roles
+from headroles.core.roles.roles import ROLES, MeasuredRole, measured_roles
 from headroles.explorer import Explorer
-from headroles.models.capture import PatternReader
-from headroles.models.loading import load_model
-from headroles.models.probes import ProbeSizes
-from headroles.models.sweep import analyze_here
-from headroles.render.cards import render_panel
-from headroles.render.compare_models import render_model_comparison
-from headroles.render.compare_texts import render_prompt_comparison
-from headroles.render.exports import analysis_json, map_file, scores_csv
-from headroles.render.head_page import render_head
-from headroles.render.lessons import render_lessons
-from headroles.render.model_map import render_map
-from headroles.render.plain import analysis_result, categories_result, pattern_result
+from headroles.models.loading.loader import load_model
+from headroles.models.probes.probe_texts import ProbeSizes
+from headroles.models.reading.pattern_reader import PatternReader
+from headroles.models.scoring.sweep import analyze_here
+from headroles.render.api.serialize import analysis_result, categories_result, pattern_result
+from headroles.render.files.exports import analysis_json, map_file, scores_csv
+from headroles.render.page.cards import render_panel
+from headroles.render.page.compare_models import render_model_comparison
+from headroles.render.page.compare_texts import render_prompt_comparison
+from headroles.render.page.head_page import render_head
+from headroles.render.page.lessons import render_lessons
+from headroles.render.page.model_map import render_map
 from headroles.settings import Settings
 from tests.conftest import PLAIN, REPEATING
 from tests.fixtures.extra_roles import KEEPS, TWO_BACK, registered

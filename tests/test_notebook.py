@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
-from headroles.core.comparison import compare_prompts
+from headroles.core.display import NotebookRepr
+from headroles.core.readings.comparison import compare_prompts
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.shown import Shown
 from headroles.notebook import DRAW, show
-from headroles.render.exports import POLICY
+from headroles.render.files.exports import POLICY
 from tests.conftest import PLAIN, REPEATING
 from tests.fixtures.outline import Outline
 
@@ -21,12 +21,12 @@ HOSTILE = '</iframe><script>alert(1)</script> "><img src=x onerror=alert(2)>'
 
 
 @pytest.fixture(scope="module")
-def shown(explorer) -> dict[str, Shown]:
+def shown(explorer) -> dict[str, NotebookRepr]:
     analysis = explorer.analyze(EMBEDDED_MODEL, REPEATING)
     return {
         "analysis": analysis,
         "head": explorer.view_head(EMBEDDED_MODEL, REPEATING, "L2H2"),
-        "knock-out": explorer.knock_out(EMBEDDED_MODEL, REPEATING, ["L2H2"]),
+        "ablation": explorer.ablate(EMBEDDED_MODEL, REPEATING, ["L2H2"]),
         "record": explorer.categories(EMBEDDED_MODEL),
         "texts": compare_prompts(analysis, explorer.analyze(EMBEDDED_MODEL, PLAIN)),
     }
@@ -41,7 +41,7 @@ def frame_of(drawn: str | None) -> tuple[dict[str, str], str]:
     return attributes, attributes["srcdoc"]
 
 
-@pytest.mark.parametrize("name", ["analysis", "head", "knock-out", "record", "texts"])
+@pytest.mark.parametrize("name", ["analysis", "head", "ablation", "record", "texts"])
 def test_a_result_shows_itself_in_a_sandboxed_frame_without_a_network(shown, name):
     attributes, page = frame_of(shown[name]._repr_html_())
     assert attributes["sandbox"] == "allow-scripts"
@@ -52,9 +52,9 @@ def test_a_result_shows_itself_in_a_sandboxed_frame_without_a_network(shown, nam
 
 def test_every_class_that_shows_itself_is_drawn():
     def below(kind: type) -> set[type]:
-        return {kind}.union(*map(below, kind.__subclasses__())) - {Shown}
+        return {kind}.union(*map(below, kind.__subclasses__())) - {NotebookRepr}
 
-    assert below(Shown) == set(DRAW)
+    assert below(NotebookRepr) == set(DRAW)
 
 
 def test_hostile_text_stays_inside_the_frame_and_is_no_markup_there(explorer):
@@ -76,7 +76,7 @@ def test_the_notebook_of_the_docs_runs_and_shows_what_it_says():
             continue
         done = shell.run_cell("".join(cell["source"]), store_history=False)
         assert done.success, (cell["source"], done.error_in_exec)
-        if isinstance(done.result, Shown):
+        if isinstance(done.result, NotebookRepr):
             frames += bool(done.result._repr_html_())
     assert frames >= 4
     InteractiveShell.clear_instance()

@@ -9,7 +9,7 @@ import pytest
 
 from headroles.core.heads import Head
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.render.heatmaps import attention_figure, to_svg
+from headroles.render.figures.heatmaps import attention_figure, to_svg
 from tests.conftest import PLAIN
 from tests.fixtures.patience import PATIENCE
 from tests.test_architecture import MODULES, ROOT
@@ -61,7 +61,7 @@ print(touched, dict(matplotlib.rcParams) == settings, get_session().timeout == s
 def test_a_start_tames_the_allocator_and_bounds_every_wait_for_the_hub(start):
     code = f"""
 {start}
-from headroles.hub.talk import STALL_SECONDS
+from headroles.hub.http import STALL_SECONDS
 waits = []
 for _ in range(2):
     waits.append(set(get_session().timeout.as_dict().values()) == {{STALL_SECONDS}})

@@ -17,26 +17,34 @@ from gradio_client import Client
 
 from analysis.readme import PAGES as WITH_MODELS
 from analysis.readme import architectures, with_models
-from headroles.core.atlas_entries import MAX_ATLAS_BYTES, MAX_ENTRIES
-from headroles.core.bounds import MAX_BATCH_PROMPTS, MAX_PROMPT_CHARACTERS, MAX_PROMPT_TOKENS
-from headroles.core.record_files import MAX_RECORD_BYTES
-from headroles.core.records import MAX_TOP_HEADS, HeadCategories
+from headroles.core.limits import MAX_BATCH_PROMPTS, MAX_PROMPT_CHARACTERS, MAX_PROMPT_TOKENS
+from headroles.core.records.head_categories import MAX_TOP_HEADS, HeadCategories
+from headroles.core.records.record_files import MAX_RECORD_BYTES
 from headroles.core.registry import ARCHITECTURES, EMBEDDED_MODEL, MODELS
-from headroles.core.roles import ROLES, get_measured_role
-from headroles.core.training import MAX_POINTS, MAX_TRAINING_BYTES
+from headroles.core.roles.roles import ROLES, get_measured_role
+from headroles.core.surveys.atlas_entries import MAX_ATLAS_BYTES, MAX_ENTRIES
+from headroles.core.surveys.training_run import MAX_POINTS, MAX_TRAINING_BYTES
 from headroles.explorer import Explorer
-from headroles.hub import gguf, talk, weights
+from headroles.hub import gguf_reader, weights
+from headroles.hub import http as talk
 from headroles.hub.download import DISK_RESERVE
 from headroles.hub.repository import MEGABYTE, STRANGERS_FILES
-from headroles.models import child, config_check, memory, pool, strangers, tokenizer_file, tokenizing
-from headroles.models.building import MOST_BUFFER_BYTES
-from headroles.models.probes import ProbeSizes
-from headroles.models.tokenizer_parts import MAX_PARTS
-from headroles.server import door, sessions
-from headroles.server.endpoints import Endpoints
-from headroles.server.limits import LARGE_PROMPTS, Desk
-from headroles.server.place import TABS, Place
-from headroles.server.shares import MAX_VISITORS
+from headroles.models import model_pool as pool
+from headroles.models.loading import aging_cache as memory
+from headroles.models.loading.model_builder import MOST_BUFFER_BYTES
+from headroles.models.probes.probe_texts import ProbeSizes
+from headroles.models.untrusted import config_validation as config_check
+from headroles.models.untrusted import sandbox as strangers
+from headroles.models.untrusted import subprocess_worker as child
+from headroles.models.untrusted import tokenizer_loader as tokenizing
+from headroles.models.untrusted import tokenizer_schema as tokenizer_file
+from headroles.models.untrusted.tokenizer_components import MAX_PARTS
+from headroles.server.api.endpoints import Endpoints
+from headroles.server.gate import middleware as door
+from headroles.server.gate import sessions
+from headroles.server.gate.rate_limit import MAX_VISITORS
+from headroles.server.gate.request_queue import LARGE_PROMPTS, RequestQueue
+from headroles.server.page.page_state import TABS, PageState
 from headroles.settings import GIGABYTE, Settings
 from tests.fixtures.api_server import serve_api
 from tests.fixtures.documents import BLOCKS, EXTRAS, LINKS, PAGES, PYPROJECT, ROOT
@@ -128,7 +136,7 @@ def test_the_endpoints_take_and_give_what_programmers_are_told(url):
         "/pattern": head,
         "/heatmap": head,
         "/effects": (EMBEDDED_MODEL, text, ["L2H2"]),
-        "/knock_out": (EMBEDDED_MODEL, text, ["L2H2"]),
+        "/ablate": (EMBEDDED_MODEL, text, ["L2H2"]),
         "/training": (EMBEDDED_MODEL,),
         "/atlas": (),
     }
@@ -162,8 +170,8 @@ LIMITS = (
     f"{DISK_RESERVE // GIGABYTE} GB of disk stays free",
     f"up to the last {DISK_RESERVE // GIGABYTE} GB",
     f"{weights.MAX_SHARDS} parts, {weights.MAX_TENSORS:,} tensors, headers of {weights.MAX_HEADER_BYTES // MEGABYTE} MB",
-    f"{gguf.MAX_KEYS:,} keys, {gguf.MAX_TENSORS:,} tensors, lists of {gguf.MAX_ITEMS:,} items, "
-    f"texts of {gguf.MAX_STRING // MEGABYTE} MB, {gguf.MAX_HEADER // MEGABYTE} MB in all",
+    f"{gguf_reader.MAX_KEYS:,} keys, {gguf_reader.MAX_TENSORS:,} tensors, lists of {gguf_reader.MAX_ITEMS:,} items, "
+    f"texts of {gguf_reader.MAX_STRING // MEGABYTE} MB, {gguf_reader.MAX_HEADER // MEGABYTE} MB in all",
     f"plain values, {config_check.MAX_HEADS:,} heads",
     f"{MOST_BUFFER_BYTES / GIGABYTE} GB of buffers",
     f"{tokenizer_file.MAX_TOKENS:,} tokens, {MAX_PARTS} known parts, a text at most {tokenizer_file.MAX_GROWTH} times longer",
@@ -210,7 +218,7 @@ def test_the_page_on_security_tells_of_every_variable_and_every_endpoint(explore
     opened = SECURITY.partition("| variable | what it opens |")[2]
     told = {name for cell in re.findall(r"^\| (`.*?`) \|", opened, re.M) for name in re.findall(r"`(\w+)`", cell)}
     assert set(re.findall(r"HEADROLES_[A-Z_]+", source)) < told
-    assert len(Endpoints(explorer, Desk()).all()) == 14
+    assert len(Endpoints(explorer, RequestQueue()).all()) == 14
     assert "arguments of the fourteen endpoints" in SECURITY
 
 
@@ -285,12 +293,12 @@ def test_the_frame_for_teachers_is_what_the_page_gives_out():
     assert f'" {attributes}></iframe>' in (ROOT / "headroles" / "assets" / "page.js").read_text("utf-8")
     query = dict(parse_qsl(urlsplit(html.unescape(source)).query))
     assert query.pop("embed") == "1"
-    assert dict(parse_qsl(Place.from_query(query).query())) == query
+    assert dict(parse_qsl(PageState.from_query(query).query())) == query
 
 
 def test_teachers_are_told_all_that_an_address_may_name():
     (told,) = re.findall(r"An address may name (.*?);", PAGES["docs/teachers.md"], re.S)
-    for name in (*(field.name for field in fields(Place)), *TABS):
+    for name in (*(field.name for field in fields(PageState)), *TABS):
         assert f"`{name}`" in told
 
 

@@ -14,7 +14,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import headroles
-from headroles.core.record_files import read_record
+from headroles.core.records.record_files import read_record
 from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL
 from tests.fixtures.app_process import find_port
 from tests.fixtures.architectures import build
@@ -141,14 +141,14 @@ def link(name: str, site: Path) -> None:
             (site / top).symlink_to(found.locate_file(top))  # pyright: ignore[reportArgumentType]
 
 
-def test_the_core_asks_for_four_packages_in_the_words_that_the_space_reads(wheel):
+def test_the_core_asks_for_five_packages_in_the_words_that_the_space_reads(wheel):
     with ZipFile(wheel) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         metadata = archive.read(name).decode()
     requires = [Requirement(text) for text in re.findall(r"^Requires-Dist: (.*)$", metadata, re.M)]
     core = {str(wanted) for wanted in requires if wanted.marker is None}
     lines = {line for line in (ROOT / "requirements.txt").read_text("utf-8").splitlines() if not line.startswith("#")}
-    assert {Requirement(text).name for text in core} == {"torch", "pydantic", "jaxtyping", "numpy"}
+    assert {Requirement(text).name for text in core} == {"torch", "pydantic", "pydantic-settings", "jaxtyping", "numpy"}
     assert core <= {str(Requirement(line)) for line in lines}
     assert not any(line.startswith("-") for line in lines)  # a Space reads this one file
     assert set(re.findall(r"^Provides-Extra: (.*)$", metadata, re.M)) == {"app", "analysis", "gguf", "jobs", "mcp", "ray", "dev"}

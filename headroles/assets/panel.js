@@ -2,7 +2,7 @@
 const isAlive = typeof watch === 'function'; // a page saved as a file has nobody to answer
 const whole = (selector) => [...document.querySelectorAll(selector)];
 
-// a token in a sentence; one from right to left is held apart, as `core/tokens.py` does, else what follows changes places with it
+// a token in a sentence; one from right to left is held apart, as `core/text/tokens.py` does, else what follows changes places with it
 const TURNED = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/;
 const inASentence = (token) => TURNED.test(token) ? `\u2068${token}\u2069` : token;
 const numbered = (tokens, at) => `“${inASentence(tokens[at])}” (${at + 1})`;
@@ -175,7 +175,7 @@ const dress = (cell, { name, color, told, filling, rests = false, state = '', sh
 const labelOf = ({ dataset: { layer, head } }) => `L${layer}H${head}`;
 const bytesOf = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
 
-// ---- the map: a button for each head, made of seven bytes that say of it what `render/model_map.py` packs
+// ---- the map: a button for each head, made of seven bytes that say of it what `render/page/model_map.py` packs
 const CELL_BYTES = 7;
 const NO_SCORE = -(2 ** 15);
 const FLAGS = { rests: 1, offline: 2, seen: 4, unusual: 8 };
@@ -295,7 +295,7 @@ const patternOf = (figure) => {
   patterns.set(figure, pattern);
   return pattern;
 };
-const percent = (share) => { // as core/words.py says it
+const percent = (share) => { // as core/text/phrases.py says it
   if (share > 0 && share <= 0.005) return '<1%';
   if (share >= 0.995 && share < 0.99995) return '>99%';
   return `${Math.round(share * 100)}%`;

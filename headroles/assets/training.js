@@ -1,5 +1,5 @@
 // The training tab; runs after panel.js, with whose cells it draws the map, dressed anew at every recorded step.
-const HEAD_BYTES = 4; // a head at a point: role, and filling and score in hundredths, as `render/training.py` packs them
+const HEAD_BYTES = 4; // a head at a point: role, and filling and score in hundredths, as `render/surveys/training.py` packs them
 const PACE = 350; // milliseconds a point
 const isStill = () => matchMedia('(prefers-reduced-motion: reduce)').matches;
 const slider = () => element.querySelector('[type=range]');

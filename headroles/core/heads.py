@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from headroles.core.tokens import is_delimiter
-from headroles.core.words import layers_listed
+from headroles.core.text.phrases import layers_listed
+from headroles.core.text.tokens import is_delimiter
 from headroles.errors import InvalidInputError
 
 # bfloat16 softmax rows miss 1 by up to 0.003; anything beyond is not an attention pattern
@@ -145,7 +145,7 @@ class Attention:
         return self.patterns[self.layers.index(head.layer), head.index]
 
 
-def taken_by_sink(patterns: Float[Tensor, "*heads query key"]) -> Float[Tensor, "*heads query"]:
+def sink_mass(patterns: Float[Tensor, "*heads query key"]) -> Float[Tensor, "*heads query"]:
     """The attention that each query gives to a learned sink: what its row leaves of 1."""
     return (1 - patterns.sum(-1)).clamp(0, 1)
 

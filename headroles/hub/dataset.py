@@ -16,14 +16,14 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from headroles.core.atlas_entries import MAX_ATLAS_BYTES, AtlasEntry, parse_entries
-from headroles.core.record_files import MAX_RECORD_BYTES, read_record, record_file_name
-from headroles.core.records import HeadCategories
-from headroles.core.training import MAX_TRAINING_BYTES, read_run_file
-from headroles.core.training_making import run_file_name
-from headroles.core.whole_files import read_ordinary
+from headroles.core.records.atomic_files import read_ordinary
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.records.record_files import MAX_RECORD_BYTES, read_record, record_file_name
+from headroles.core.surveys.atlas_entries import MAX_ATLAS_BYTES, AtlasEntry, parse_entries
+from headroles.core.surveys.training_builder import run_file_name
+from headroles.core.surveys.training_run import MAX_TRAINING_BYTES, read_run_file
 from headroles.errors import HubError, InvalidRecordError
-from headroles.hub.talk import ANSWER_SECONDS, HTTPError, no_dataset, trouble
+from headroles.hub.http import ANSWER_SECONDS, HTTPError, describe_error, no_dataset
 
 RECORDS = "head_categories"  # the folder of the records, one file a model
 RUNS = "training"  # that of the training runs
@@ -88,7 +88,7 @@ def _asking(dataset: str, revision: str, what: str) -> Iterator[None]:
     except (HTTPError, HfHubHTTPError, OSError, ValueError, KeyError) as error:
         if (code := getattr(error, "errno", None)) in DISK_TROUBLE:  # the file passes through the library's cache
             raise HubError(f"Newer roles from {dataset} find no place on this machine's disk ({os.strerror(code)}).") from error
-        raise HubError(f"The Hub {trouble(error)}, so {dataset} could not be asked for newer roles.") from error
+        raise HubError(f"The Hub {describe_error(error)}, so {dataset} could not be asked for newer roles.") from error
 
 
 def _record(model_name: str, dataset: str, commit: str) -> HeadCategories:

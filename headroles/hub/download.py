@@ -11,8 +11,8 @@ from huggingface_hub.errors import GatedRepoError
 from tqdm.auto import tqdm
 
 from headroles.errors import ModelLoadError
+from headroles.hub.http import HTTPError, gated
 from headroles.hub.repository import RepositoryFacts, storage_folder
-from headroles.hub.talk import HTTPError, gated
 from headroles.hub.weights import weight_bytes
 from headroles.settings import GIGABYTE
 

@@ -9,15 +9,15 @@ import zipfile
 from functools import lru_cache
 from pathlib import Path
 
+from headroles.core.records.atomic_files import make_folder
 from headroles.core.registry import MODELS, ModelInfo, PackageFile
-from headroles.core.whole_files import make_folder
 from headroles.errors import ModelLoadError, UnknownModelError
-from headroles.hub.files import sha256_of
+from headroles.hub.plain_files import sha256_of
 
 DOWNLOAD_SECONDS = 900
 
 
-def source_of(info: ModelInfo, home: Path) -> str | Path:
+def model_source(info: ModelInfo, home: Path) -> str | Path:
     """Where a registered model is opened from: a folder, a hub id, or the file that was fetched into `home`.
 
     Raises ModelLoadError when that was not fetched yet.

@@ -17,13 +17,13 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import HFValidationError, build_hf_headers, get_session, hf_raise_for_status, validate_repo_id
 
 from headroles.core.registry import ARCHITECTURES, MODELS
-from headroles.core.words import listed
+from headroles.core.text.phrases import listed
 from headroles.errors import ModelLoadError, ModelTooLargeError, UnknownModelError, UnsupportedModelError
-from headroles.hub.files import UnfitError, check_file_size, read_plain
 from headroles.hub.gguf import is_gguf, read_gguf
 from headroles.hub.gguf_config import gguf_config
+from headroles.hub.http import ANSWER_SECONDS, HTTPError, describe_error, gated
 from headroles.hub.packages import is_packaged
-from headroles.hub.talk import ANSWER_SECONDS, HTTPError, gated, trouble
+from headroles.hub.plain_files import UnfitError, check_file_size, read_plain
 from headroles.hub.weights import count_numbers, pick_weights, tensor_shapes, weight_bytes, weight_files
 from headroles.settings import GIGABYTE
 
@@ -121,7 +121,7 @@ def inspect(source: str | Path, revision: str = MAIN, ask_hub: bool = True) -> R
         cached = _cached(repository, revision)
         if cached is None:
             raise ModelLoadError(
-                f"{repository} is not on this machine and the Hub {trouble(error)}; try again later or take another model."
+                f"{repository} is not on this machine and the Hub {describe_error(error)}; try again later or take another model."
             ) from error
         return _inspect_folder(cached, repository, repository)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from headroles.hub.files import UnfitError, check_plain
 from headroles.hub.gguf import is_gguf, read_gguf
+from headroles.hub.plain_files import UnfitError, check_plain
 
 WEIGHTS = re.compile(r"model(-(\d{5})-of-(\d{5}))?\.safetensors")  # not its variants, `model.fp16.safetensors`
 MAX_SHARDS = 512

@@ -7,8 +7,8 @@ import torch
 
 from headroles.errors import UnsupportedModelError
 from headroles.hub.repository import RepositoryFacts
-from headroles.models.capture import PatternReader
-from headroles.models.loading import LoadedModel, Tokenizer, read_model
+from headroles.models.loading.loader import LoadedModel, Tokenizer, read_model
+from headroles.models.reading.pattern_reader import PatternReader
 
 
 def try_folder(name: str, folder: Path) -> int:

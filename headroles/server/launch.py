@@ -9,21 +9,21 @@ from starlette.middleware import Middleware
 
 from headroles.errors import InvalidInputError
 from headroles.explorer import Explorer
-from headroles.hub.copies import clear_up
-from headroles.hub.talk import bound_waits
-from headroles.models.pool import tame_glibc
+from headroles.hub.cache import clear_up
+from headroles.hub.http import set_timeouts
+from headroles.models.model_pool import tame_glibc
 from headroles.render.html import STYLES
 from headroles.server.addresses import check_address, gradios_name
-from headroles.server.door import guard
-from headroles.server.limits import events_at_once
-from headroles.server.page import THEME, build_app
-from headroles.server.proxies import ProxyHeaders
+from headroles.server.gate.middleware import guard
+from headroles.server.gate.proxy_headers import ProxyHeaders
+from headroles.server.gate.request_queue import events_at_once
+from headroles.server.layout import THEME, build_app
 from headroles.settings import Settings
 
 
 def prepare_process() -> None:
     """What holds for every thread and every library of the process: how long the Hub is waited for, and where tensors lie."""
-    bound_waits()
+    set_timeouts()
     tame_glibc()
 
 

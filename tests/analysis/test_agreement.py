@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 
 from analysis.__main__ import main
 from analysis.agreement import BEST, agreements
-from headroles.core.record_files import read_record, write_record
-from headroles.core.records import HeadCategories
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.records.record_files import read_record, write_record
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.errors import InvalidRecordError
-from headroles.hub.store import EMBEDDED
-from headroles.models.capture import PatternReader
-from headroles.models.loading import load_model
-from headroles.models.probes import ProbeSizes
-from headroles.models.sweep import analyze_here
+from headroles.hub.record_store import EMBEDDED
+from headroles.models.loading.loader import load_model
+from headroles.models.probes.probe_texts import ProbeSizes
+from headroles.models.reading.pattern_reader import PatternReader
+from headroles.models.scoring.sweep import analyze_here
 from tests.analysis.test_dataset import make
 from tests.fixtures.real import REAL_MODEL
 

@@ -8,10 +8,10 @@ import pytest
 
 from analysis.__main__ import main
 from analysis.dataset import atlas_path
-from headroles.core.atlas_entries import entry_of, parse_entries
-from headroles.core.record_files import record_file_name, write_record
-from headroles.core.records import HeadCategories
-from headroles.core.roles import measured_roles
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.records.record_files import record_file_name, write_record
+from headroles.core.roles.roles import measured_roles
+from headroles.core.surveys.atlas_entries import make_entry, parse_entries
 from headroles.hub.dataset import ATLAS
 from tests.fixtures.made_up import made_up
 
@@ -34,7 +34,7 @@ def test_a_folder_has_a_line_and_a_view_of_every_record_and_a_new_one_changes_it
     content, before = (tmp_path / ATLAS).read_bytes(), times(tmp_path)
     assert len(parse_entries(content, "a")) == 3
     for record in made_up(3):
-        assert pq.read_table(tmp_path / atlas_path(record.model_name)).to_pylist() == list(entry_of(record).rows())
+        assert pq.read_table(tmp_path / atlas_path(record.model_name)).to_pylist() == list(make_entry(record).rows())
     assert main(["atlas", str(tmp_path)]) == 0
     assert times(tmp_path) == before
     keep(tmp_path, *made_up(4)[3:])

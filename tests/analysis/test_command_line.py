@@ -9,14 +9,13 @@ from transformers import BioGptConfig, BioGptForCausalLM, RwkvConfig, RwkvForCau
 
 from analysis.__main__ import main
 from analysis.lens import open_bridge, score_model
-from headroles.core.record_files import read_record
+from headroles.core.records.record_files import read_record
 from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL
-from headroles.core.scoring import roles_of_patterns
+from headroles.core.roles.scoring import pattern_roles
 from headroles.errors import InvalidInputError, UnsupportedModelError
-from headroles.hub.store import EMBEDDED
-from headroles.models.capture import PatternReader
-from headroles.models.loading import LoadedModel, load_model
-from headroles.models.probes import (
+from headroles.hub.record_store import EMBEDDED
+from headroles.models.loading.loader import LoadedModel, load_model
+from headroles.models.probes.probe_texts import (
     SENTENCES,
     Probe,
     ProbeSizes,
@@ -25,7 +24,8 @@ from headroles.models.probes import (
     make_probes,
     repeated_sequences,
 )
-from headroles.models.sweep import analyze_here, make_record
+from headroles.models.reading.pattern_reader import PatternReader
+from headroles.models.scoring.sweep import analyze_here, make_record
 from tests.fixtures.double import ROUNDING, to_double
 
 SMALL = ProbeSizes(repeated_sequences=7, repeat_length=20, sentences=5, calibration=0)
@@ -84,7 +84,7 @@ def test_repeated_sequences_are_a_bos_and_one_string_twice_of_ordinary_tokens_ea
 def test_there_are_twenty_different_sentences_and_all_roles_of_patterns_are_probed(tiny):
     assert len(set(SENTENCES)) == 20
     assert all(8 <= len(ids) <= 64 for ids in encoded_sentences(tiny, ProbeSizes()))
-    assert {role for probe in make_probes(tiny, SMALL) for role in probe.roles} == set(roles_of_patterns())
+    assert {role for probe in make_probes(tiny, SMALL) for role in probe.roles} == set(pattern_roles())
 
 
 def test_the_repeated_string_is_cut_to_fit_strictly_below_the_context(random_model):
@@ -162,7 +162,7 @@ def test_an_unsupported_architecture_is_refused_in_one_line(tiny, tmp_path, caps
 def test_a_model_without_attention_patterns_is_refused_by_name(tiny):
     loaded = rwkv(tiny)
     loaded.model.config.architectures = [type(loaded.model).__name__]
-    probe = Probe(torch.tensor([[1, 2, 3]]), torch.tensor([3]), roles_of_patterns(), torch.zeros(1, 3, dtype=torch.bool))
+    probe = Probe(torch.tensor([[1, 2, 3]]), torch.tensor([3]), pattern_roles(), torch.zeros(1, 3, dtype=torch.bool))
     with pytest.raises(UnsupportedModelError, match=r"TransformerLens cannot analyse odd: it has no attention patterns\."):
         score_model(open_bridge(loaded), loaded, [probe])
 

@@ -24,15 +24,15 @@ from analysis.dataset import (
     to_parquet,
     to_picture,
 )
-from headroles.core.atlas_entries import entry_of
-from headroles.core.evidence import Evidence
 from headroles.core.heads import Head
-from headroles.core.record_making import build_record
-from headroles.core.records import HeadCategories, Recipe
-from headroles.core.roles import ROLES, get_measured_role, measured_roles
-from headroles.models.probes import ProbeSizes, make_probes
-from headroles.models.sweep import make_recipe
-from headroles.render.heatmaps import CELL_INCHES, MAP_DOTS_PER_INCH
+from headroles.core.records.head_categories import HeadCategories, Recipe
+from headroles.core.records.record_builder import build_record
+from headroles.core.roles.measurement import Capture
+from headroles.core.roles.roles import ROLES, get_measured_role, measured_roles
+from headroles.core.surveys.atlas_entries import make_entry
+from headroles.models.probes.probe_texts import ProbeSizes, make_probes
+from headroles.models.scoring.sweep import make_recipe
+from headroles.render.figures.heatmaps import CELL_INCHES, MAP_DOTS_PER_INCH
 from tests.conftest import uniform_attention
 
 
@@ -72,7 +72,7 @@ def test_a_parquet_file_holds_the_rows_and_is_the_same_each_time(record):
 
 
 def test_the_atlas_view_of_a_record_holds_its_rows_and_is_the_same_each_time(record):
-    entry = entry_of(record)
+    entry = make_entry(record)
     table = pq.read_table(io.BytesIO(atlas_to_parquet(entry)))
     assert table.schema == ATLAS_SCHEMA
     assert table.to_pylist() == list(entry.rows())
@@ -91,7 +91,7 @@ def test_chance_is_what_a_uniform_head_scores_on_the_very_probes(random_model, t
         uniform = uniform_attention(probe.token_ids.shape[1])[None, None].expand(len(probe.token_ids), -1, -1, -1)
         for role in probe.roles:
             if (expected := chance(role, said)) is not None:
-                measured = role.measure(Evidence(uniform, probe.token_ids, probe.lengths, delimiters=probe.delimiters))
+                measured = role.measure(Capture(uniform, probe.token_ids, probe.lengths, delimiters=probe.delimiters))
                 assert measured.chance.tolist() == pytest.approx([expected] * len(probe.token_ids), abs=1e-6)
                 assert measured.values.flatten().tolist() == pytest.approx([expected] * len(probe.token_ids), abs=1e-6)
                 told += 1

@@ -6,10 +6,10 @@ from analysis import dataset, making, push, validate
 from analysis.finished import is_finished
 from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL
 from headroles.hub.repository import inspect
-from headroles.models.probes import ProbeSizes
+from headroles.models.probes.probe_texts import ProbeSizes
 from tests.analysis.test_dataset import make
 from tests.analysis.test_validate import record_of, scores_as_published
-from tests.core.test_records import without
+from tests.core.records.test_head_categories import without
 
 
 def test_a_push_tells_of_a_role_that_is_new_in_the_record_or_gone_from_it():

@@ -17,7 +17,7 @@ from analysis.places import place_of, run_each
 from analysis.runs import Outcome, Plan, run_here
 from analysis.work import check_package, work_of
 from headroles.errors import HubError, InvalidInputError, InvalidRecordError, MissingPackageError
-from headroles.models.probes import ProbeSizes
+from headroles.models.probes.probe_texts import ProbeSizes
 from headroles.settings import GIGABYTE
 from tests.analysis.test_dataset import make
 from tests.analysis.test_sweeps import saved

@@ -13,7 +13,7 @@ from analysis.__main__ import main
 from analysis.places import place_of, run_each
 from analysis.runs import Plan, run_here
 from headroles.errors import MissingPackageError
-from headroles.models.probes import ProbeSizes
+from headroles.models.probes.probe_texts import ProbeSizes
 from headroles.settings import GIGABYTE
 from tests.analysis.test_runs import break_weights, save
 from tests.fixtures import ray_faults

@@ -27,14 +27,14 @@ from huggingface_hub import snapshot_download
 from analysis import __main__ as command
 from analysis import dataset, runs
 from analysis.push import difference
-from headroles.core.atlas_entries import entry_of, renewed, to_lines
-from headroles.core.record_files import parse_record, read_record, record_file_name, write_record
-from headroles.core.records import HeadCategories
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.records.record_files import parse_record, read_record, record_file_name, write_record
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.roles import ROLES, measured_roles
+from headroles.core.roles.roles import ROLES, measured_roles
+from headroles.core.surveys.atlas_entries import entries_to_lines, make_entry, update_entries
 from headroles.errors import HubError
 from headroles.hub.dataset import ATLAS
-from headroles.hub.store import EMBEDDED
+from headroles.hub.record_store import EMBEDDED
 from tests.analysis.test_dataset import make
 from tests.fixtures.dataset_hub import DatasetHub
 from tests.fixtures.hub import MEMBERS_TOKEN, STRANGERS_TOKEN
@@ -51,9 +51,9 @@ from pathlib import Path
 import matplotlib.backends.backend_agg, PIL.PngImagePlugin  # else each fork would
 import torch
 from analysis import dataset, push
-from headroles.core.record_files import read_record
+from headroles.core.records.record_files import read_record
 from headroles.errors import HeadRolesError
-from headroles.hub.talk import bound_waits
+from headroles.hub.http import bound_waits
 
 torch.set_num_threads(1)  # threads do not outlive a fork, and whoever waits for them waits for ever
 dataset.rows(read_record(Path("headroles/tiny/headroles-tiny.json")))  # for what it imports; but forks may share no open font
@@ -176,10 +176,10 @@ def check_whole(hub: DatasetHub, repo: str, revision: str = "main") -> dict[str,
             assert table.equals(dataset.rows(record))
             assert hub.content(repo, dataset.picture_path(name), revision) == picture(record.to_json())
             view = pq.read_table(io.BytesIO(hub.content(repo, dataset.atlas_path(name), revision)))
-            assert view.to_pylist() == list(entry_of(record).rows())
+            assert view.to_pylist() == list(make_entry(record).rows())
             records[name] = record
     assert hub.content(repo, "README.md", revision).decode() == dataset.card(list(records.values()), repo)
-    assert hub.content(repo, ATLAS, revision) == to_lines(renewed({}, records.values()))
+    assert hub.content(repo, ATLAS, revision) == entries_to_lines(update_entries({}, records.values()))
     assert len(paths) == 4 * len(records) + 2
     return records
 
@@ -188,9 +188,9 @@ def put(hub: DatasetHub, repo: str, record: HeadCategories) -> None:
     """Lets a dataset hold a record, and no other, as a push leaves it, in no time."""
     name, repository = record.model_name, hub.datasets.get(repo) or hub.create(repo)
     large = {dataset.table_path(name): dataset.to_parquet(record), dataset.picture_path(name): picture(record.to_json())}
-    large |= {dataset.atlas_path(name): dataset.atlas_to_parquet(entry_of(record))}
+    large |= {dataset.atlas_path(name): dataset.atlas_to_parquet(make_entry(record))}
     files: dict[str, bytes | None] = {path: hub.keep(content) for path, content in large.items()}
-    files |= {"README.md": dataset.card([record], repo).encode(), ATLAS: to_lines([entry_of(record)])}
+    files |= {"README.md": dataset.card([record], repo).encode(), ATLAS: entries_to_lines([make_entry(record)])}
     files |= {f"head_categories/{record_file_name(name)}": record.to_json().encode()}
     assert repository.commit("refs/heads/main", repository.log()[0], files, "put")
 
@@ -250,7 +250,7 @@ def test_a_derived_file_that_is_missing_is_made_again(hub, pusher, repo, missing
 def test_a_push_changes_its_own_rows_of_the_atlas_alone_and_mends_what_is_broken(hub, pusher, repo):
     old = make("gpt2")
     put(hub, repo, old)
-    repository, spoilt = hub.datasets[repo], to_lines([entry_of(old)]) + b"{\n"
+    repository, spoilt = hub.datasets[repo], entries_to_lines([make_entry(old)]) + b"{\n"
     repository.commit("refs/heads/main", repository.log()[0], {ATLAS: spoilt}, "spoilt")
     shown = pusher.push(make("org/m", seed=1), repo, dry_run=True)
     assert f"  adds {dataset.atlas_path('org/m')} (" in shown.said
@@ -579,7 +579,7 @@ print(len(rows), len(set(rows["model"])), rows.features["score"].dtype, rows.fea
 """
 PULL = """
 import sys
-from headroles.core.atlas_entries import entry_of
+from headroles.core.surveys.atlas_entries import entry_of
 from headroles.hub.dataset import fetch_atlas, fetch_record
 record, (entries, commit) = fetch_record(sys.argv[1], sys.argv[2], "main")[0], fetch_atlas(sys.argv[2], "main")
 assert (len(entries), entry_of(record) in entries) == (3, True)

@@ -16,15 +16,15 @@ from analysis.options import EXIT_CODES, parse_analyze
 from analysis.places import Here, run_apart
 from analysis.runs import Outcome, Plan, check_registered, check_room, facts_of, run_here
 from analysis.table import table
-from headroles.core.record_files import read_record, write_record
+from headroles.core.records.record_files import read_record, write_record
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
-from headroles.core.roles import measured_roles
+from headroles.core.roles.roles import measured_roles
 from headroles.errors import ModelLoadError, ModelTooLargeError
-from headroles.hub.store import EMBEDDED
-from headroles.models.loading import LoadedModel, load_model
-from headroles.models.probes import ProbeSizes
+from headroles.hub.record_store import EMBEDDED
+from headroles.models.loading.loader import LoadedModel, load_model
+from headroles.models.probes.probe_texts import ProbeSizes
 from headroles.settings import Settings
-from tests.core.test_records import without_intervals
+from tests.core.records.test_head_categories import without_intervals
 from tests.fixtures.architectures import build
 from tests.fixtures.known import known
 

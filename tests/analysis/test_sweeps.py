@@ -16,12 +16,12 @@ from analysis.options import parse_analyze
 from analysis.planning import PROCESS_BYTES, Planned, core_seconds_of, forecast, planned
 from analysis.runs import Outcome, Plan, facts_of, name_of
 from analysis.sweeps import Log, read_names, shard, with_revisions
-from headroles.core.record_files import record_file_name, write_record
+from headroles.core.records.record_files import record_file_name, write_record
 from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL
 from headroles.errors import HubError, InvalidInputError, UnknownModelError
+from headroles.hub.record_store import EMBEDDED
 from headroles.hub.repository import RepositoryFacts
-from headroles.hub.store import EMBEDDED
-from headroles.models.probes import ProbeSizes
+from headroles.models.probes.probe_texts import ProbeSizes
 from tests.analysis.test_dataset import make
 from tests.fixtures.architectures import build
 from tests.fixtures.hub import FakeHub, commit_of

@@ -10,10 +10,10 @@ import torch
 from analysis import tiny_history, train_tiny
 from analysis.tiny_card import CONTINUE, token_losses
 from analysis.tiny_text import Batches, Phase, Prose, read_books, split_books, train_tokenizer
-from headroles.core.records import HeadCategories
+from headroles.core.records.head_categories import HeadCategories
 from headroles.core.registry import EMBEDDED_FOLDER
-from headroles.core.scoring import roles_of_patterns
-from headroles.models.probes import ProbeSizes, repeated_sequences
+from headroles.core.roles.scoring import pattern_roles
+from headroles.models.probes.probe_texts import ProbeSizes, repeated_sequences
 
 TEXT = ["The king and the queen lived in a castle near a great forest.", "Once upon a time there was a little girl."] * 60
 PHASE = Phase("p", steps=9, batch=8, length=40, repeats=0.5, periods=(4, 12), jumbled=0.3, phrases=0.3, tokens=60, doubled=0.2)
@@ -125,7 +125,7 @@ def test_the_shipped_model_continues_the_sentence_as_its_card_says(tiny):
 
 def test_the_model_card_states_scores_losses_books_steps_and_seconds(record):
     card = (EMBEDDED_FOLDER / "README.md").read_text("utf-8")
-    for role in roles_of_patterns():
+    for role in pattern_roles():
         assert f"| {role.name} | L" in card
         assert f"{max(max(row) for row in record.all_scores[role.name]):.3f}" in card
     assert record.revision in card

@@ -9,12 +9,12 @@ from huggingface_hub import constants
 
 from analysis import __main__ as command
 from analysis.training import models_of, points_in
-from headroles.core.record_files import record_file_name, write_record
-from headroles.core.training import parse_points, read_training
+from headroles.core.records.record_files import record_file_name, write_record
+from headroles.core.surveys.training_run import parse_points, read_training
 from headroles.errors import NoTrainingRunError
-from headroles.hub.training import TrainingStore
+from headroles.hub.training_store import TrainingStore
 from headroles.settings import Settings
-from tests.core.test_training_making import of_step
+from tests.core.surveys.test_training_builder import of_step
 from tests.fixtures import dataset_hub
 from tests.fixtures.dataset_hub import DatasetHub
 from tests.fixtures.hub import MEMBERS_TOKEN

@@ -8,10 +8,10 @@ import torch
 
 from analysis.validate import agree, report, run, validate
 from headroles.core.heads import Head
-from headroles.core.literature import claims
-from headroles.core.record_making import build_record, with_scores
-from headroles.core.records import HeadCategories, Recipe
-from headroles.core.roles import ROLES, measured_roles
+from headroles.core.records.head_categories import HeadCategories, Recipe
+from headroles.core.records.record_builder import build_record, with_scores
+from headroles.core.roles.literature import claims
+from headroles.core.roles.roles import ROLES, measured_roles
 from headroles.errors import InvalidRecordError
 from tests.fixtures.known import known
 

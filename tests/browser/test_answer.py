@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
-from headroles.core.roles import ROLES
+from headroles.core.roles.roles import ROLES
 from tests.browser.conftest import open_page, wait_until_quiet
 from tests.browser.test_page import card, cell, opened_card, prompt_box, type_sentence
 from tests.fixtures.known import known

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from headroles.hub.store import EMBEDDED
+from headroles.hub.record_store import EMBEDDED
 from tests.browser.conftest import open_page
 
 pytestmark = pytest.mark.browser

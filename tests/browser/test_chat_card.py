@@ -5,7 +5,7 @@ import json
 import pytest
 from playwright.sync_api import Browser, expect
 
-from headroles.render.explained import chat_card
+from headroles.render.page.chat import chat_card
 
 pytestmark = pytest.mark.browser
 ANSWER = "“a b” on m: <img src=x onerror=parent.evil=1> both heads look."

@@ -6,10 +6,10 @@ from urllib.parse import urlencode
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from headroles.core.tokens import visible
+from headroles.core.text.tokens import visible_text
 from headroles.errors import PromptError
-from headroles.models.loading import LoadedModel
-from headroles.server.place import TABS
+from headroles.models.loading.loader import LoadedModel
+from headroles.server.page.page_state import TABS
 from tests.browser.conftest import open_page
 from tests.browser.test_page import prompt_box, type_sentence
 from tests.conftest import REPEATING
@@ -43,7 +43,7 @@ def kinds(page: Page) -> set[str]:
 def assert_shown_or_refused(page: Page, text: str, tiny: LoadedModel) -> None:
     """What the tokenizer makes of the text stands on the page, letter by letter, or a sentence why it does not."""
     try:
-        tokens = [visible(token) for token in tiny.token_texts(tiny.encode(text))]
+        tokens = [visible_text(token) for token in tiny.token_texts(tiny.encode(text))]
     except PromptError as error:
         expect(page.locator("#message .hr-message")).to_have_text(str(error))
         return

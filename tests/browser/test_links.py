@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, Route, expect
 
-from headroles.core.roles import measured_roles
-from headroles.render.exports import DOWNLOADS
+from headroles.core.roles.roles import measured_roles
+from headroles.render.files.exports import DOWNLOADS
 from tests.browser.conftest import bare_page, has_axe, open_page, serve, stop, violations, wait_until_settled
 from tests.browser.test_page import assert_in_step, card, cell, prompt_box, type_sentence
 from tests.conftest import REPEATING
@@ -133,6 +133,19 @@ def test_copy_link_and_copy_embed_code_give_what_opens_the_same_state(browser: B
         assert frame == page.url + "&embed=1"
         assert page.context.cookies() == []  # nothing of the visitor's is kept, here or there
         assert page.evaluate("localStorage.length + sessionStorage.length") == 0
+
+
+def test_a_head_is_cited_in_a_line_and_in_bibtex_with_the_link(browser: Browser, url: str):
+    with open_page(browser, url, LINK, permissions=["clipboard-read", "clipboard-write"]) as page:
+        page.get_by_text("Cite this head").click()
+        for name, end in (("Copy with its link", ""), ("Copy BibTeX", "}\n}")):
+            for _ in range(2):  # the link is added once
+                page.get_by_role("button", name=name).click()
+                expect(page.get_by_role("button", name=name).locator("+ span")).to_have_text("Copied.")
+            copied = page.evaluate("navigator.clipboard.readText()")
+            assert copied.endswith(page.url + end)
+            assert copied.count(page.url) == 1
+        assert copied.startswith("@misc{headroles,")
 
 
 def test_without_leave_to_copy_the_text_stands_there_to_be_copied(browser: Browser, url: str):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from headroles.models.loading import LoadedModel
+from headroles.models.loading.loader import LoadedModel
 from tests.browser.conftest import open_page, serve, stop
 from tests.fixtures.architectures import build
 

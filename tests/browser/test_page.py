@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from headroles.core.roles import ROLES
+from headroles.core.roles.roles import ROLES
 from tests.browser.conftest import open_page, wait_until_quiet, wait_until_settled
 from tests.conftest import REPEATING
 from tests.fixtures.known import known

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from headroles.core.roles import ROLES, measured_roles
+from headroles.core.roles.roles import ROLES, measured_roles
 from tests.browser.conftest import open_page
 from tests.browser.test_links import save
 from tests.browser.test_page import card, cell, prompt_box

@@ -17,9 +17,9 @@ from playwright.sync_api import Browser, expect
 from bench.load import is_equal
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.explorer import Explorer
-from headroles.models.loading import LoadedModel
-from headroles.render.plain import analysis_result
-from headroles.server.place import FIRST_PROMPT
+from headroles.models.loading.loader import LoadedModel
+from headroles.render.api.serialize import analysis_result
+from headroles.server.page.page_state import FIRST_PROMPT
 from tests.browser.conftest import open_page
 from tests.browser.test_links import save
 from tests.browser.test_page import type_sentence

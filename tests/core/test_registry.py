@@ -13,8 +13,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL, MODELS, ModelInfo, get_model_info
 from headroles.errors import UnknownModelError
-from headroles.models.capture import PatternReader
-from headroles.models.loading import LoadedModel, attention_windows, registered_config
+from headroles.models.loading.loader import LoadedModel, attention_windows, registered_config
+from headroles.models.reading.pattern_reader import PatternReader
 
 ROOT = Path(__file__).parent.parent.parent
 every_model = pytest.mark.parametrize("info", MODELS.values(), ids=MODELS)

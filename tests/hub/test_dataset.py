@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from headroles.hub.newest import PATIENCE_SECONDS
+from headroles.hub.sync import PATIENCE_SECONDS
 from tests.conftest import tables
 from tests.fixtures.patience import PATIENCE
 

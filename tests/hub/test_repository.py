@@ -22,7 +22,7 @@ from headroles.errors import JobCancelledError, ModelLoadError, ModelTooLargeErr
 from headroles.hub import repository
 from headroles.hub.download import fetch
 from headroles.hub.repository import RepositoryFacts, check_size, inspect
-from headroles.models.loading import LoadedModel, load_model
+from headroles.models.loading.loader import LoadedModel, load_model
 from headroles.settings import GIGABYTE
 from tests.fixtures.architectures import build
 from tests.fixtures.hub import MEMBERS_TOKEN, STRANGERS_TOKEN, FakeHub, commit_of
@@ -467,7 +467,7 @@ SCRIPT = """
 import json
 from headroles.hub import repository
 from headroles.hub.download import fetch
-from headroles.models.loading import load_model
+from headroles.models.loading.loader import load_model
 from headroles.hub.repository import inspect
 for _ in range(2):
     facts, shares = inspect("org/m"), []

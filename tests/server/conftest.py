@@ -7,9 +7,9 @@ import pytest
 from tests.fixtures.patience import NEVER
 
 LIMITS = (
-    "headroles.server.door.BODY_SECONDS",
-    "headroles.server.door.STALL_SECONDS",
-    "headroles.server.sessions.KEEP_SECONDS",
+    "headroles.server.gate.middleware.BODY_SECONDS",
+    "headroles.server.gate.middleware.STALL_SECONDS",
+    "headroles.server.gate.sessions.KEEP_SECONDS",
 )
 
 

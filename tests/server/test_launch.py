@@ -5,7 +5,7 @@ import pytest
 
 from headroles.__main__ import main
 from headroles.server import launch
-from headroles.server.limits import events_at_once
+from headroles.server.gate.request_queue import events_at_once
 from headroles.settings import read_settings
 from tests.fixtures.web import read
 

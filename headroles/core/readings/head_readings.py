@@ -1,0 +1,300 @@
+"""What one prompt says of heads in roles: small frozen values that page and API draw from and never compute."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from headroles.core.heads import Head, as_head
+from headroles.core.records.role_effects import RoleEffect
+from headroles.core.roles.roles import Role, get_measured_role
+from headroles.core.text.phrases import percent
+from headroles.core.text.tokens import inline_text
+
+# of a role on a text: the first three of one that a text triggers, the next two of one that is always on
+State = Literal["seen", "not seen", "not applicable", "as usual", "unusual here", "scored offline", "not scored", "not a role"]
+
+
+MARKED = 6  # heads that are told of a token at which a role is seen
+
+
+@dataclass(frozen=True)
+class TokenEvidence:
+    """What a head does at one token that calls for a role.
+
+    Attributes:
+        query: the token's position.
+        key: of the expected keys, the one that it looks at most.
+        attention: on all expected keys, 0 to 1.
+        control: the larger of what other tokens give these keys, and what the head gives keys as far back from other tokens.
+        most_key: of all keys, the one that it looks at most; None where the head's learned sink takes more than any.
+        most_attention: on that one, or the sink, 0 to 1.
+    """
+
+    query: int
+    key: int
+    attention: float
+    control: float
+    most_key: int | None
+    most_attention: float
+
+    @property
+    def excess(self) -> float:
+        return self.attention - self.control
+
+    def describe_most_attended(self, tokens: Sequence[str]) -> str:
+        """`at ·that it looks most at ·She, the first token, 91%`; empty where that is what the role expects."""
+        if self.most_key == self.key:
+            return ""
+        at, most = _named(self.query, tokens), self.most_key
+        if most is None:
+            where = "the learned sink"
+        elif most == self.query:
+            where = "that token itself"
+        else:
+            where = f"{_named(most, tokens)}{'' if most else ', the first token'}"
+        return f"at {at} it looks most at {where}, {percent(self.most_attention)}"
+
+    def describe(self, tokens: Sequence[str]) -> str:
+        """`·that → ·inflation, 30% (2% otherwise)`: token and key, the attention, and the control that it is held against."""
+        both = f"{_named(self.query, tokens)} → {_named(self.key, tokens)}"
+        return f"{both}, {percent(self.attention)} ({percent(self.control)} otherwise)"
+
+
+def _named(position: int, tokens: Sequence[str]) -> str:
+    return inline_text(tokens[position]) if position < len(tokens) else f"token {position}"
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A token of a text at which a triggered role is seen.
+
+    Attributes:
+        query: the token's position.
+        looks: which heads do it there, and where they look, strongest first; at most MARKED.
+        count: how many heads do it there.
+    """
+
+    query: int
+    looks: tuple[tuple[Head, TokenEvidence], ...]
+    count: int
+
+
+@dataclass(frozen=True)
+class HeadReading:
+    """One head in one measured role.
+
+    Attributes:
+        score: offline, within the measure's range; None where the record does not score the role.
+        activation: on the prompt, 0 to 1; None for a role that no text changes.
+        chance: a uniform head's activation; None where there is none.
+        is_active: whether the head is seen in the role on the prompt; in one that is always on, whether it plays it at all.
+        is_triggered: whether a text calls for the role at some tokens, or it is always on.
+        places: of a triggered role, the tokens at which the head does most of it, strongest first; none where none calls for it.
+        seen_at: at how many tokens it is seen.
+        usual: between what its activation lies on nine of ten ordinary texts; None in a role that a text triggers, or where the
+            record does not tell.
+        percentile: on which share of ordinary texts its activation is smaller; None likewise.
+        is_unusual: whether the activation is far outside the head's usual range.
+        interval: where the score lies with 95 % confidence over texts such as the probes; None where the record does not tell, as
+            of a head that does not stand for the role.
+        second: the role's second number (`core.second_scores`); None for a role without one, or where the record does not tell.
+    """
+
+    head: Head
+    score: float | None
+    activation: float | None
+    chance: float | None
+    is_active: bool
+    is_triggered: bool = False
+    evidence: tuple[TokenEvidence, ...] = ()
+    seen_at: int = 0
+    usual: tuple[float, float] | None = None
+    percentile: float | None = None
+    is_unusual: bool = False
+    interval: tuple[float, float] | None = field(default=None, repr=False)
+    second: float | None = field(default=None, repr=False)
+
+    @property
+    def can_show(self) -> bool:
+        """Whether the text has a token that could show the role; where it has none, there is no number to tell."""
+        return bool(self.evidence) if self.is_triggered else bool(self.chance)
+
+    @property
+    def excess(self) -> float:
+        """At its strongest token; 0 where no token calls for the role."""
+        return self.evidence[0].excess if self.evidence else 0.0
+
+    def describe_evidence(self, called: int, tokens: Sequence[str]) -> str:
+        """`at 1 of 3 tokens that call for it, first ...`, of a head that is seen; `called` is how many do."""
+        if called == 1:
+            return f"at the only token that calls for it, which is little to go by: {self.evidence[0].describe(tokens)}"
+        return f"at {self.seen_at} of {called} tokens that call for it, first {self.evidence[0].describe(tokens)}"
+
+    @property
+    def distance(self) -> float:
+        """How far its activation is from its usual range, 0 to 1."""
+        low, high = self.usual or (0.0, 1.0)
+        return max(low - (self.activation or 0.0), (self.activation or 0.0) - high, 0.0)
+
+    @property
+    def shown(self) -> float:
+        """What the head's bar and number say, 0 to 1.
+
+        The attention at its strongest token, or the activation of an always-on role, or the score of one that no text changes.
+        """
+        if self.activation is None:
+            return self.score or 0.0
+        if self.is_triggered:
+            return self.evidence[0].attention if self.evidence else 0.0
+        return self.activation
+
+    @property
+    def compared(self) -> float | None:
+        """What that number is held against: the control at that token, else chance; None where there is nothing."""
+        if self.is_triggered:
+            return self.evidence[0].control if self.evidence else None
+        return self.chance
+
+
+@dataclass(frozen=True)
+class RoleReading:
+    """One role on one prompt.
+
+    Attributes:
+        role: the role.
+        state: what the role does here; "scored offline" for one that is not read on a text.
+        reason: one sentence that says why the role is not seen, or how many of its heads are.
+        heads: the model's top heads of this role, best first; empty when the model has none.
+        applicable: whether the prompt has a query at which the role can show.
+        others: the heads that are seen in it here without being known for it, strongest first.
+        tokens: at how many tokens of the prompt it could show, with something to compare with; 0 where it is always on.
+        marks: of a triggered role, the tokens at which heads are seen in it, first to last.
+        effect: what the model loses without the role's heads on the probe texts; None where nobody looked.
+        suggested_prompt: a text on which it shows on this model; empty where the analysis found none, or there is none.
+    """
+
+    role: Role
+    state: State
+    reason: str
+    heads: tuple[HeadReading, ...]
+    applicable: bool
+    other_heads: tuple[HeadReading, ...] = ()
+    tokens: int = 0
+    marks: tuple[Mark, ...] = ()
+    effect: RoleEffect | None = None
+    suggested_prompt: str = ""
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it is seen; for a role that is always on, whether any of its heads plays it here at all."""
+        if self.state in ("as usual", "unusual here"):
+            return any(head.is_active for head in self.heads)
+        return self.state == "seen"
+
+    @property
+    def is_unusual(self) -> bool:
+        return self.state == "unusual here"
+
+    @property
+    def strongest(self) -> HeadReading | None:
+        """The head that plays the role most clearly here; None when the model has none."""
+        return max(self.heads, key=lambda head: (head.is_active, head.excess, head.shown), default=None)
+
+
+Cells = tuple[tuple[float, ...], ...]  # [layer][head]
+
+
+@dataclass(frozen=True)
+class HeadTable:
+    """Every head of a model on one prompt, each table by role name.
+
+    Attributes:
+        scores: of the roles that the record scores, within each measure's range.
+        activations, active: of the roles that a text can show; 0 to 1, and whether the head plays the role here.
+        chances: of each layer, since a sliding window changes what a uniform head would get.
+        applicable: whether the prompt has a query at which the role can show.
+        primary: what each head mainly does in this model, [layer][head].
+        places, seen_at: of the roles that a text triggers: each head's strongest tokens, and at how many it is seen.
+        tokens: of the same: at how many tokens of the prompt it could show, with something to compare with.
+        is_seen: of the same: whether the role is.
+        marks: of the same: the tokens at which heads are seen in it.
+        usual, percentiles, unusual: of the roles that are always on, as far as the record tells.
+        intervals: of the scores of the heads that stand for a role, likewise.
+        seconds: of the roles that have a second number, that one, as far as the record tells.
+    """
+
+    scores: Mapping[str, Cells]
+    activations: Mapping[str, Cells]
+    chances: Mapping[str, tuple[float, ...]]
+    active: Mapping[str, tuple[tuple[bool, ...], ...]]
+    applicable: Mapping[str, bool]
+    primary: tuple[tuple[Role, ...], ...]
+    evidence: Mapping[str, tuple[tuple[tuple[TokenEvidence, ...], ...], ...]] = field(default_factory=dict)
+    seen_at: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
+    tokens: Mapping[str, int] = field(default_factory=dict)
+    is_seen: Mapping[str, bool] = field(default_factory=dict)
+    marks: Mapping[str, tuple[Mark, ...]] = field(default_factory=dict)
+    usual: Mapping[str, tuple[tuple[tuple[float, float], ...], ...]] = field(default_factory=dict)
+    percentiles: Mapping[str, Cells] = field(default_factory=dict)
+    unusual: Mapping[str, tuple[tuple[bool, ...], ...]] = field(default_factory=dict)
+    intervals: Mapping[str, Mapping[Head, tuple[float, float]]] = field(default_factory=dict)
+    seconds: Mapping[str, Cells] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"HeadTable({len(self.primary)} x {self.num_heads} heads, {', '.join(self.activations)})"
+
+    @property
+    def num_heads(self) -> int:
+        """How many a layer has that has any."""
+        return max(map(len, self.primary))
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The layers that have heads: those with an attention pattern."""
+        return tuple(layer for layer, row in enumerate(self.primary) if row)
+
+    def heads(self) -> tuple[Head, ...]:
+        """All heads of the model, layer by layer."""
+        return tuple(Head(layer, index) for layer, row in enumerate(self.primary) for index in range(len(row)))
+
+    def primary_role(self, head: Head | str | tuple[int, int]) -> Role:
+        """What a head mainly does in this model. Raises InvalidInputError for a head outside the model."""
+        head = self._inside(head)
+        return self.primary[head.layer][head.index]
+
+    def reading(self, role: Role | str, head: Head | str | tuple[int, int]) -> HeadReading:
+        """One head in one measured role. Raises InvalidInputError for a head outside the model, or what is no such role."""
+        name, head = get_measured_role(role).name, self._inside(head)
+        return HeadReading(
+            head=head,
+            score=_cell(self.scores, name, head),
+            activation=_cell(self.activations, name, head),
+            chance=self.chances[name][head.layer] if name in self.chances else None,
+            is_active=bool(_cell(self.active, name, head)),
+            is_triggered=name in self.evidence,
+            evidence=_cell(self.evidence, name, head) or (),
+            seen_at=_cell(self.seen_at, name, head) or 0,
+            usual=_cell(self.usual, name, head),
+            percentile=_cell(self.percentiles, name, head),
+            is_unusual=bool(_cell(self.unusual, name, head)),
+            interval=self.intervals.get(name, {}).get(head),
+            second=_cell(self.seconds, name, head),
+        )
+
+    def main_reading(self, head: Head) -> HeadReading | None:
+        """A head in what it mainly does; None where that is no measured role."""
+        primary = self.primary_role(head)
+        return self.reading(primary, head) if primary.name in self.scores else None
+
+    def counts(self, role: Role) -> int:
+        """How many heads are mainly that."""
+        return sum(row.count(role) for row in self.primary)
+
+    def _inside(self, head: Head | str | tuple[int, int]) -> Head:
+        found = as_head(head)
+        found.check_inside(len(self.primary), self.num_heads, self.layers)
+        return found
+
+
+def _cell(tables: Mapping[str, tuple[tuple, ...]], role: str, head: Head) -> Any:
+    return tables[role][head.layer][head.index] if role in tables else None

@@ -1,0 +1,58 @@
+"""JSON that somebody else wrote, as one of our values: checked first, and what is wrong with it said in one sentence."""
+
+import errno
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
+
+from headroles.core.records.atomic_files import read_ordinary
+from headroles.errors import InvalidRecordError
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def validate(kind: type[M], content: object, told: str, whole: str) -> M:
+    """What JSON holds, as a value of that kind.
+
+    Args:
+        told: begins the sentence: "The record gpt2.json is not valid".
+        whole: what the content is called where all of it is wrong: "the record".
+
+    Raises:
+        InvalidRecordError: says what is wrong first, and where.
+    """
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])[:100] or whole
+        raise InvalidRecordError(f"{told} at {place}: {first['msg'][:200]}.") from error
+
+
+def parse_line(kind: type[M], line: bytes, told: str, whole: str) -> M:
+    """What a line of a file of JSON lines holds. See `validated`; raises InvalidRecordError for what is no JSON, too."""
+    try:
+        content = from_json(line, allow_inf_nan=False)
+    except ValueError as error:
+        raise InvalidRecordError(f"{told}, which is no JSON: {str(error)[:200]}.") from error
+    return validate(kind, content, told, whole)
+
+
+def read_bounded(path: Path, limit: int, told: str) -> bytes:
+    """What a file holds, one byte more than the limit at most, by which whoever parses it sees that it is too large.
+
+    Args:
+        told: begins the sentence: "The record gpt2.json".
+
+    Raises:
+        InvalidRecordError: when it is no ordinary file: a folder, a pipe or a device.
+        OSError: when it is not there, or cannot be read.
+    """
+    try:
+        return read_ordinary(path, limit + 1)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise InvalidRecordError(f"{told} is no ordinary file.") from error

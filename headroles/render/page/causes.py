@@ -1,0 +1,168 @@
+"""What heads write and what is lost without them -> HTML: the two upper rungs for the heads that a visitor asks about."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from headroles.core.outputs.ablation import ABLATION_METHODS, Ablation, AblationMethod, Importance, ablation_sentences
+from headroles.core.outputs.direct_effects import DirectEffects
+from headroles.core.outputs.next_tokens import NextToken
+from headroles.core.readings.head_readings import RoleReading
+from headroles.core.text.phrases import precise_percent, signed
+from headroles.core.text.tokens import inline_text, visible_text
+from headroles.render.html import render_template
+
+READ = 3  # tokens that are told of what heads read
+FULL = 3.0  # nats at which a token that got harder is marked as strongly as can be
+# what each method puts in place of a head's output, on its button and in a sentence
+IN_PLACE: dict[AblationMethod, tuple[str, str]] = {
+    "zero": ("nothing", "nothing stands in its place"),
+    "mean": ("its mean", "its average on ordinary sentences stands in its place"),
+    "resample": ("another text's", "what it puts out on another text stands in its place"),
+    "null": ("without the role", "its pattern is kept, but for what the role adds to it"),
+}
+
+
+# the uppermost rung in two words, for a card
+IN_SHORT: dict[Importance, str] = {
+    "matters": "● yes",
+    "no more than other heads": "○ no more than others",
+    "hardly anything": "○ hardly",
+    "surer without": "○ surer without",
+    "no control": "– untold",
+}
+
+
+class HeadEffects(NamedTuple):
+    """What was asked of some heads on one text.
+
+    `out` says which, as the address does; `looks` is of their role, if any; `writes` is None where nobody asked.
+    """
+
+    out: str
+    looks: RoleReading | None
+    direct_effects: DirectEffects | None
+    ablation: Ablation
+
+
+@dataclass(frozen=True)
+class Dot:
+    """One set of heads on the line of effects: where it lies, 0 to 100, and what is told of it."""
+
+    at: float
+    told: str
+
+
+@dataclass(frozen=True)
+class TokenRow:
+    """A next token with its chances before and without the heads."""
+
+    token: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class Marked:
+    """A token of the text with how much harder it got, 0 to 1, and its losses in words."""
+
+    token: str
+    harder: float
+    told: str
+
+
+def render_effects(causes: HeadEffects) -> str:
+    """Looks, writes, matters: each with what it is held against, and what was not looked at said to be."""
+    ablation, writes = causes.ablation, causes.direct_effects
+    dots, mine, zero = _dots(ablation)
+    return render_template(
+        "causes",
+        out=causes.out,
+        role=causes.looks.role if causes.looks else None,
+        heads=[head.label for head in ablation.heads],
+        looks=causes.looks.reason if causes.looks else "",
+        state=causes.looks.state if causes.looks else "",
+        published=causes.looks.effect.describe if causes.looks and causes.looks.effect else "",
+        writes=writes,
+        read=_read(writes) if writes else "",
+        said=ablation_sentences(ablation),
+        matters=IN_SHORT["matters" if ablation.matters else ablation.importance_at_query],
+        written=signed(writes.total_effect(writes.expected_token or writes.top_token)) if writes else "",
+        held=_held(ablation, writes),
+        at_the_end=ablation.importance_at_query,
+        in_the_text=ablation.importance_in_text,
+        dots=dots,
+        mine=mine,
+        zero=zero,
+        grown=[
+            (ablation.heads[: round((at + 1) * len(ablation.heads) / len(ablation.cumulative))][-1].label, effect.logprob_drop)
+            for at, effect in enumerate(ablation.cumulative)
+        ],
+        before=_rows(ablation.before),
+        after=_rows(ablation.after),
+        tokens=_tokens(ablation),
+        methods=[(method, *IN_PLACE[method]) for method in ABLATION_METHODS if method != "null" or _can_lose_role(causes)],
+        method=ablation.method,
+        visible=visible_text,
+    )
+
+
+def _held(ablation: Ablation, writes: DirectEffects | None) -> str:
+    """Both upper rungs' numbers and what they are held against, in one line for the head's page."""
+    said = []
+    if writes:
+        target = writes.expected_token or writes.top_token
+        controls = writes.control_effects(target)
+        beside = f" ({signed(min(controls))} to {signed(max(controls))} by other sets)" if controls else ""
+        said.append(f"Writes {signed(writes.total_effect(target))} to “{inline_text(target.token)}”{beside}.")
+    falls = [effect.logprob_drop for effect in ablation.controls]
+    others = f" ({max(falls):.2f} at most without other sets)" if falls else ""
+    said.append(f"Without: {ablation.effect.logprob_drop:.2f} nats lost at the end{others}.")
+    return " ".join(said)
+
+
+def _can_lose_role(causes: HeadEffects) -> bool:
+    return causes.looks is not None and causes.looks.role.requires_repetition
+
+
+def _read(writes: DirectEffects) -> str:
+    """Because of which tokens these heads write what they write; empty where it is next to nothing."""
+    by_key = writes.expected_token_by_key if writes.expected_token else writes.by_key
+    most = sorted(range(len(by_key)), key=lambda key: -abs(by_key[key]))[:READ]
+    told = [f"“{inline_text(writes.tokens[key])}” ({key + 1}) {signed(by_key[key])}" for key in most if abs(by_key[key]) >= 0.05]
+    return f"By the token that they read: {', '.join(told)}." if told else ""
+
+
+def _dots(ablation: Ablation) -> tuple[list[Dot], Dot, float]:
+    """The control sets and the heads themselves on one line of what the top token's log-probability loses, and where 0 is."""
+    falls = [control.logprob_drop for control in ablation.controls]
+    low, high = min([0.0, ablation.effect.logprob_drop, *falls]), max([0.1, ablation.effect.logprob_drop, *falls])
+
+    def place(fall: float) -> float:
+        return 2 + 96 * (fall - low) / (high - low)
+
+    controls = [
+        Dot(place(effect.logprob_drop), f"{', '.join(head.label for head in heads)}: {signed(effect.logprob_drop)}")
+        for heads, effect in zip(ablation.control_sets, ablation.controls)
+    ]
+    return controls, Dot(place(ablation.effect.logprob_drop), f"{signed(ablation.effect.logprob_drop)}"), place(0.0)
+
+
+def _rows(tokens: Sequence[NextToken]) -> list[TokenRow]:
+    return [TokenRow(visible_text(token.token), _chance(token.before), _chance(token.after)) for token in tokens]
+
+
+def _chance(share: float | None) -> str:
+    return "unlikely" if share is None else precise_percent(share)
+
+
+def _tokens(ablation: Ablation) -> list[Marked]:
+    harder = ablation.loss_increases
+    marked = []
+    for at, token in enumerate(ablation.tokens):
+        told = "the first token, which nothing foretells"
+        if at:
+            before, after = ablation.losses_before[at - 1], ablation.losses_after[at - 1]
+            told = f"loss {before:.2f} before, {after:.2f} without these heads"
+        marked.append(Marked(visible_text(token), min(harder.get(at, 0.0) / FULL, 1.0), told))
+    return marked
