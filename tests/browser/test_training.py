@@ -60,7 +60,14 @@ def test_the_slider_moves_the_map_by_keyboard_alone_from_the_end_to_the_start(pa
     check_axe(page)
 
 
-@pytest.mark.parametrize(("theme", "width"), [("light", 1366), ("dark", 1366), ("light", 390), ("dark", 390)])
+@pytest.mark.parametrize(
+    ("theme", "width"),
+    [
+        ("dark", 1366),
+        ("light", 390),
+        *(pytest.param(*each, marks=pytest.mark.thorough) for each in (("light", 1366), ("dark", 390))),
+    ],
+)
 def test_a_link_opens_it_in_any_theme_and_width_for_everybody(browser: Browser, url: str, theme: str, width: int, check_axe):
     with open_page(browser, url, f"?tab=training&__theme={theme}", width=width) as page:
         expect(page.locator("#training .hr-cell")).to_have_count(RUN.num_layers * RUN.num_heads)

@@ -30,6 +30,13 @@ def store(tmp_path) -> RecordStore:
     return RecordStore(Settings(home=tmp_path))
 
 
+def lose_the_hub(monkeypatch) -> None:
+    def fail(*_: object) -> None:
+        raise HubError("The Hub is away.")
+
+    monkeypatch.setattr("headroles.hub.record_store.fetch_checked_record", fail)
+
+
 def renamed(record, name: str, revision: str = "r"):
     return record.model_copy(update={"model_name": name, "revision": revision})
 
@@ -170,7 +177,7 @@ def test_the_embedded_model_has_an_embedded_record():
 
 
 def test_without_a_dataset_the_hub_is_never_asked(store, monkeypatch):
-    monkeypatch.setattr("headroles.hub.record_store.fetch_record", lambda *_: pytest.fail("the Hub was asked"))
+    monkeypatch.setattr("headroles.hub.record_store.fetch_checked_record", lambda *_: pytest.fail("the Hub was asked"))
     assert store.refresh(EMBEDDED_MODEL) is None
     assert store.load(EMBEDDED_MODEL).model_name == EMBEDDED_MODEL
 
@@ -180,7 +187,7 @@ def test_a_newer_record_takes_the_embedded_ones_place_and_a_foreign_one_does_not
     foreign = newer.model_copy(update={"recipe": newer.recipe.model_copy(update={"tokenizer_sha256": "0"})})
     for sent, kind, note in ((newer, "published", ""), (foreign, "embedded", "measured with another tokenizer")):
         store = RecordStore(Settings(home=tmp_path / kind, dataset="org/roles"))
-        monkeypatch.setattr("headroles.hub.record_store.fetch_record", lambda *_, sent=sent: (sent, "abc"))
+        monkeypatch.setattr("headroles.hub.record_store.fetch_checked_record", lambda *_, sent=sent: (sent, "abc"))
         known(store.refresh(EMBEDDED_MODEL)).wait(PATIENCE)
         _, source = store.find(tiny.identity)
         assert source.kind == kind
@@ -188,9 +195,9 @@ def test_a_newer_record_takes_the_embedded_ones_place_and_a_foreign_one_does_not
 
 
 def test_a_copy_of_one_dataset_is_never_shown_for_another(tiny, record, tmp_path, monkeypatch):
-    monkeypatch.setattr("headroles.hub.record_store.fetch_record", lambda *_: (record, "abc"))
+    monkeypatch.setattr("headroles.hub.record_store.fetch_checked_record", lambda *_: (record, "abc"))
     known(RecordStore(Settings(home=tmp_path, dataset="org/one")).refresh(EMBEDDED_MODEL)).wait(PATIENCE)
-    monkeypatch.setattr("headroles.hub.record_store.fetch_record", lambda *_: (_ for _ in ()).throw(HubError("The Hub is away.")))
+    lose_the_hub(monkeypatch)
     one, other = (RecordStore(Settings(home=tmp_path, dataset=f"org/{name}")) for name in ("one", "two"))
     assert one.find(tiny.identity)[1].kind == "cached"
     assert other.find(tiny.identity)[1].kind == "embedded"
@@ -199,7 +206,7 @@ def test_a_copy_of_one_dataset_is_never_shown_for_another(tiny, record, tmp_path
 
 
 def publish(monkeypatch, record, commit: str = "abc") -> None:
-    monkeypatch.setattr("headroles.hub.record_store.fetch_record", lambda *_: (record, commit))
+    monkeypatch.setattr("headroles.hub.record_store.fetch_checked_record", lambda *_: (record, commit))
 
 
 def test_a_source_says_whether_its_record_is_calibrated(monkeypatch, record, tmp_path):
@@ -244,7 +251,7 @@ def test_a_record_that_does_not_fit_its_model_never_takes_the_place_of_what_serv
         store._known(EMBEDDED_MODEL).due = 0.0
     publish(monkeypatch, change(record), "bad")
     known(store.refresh(EMBEDDED_MODEL)).wait(PATIENCE)
-    monkeypatch.setattr("headroles.hub.record_store.fetch_record", lambda *_: (_ for _ in ()).throw(HubError("The Hub is away.")))
+    lose_the_hub(monkeypatch)
     found, source = store.find(tiny.identity)
     assert (source.kind, found.analysis_date) == (("published", good) if good else ("embedded", record.analysis_date))
     assert said in source.note
@@ -257,7 +264,7 @@ def test_a_record_that_does_not_fit_its_model_never_takes_the_place_of_what_serv
 @pytest.mark.parametrize(("change", "said"), MISFITS.values(), ids=list(MISFITS))
 def test_a_copy_on_disk_that_does_not_fit_is_left_out_and_said(tiny, record, tmp_path, monkeypatch, change, said):
     settings = Settings(home=tmp_path, dataset="org/roles")
-    monkeypatch.setattr("headroles.hub.record_store.fetch_record", lambda *_: (_ for _ in ()).throw(HubError("The Hub is away.")))
+    lose_the_hub(monkeypatch)
     path = dataset_folder(tmp_path, "org/roles", "main").write(change(record), "abc")
     if said.startswith("which"):
         os.utime(path, (1, 1))  # its time would else say how the clock stood when it came
@@ -373,7 +380,7 @@ def test_whatever_lies_where_a_record_should_the_next_best_serves_and_the_model_
     assert store.find(loaded.identity)[1].kind == "analysed here"
     publish(monkeypatch, record)
     store._fetch(EMBEDDED_MODEL)
-    monkeypatch.setattr("headroles.hub.record_store.fetch_record", lambda *_: (_ for _ in ()).throw(HubError("The Hub is away.")))
+    lose_the_hub(monkeypatch)
     assert RecordStore(Settings(home=tmp_path, dataset="org/roles")).find(tiny.identity)[1].kind == "cached"
 
 

@@ -45,8 +45,11 @@ MISTAKES = {
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize(("name", "value"), MISTAKES, ids=lambda text: text)
-@pytest.mark.parametrize("command", [["app.py"], ["-m", "headroles"]], ids=["the Space", "the command"])
+@pytest.mark.parametrize(
+    ("command", "name", "value"),
+    [(["app.py"], *next(iter(MISTAKES))), *((["-m", "headroles"], *mistake) for mistake in MISTAKES)],
+    ids=str,
+)
 def test_a_wrong_setting_is_one_sentence_and_exit_code_1(command, name, value):
     done = start(command, **{name: value})
     assert (done.returncode, done.stdout, done.stderr) == (1, "", MISTAKES[name, value] + "\n")
@@ -89,7 +92,7 @@ print(analysis.source.kind, analysis.source.note)
 
 @pytest.mark.processes
 @pytest.mark.slow
-@pytest.mark.parametrize("home", ["unset", "a file", "nowhere"])
+@pytest.mark.parametrize("home", ["unset", *(pytest.param(home, marks=pytest.mark.thorough) for home in ("a file", "nowhere"))])
 def test_without_a_home_the_server_starts_and_answers(home, tmp_path):
     file = tmp_path / "file"
     file.write_text("")
@@ -117,7 +120,7 @@ def served() -> dict[str, str]:
 
 
 @pytest.mark.processes
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.skipif(not socket.has_ipv6 or not Path("/proc/net/if_inet6").exists(), reason="no IPv6 here")
 @pytest.mark.parametrize("host", HOSTS)
 def test_addresses_of_ipv6_are_served(served, host):

@@ -55,6 +55,7 @@ def wait_until_gone(processes: set[int]) -> None:
     wait_until(lambda: not processes & children_at_work())
 
 
+@pytest.mark.thorough
 def test_a_server_killed_while_it_analyses_leaves_no_process_and_the_next_one_serves_and_analyses_the_model(slow_model, tmp_path):
     home = tmp_path / "home"
     settings = {**OFFLINE, "HEADROLES_HOME": str(home), "HF_HOME": str(home / "hf")}
@@ -93,8 +94,10 @@ def fill_the_disk() -> None:
 
 @pytest.mark.parametrize(
     ("first", "home"),
-    [(None, {"HEADROLES_HOME": "/proc/headroles"}), (fill_the_disk, {"HOME": "/proc/nobody/home"})],
-    ids=["a home that cannot be written", "no home and a full disk"],
+    [
+        pytest.param(None, {"HEADROLES_HOME": "/proc/headroles"}, marks=pytest.mark.thorough, id="a home that cannot be written"),
+        pytest.param(fill_the_disk, {"HOME": "/proc/nobody/home"}, id="no home and a full disk"),
+    ],
 )
 def test_a_server_that_may_write_nowhere_serves_and_says_why_it_cannot_keep_an_analysis(model, first, home):
     process, url = serve(None, "", first, **OFFLINE, **home)
