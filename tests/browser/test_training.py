@@ -65,7 +65,8 @@ def test_the_slider_moves_the_map_by_keyboard_alone_from_the_end_to_the_start(pa
     [
         ("dark", 1366),
         ("light", 390),
-        *(pytest.param(*each, marks=pytest.mark.thorough) for each in (("light", 1366), ("dark", 390))),
+        pytest.param("light", 1366, marks=pytest.mark.thorough),
+        pytest.param("dark", 390, marks=pytest.mark.thorough),
     ],
 )
 def test_a_link_opens_it_in_any_theme_and_width_for_everybody(browser: Browser, url: str, theme: str, width: int, check_axe):

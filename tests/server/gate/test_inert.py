@@ -91,10 +91,10 @@ def poison(scene: PageData, attack: str) -> PageData:
     place = replace(scene.state, model=attack, prompt=attack, other_prompt=attack, other_model=attack)
     return replace(
         scene,
-        place=place,
+        state=place,
         analysis=analysis,
         view=view,
-        told=(view,),
+        sheet_heads=(view,),
         record=known(scene.record).model_copy(update={"model_name": attack, "revision": attack}),
         prompts=compare_prompts(analysis, replace(analysis, prompt=attack + " ")),
         models=compare_models(analysis, replace(analysis, model=attack + " ")),
