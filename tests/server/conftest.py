@@ -20,3 +20,9 @@ def server_limits_never_strike() -> Iterator[None]:
         for limit in LIMITS:
             patch.setattr(limit, NEVER)
         yield
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """What async tests run on: gradio's own."""
+    return "asyncio"
