@@ -121,13 +121,13 @@ def short_analyses() -> Iterator[None]:
 def product_limits_never_strike() -> Iterator[None]:
     """A test of one of these limits sets it itself, so low or so high that the speed of the machine cannot matter."""
     limits = (
-        "headroles.hub.dataset.ANSWER_SECONDS",
-        "headroles.hub.repository.ANSWER_SECONDS",
-        "headroles.hub.http.ANSWER_SECONDS",
-        "headroles.hub.sync.PATIENCE_SECONDS",
+        "headroles.hub.dataset.HUB_TIMEOUT_SECONDS",
+        "headroles.hub.repository.HUB_TIMEOUT_SECONDS",
+        "headroles.hub.http.HUB_TIMEOUT_SECONDS",
+        "headroles.hub.sync.HUB_WAIT_SECONDS",
         "headroles.models.untrusted.sandbox.OPEN_SECONDS",
         "headroles.models.untrusted.sandbox.TEXT_WALL_SECONDS",
-        "headroles.models.untrusted.sandbox.TRIAL_SECONDS",
+        "headroles.models.untrusted.sandbox.CHECK_SECONDS",
     )
     with pytest.MonkeyPatch.context() as patch:
         for limit in limits:

@@ -44,7 +44,7 @@ print(touched, dict(matplotlib.rcParams) == settings, get_session().timeout == s
 STARTS = """
 from huggingface_hub import set_client_factory
 from huggingface_hub.utils._http import default_client_factory
-from headroles.hub.http import STALL_SECONDS
+from headroles.hub.http import READ_TIMEOUT_SECONDS
 def start_app():
     from headroles.server.launch import prepare_process
     prepare_process()
@@ -59,7 +59,7 @@ for start in (start_app, start_analysis):
     start()
     waits = []
     for _ in range(2):
-        waits.append(set(get_session().timeout.as_dict().values()) == {STALL_SECONDS})
+        waits.append(set(get_session().timeout.as_dict().values()) == {READ_TIMEOUT_SECONDS})
         close_session()  # as the library does when a connection fails
     print(bool(touched), waits, get_session().event_hooks == session.event_hooks, get_session().follow_redirects)
 """

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from headroles.hub.sync import PATIENCE_SECONDS
+from headroles.hub.sync import HUB_WAIT_SECONDS
 from tests.conftest import tables
 from tests.fixtures.patience import PATIENCE
 
@@ -56,7 +56,7 @@ def test_no_fault_keeps_anybody_waiting_for_roles_that_are_at_hand(rows):
 
 
 def test_a_model_without_roles_at_hand_waits_three_seconds_at_most(rows):
-    assert PATIENCE_SECONDS == 3
+    assert HUB_WAIT_SECONDS == 3
     assert all((row["unknown model"], row["waits unknown"]) == ("no roles yet", ["3 s at most"]) for row in rows.values())
 
 

@@ -280,7 +280,7 @@ def lose(request, hub, monkeypatch):
         else:
             hub.faults["."] = request.param
         if request.param == "hang":
-            monkeypatch.setattr("headroles.hub.repository.ANSWER_SECONDS", 0.2)
+            monkeypatch.setattr("headroles.hub.repository.HUB_TIMEOUT_SECONDS", 0.2)
 
     return lose
 
@@ -316,7 +316,7 @@ def test_a_hub_that_falls_silent_at_the_question_for_pull_requests_is_away_too(h
 
     def impatient(name: str) -> str | None:
         """The question before, for the files, has all the time that it needs."""
-        monkeypatch.setattr("headroles.hub.repository.ANSWER_SECONDS", 0.2)
+        monkeypatch.setattr("headroles.hub.repository.HUB_TIMEOUT_SECONDS", 0.2)
         return ask(name)
 
     monkeypatch.setattr("headroles.hub.repository._converted_revision", impatient)
