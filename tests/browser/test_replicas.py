@@ -6,6 +6,7 @@ import http.client
 import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urljoin
@@ -27,7 +28,10 @@ from tests.fixtures.app_process import take_offer
 from tests.fixtures.architectures import build
 from tests.fixtures.replicas import Cluster, has_nginx, replicas
 
-pytestmark = pytest.mark.skipif(not has_nginx(), reason="no nginx on this machine; `apt-get install nginx` brings one")
+pytestmark = [
+    pytest.mark.thorough,
+    pytest.mark.skipif(not has_nginx(), reason="no nginx on this machine; `apt-get install nginx` brings one"),
+]
 ANALYSES = "coring all heads of"  # what the page says meanwhile
 
 
@@ -95,7 +99,6 @@ def test_links_embed_code_and_downloads_work_at_a_path_of_its_own(cluster: Clust
         expect(page.locator("#prompt textarea")).to_have_value(FIRST_PROMPT)
 
 
-@pytest.mark.slow
 def test_a_chat_client_keeps_its_tools_when_the_replica_that_it_talked_to_dies(cluster: Cluster):
     """Its session is its own: no replica remembers it."""
     mcp = pytest.importorskip("mcp", reason="`pip install 'gradio[mcp]'` brings it")
@@ -115,13 +118,13 @@ def test_a_chat_client_keeps_its_tools_when_the_replica_that_it_talked_to_dies(c
             assert answers[0].content == answers[1].content
 
     try:
-        asyncio.run(use())
+        with ThreadPoolExecutor(1) as thread:  # Playwright has an event loop in this one
+            thread.submit(asyncio.run, use()).result()
     finally:
         cluster.restart(port)
         cluster.wait_for(1, port)
 
 
-@pytest.mark.slow
 def test_a_replica_that_dies_costs_its_own_requests_alone_pages_go_on_and_what_is_analysed_serves_both(
     cluster: Cluster, visitors: dict[int, int], browser: Browser, tiny: LoadedModel, tmp_path: Path
 ):

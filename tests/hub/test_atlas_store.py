@@ -38,7 +38,6 @@ def answering(monkeypatch, *answers) -> list[str]:
         return answer
 
     monkeypatch.setattr("headroles.hub.dataset.fetch_atlas", fetch)
-    monkeypatch.setattr("headroles.hub.sync.HUB_WAIT_SECONDS", 60)  # on a busy machine, too
     return asked
 
 

@@ -22,11 +22,19 @@ from headroles.hub.record_store import RecordStore, load_head_categories
 from headroles.settings import Settings
 from tests.core.records.test_head_categories import without
 from tests.fixtures.known import known
+from tests.fixtures.patience import PATIENCE
 
 
 @pytest.fixture
 def store(tmp_path) -> RecordStore:
     return RecordStore(Settings(home=tmp_path))
+
+
+def lose_the_hub(monkeypatch) -> None:
+    def fail(*_: object) -> None:
+        raise HubError("The Hub is away.")
+
+    monkeypatch.setattr("headroles.hub.record_store.fetch_checked_record", fail)
 
 
 def renamed(record, name: str, revision: str = "r"):
@@ -180,7 +188,7 @@ def test_a_newer_record_takes_the_embedded_ones_place_and_a_foreign_one_does_not
     for sent, kind, note in ((newer, "published", ""), (foreign, "embedded", "measured with another tokenizer")):
         store = RecordStore(Settings(home=tmp_path / kind, dataset="org/roles"))
         monkeypatch.setattr("headroles.hub.record_store.fetch_checked_record", lambda *_, sent=sent: (sent, "abc"))
-        known(store.refresh(EMBEDDED_MODEL)).wait(10)
+        known(store.refresh(EMBEDDED_MODEL)).wait(PATIENCE)
         _, source = store.find(tiny.identity)
         assert source.kind == kind
         assert note in source.note
@@ -188,10 +196,8 @@ def test_a_newer_record_takes_the_embedded_ones_place_and_a_foreign_one_does_not
 
 def test_a_copy_of_one_dataset_is_never_shown_for_another(tiny, record, tmp_path, monkeypatch):
     monkeypatch.setattr("headroles.hub.record_store.fetch_checked_record", lambda *_: (record, "abc"))
-    known(RecordStore(Settings(home=tmp_path, dataset="org/one")).refresh(EMBEDDED_MODEL)).wait(10)
-    monkeypatch.setattr(
-        "headroles.hub.record_store.fetch_checked_record", lambda *_: (_ for _ in ()).throw(HubError("The Hub is away."))
-    )
+    known(RecordStore(Settings(home=tmp_path, dataset="org/one")).refresh(EMBEDDED_MODEL)).wait(PATIENCE)
+    lose_the_hub(monkeypatch)
     one, other = (RecordStore(Settings(home=tmp_path, dataset=f"org/{name}")) for name in ("one", "two"))
     assert one.find(tiny.identity)[1].kind == "cached"
     assert other.find(tiny.identity)[1].kind == "embedded"
@@ -241,13 +247,11 @@ def test_a_record_that_does_not_fit_its_model_never_takes_the_place_of_what_serv
     store = RecordStore(settings)
     if good:
         publish(monkeypatch, record.model_copy(update={"analysis_date": good}), "good")
-        known(store.refresh(EMBEDDED_MODEL)).wait(10)
+        known(store.refresh(EMBEDDED_MODEL)).wait(PATIENCE)
         store._state(EMBEDDED_MODEL).next_refresh = 0.0
     publish(monkeypatch, change(record), "bad")
-    known(store.refresh(EMBEDDED_MODEL)).wait(10)
-    monkeypatch.setattr(
-        "headroles.hub.record_store.fetch_checked_record", lambda *_: (_ for _ in ()).throw(HubError("The Hub is away."))
-    )
+    known(store.refresh(EMBEDDED_MODEL)).wait(PATIENCE)
+    lose_the_hub(monkeypatch)
     found, source = store.find(tiny.identity)
     assert (source.kind, found.analysis_date) == (("published", good) if good else ("embedded", record.analysis_date))
     assert said in source.note
@@ -260,9 +264,7 @@ def test_a_record_that_does_not_fit_its_model_never_takes_the_place_of_what_serv
 @pytest.mark.parametrize(("change", "said"), MISFITS.values(), ids=list(MISFITS))
 def test_a_copy_on_disk_that_does_not_fit_is_left_out_and_said(tiny, record, tmp_path, monkeypatch, change, said):
     settings = Settings(home=tmp_path, dataset="org/roles")
-    monkeypatch.setattr(
-        "headroles.hub.record_store.fetch_checked_record", lambda *_: (_ for _ in ()).throw(HubError("The Hub is away."))
-    )
+    lose_the_hub(monkeypatch)
     path = dataset_cache(tmp_path, "org/roles", "main").write(change(record), "abc")
     if said.startswith("which"):
         os.utime(path, (1, 1))  # its time would else say how the clock stood when it came
@@ -279,20 +281,20 @@ def test_tomorrow_is_a_day_that_can_be_and_a_clock_that_stands_before_the_packag
     store = RecordStore(Settings(home=tmp_path, dataset="org/roles"))
     dated = record.model_copy(update={"analysis_date": tomorrow(1)})
     publish(monkeypatch, dated)
-    known(store.refresh(EMBEDDED_MODEL)).wait(10)
+    known(store.refresh(EMBEDDED_MODEL)).wait(PATIENCE)
     assert store.find(tiny.identity)[0] == dated
     for clock in (0.0, -1e9, 2e11):
         monkeypatch.setattr("time.time", lambda clock=clock: clock)
         store = RecordStore(Settings(home=tmp_path / str(clock), dataset="org/roles"))
         publish(monkeypatch, record)
-        known(store.refresh(EMBEDDED_MODEL)).wait(10)
+        known(store.refresh(EMBEDDED_MODEL)).wait(PATIENCE)
         assert store.find(tiny.identity)[1].kind == "published"
 
 
 def test_a_registered_models_record_of_another_shape_is_refused_before_its_weights_are_there(record, tmp_path, monkeypatch):
     store = RecordStore(Settings(home=tmp_path, dataset="org/roles"))
     publish(monkeypatch, renamed(record, "gpt2", "commit"))
-    known(store.refresh("gpt2")).wait(10)
+    known(store.refresh("gpt2")).wait(PATIENCE)
     with pytest.raises(NoHeadCategoriesError, match="for 4 layers x 8 heads, but gpt2 has 12 x 12"):
         store.load("gpt2")
 
@@ -305,7 +307,7 @@ def test_of_a_model_that_only_its_weights_tell_the_last_good_record_comes_back(t
     for revision, commit in (("r", "one"), ("other", "two")):
         publish(monkeypatch, renamed(record, "org/m", revision), commit)
         store._state("org/m").next_refresh = 0.0
-        known(store.refresh("org/m")).wait(10)
+        known(store.refresh("org/m")).wait(PATIENCE)
     for again in (store, RecordStore(settings)):
         found, source = again.find(model)
         assert (found.revision, source.commit) == ("r", "one")
@@ -313,7 +315,7 @@ def test_of_a_model_that_only_its_weights_tell_the_last_good_record_comes_back(t
     # now that it was read, such a record is refused as it comes
     publish(monkeypatch, renamed(record, "org/m", "third"), "three")
     store._state("org/m").next_refresh = 0.0
-    known(store.refresh("org/m")).wait(10)
+    known(store.refresh("org/m")).wait(PATIENCE)
     assert "revision third" in store._state("org/m").error
     assert [record.revision for record, _, _ in dataset_cache(tmp_path, "org/roles", "main").newest_first("org/m")] == [
         "other",
@@ -381,9 +383,7 @@ def test_whatever_lies_where_a_record_should_the_next_best_serves_and_the_model_
     assert store.find(loaded.identity)[1].kind == "analysed here"
     publish(monkeypatch, record)
     store._refresh_now(EMBEDDED_MODEL)
-    monkeypatch.setattr(
-        "headroles.hub.record_store.fetch_checked_record", lambda *_: (_ for _ in ()).throw(HubError("The Hub is away."))
-    )
+    lose_the_hub(monkeypatch)
     assert RecordStore(Settings(home=tmp_path, dataset="org/roles")).find(tiny.identity)[1].kind == "cached"
 
 

@@ -18,7 +18,7 @@ from headroles.models.interventions.ablator import Ablator, open_ablator, open_o
 from headroles.models.loading.loader import LoadedModel
 from headroles.models.reading.pattern_reader import PatternReader
 from tests.conftest import REPEATING
-from tests.fixtures.architectures import VOCABULARY, build
+from tests.fixtures.architectures import VOCABULARY, build, mark_thorough
 from tests.fixtures.double import ROUNDING, to_double
 from tests.models.reading.test_output_reader import REFUSED
 
@@ -46,7 +46,7 @@ def _changed(change: Callable, layer: int, _: object, args: tuple) -> tuple:
     return (change(layer, args[0]), *args[1:])
 
 
-@pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if name not in REFUSED])
+@pytest.mark.parametrize("architecture", mark_thorough(name for name in ARCHITECTURES if name not in REFUSED))
 def test_every_method_is_what_a_hand_written_hook_does(architecture, in_double, tiny):
     ablator = opened(architecture, tiny)
     layer, heads = ablator.loaded.layers[-1], ablator.loaded.identity.num_heads

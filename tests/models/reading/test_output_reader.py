@@ -17,7 +17,7 @@ from headroles.models.loading.loader import LoadedModel
 from headroles.models.reading.output_reader import OutputReader
 from headroles.models.reading.pattern_reader import PatternReader
 from tests.conftest import REPEATING, tables
-from tests.fixtures.architectures import VOCABULARY, build
+from tests.fixtures.architectures import VOCABULARY, build, mark_thorough
 from tests.fixtures.double import to_double
 
 TABLE = "direct effects: how far the parts are from the logits, as a share of the largest one"
@@ -35,7 +35,7 @@ def random_loaded(architecture: str, tiny: LoadedModel, **changes: Any) -> Loade
     return LoadedModel(f"random-{architecture}", build(architecture, **changes), tiny.tokenizer, "r")
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", mark_thorough(ARCHITECTURES))
 def test_embeddings_heads_mlps_and_biases_add_up_to_the_logits(architecture, tiny):
     loaded = random_loaded(architecture, tiny)
     reader = PatternReader(loaded)

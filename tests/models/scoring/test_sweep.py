@@ -19,7 +19,7 @@ from headroles.models.reading.pattern_reader import PatternReader
 from headroles.models.scoring import sweep
 from headroles.models.scoring.sweep import Sweep, analyze_model, make_recipe, make_record
 from tests.conftest import random_attention, uniform_attention
-from tests.fixtures.architectures import SHAPES, WITHOUT_LENS, build
+from tests.fixtures.architectures import SHAPES, WITHOUT_LENS, build, mark_thorough
 from tests.fixtures.double import to_double
 from tests.fixtures.known import known
 
@@ -57,7 +57,7 @@ def assert_same_intervals(ours: HeadCategories, theirs: HeadCategories) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", [name for name in SHAPES if name not in WITHOUT_LENS])
+@pytest.mark.parametrize("architecture", mark_thorough(name for name in SHAPES if name not in WITHOUT_LENS))
 def test_the_record_made_here_is_that_of_transformer_lens(architecture, in_double, random_model):
     one, other = random_model(architecture), random_model(architecture)
     for loaded in (one, other):
@@ -79,7 +79,7 @@ def test_the_record_of_the_embedded_model_made_here_is_that_of_transformer_lens(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", WINDOWED)
+@pytest.mark.parametrize("architecture", mark_thorough(WINDOWED))
 def test_what_lies_outside_a_window_scores_nothing_and_is_never_expected(architecture, random_model):
     loaded = random_model(architecture)
     record = here(loaded)

@@ -27,13 +27,13 @@ from headroles.models.untrusted import config_validation as config_check
 from headroles.models.untrusted.config_validation import validate_config
 from headroles.models.untrusted.tokenizer_loader import open_tokenizer
 from headroles.models.untrusted.tokenizer_schema import parse_tokenizer
-from tests.fixtures.architectures import SHAPES, VOCABULARY, build
+from tests.fixtures.architectures import SHAPES, VOCABULARY, build, mark_thorough
 from tests.fixtures.strange_files import NAMES_A_FILE, SECRET, plant
 
 EMBEDDED = EMBEDDED_FOLDER
 READ = ("config.json", "tokenizer.json", "tokenizer_config.json")
 PLACE = "{secret}"  # becomes the path of the planted secret
-EXAMPLES = settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+EXAMPLES = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
 def nested(depth: int, inner: object = 1) -> object:
@@ -203,7 +203,7 @@ def test_a_config_of_a_newer_architecture_of_random_changes_is_a_config_or_refus
     assert opened == {"model/config.json"}
 
 
-@pytest.mark.parametrize("architecture", NEWER)
+@pytest.mark.parametrize("architecture", mark_thorough(NEWER))
 def test_a_size_of_a_million_is_refused_wherever_it_stands(architecture):
     """As a number of layers, chunks, states, experts or heads it would take all the memory."""
     text, shapes = small_of(architecture)
@@ -264,7 +264,7 @@ def differences(some: Mapping[str, object], others: Mapping[str, object]) -> set
     return {key for key in {*some, *others} - NO_FORWARD if some.get(key) != others.get(key)}
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", mark_thorough(ARCHITECTURES))
 def test_what_was_saved_is_read_as_the_library_reads_it(architecture, tmp_path, one_thread):
     build(architecture).save_pretrained(tmp_path)
     config = validate_config(read_config(tmp_path), tensor_shapes(tmp_path))

@@ -5,7 +5,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headroles.core.readings.analysis import Analysis, RecordSource
@@ -195,7 +195,6 @@ def test_a_users_text_is_never_markup(text):
     assert LONG in page.text
 
 
-@settings(max_examples=40)
 @given(st.tuples(st.integers(1, 48), st.integers(1, 4)), st.tuples(st.integers(1, 48), st.integers(1, 4)), st.integers(0, 999))
 def test_any_two_analyses_can_be_drawn(shape: tuple[int, int], other: tuple[int, int], seed: int):
     a = made_up(*shape, seed)
