@@ -19,7 +19,6 @@ from headroles.core.readings.detection import detect, judge_heads, known_heads
 from headroles.core.records.calibration import Triggered
 from headroles.core.records.head_categories import HeadCategories
 from headroles.core.roles.roles import MeasuredRole
-from headroles.core.text.phrases import percent
 from headroles.errors import InvalidRecordError, NoHeadCategoriesError
 from headroles.models.loading.loader import LoadedModel, load_model
 from headroles.models.probes.calibration_texts import LENGTHS, make_pairs
@@ -27,6 +26,7 @@ from headroles.models.probes.sentences import FOR_TRIALS
 from headroles.models.reading.pattern_reader import PatternReader
 from headroles.models.scoring.calibration import PairExcess, read_pairs
 from headroles.models.scoring.sweep import analyze_here
+from headroles.render.wording.phrases import percent
 
 from .runs import locate
 

@@ -3,9 +3,6 @@
 from dataclasses import dataclass
 
 from headroles.core.heads import Head
-from headroles.core.outputs.ablation import control_sets_phrase
-from headroles.core.text.phrases import signed
-from headroles.core.text.tokens import inline_text
 
 
 @dataclass(frozen=True)
@@ -84,21 +81,3 @@ class DirectEffects:
     def control_effects(self, target: LogitAttribution) -> tuple[float, ...]:
         """By each of the control sets."""
         return tuple(sum(target.head_effect(head) for head in heads) for heads in self.control_sets)
-
-    @property
-    def summary(self) -> str:
-        """What they write to the expected token, or else the top token, beside what all heads write."""
-        target = self.expected_token or self.top_token
-        labels = [head.label for head in self.heads]
-        who = f"These {len(labels)} heads write" if len(labels) > 1 else f"{', '.join(labels)} writes"
-        total = sum(map(sum, target.heads))
-        why = "the token that the role foretells" if self.expected_token else "the model's top token"
-        controls, others = self.control_effects(target), ""
-        if controls:
-            sets = control_sets_phrase(self.heads, self.control_sets)
-            others = f" {sets[:1].upper()}{sets[1:]} write {signed(min(controls))} to {signed(max(controls))}."
-        word = inline_text(target.token)
-        return (
-            f"{who} {signed(self.total_effect(target))} to the logit of “{word}”, {why}; all heads together write "
-            f"{signed(total)}, and the rest of the model {signed(target.logit - total)}."
-        ) + others

@@ -1,18 +1,17 @@
 """What one prompt says of heads in roles: small frozen values that page and API draw from and never compute."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from headroles.core.heads import Head, as_head
 from headroles.core.records.role_effects import RoleEffect
-from headroles.core.roles.roles import Role, get_measured_role
-from headroles.core.text.phrases import percent
-from headroles.core.text.tokens import inline_text
+from headroles.core.roles.roles import MeasuredRole, Role, get_measured_role
 
 # of a role on a text: the first three of one that a text triggers, the next two of one that is always on
 State = Literal["seen", "not seen", "not applicable", "as usual", "unusual here", "scored offline", "not scored", "not a role"]
-
+# why no token of a text can show a role: no query is eligible, or no eligible one has others to be compared with
+Missing = Literal["no query", "no control"]
 
 MARKED = 6  # heads that are told of a token at which a role is seen
 
@@ -40,28 +39,6 @@ class TokenEvidence:
     @property
     def excess(self) -> float:
         return self.attention - self.control
-
-    def describe_most_attended(self, tokens: Sequence[str]) -> str:
-        """`at ·that it looks most at ·She, the first token, 91%`; empty where that is what the role expects."""
-        if self.most_key == self.key:
-            return ""
-        at, most = _named(self.query, tokens), self.most_key
-        if most is None:
-            where = "the learned sink"
-        elif most == self.query:
-            where = "that token itself"
-        else:
-            where = f"{_named(most, tokens)}{'' if most else ', the first token'}"
-        return f"at {at} it looks most at {where}, {percent(self.most_attention)}"
-
-    def describe(self, tokens: Sequence[str]) -> str:
-        """`·that → ·inflation, 30% (2% otherwise)`: token and key, the attention, and the control that it is held against."""
-        both = f"{_named(self.query, tokens)} → {_named(self.key, tokens)}"
-        return f"{both}, {percent(self.attention)} ({percent(self.control)} otherwise)"
-
-
-def _named(position: int, tokens: Sequence[str]) -> str:
-    return inline_text(tokens[position]) if position < len(tokens) else f"token {position}"
 
 
 @dataclass(frozen=True)
@@ -124,12 +101,6 @@ class HeadReading:
         """At its strongest token; 0 where no token calls for the role."""
         return self.evidence[0].excess if self.evidence else 0.0
 
-    def describe_evidence(self, called: int, tokens: Sequence[str]) -> str:
-        """`at 1 of 3 tokens that call for it, first ...`, of a head that is seen; `called` is how many do."""
-        if called == 1:
-            return f"at the only token that calls for it, which is little to go by: {self.evidence[0].describe(tokens)}"
-        return f"at {self.seen_at} of {called} tokens that call for it, first {self.evidence[0].describe(tokens)}"
-
     @property
     def distance(self) -> float:
         """How far its activation is from its usual range, 0 to 1."""
@@ -163,7 +134,6 @@ class RoleReading:
     Attributes:
         role: the role.
         state: what the role does here; "scored offline" for one that is not read on a text.
-        reason: one sentence that says why the role is not seen, or how many of its heads are.
         heads: the model's top heads of this role, best first; empty when the model has none.
         applicable: whether the prompt has a query at which the role can show.
         others: the heads that are seen in it here without being known for it, strongest first.
@@ -175,7 +145,6 @@ class RoleReading:
 
     role: Role
     state: State
-    reason: str
     heads: tuple[HeadReading, ...]
     applicable: bool
     other_heads: tuple[HeadReading, ...] = ()
@@ -193,7 +162,17 @@ class RoleReading:
 
     @property
     def is_unusual(self) -> bool:
+        """Whether any of its heads is far from its usual range."""
         return self.state == "unusual here"
+
+    @property
+    def missing(self) -> Missing | None:
+        """Why no token of the text can show the role; None where one can."""
+        if not self.applicable:
+            return "no query"
+        if isinstance(self.role, MeasuredRole) and self.role.measure.is_triggered and not self.tokens:
+            return "no control"
+        return None
 
     @property
     def strongest(self) -> HeadReading | None:

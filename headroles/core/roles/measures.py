@@ -17,7 +17,6 @@ from headroles.core.patterns.expected_keys import reach, real_queries, visible_k
 from headroles.core.patterns.pattern_ops import Cells, entropy_and_peak, mass_at
 from headroles.core.roles.measurement import Capture, Measurement
 from headroles.core.roles.second_scores import SecondScore
-from headroles.core.text.phrases import percent
 from headroles.errors import InvalidInputError
 
 Need = Literal["patterns", "outputs", "weights"]
@@ -59,8 +58,9 @@ class Measure(Protocol):
         """Which heads play the role on these texts; a record's calibration goes before the stated default."""
         ...
 
-    def phrase(self, score: float | None, activation: float | None, chance: float | None) -> str:
-        """The number behind the role on a text, as a clause."""
+    @property
+    def phrase(self) -> str:
+        """The number behind the role on a text, as a clause with `{share}`, `{chance}`, `{score}` or `{negated}` to fill in."""
         ...
 
     @property
@@ -204,10 +204,10 @@ class MassOnExpectedKeys(Measure):
         over = measured.values - chance >= threshold * (1 - chance)
         return measured.by_head(measured.count > 0) & over & (chance < 1)
 
-    def phrase(self, score: float | None, activation: float | None, chance: float | None) -> str:
+    @property
+    def phrase(self) -> str:
         where = "where a token comes back, " if self.probes == "repeats" else ""
-        share, by_chance = percent(activation or 0.0), percent(chance or 0.0)
-        return f"{where}{share} of its attention goes to {self.looks_at} ({by_chance} would by chance)"
+        return f"{where}{{share}} of its attention goes to {self.looks_at} ({{chance}} would by chance)"
 
     def expected_keys(
         self,
@@ -319,8 +319,9 @@ class EntropyOfRows(Measure):
         spread = (measured.values >= threshold) & (measured.details["peaks"] <= ceiling)
         return measured.by_head(measured.count > 0) & spread
 
-    def phrase(self, score: float | None, activation: float | None, chance: float | None) -> str:
-        return f"its attention is {percent(activation or 0.0)} as evenly spread as it could be"
+    @property
+    def phrase(self) -> str:
+        return "its attention is {share} as evenly spread as it could be"
 
     def picture(
         self, token_ids: Int[Tensor, " query"], delimiters: Bool[Tensor, " query"] | None = None

@@ -57,9 +57,10 @@ class DirectEffect(Measure):
     def verdict(self, measured: Measurement, calibration: Calibration | None = None) -> Bool[Tensor, "batch *heads"]:
         return measured.values > 0
 
-    def phrase(self, score: float | None, activation: float | None, chance: float | None) -> str:
-        effect = -(score or 0.0) if self.lowers else score or 0.0
-        return f"its direct effect on {self.of}, is {effect:+.2f} logits"
+    @property
+    def phrase(self) -> str:
+        effect = "{negated:+.2f}" if self.lowers else "{score:+.2f}"
+        return f"its direct effect on {self.of}, is {effect} logits"
 
     def format_score(self, score: float) -> str:
         return f"{score:.2f} logits"

@@ -23,7 +23,9 @@ from headroles.render.api.schema import (
     PatternResult,
     RoleEffectResult,
 )
-from headroles.render.wording.wording import describe_head, state_of
+from headroles.render.wording.head_sentences import describe_head, describe_head_view
+from headroles.render.wording.role_states import describe_role
+from headroles.render.wording.states import state_of
 
 API_VERSION = "1"  # changes when a field goes or changes its meaning, not when one is added
 
@@ -102,7 +104,7 @@ def effect_result(effect: RoleEffect | None) -> RoleEffectResult | None:
     return {
         "texts": effect.texts,
         "heads": effect.heads,
-        "rise": effect.rise,
+        "rise": effect.loss_increase,
         "interval": list(effect.interval),
         "controls": list(effect.controls),
         "control_text": effect.control_text,
@@ -143,7 +145,7 @@ def _usual_result(analysis: Analysis, all_heads: bool) -> AnalysisResult:
                 "verdict": reading.state,
                 "unusual": reading.is_unusual,
                 "tokens": reading.tokens,
-                "reason": reading.reason,
+                "reason": describe_role(reading, analysis),
                 "effect": effect_result(reading.effect),
                 "suggested_prompt": reading.suggested_prompt,
                 "heads": [head_result(head) for head in reading.heads],
@@ -227,7 +229,7 @@ def pattern_result(view: HeadView) -> PatternResult:
         "head": view.head.index,
         "pattern": view.pattern.tolist(),
         "primary_role": view.primary.name,
-        "description": describe_head(view),
+        "description": describe_head_view(view),
         "roles": {name: head_result(reading) for name, reading in view.readings.items()},
     }
     if view.has_sink:
@@ -236,7 +238,7 @@ def pattern_result(view: HeadView) -> PatternResult:
 
 
 def heatmap_result(view: HeadView, media_type: str, content: bytes) -> HeatmapResult:
-    return {**figure_result(media_type, content), "description": describe_head(view)}
+    return {**figure_result(media_type, content), "description": describe_head_view(view)}
 
 
 def figure_result(media_type: str, content: bytes) -> FigureResult:
@@ -258,6 +260,6 @@ def _head_roles(analysis: Analysis, head: Head) -> HeadRoles:
         "layer": head.layer,
         "head": head.index,
         "primary_role": analysis.heads.primary_role(head).name,
-        "told": analysis.describe_head(head),
+        "told": describe_head(analysis, head),
         "roles": {role.name: head_result(analysis.heads.reading(role, head)) for role in measured_roles()},
     }

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from headroles.core.outputs.ablation import Ablation, AblationEffect, ablation_sentences
+from headroles.core.outputs.ablation import Ablation, AblationEffect
 from headroles.core.outputs.direct_effects import DirectEffects, LogitAttribution, TokenEffect
 from headroles.core.outputs.next_tokens import NextToken, Predictions
 from headroles.render.api.schema_causes import (
@@ -15,6 +15,7 @@ from headroles.render.api.schema_causes import (
     TokenEffectResult,
 )
 from headroles.render.api.serialize import API_VERSION
+from headroles.render.wording.causes import ablation_sentences, describe_direct_effects, describe_gap
 
 
 def next_tokens_result(predictions: Predictions) -> NextTokensResult:
@@ -41,7 +42,7 @@ def effects_result(writes: DirectEffects) -> EffectsResult:
         "query": writes.query,
         "role": writes.role,
         "heads": [head.label for head in writes.heads],
-        "told": writes.summary,
+        "told": describe_direct_effects(writes),
         "top_token": _target(writes, writes.top_token, writes.by_key),
         "expected_token": None if expected_token is None else _target(writes, expected_token, writes.expected_token_by_key),
         "written_by_controls": list(writes.control_effects(expected_token or writes.top_token)),
@@ -82,7 +83,7 @@ def ablation_result(ablation: Ablation) -> AblationResult:
         "looked_at": list(ablation.scored_positions),
         "direct": ablation.direct,
         "total": ablation.total,
-        "gap": ablation.gap,
+        "gap": describe_gap(ablation),
     }
 
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from headroles.core.readings.analysis import Analysis
 from headroles.core.readings.head_readings import HeadReading, Mark, RoleReading
 from headroles.core.roles.roles import RESTING_PLACE, RESTING_ROLE, Role, get_measured_role
-from headroles.core.text.phrases import listed, percent
 from headroles.core.text.tokens import visible_text
 from headroles.render.html import render_template
+from headroles.render.wording.evidence import describe_evidence
+from headroles.render.wording.phrases import join_names, percent
 
 FEW_SAID = 2  # roles that are told one by one
 
@@ -49,7 +50,7 @@ def detection_text(analysis: Analysis) -> str:
     seen = sorted(_seen(analysis), key=lambda reading: -_most(reading).excess)
     said = [_tell_seen(reading, analysis) for reading in seen[:FEW_SAID]]
     if seen[FEW_SAID:]:
-        names = listed([reading.role.display_name.lower() for reading in seen[FEW_SAID:]])
+        names = join_names([reading.role.display_name.lower() for reading in seen[FEW_SAID:]])
         said.append(f"{names[:1].upper()}{names[1:]} {'is' if len(seen) == FEW_SAID + 1 else 'are'} seen too.")
     return " ".join(said) if seen else _tell_none(analysis)
 
@@ -67,7 +68,7 @@ def _tell_seen(reading: RoleReading, analysis: Analysis) -> str:
     clearly = f"most clearly {best.head.label}" if len(heads) > 1 else f"at {best.seen_at} of {reading.tokens} tokens"
     if reading.tokens == 1:
         clearly += " at the only token that calls for it" if len(heads) > 1 else ", the only one that calls for it"
-    return f"{who} at {target} ({role}), {clearly}: {best.evidence[0].describe(analysis.tokens)}."
+    return f"{who} at {target} ({role}), {clearly}: {describe_evidence(best.evidence[0], analysis.tokens)}."
 
 
 def _tell_none(analysis: Analysis) -> str:
@@ -96,7 +97,7 @@ def _tell_unusual(analysis: Analysis) -> list[str]:
         said.append(f"The {len(rest.heads)} heads that rest most on {RESTING_PLACE} do so, as usual.")
     unusual = [reading.role.display_name.lower() for reading in analysis.roles if reading.is_unusual]
     if unusual:
-        said.append(f"Far from usual here: some heads of {listed(unusual)}.")
+        said.append(f"Far from usual here: some heads of {join_names(unusual)}.")
     return said
 
 

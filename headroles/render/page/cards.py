@@ -8,13 +8,18 @@ from headroles.core.heads import Head
 from headroles.core.readings.analysis import Analysis
 from headroles.core.readings.head_readings import HeadReading, RoleReading, State
 from headroles.core.records.head_categories import HeadCategories
-from headroles.core.roles.literature import citation_text, published_claims
+from headroles.core.roles.literature import published_claims
 from headroles.core.roles.roles import OTHER, MeasuredRole, Role, get_measured_role, measured_roles
 from headroles.core.text.edits import Edit
-from headroles.core.text.phrases import listed
 from headroles.render.html import render_template
 from headroles.render.wording.bars import Bar, bar_of, figures, score_figures, second_figures
-from headroles.render.wording.wording import NO_PROMPT, ON_EVERY_TEXT, describe_source, state_of
+from headroles.render.wording.causes import describe_role_effect
+from headroles.render.wording.head_sentences import describe_head
+from headroles.render.wording.phrases import join_names
+from headroles.render.wording.role_states import describe_role
+from headroles.render.wording.sources import describe_claims, describe_source
+from headroles.render.wording.states import NO_PROMPT, ON_EVERY_TEXT, state_of
+from headroles.render.wording.texts import describe_edit
 
 CARD_KINDS: Mapping[State, str] = MappingProxyType(
     {"seen": "is-active", "unusual here": "is-active is-unusual", "not seen": "is-grey", "not applicable": "is-grey"}
@@ -68,8 +73,8 @@ def render_panel(analysis: Analysis) -> str:
     return render_template(
         "cards",
         cards=[_card(reading, analysis) for reading in analysis.roles],
-        repeats=listed([role.display_name for role in measured_roles() if role.requires_repetition]),
-        weighed=listed([reading.role.display_name for reading in analysis.roles if reading.state == "scored offline"]),
+        repeats=join_names([role.display_name for role in measured_roles() if role.requires_repetition]),
+        weighed=join_names([reading.role.display_name for reading in analysis.roles if reading.state == "scored offline"]),
         source=describe_source(analysis),
     )
 
@@ -84,13 +89,13 @@ def _card(reading: RoleReading, analysis: Analysis) -> Card:
         role=reading.role,
         kind=kind,
         state=reading.state,
-        reason=reading.reason,
+        reason=describe_role(reading, analysis),
         heads=tuple(lines.values()),
         strongest=tuple(lines[head.head] for head in telling[:STRONGEST]),
         count=_count(reading, analysis.heads.counts(reading.role)),
         also=_also(reading),
         others=tuple(other.head for other in reading.other_heads[:MAX_OTHERS]),
-        effect=reading.effect.describe if reading.effect else "",
+        effect=describe_role_effect(reading.effect) if reading.effect else "",
         can_be_tested=bool(reading.heads),
         prompt=offered_prompt(reading, analysis.prompt),
         no_prompt=_no_prompt(reading),
@@ -139,9 +144,9 @@ def _line(role: Role, reading: HeadReading, analysis: Analysis) -> HeadLine:
         state=state_of(reading),
         bar=bar_of(role, reading),
         number=figures(reading),
-        said=f"{_said(reading)}. {analysis.describe_head(reading.head)}",
+        said=f"{_said(reading)}. {describe_head(analysis, reading.head)}",
         second=second_figures(role, reading),
-        known=citation_text(published_claims(analysis.model, reading.head, role)),
+        known=describe_claims(published_claims(analysis.model, reading.head, role)),
     )
 
 
@@ -162,7 +167,11 @@ def render_edits(found: Found, analysis: Analysis) -> str:
     rows = []
     for role, edit in found.items():
         prompt = offered_prompt(analysis.role(role), analysis.prompt)
-        rows.append((role, edit[0] if edit else None, edit[1].role(role).reason if edit else "", prompt))
+        if edit is None:
+            rows.append((role, None, "", "", prompt))
+        else:
+            changed, then = edit
+            rows.append((role, changed, describe_edit(changed), describe_role(then.role(role), then), prompt))
     return render_template("edits", rows=rows) if rows else ""
 
 

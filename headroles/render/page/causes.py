@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from headroles.core.outputs.ablation import ABLATION_METHODS, Ablation, AblationMethod, Importance, ablation_sentences
+from headroles.core.outputs.ablation import ABLATION_METHODS, Ablation, AblationMethod, Importance
 from headroles.core.outputs.direct_effects import DirectEffects
 from headroles.core.outputs.next_tokens import NextToken
 from headroles.core.readings.head_readings import RoleReading
-from headroles.core.text.phrases import precise_percent, signed
 from headroles.core.text.tokens import inline_text, visible_text
 from headroles.render.html import render_template
+from headroles.render.wording.causes import ablation_sentences, describe_direct_effects, describe_role_effect
+from headroles.render.wording.phrases import precise_percent, signed
+from headroles.render.wording.role_states import describe_measured_role
 
 READ = 3  # tokens that are told of what heads read
 FULL = 3.0  # nats at which a token that got harder is marked as strongly as can be
@@ -80,10 +82,11 @@ def render_effects(causes: HeadEffects) -> str:
         out=causes.out,
         role=causes.looks.role if causes.looks else None,
         heads=[head.label for head in ablation.heads],
-        looks=causes.looks.reason if causes.looks else "",
+        looks=describe_measured_role(causes.looks, ablation.tokens) if causes.looks else "",
         state=causes.looks.state if causes.looks else "",
-        published=causes.looks.effect.describe if causes.looks and causes.looks.effect else "",
+        published=describe_role_effect(causes.looks.effect) if causes.looks and causes.looks.effect else "",
         writes=writes,
+        written_sentence=describe_direct_effects(writes) if writes else "",
         read=_read(writes) if writes else "",
         said=ablation_sentences(ablation),
         matters=IN_SHORT["matters" if ablation.matters else ablation.importance_at_query],

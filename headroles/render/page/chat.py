@@ -5,7 +5,8 @@ from headroles.core.text.tokens import visible_text
 from headroles.render.html import ASSETS
 from headroles.render.page.answer import answer_text
 from headroles.render.page.next_token import NextTokenView, guesses_of
-from headroles.render.wording.wording import describe_source
+from headroles.render.wording.role_states import describe_role
+from headroles.render.wording.sources import describe_source
 
 RUNG = (
     "All this says where heads look and not what they do to the next word; ablate tells what is lost without them, beside "
@@ -16,7 +17,7 @@ RUNG = (
 def explain_in_words(analysis: Analysis, following: NextTokenView) -> str:
     """What goes on in a text: the answer, a line a role with its verdict and why, the next word, where the roles come from."""
     text = f"“{visible_text(analysis.prompt)}” on {analysis.model}, {len(analysis.tokens)} tokens: {answer_text(analysis)}"
-    roles = [f"{reading.role.display_name}: {reading.state}. {reading.reason}" for reading in analysis.roles]
+    roles = [f"{reading.role.display_name}: {reading.state}. {describe_role(reading, analysis)}" for reading in analysis.roles]
     guesses = ", ".join(f"“{token}” {chance}" for token, chance in guesses_of(following))
     expected = f"Next, the model expects {guesses}." if guesses else following.why_not
     return "\n".join([text, *roles, expected, RUNG, describe_source(analysis)])

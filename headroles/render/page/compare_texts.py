@@ -8,7 +8,7 @@ from headroles.core.readings.head_readings import HeadReading, RoleReading
 from headroles.core.roles.roles import Role, get_measured_role
 from headroles.render.html import render_template
 from headroles.render.wording.bars import Bar, bar_of, figures
-from headroles.render.wording.wording import change_shown, describe_prompt_comparison
+from headroles.render.wording.comparisons import describe_change, describe_prompt_comparison
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def render_prompt_comparison(comparison: PromptComparison) -> str:
 
 
 def _change_row(role: RoleChange) -> ChangeRow:
-    sign, change = change_shown(role)
+    sign, change = describe_change(role)
     return ChangeRow(role.role, _turned(role), _state_cell(role.a), _state_cell(role.b), sign, change)
 
 

@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from headroles import __version__
 from headroles.core.readings.analysis import HeadView
 from headroles.core.readings.head_readings import HeadReading
-from headroles.core.roles.literature import citation_text, published_claims
+from headroles.core.roles.literature import published_claims
 from headroles.core.roles.roles import RESTING, RESTING_ROLE, MeasuredRole, measured_roles
-from headroles.core.text.phrases import percent
 from headroles.render.html import render_template
 from headroles.render.page.pattern import pattern_shown
 from headroles.render.wording.bars import figures, score_figures, second_figures
-from headroles.render.wording.wording import MARKS, describe_head, describe_origin, state_of
+from headroles.render.wording.evidence import describe_evidence
+from headroles.render.wording.head_sentences import describe_head_view
+from headroles.render.wording.phrases import percent
+from headroles.render.wording.sources import describe_claims, describe_origin
+from headroles.render.wording.states import MARKS, state_of
 
 CITED = 80  # characters of a text that a citation quotes
 # what TeX would take for a command; a name may come from a folder, and hold any of it
@@ -36,8 +39,8 @@ class RoleRow:
 
 def render_head(view: HeadView) -> str:
     """The head that is open: neighbours, sentence, heatmap, and what it does in every role."""
-    sentence = describe_head(view)
-    known = citation_text(published_claims(view.model, view.head))
+    sentence = describe_head_view(view)
+    known = describe_claims(published_claims(view.model, view.head))
     return render_template(
         "head",
         view=view,
@@ -56,7 +59,7 @@ def render_head(view: HeadView) -> str:
 
 def render_twin(view: HeadView, is_same: bool) -> str:
     """The same head on its role's suggested prompt, to compare with; one line where that is the visitor's own text."""
-    sentence = describe_head(view)
+    sentence = describe_head_view(view)
     told = f"Attention of {view.head.label} on the suggested text. {sentence}"
     return render_template("twin", view=view, sentence=sentence, pattern=None if is_same else pattern_shown(view, told))
 
@@ -67,7 +70,7 @@ def _looks(view: HeadView) -> str:
     if reading is None or reading.activation is None or not reading.can_show:
         return ""
     if reading.evidence:
-        return reading.evidence[0].describe(view.tokens)
+        return describe_evidence(reading.evidence[0], view.tokens)
     return f"{figures(reading)}, {_compared(reading)}"
 
 

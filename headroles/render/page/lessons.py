@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from headroles.core.records.head_categories import HeadCategories
 from headroles.core.roles.role import Example, Role
 from headroles.core.roles.roles import ROLES, get_measured_role, measured_roles
-from headroles.core.text.phrases import listed
 from headroles.render.html import render_template
-from headroles.render.wording.wording import NO_PROMPT
+from headroles.render.wording.phrases import join_names
+from headroles.render.wording.states import NO_PROMPT
 
 CELL = 24  # side of a cell, in the units of the picture
 # induction heads look in both; only on the second, which nobody can know by meaning, do they matter
@@ -89,7 +89,7 @@ def render_lessons_here(record: HeadCategories, others: Sequence[HeadCategories]
 
 
 def _names(roles: Sequence[Role]) -> str:
-    return listed([role.display_name for role in roles])
+    return join_names([role.display_name for role in roles])
 
 
 def _on_model(role: Role, record: HeadCategories) -> OnModel:

@@ -13,7 +13,8 @@ from headroles.core.readings.head_readings import State
 from headroles.core.roles.roles import RESTING_ROLE, ROLES, Role
 from headroles.render.html import render_template
 from headroles.render.wording.bars import figures, filling, hundredths
-from headroles.render.wording.wording import MARKS, ON_EVERY_TEXT, describe_layers, state_of
+from headroles.render.wording.sources import describe_layers
+from headroles.render.wording.states import MARKS, ON_EVERY_TEXT, state_of
 
 DEEP = 12  # layers of one group
 WIDE = 16  # heads a layer beyond which the map takes the page's whole width

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from headroles.core.readings.head_readings import HeadReading
 from headroles.core.roles.roles import Role
-from headroles.core.text.phrases import percent
+from headroles.render.wording.catalog import message
+from headroles.render.wording.phrases import percent
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ def bar_of(role: Role, reading: HeadReading, with_chance: bool = True) -> Bar:
     fill, chance = role.fill(reading.shown) * 100, reading.compared
     if chance is None or not with_chance or not reading.can_show:
         return Bar(fill)
-    words = f"otherwise {percent(chance)}" if reading.is_triggered else f"by chance {percent(chance)}"
+    share = percent(chance)
+    words = message("otherwise {share}", share=share) if reading.is_triggered else message("by chance {share}", share=share)
     return Bar(fill, role.fill(chance) * 100, words)
 
 
@@ -46,7 +48,10 @@ def figures(reading: HeadReading) -> str:
 
 def second_figures(role: Role, reading: HeadReading) -> str:
     """The role's second number: `+0.52 logits on random repeats`; empty without one."""
-    return "" if role.second is None or reading.second is None else role.second.told(reading.second)
+    if role.second is None or reading.second is None:
+        return ""
+    number = percent(reading.second) if role.second.unit == "share" else message("{score:+.2f} logits", score=reading.second)
+    return f"{number} {message(role.second.where)}"
 
 
 def hundredths(number: float) -> int:
@@ -58,8 +63,7 @@ def score_figures(reading: HeadReading, with_interval: bool = False) -> str:
     """The offline score; with it, where the record tells, between what it lies: `0.90 (0.88 to 0.92)`."""
     if reading.score is None:
         return "–"
-    told = f"{reading.score:.2f}"
     if not with_interval or reading.interval is None:
-        return told
+        return f"{reading.score:.2f}"
     low, high = reading.interval
-    return f"{told} ({low:.2f} to {high:.2f})"
+    return message("{score:.2f} ({low:.2f} to {high:.2f})", score=reading.score, low=low, high=high)

@@ -8,9 +8,11 @@ from headroles.core.readings.head_readings import MARKED, TokenEvidence
 from headroles.core.readings.verdicts import read_heads
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles.roles import ROLES
-from headroles.core.text.phrases import percent
 from headroles.core.text.tokens import visible_text
 from headroles.explorer import analysis_of
+from headroles.render.wording.evidence import describe_most_attended
+from headroles.render.wording.phrases import percent
+from headroles.render.wording.role_states import describe_role
 from tests.conftest import PLAIN
 from tests.core.readings.test_other_layers import mixed_attention, mixed_record, recipe
 from tests.core.readings.test_sinks import with_sink
@@ -40,7 +42,7 @@ def test_a_card_that_is_not_seen_though_a_token_calls_for_it_says_where_the_clos
     place = max(reading.heads, key=lambda head: head.excess).evidence[0]
     assert place.most_key == place.query
     at, share = visible_text(analysis.tokens[place.query]), percent(place.most_attention)
-    assert reading.reason.endswith(f"; at {at} it looks most at that token itself, {share}.")
+    assert describe_role(reading, analysis).endswith(f"; at {at} it looks most at that token itself, {share}.")
 
 
 @pytest.mark.parametrize(
@@ -54,7 +56,7 @@ def test_a_card_that_is_not_seen_though_a_token_calls_for_it_says_where_the_clos
     ],
 )
 def test_where_it_looks_instead_is_told_unless_that_is_what_the_role_expects(most, said):
-    assert TokenEvidence(5, 3, 0.05, 0.02, most, 0.91).describe_most_attended(TOKENS) == said
+    assert describe_most_attended(TokenEvidence(5, 3, 0.05, 0.02, most, 0.91), TOKENS) == said
 
 
 def test_a_learned_sink_is_told_where_it_takes_more_than_any_token():

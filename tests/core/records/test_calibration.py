@@ -27,7 +27,7 @@ from headroles.core.records.record_files import parse_record, read_record
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.errors import InvalidRecordError
 from headroles.hub.record_store import EMBEDDED
-from headroles.render.wording.wording import NOT_CALIBRATED, describe_source
+from headroles.render.wording.sources import NOT_CALIBRATED, describe_source
 from tests.conftest import PLAIN
 from tests.fixtures.known import known
 from tests.fixtures.real import REAL_MODEL

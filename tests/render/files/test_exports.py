@@ -35,7 +35,7 @@ from headroles.render.files.exports import (
     standalone_page,
 )
 from headroles.render.html import STYLES
-from headroles.render.wording.wording import describe_head
+from headroles.render.wording.head_sentences import describe_head_view
 from tests.conftest import REPEATING
 
 HOSTILE = "</title></style></script><img src=x onerror=alert(1)> ]]> -- $x^2$ & \x00 \ud800 中"
@@ -138,7 +138,7 @@ def test_pictures_are_of_the_kind_they_say_and_described(analysis, view):
     for file in (heatmap_file(view, "png"), map_file(analysis, "png", view.head)):
         assert file.media_type == "image/png"
         assert Image.open(io.BytesIO(file.content)).format == "PNG"
-    for file, told in ((heatmap_file(view, "svg"), describe_head(view)), (map_file(analysis, "svg"), "layers down")):
+    for file, told in ((heatmap_file(view, "svg"), describe_head_view(view)), (map_file(analysis, "svg"), "layers down")):
         assert file.media_type == "image/svg+xml"
         title, description = ElementTree.fromstring(file.content)[:2]
         assert view.model in (title.text or "")

@@ -23,7 +23,7 @@ from headroles.render.page.compare_texts import render_prompt_comparison
 from headroles.render.page.head_page import render_head
 from headroles.render.page.lessons import lesson_of, render_lessons
 from headroles.render.page.model_map import render_map
-from headroles.render.wording.wording import MARKS, ON_EVERY_TEXT
+from headroles.render.wording.states import MARKS, ON_EVERY_TEXT
 from tests.conftest import random_attention
 from tests.fixtures.extra_roles import KEEPS, TWO_BACK, registered
 from tests.fixtures.map_cells import cells_of

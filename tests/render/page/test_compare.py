@@ -20,7 +20,8 @@ from headroles.models.scoring.sweep import analyze_here
 from headroles.render.html import ASSETS
 from headroles.render.page.compare_models import render_model_comparison
 from headroles.render.page.compare_texts import render_prompt_comparison
-from headroles.render.wording.wording import CHANGE_MARKS, MARKS
+from headroles.render.wording.comparisons import CHANGE_MARKS
+from headroles.render.wording.states import MARKS
 from tests.conftest import PLAIN, REPEATING
 from tests.core.readings.test_comparison import made_up, silenced
 

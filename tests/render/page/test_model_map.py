@@ -11,7 +11,7 @@ from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles.roles import OTHER, RESTING_ROLE, ROLES, measured_roles
 from headroles.render.page.model_map import render_map
 from headroles.render.wording.bars import figures, score_figures
-from headroles.render.wording.wording import state_of
+from headroles.render.wording.states import state_of
 from tests.conftest import REPEATING
 from tests.fixtures.known import known
 from tests.fixtures.map_cells import cells_of

@@ -27,7 +27,8 @@ from headroles.core.roles.roles import ROLES, measured_roles
 from headroles.explorer import Explorer
 from headroles.render.page.chat import chat_card, explain_in_words
 from headroles.render.page.next_token import GUESSES, NextTokenView
-from headroles.render.wording.wording import state_of
+from headroles.render.wording.role_states import describe_role
+from headroles.render.wording.states import state_of
 from headroles.server.api.api_help import ENDPOINTS, render_help
 from headroles.server.api.arguments import API_VERSION
 from headroles.server.api.publish import CARD, CARD_TYPE, WORDED, GuardedBlocks, add_api
@@ -307,7 +308,7 @@ def test_an_analysis_comes_in_plain_types(client, explorer):
     for role, reading in zip(result["roles"], analysis.roles):
         assert role["applicable"] is reading.applicable
         assert role["active"] is reading.is_active
-        assert role["reason"] == reading.reason
+        assert role["reason"] == describe_role(reading, analysis)
         for head, own in zip(role["heads"], reading.heads):
             assert head == {
                 "layer": own.head.layer,
