@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from headroles.core.readings.detection import detect, judge_heads, known_heads
+from headroles.core.readings.detection import detect, detect_heads, known_heads
 from headroles.core.records.calibration import Triggered
 from headroles.core.records.head_categories import HeadCategories
 from headroles.core.roles.roles import MeasuredRole
@@ -140,8 +140,8 @@ def _trial(reader: PatternReader, record: HeadCategories, role: MeasuredRole, sh
     known, calibration = known_heads(record, role), record.calibrations[role.name]
     assert isinstance(calibration, Triggered)
     found = [(length, one) for length, one in shown if one.tokens]
-    positive = [judge_heads(one.positive, known, calibration, length) for length, one in found]
-    null = [(length, *judge_heads(one.null, known, calibration, length)) for length, one in found]
+    positive = [detect_heads(one.positive, known, calibration, length) for length, one in found]
+    null = [(length, *detect_heads(one.null, known, calibration, length)) for length, one in found]
     lengths = sorted({length for length, _ in found})
     return Trial(
         role=role,

@@ -92,7 +92,7 @@ def exactly(loaded: LoadedModel, texts: Sequence[TokenIds]) -> Iterator[Attentio
 def verdicts(attention: Attention, record: HeadCategories) -> Verdicts:
     """All that the answer to a text decides."""
     heads = read_heads(attention, record)
-    kinds = {"role": heads.is_seen, "head": heads.active, "tokens of a head": heads.seen_at, "head unusual": heads.unusual}
+    kinds = {"role": heads.is_detected, "head": heads.active, "tokens of a head": heads.detections, "head unusual": heads.unusual}
     return {(kind, role): single(table) for kind, found in kinds.items() for role, table in found.items()}
 
 

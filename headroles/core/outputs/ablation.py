@@ -1,4 +1,4 @@
-"""What is lost without some heads: effects of ablations, and where they lie among those of other heads of the same layers."""
+"""Effects of ablations: what is lost without some heads, and where that lies among control heads of the same layers."""
 
 import random
 from collections import Counter
@@ -25,11 +25,11 @@ TRIES = 50  # draws for each set that is wanted, before there are taken to be no
 
 @dataclass(frozen=True)
 class AblationEffect:
-    """What is lost at one token and over some.
+    """What is lost at one token, and over several.
 
     Attributes:
-        fall: of the logarithm of the probability of the token that the model favoured before, at the query; nats.
-        rise: of the mean loss of the tokens that were looked at; nats; None where there were none.
+        logprob_drop: by how much the log-probability of the top token drops at the query, in nats.
+        loss_increase: by how much the mean loss of the scored tokens increases, in nats; None where there are none.
     """
 
     logprob_drop: float
@@ -50,16 +50,16 @@ class Ablation(NotebookRepr):
     """A text read without some heads.
 
     Attributes:
-        heads: in the order in which they were taken out one by one.
-        role: name of the role that they stand for; empty for a set that somebody picked.
+        heads: in the order in which they were ablated one by one.
+        role: name of the role that they stand for; empty for a set that a visitor chose.
         method, seed: how their outputs were replaced, and what other text and other heads were drawn by.
         query: the token after which the next one was looked at.
         top_token: the model's likeliest next token before.
         before, after: the likeliest ones before, and those after, each with both probabilities where both are known.
         losses_before, losses_after: of every token of the text but the first, in nats.
-        looked_at: the tokens whose loss makes the rise: those that follow a token that calls for the role, else all.
+        scored_positions: the tokens whose loss counts: those that follow a token that calls for the role, or else all.
         effect: of all these heads together.
-        grown: of the first, of the first two, and so on.
+        cumulative: the effect of the first head, of the first two, and so on.
         control_sets, controls: as many other heads of the same layers, drawn at random, and the effect of each such set.
         control_text: the same heads out of a text that does not call for the role; None for a set without a role.
         direct, total: what the heads write themselves to the top token's logit, and what it loses without them; in logits,
@@ -91,24 +91,25 @@ class Ablation(NotebookRepr):
     @property
     def importance_at_query(self) -> Importance:
         """Whether the heads matter to what comes next."""
-        return judge_effect(self.effect.logprob_drop, [control.logprob_drop for control in self.controls])
+        return classify_effect(self.effect.logprob_drop, [control.logprob_drop for control in self.controls])
 
     @property
     def importance_in_text(self) -> Importance | None:
-        """Whether they matter to the tokens of the text that were looked at; None where there are none."""
+        """Whether they matter to the scored tokens of the text; None where there are none."""
         if self.effect.loss_increase is None:
             return None
-        return judge_effect(self.effect.loss_increase, [control.loss_increase or 0.0 for control in self.controls])
+        return classify_effect(self.effect.loss_increase, [control.loss_increase or 0.0 for control in self.controls])
 
     @property
     def matters(self) -> bool:
+        """Whether the heads matter at the end of the text or over its tokens."""
         return "matters" in (self.importance_at_query, self.importance_in_text)
 
     @property
     def loss_increases(self) -> Mapping[int, float]:
-        """The tokens that the model foresees worse without the heads, by position, with the rise of their loss in nats."""
-        rises = {at: after - before for at, (before, after) in enumerate(zip(self.losses_before, self.losses_after), start=1)}
-        return {at: rise for at, rise in rises.items() if rise >= LEAST_EFFECT}
+        """The tokens that the model predicts worse without the heads, by position, with the increase of their loss in nats."""
+        increases = (after - before for before, after in zip(self.losses_before, self.losses_after))
+        return {at: increase for at, increase in enumerate(increases, start=1) if increase >= LEAST_EFFECT}
 
     @property
     def gap(self) -> Gap | None:
@@ -120,8 +121,8 @@ class Ablation(NotebookRepr):
         return "less lost" if self.total < self.direct else "more lost"
 
 
-def judge_effect(effect: float, controls: Sequence[float]) -> Importance:
-    """Where an effect lies among those of other heads, in words."""
+def classify_effect(effect: float, controls: Sequence[float]) -> Importance:
+    """How important heads are by an effect in nats and the same effect of control heads."""
     if effect <= -LEAST_EFFECT:
         return "surer without"
     if effect < LEAST_EFFECT:

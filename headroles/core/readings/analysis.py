@@ -68,6 +68,7 @@ class Analysis(NotebookRepr):
     has_sink: bool = False
 
     def __repr__(self) -> str:
+        """The model, the prompt, the sizes and the active roles."""
         active = ", ".join(reading.role.display_name for reading in self.roles if reading.is_active) or "nothing"
         prompt = self.prompt if len(self.prompt) <= 60 else f"{self.prompt[:57]}..."
         size = f"{len(self.tokens)} tokens, {self.num_layers} x {self.num_heads} heads"
@@ -137,6 +138,7 @@ class HeadView(NotebookRepr):
     source: RecordSource | None = None
 
     def __repr__(self) -> str:
+        """The model, the head, its main role and the size of the prompt."""
         return f"HeadView({self.model!r}, {self.head.label}, mainly {self.primary.display_name}, {len(self.tokens)} tokens)"
 
     @property

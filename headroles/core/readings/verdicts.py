@@ -46,7 +46,7 @@ def read_heads(attention: Attention, record: HeadCategories) -> HeadTable:
     for role in roles:
         if role.name in seen:
             continue
-        verdict = partial(role.measure.verdict, calibration=record.calibration_of(role))
+        verdict = partial(role.measure.verdict, calibration=record.get_calibration(role))
         active[role.name] = stack_layers(attention, measured, role.name, verdict)
         if not can_show(role, measured):
             continue
@@ -60,9 +60,9 @@ def read_heads(attention: Attention, record: HeadCategories) -> HeadTable:
         applicable={role.name: can_show(role, measured) for role in roles},
         primary=record.primary_roles,
         evidence={name: whole(found.evidence) for name, found in seen.items()},
-        seen_at={name: whole(found.seen_at) for name, found in seen.items()},
+        detections={name: whole(found.detections) for name, found in seen.items()},
         tokens={name: found.tokens for name, found in seen.items()},
-        is_seen={name: found.role for name, found in seen.items()},
+        is_detected={name: found.role for name, found in seen.items()},
         marks={name: found.marks for name, found in seen.items()},
         usual={name: whole(found.ranges) for name, found in ranges.items()},
         percentiles={name: whole(found.percentiles) for name, found in ranges.items()},
@@ -91,7 +91,7 @@ def _read_role(role: MeasuredRole, heads: HeadTable, record: HeadCategories) -> 
         other_heads=_others(role, heads, record),
         tokens=heads.tokens.get(role.name, 0),
         marks=heads.marks.get(role.name, ()),
-        effect=record.effect_of(role),
+        effect=record.get_effect(role),
         suggested_prompt=record.suggested_prompt(role),
     )
     return replace(reading, state=_state(reading, heads)) if role in record.scored_roles else reading
@@ -121,7 +121,7 @@ def _state(reading: RoleReading, heads: HeadTable) -> State:
     if not reading.heads:
         return "not seen"
     if name in heads.evidence:
-        return "seen" if heads.is_seen[name] else "not seen"
+        return "seen" if heads.is_detected[name] else "not seen"
     if name in heads.usual:
         return "unusual here" if any(head.is_unusual for head in reading.heads) else "as usual"
     return "seen" if any(head.is_active for head in reading.heads) else "not seen"

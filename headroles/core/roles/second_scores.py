@@ -22,6 +22,7 @@ class SecondScore:
 
     @property
     def range(self) -> tuple[float, float]:
+        """The least and the largest number there can be."""
         return (0.0, 1.0) if self.unit == "share" else (-100.0, 100.0)
 
 

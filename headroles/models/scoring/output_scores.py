@@ -57,7 +57,7 @@ def score_outputs(
     for kind, probes in kinds.items():
         for probe in probes:
             on_progress(done / total)
-            effects[kind].append(effect_of(outputs, probe))
+            effects[kind].append(get_effect(outputs, probe))
             done += 1
     roles, on_texts = roles_of_outputs(), {kind: torch.stack(found) for kind, found in effects.items() if found}
     scores = {role.name: _measured(role, on_texts[role.measure.probes]) for role in roles if role.measure.probes in on_texts}
@@ -75,7 +75,7 @@ def _measured(role: MeasuredRole, effects: Float[Tensor, "text layer head"]) -> 
     return role.measure(Capture(effects=effects)).values
 
 
-def effect_of(outputs: OutputReader, probe: OutputProbe) -> Float[Tensor, "layer head"]:
+def get_effect(outputs: OutputReader, probe: OutputProbe) -> Float[Tensor, "layer head"]:
     """Every head's direct effect on the probe's target: through its key alone, or beyond that on the other text."""
     written = _written(outputs, probe.token_ids, probe.target)
     if probe.key is not None:

@@ -25,7 +25,7 @@ from headroles.render.api.schema import (
 )
 from headroles.render.wording.head_sentences import describe_head, describe_head_view
 from headroles.render.wording.role_states import describe_role
-from headroles.render.wording.states import state_of
+from headroles.render.wording.states import get_state
 
 API_VERSION = "1"  # changes when a field goes or changes its meaning, not when one is added
 
@@ -78,9 +78,9 @@ def head_result(reading: HeadReading) -> HeadResult:
         "activation_score": reading.activation,
         "chance": reading.chance,
         "is_active": reading.is_active,
-        "verdict": state_of(reading),
+        "verdict": get_state(reading),
         "excess": reading.excess if reading.is_triggered else None,
-        "seen_at": reading.seen_at,
+        "seen_at": reading.detections,
         "places": [
             {
                 "query": place.query,

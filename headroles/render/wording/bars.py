@@ -22,9 +22,9 @@ class Bar:
     chance_words: str = ""
 
 
-def bar_of(role: Role, reading: HeadReading, with_chance: bool = True) -> Bar:
+def make_bar(role: Role, reading: HeadReading, with_chance: bool = True) -> Bar:
     """The bar of a head in a measured role, within what its measure can be."""
-    fill, chance = role.fill(reading.shown) * 100, reading.compared
+    fill, chance = role.fill(reading.value) * 100, reading.baseline
     if chance is None or not with_chance or not reading.can_show:
         return Bar(fill)
     share = percent(chance)
@@ -36,14 +36,14 @@ def filling(role: Role, reading: HeadReading | None) -> float:
     """The evidence for what a head mainly is, as its shape shows it, 0 to 1: of a triggered role the excess; full without one."""
     if reading is None:
         return 1.0
-    return max(reading.excess, 0.0) if reading.is_triggered else role.fill(reading.shown)
+    return max(reading.excess, 0.0) if reading.is_triggered else role.fill(reading.value)
 
 
 def figures(reading: HeadReading) -> str:
     """The head's number: a share of what there is to attend to, or the score of a role that no text changes."""
     if reading.activation is None:
         return score_figures(reading)
-    return percent(reading.shown) if reading.can_show else "–"
+    return percent(reading.value) if reading.can_show else "–"
 
 
 def second_figures(role: Role, reading: HeadReading) -> str:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection, Sequence
 
 from headroles.core.heads import Head
-from headroles.core.outputs.ablation import Ablation, Importance, are_of_same_layers, judge_effect
+from headroles.core.outputs.ablation import Ablation, Importance, are_of_same_layers, classify_effect
 from headroles.core.outputs.direct_effects import DirectEffects
 from headroles.core.records.role_effects import RoleEffect
 from headroles.core.text.tokens import inline_text
@@ -208,7 +208,7 @@ def describe_role_effect(effect: RoleEffect) -> str:
         sets=len(effect.controls),
         low=signed(min(effect.controls)),
         high=signed(max(effect.controls)),
-        verdict=message(judge_effect(effect.loss_increase, effect.controls)),
+        verdict=message(classify_effect(effect.loss_increase, effect.controls)),
     )
     if effect.control_text is None:
         return beside

@@ -58,7 +58,7 @@ def describe_detection(reading: HeadReading, called: int, tokens: Sequence[str])
     if called == 1:
         return message("at the only token that calls for it, which is little to go by: {evidence}", evidence=first)
     return message(
-        "at {seen} of {called} tokens that call for it, first {evidence}", seen=reading.seen_at, called=called, evidence=first
+        "at {seen} of {called} tokens that call for it, first {evidence}", seen=reading.detections, called=called, evidence=first
     )
 
 

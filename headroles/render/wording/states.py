@@ -23,7 +23,7 @@ ON_EVERY_TEXT = deferred("the same on every text")
 NO_PROMPT = deferred("None of the texts that are made to show it does so on this model.")
 
 
-def state_of(reading: HeadReading) -> State:
+def get_state(reading: HeadReading) -> State:
     """What a head does in a role on a text."""
     if reading.activation is None:
         return "scored offline"

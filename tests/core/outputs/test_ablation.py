@@ -14,8 +14,8 @@ from headroles.core.outputs.ablation import (
     Ablation,
     AblationEffect,
     are_of_same_layers,
+    classify_effect,
     draw_control_sets,
-    judge_effect,
 )
 from headroles.core.outputs.next_tokens import NextToken
 
@@ -72,7 +72,7 @@ def test_all_sets_there_are_are_found_where_they_are_few(heads):
 
 @given(st.floats(-5, 5), st.lists(st.floats(-5, 5), max_size=20))
 def test_heads_matter_only_by_more_than_every_control_set_and_by_enough_to_be_seen(effect, controls):
-    verdict = judge_effect(effect, controls)
+    verdict = classify_effect(effect, controls)
     assert (verdict == "matters") == (len(controls) >= 5 and effect >= LEAST_EFFECT and effect > max(controls))
     if effect < LEAST_EFFECT:
         assert verdict in ("hardly anything", "surer without")

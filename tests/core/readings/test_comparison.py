@@ -141,7 +141,7 @@ def test_the_heads_listed_are_those_that_changed_most(shape: tuple[int, int], se
     listed = compare_prompts(a, b).heads
     largest = {
         head: max(
-            abs(b.heads.reading(role, head).shown - a.heads.reading(role, head).shown)
+            abs(b.heads.reading(role, head).value - a.heads.reading(role, head).value)
             for role in measured_roles()
             if role != RESTING_ROLE  # more or less on a sink is no evidence of anything
         )

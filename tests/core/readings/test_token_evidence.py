@@ -85,14 +85,14 @@ def test_each_token_that_a_role_is_seen_at_is_marked_with_the_heads_that_do_it_t
         analysis = explorer.analyze(EMBEDDED_MODEL, ROLES[role].suggested_prompt)
         reading = analysis.role(role)
         heads = [analysis.heads.reading(role, head) for head in analysis.heads.heads()]
-        assert sum(mark.count for mark in reading.marks) == sum(head.seen_at for head in heads) > 0
+        assert sum(mark.count for mark in reading.marks) == sum(head.detections for head in heads) > 0
         assert [mark.query for mark in reading.marks] == sorted({mark.query for mark in reading.marks})
         places = {(head.head, place.query): place for head in heads if head.is_active for place in head.evidence}
         for mark in reading.marks:
-            assert len(mark.looks) == min(mark.count, MARKED)
-            strengths = [place.excess for _, place in mark.looks]
+            assert len(mark.heads) == min(mark.count, MARKED)
+            strengths = [place.excess for _, place in mark.heads]
             assert strengths == sorted(strengths, reverse=True)
-            for head, place in mark.looks:
+            for head, place in mark.heads:
                 assert place.query == mark.query
                 assert analysis.heads.reading(role, head).is_active
                 assert places.get((head, mark.query), place) == place
@@ -110,7 +110,7 @@ def test_a_mark_in_a_model_with_layers_that_have_no_pattern_names_the_layer_by_i
     table = read_heads(attention, record)
     for name, marks in table.marks.items():
         for mark in marks:
-            for head, place in mark.looks:
+            for head, place in mark.heads:
                 row = attention.pattern(head)[mark.query]
                 assert place.most_attention == pytest.approx(float(row.max())), name
-                assert place in table.reading(name, head).evidence or table.reading(name, head).seen_at > 3
+                assert place in table.reading(name, head).evidence or table.reading(name, head).detections > 3

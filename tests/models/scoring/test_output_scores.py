@@ -14,7 +14,7 @@ from headroles.models.interventions.successor_weights import successor_firsts
 from headroles.models.loading.loader import LoadedModel
 from headroles.models.probes.output_probes import OutputProbe, name_probes, ordinals, repeat_probes, series_probes
 from headroles.models.reading.pattern_reader import PatternReader
-from headroles.models.scoring.output_scores import OutputScores, effect_of, roles_of_outputs, score_outputs
+from headroles.models.scoring.output_scores import OutputScores, get_effect, roles_of_outputs, score_outputs
 from tests.conftest import random_attention
 from tests.fixtures.architectures import build
 from tests.fixtures.known import known
@@ -73,9 +73,9 @@ def test_the_effect_through_a_key_and_the_lift_over_another_order_are_what_effec
     ids = reader.loaded.encode(" four, five, six,")
     other = reader.loaded.encode(" five, six, four,")
     written = outputs.read(ids).by_key(outputs.targets([99]))[..., 0]
-    assert torch.equal(effect_of(outputs, OutputProbe(ids, 99, key=3)), written[:, :, 3])
+    assert torch.equal(get_effect(outputs, OutputProbe(ids, 99, key=3)), written[:, :, 3])
     elsewhere = outputs.read(other).by_key(outputs.targets([99]))[..., 0]
-    assert torch.allclose(effect_of(outputs, OutputProbe(ids, 99, other=other)), written.sum(-1) - elsewhere.sum(-1), atol=1e-6)
+    assert torch.allclose(get_effect(outputs, OutputProbe(ids, 99, other=other)), written.sum(-1) - elsewhere.sum(-1), atol=1e-6)
 
 
 def test_copy_suppression_is_the_name_movers_measure_turned_round(reader):

@@ -125,7 +125,7 @@ def test_a_role_without_expected_keys_shows_no_chance(plain, repeating):
     assert {change.role.name for change in compared.heads} >= {"delimiter", "induction"}
     for change, row in zip(compared.heads, rows, strict=True):
         sides = ((compared.a, change.a), (compared.b, change.b))
-        reach = sum(read.compared is not None and text.role(change.role).applicable for text, read in sides)
+        reach = sum(read.baseline is not None and text.role(change.role).applicable for text, read in sides)
         assert row.count("hr-chance") == (reach if get_measured_role(change.role).measure.beats_uniform else 0)
 
 

@@ -28,7 +28,7 @@ from headroles.explorer import Explorer
 from headroles.render.page.chat import chat_card, explain_in_words
 from headroles.render.page.next_token import GUESSES, NextTokenView
 from headroles.render.wording.role_states import describe_role
-from headroles.render.wording.states import state_of
+from headroles.render.wording.states import get_state
 from headroles.server.api.api_help import ENDPOINTS, render_help
 from headroles.server.api.arguments import API_VERSION
 from headroles.server.api.publish import CARD, CARD_TYPE, WORDED, GuardedBlocks, add_api
@@ -317,9 +317,9 @@ def test_an_analysis_comes_in_plain_types(client, explorer):
                 "activation_score": own.activation,
                 "chance": own.chance,
                 "is_active": own.is_active,
-                "verdict": state_of(own),
+                "verdict": get_state(own),
                 "excess": own.excess if own.is_triggered else None,
-                "seen_at": own.seen_at,
+                "seen_at": own.detections,
                 "places": [dataclasses.asdict(place) for place in own.evidence],
                 "percentile": own.percentile,
                 "usual": own.usual and list(own.usual),
