@@ -39,7 +39,7 @@ pictures: $(VENV)/.development
 
 # make deploy SPACE=organisation/name [DATASET=organisation/name], with HF_TOKEN set; with DRY=1 it says what it would do, and does nothing
 deploy: $(VENV)/.run-time
-	$(BIN)/python -m analysis.deploy $(if $(SPACE),$(SPACE),$(error say where: make deploy SPACE=organisation/name)) $(if $(DATASET),--dataset $(DATASET)) $(if $(filter-out 0,$(DRY)),--dry-run)
+	$(BIN)/python -m analysis deploy $(if $(SPACE),$(SPACE),$(error say where: make deploy SPACE=organisation/name)) $(if $(DATASET),--dataset $(DATASET)) $(if $(filter-out 0,$(DRY)),--dry-run)
 
 # The versions that the tests and checks run on, for Python 3.11 on Linux. Takes `uv`, and whatever index it is set up for. torch comes from
 # PyTorch's own index of CPU builds, with `make lock TORCH=` from that index too; its line fits every build.

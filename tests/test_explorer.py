@@ -393,7 +393,7 @@ def test_a_disk_that_does_not_take_the_record_is_said_in_one_sentence(any_model,
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(any_model._store, "keep", full)
+    monkeypatch.setattr(any_model._store, "save", full)
     with pytest.raises(ModelLoadError, match="could not be kept: No space left on device"):
         any_model.analyze_here(folder).result(60)
 

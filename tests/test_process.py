@@ -60,10 +60,10 @@ print(touched, dict(matplotlib.rcParams) == settings, get_session().timeout == s
 def test_a_start_tames_the_allocator_and_bounds_every_wait_for_the_hub(start):
     code = f"""
 {start}
-from headroles.hub.http import STALL_SECONDS
+from headroles.hub.http import READ_TIMEOUT_SECONDS
 waits = []
 for _ in range(2):
-    waits.append(set(get_session().timeout.as_dict().values()) == {{STALL_SECONDS}})
+    waits.append(set(get_session().timeout.as_dict().values()) == {{READ_TIMEOUT_SECONDS}})
     close_session()  # as the library does when a connection fails
 print(bool(touched), waits, get_session().event_hooks == session.event_hooks, get_session().follow_redirects)
 """

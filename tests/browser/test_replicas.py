@@ -13,11 +13,11 @@ from urllib.parse import urljoin
 import pytest
 from playwright.sync_api import Browser, expect
 
-from bench.load import is_equal
+from bench.answers import is_equal
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.explorer import Explorer
 from headroles.models.loading.loader import LoadedModel
-from headroles.render.api.serialize import analysis_result
+from headroles.render.api.schema import analysis_result
 from headroles.server.page.page_state import FIRST_PROMPT
 from tests.browser.conftest import open_page
 from tests.browser.test_links import save
@@ -69,7 +69,7 @@ def test_the_page_its_files_and_its_description_are_the_same_at_both_and_of_the_
 def test_both_answer_as_one_alone_does_and_an_answer_is_found_by_whoever_has_its_name(
     cluster: Cluster, visitors: dict[int, int], explorer: Explorer
 ):
-    alone = json.loads(json.dumps(analysis_result(explorer.analyze(EMBEDDED_MODEL, REPEATING))))
+    alone = json.loads(json.dumps(analysis_result(explorer.analyze(EMBEDDED_MODEL, REPEATING)).model_dump()))
     for port, visitor in visitors.items():
         mover = next(other for other in visitors.values() if other != visitor)  # whose address is another one by now
         _, answer = cluster.call("analyze", [EMBEDDED_MODEL, REPEATING], visitor, mover)

@@ -295,7 +295,7 @@ def test_without_the_hub_a_model_that_is_not_here_is_refused_soon(hub, folder, l
 
 
 def test_without_the_hub_a_model_that_was_downloaded_is_taken_from_here(hub, folder, lose, monkeypatch):
-    monkeypatch.setattr("headroles.hub.repository.ANSWER_SECONDS", 1)
+    monkeypatch.setattr("headroles.hub.repository.HUB_TIMEOUT_SECONDS", 1)
     hub.add("org/m", folder)
     logits = predict(load_model("m", "org/m"))
     lose()
@@ -307,7 +307,7 @@ def test_without_the_hub_a_model_that_was_downloaded_is_taken_from_here(hub, fol
 
 
 def test_a_hub_that_falls_silent_at_the_question_for_pull_requests_is_away_too(hub, folder, monkeypatch):
-    monkeypatch.setattr("headroles.hub.repository.ANSWER_SECONDS", 1)
+    monkeypatch.setattr("headroles.hub.repository.HUB_TIMEOUT_SECONDS", 1)
     hub.add("org/m", only_pickles(folder))
     hub.faults["discussions"] = "hang"
     with pytest.raises(ModelLoadError, match="the Hub does not answer"):

@@ -26,7 +26,7 @@ from headroles.errors import BusyError, JobCancelledError, ModelLoadError, Model
 from headroles.hub.repository import RepositoryFacts, inspect
 from headroles.jobs import Job
 from headroles.models.loading.loader import load_model
-from headroles.models.model_pool import ModelPool, tame_glibc
+from headroles.models.model_pool import ModelPool, configure_malloc
 from headroles.models.reading.pattern_reader import PatternReader
 from tests.fixtures.architectures import build
 
@@ -515,7 +515,7 @@ def test_resident_memory_stays_under_the_budget_over_200_switches_of_real_models
     texts = [tuple(range(start, start + 24)) for start in (5, 500)]
     budget = tiny.memory_bytes + 2 * inspect(folders["random-0"]).memory_bytes + 2 * MB
     expected = {(name, ids): read_alone(name, sources[name], ids) for name in sources for ids in texts}
-    tame_glibc()  # as the app does when it starts
+    configure_malloc()  # as the app does when it starts
     baseline, samples, loads = resident_at_rest(), [], []
 
     def load(name: str, facts: RepositoryFacts, job: Job) -> PatternReader:

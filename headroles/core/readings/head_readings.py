@@ -105,6 +105,22 @@ class HeadReading:
         return self.evidence[0].excess if self.evidence else 0.0
 
     @property
+    def triggered_excess(self) -> float | None:
+        """Its excess; None for a role that is always on."""
+        return self.excess if self.is_triggered else None
+
+    @property
+    def state(self) -> State:
+        """What the head does in the role on the text."""
+        if self.activation is None:
+            return "scored offline"
+        if not self.can_show:
+            return "not applicable"
+        if self.usual is not None:
+            return "unusual here" if self.is_unusual else "as usual"
+        return "seen" if self.is_active else "not seen"
+
+    @property
     def distance(self) -> float:
         """How far its activation is from its usual range, 0 to 1."""
         low, high = self.usual or (0.0, 1.0)

@@ -19,7 +19,7 @@ from headroles.render.wording.head_sentences import describe_head
 from headroles.render.wording.phrases import join_names
 from headroles.render.wording.role_states import describe_role
 from headroles.render.wording.sources import describe_claims, describe_source
-from headroles.render.wording.states import NO_PROMPT, ON_EVERY_TEXT, get_state
+from headroles.render.wording.states import NO_PROMPT, ON_EVERY_TEXT
 from headroles.render.wording.texts import describe_edit
 
 CARD_KINDS: Mapping[State, str] = MappingProxyType(
@@ -151,7 +151,7 @@ def _also(reading: RoleReading) -> str:
 def _line(role: Role, reading: HeadReading, analysis: Analysis) -> HeadLine:
     return HeadLine(
         head=reading.head,
-        state=get_state(reading),
+        state=reading.state,
         bar=make_bar(role, reading),
         number=figures(reading),
         spoken=f"{_spoken(reading)}. {describe_head(analysis, reading.head)}",
@@ -164,7 +164,7 @@ def _spoken(reading: HeadReading) -> str:
     if reading.activation is None:
         return message("scored offline, {same}", same=message(ON_EVERY_TEXT))
     score = score_figures(reading, with_interval=True)
-    return message("on your text, {state}; {score} on the probe texts", state=message(get_state(reading)), score=score)
+    return message("on your text, {state}; {score} on the probe texts", state=message(reading.state), score=score)
 
 
 Found = Mapping[MeasuredRole, tuple[Edit, Analysis] | None]

@@ -15,7 +15,7 @@ from headroles.render.wording.evidence import describe_evidence
 from headroles.render.wording.head_sentences import describe_head_view
 from headroles.render.wording.phrases import capitalized, percent, role_name
 from headroles.render.wording.sources import describe_claims, describe_origin
-from headroles.render.wording.states import MARKS, get_state
+from headroles.render.wording.states import MARKS
 
 CITED = 80  # characters of a text that a citation quotes
 # what TeX would take for a command; a name may come from a folder, and hold any of it
@@ -47,7 +47,7 @@ def render_head(view: HeadView) -> str:
         view=view,
         primary=message("no named role") if view.main is None else message("mainly {role}", role=role_name(view.primary)),
         sentence=sentence,
-        state=get_state(view.readings[view.role.name]) if view.role.name in view.readings else "not a role",
+        state=view.readings[view.role.name].state if view.role.name in view.readings else "not a role",
         looks=_looks(view),
         known=capitalized(known),
         pattern=pattern_shown(view, f"{_attention_title(view)} {sentence}"),
@@ -138,4 +138,4 @@ def _verdict(role: MeasuredRole, reading: HeadReading) -> str:
     if reading.activation is None:
         plays = reading.score is not None and reading.score >= role.threshold
         return f"{MARKS['scored offline']} {message('by its score')}" if plays else f"{MARKS['not seen']} {message('no')}"
-    return f"{MARKS[get_state(reading)]} {message(get_state(reading))}"
+    return f"{MARKS[reading.state]} {message(reading.state)}"

@@ -15,7 +15,7 @@ from headroles.render.html import render_template
 from headroles.render.wording.bars import figures, filling, hundredths
 from headroles.render.wording.catalog import message, plural
 from headroles.render.wording.sources import describe_layers
-from headroles.render.wording.states import MARKS, ON_EVERY_TEXT, get_state
+from headroles.render.wording.states import MARKS, ON_EVERY_TEXT
 
 DEEP = 12  # layers of one group
 WIDE = 16  # heads a layer beyond which the map takes the page's whole width
@@ -130,7 +130,7 @@ def _cell(analysis: Analysis, head: Head) -> Cell:
     flags |= OFFLINE if reading.activation is None else 0
     figure = FIGURES.index("–" if reading.activation is None else figures(reading))
     score = NO_SCORE if reading.score is None else hundredths(reading.score)
-    return Cell(number, STATES.index(get_state(reading)), round(filling(role, reading) * 100), flags, figure, score)
+    return Cell(number, STATES.index(reading.state), round(filling(role, reading) * 100), flags, figure, score)
 
 
 def _here(analysis: Analysis, head: Head) -> int:

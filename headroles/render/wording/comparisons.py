@@ -1,18 +1,13 @@
 """What differs between two texts or two models, in words."""
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 
-from headroles.core.readings.comparison import MIN_CHANGE, Change, HeadChange, ModelComparison, PromptComparison, RoleChange
+from headroles.core.readings.comparison import MIN_CHANGE, HeadChange, ModelComparison, PromptComparison, RoleChange
 from headroles.core.roles.roles import OTHER
 from headroles.render.wording.bars import figures
 from headroles.render.wording.catalog import message, plural
 from headroles.render.wording.phrases import join_names, percent
-from headroles.render.wording.states import MARKS, ON_EVERY_TEXT, TRIGGERED_STATES
-
-CHANGE_MARKS: Mapping[Change, str] = MappingProxyType(
-    {"turns on": "▲", "turns off": "▼", "stays on": MARKS["seen"], "stays off": MARKS["not seen"]}
-)
+from headroles.render.wording.states import CHANGE_MARKS, MARKS, ON_EVERY_TEXT, TRIGGERED_STATES
 
 
 def describe_change(role: RoleChange) -> tuple[str, str]:

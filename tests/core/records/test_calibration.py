@@ -26,7 +26,7 @@ from headroles.core.records.record_builder import with_calibration
 from headroles.core.records.record_files import parse_record, read_record
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.errors import InvalidRecordError
-from headroles.hub.record_store import EMBEDDED
+from headroles.hub.record_store import EMBEDDED_RECORDS
 from headroles.render.wording.sources import NOT_CALIBRATED, describe_source
 from tests.conftest import PLAIN
 from tests.fixtures.known import known
@@ -168,7 +168,7 @@ def test_the_shipped_calibrations_see_what_they_should(record):
 
 def test_the_stated_default_is_the_strictest_that_the_published_models_record_says():
     """Which ships; so that whoever makes it again makes this again too."""
-    there = [one for one in read_record(EMBEDDED[REAL_MODEL]).calibrations.values() if isinstance(one, Triggered)]
+    there = [one for one in read_record(EMBEDDED_RECORDS[REAL_MODEL]).calibrations.values() if isinstance(one, Triggered)]
     for share in range(len(TAIL)):
         assert DEFAULT.tails[0][0][share] == max(tail[share] for one in there for row in one.tails for tail in row)
         assert known(DEFAULT.role_tail)[share] == max(known(one.role_tail)[share] for one in there)

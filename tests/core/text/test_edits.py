@@ -59,7 +59,7 @@ def test_a_phrase_from_the_end_is_said_again_without_the_sign_that_ended_it():
 def test_the_word_after_an_earlier_copy_is_changed_where_it_says_little_and_its_signs_stay():
     first = propose_edits("The king, “of” the north, met a king in the garden.")[0]
     assert first == Edit(
-        "The king, “window” the north, met a king in the garden.", 1, "write “window” instead of “of” after “king”"
+        "The king, “window” the north, met a king in the garden.", 1, "replace", "window", replaced="of", after="king"
     )
     met = "The king met the queen, and the king laughed; the boy sang."
     assert not any("instead" in said for said in told(met)), "a verb is no small word, nor is “the” another “The”"

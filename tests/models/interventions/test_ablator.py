@@ -35,7 +35,7 @@ def opened(architecture: str, tiny: LoadedModel) -> Ablator:
 def by_hand(architecture: str, change: Callable[[int, torch.Tensor], torch.Tensor], ablator: Ablator) -> list[float]:
     """The log-probabilities of WORDS at the end, with a plain torch hook on each output projection of a model of one's own."""
     model = to_double(build(architecture))
-    for writing in ablator._outputs.anatomy.writing:
+    for writing in ablator._outputs.residual_map.output_layers:
         model.get_submodule(writing.projection).register_forward_pre_hook(partial(_changed, change, writing.layer))
     with torch.no_grad():
         logits = model(input_ids=torch.tensor([IDS])).logits[0, -1]
@@ -207,7 +207,7 @@ def test_effects_and_ablations_of_a_model_with_norms_behind_its_heads_do_not_mee
     def ask(number: int) -> list:
         if number % 2:
             return list(ablator.run(IDS, [[Head(number % 3, 1)]], nothing, WORDS))
-        return outputs.read(IDS, number % 24).by_key(outputs.targets(list(WORDS))).tolist()
+        return outputs.read(IDS, number % 24).by_key(outputs.tokens_to_residual_directions(list(WORDS))).tolist()
 
     expected = [ask(number) for number in range(8)]
     with ThreadPoolExecutor(8) as pool:

@@ -10,7 +10,7 @@ import torch
 from tokenizers import processors
 from transformers import PreTrainedTokenizerFast
 
-from analysis.lens import open_bridge, score_model
+from analysis.pipeline.bridge import open_bridge, score_model
 from headroles.core.registry import ARCHITECTURES, MIXED
 from headroles.errors import UnsupportedModelError
 from headroles.models.loading.loader import LoadedModel

@@ -20,9 +20,9 @@ from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL
 from headroles.errors import ModelLoadError, ModelTooLargeError, PromptError, UnsupportedModelError
 from headroles.hub.repository import inspect
 from headroles.jobs import Job
-from headroles.models.model_pool import LOADS_AT_ONCE, ModelPool
+from headroles.models.model_pool import MAX_LOADS, ModelPool
 from headroles.models.untrusted import sandbox as strangers
-from headroles.models.untrusted.sandbox import RemoteTokenizer, try_in_sandbox
+from headroles.models.untrusted.sandbox import RemoteTokenizer, check_in_sandbox
 from headroles.models.untrusted.subprocess_worker import SubprocessWorker, WorkerDiedError
 from headroles.models.untrusted.tokenizer_loader import open_tokenizer
 from headroles.settings import GIGABYTE, Settings
@@ -180,16 +180,16 @@ def test_a_process_that_is_killed_between_two_texts_is_started_again(opened):
 
 def test_a_process_that_is_killed_while_it_works_is_an_error_and_the_next_question_is_answered(folder):
     child = SubprocessWorker(GIGABYTE)
-    arguments: dict[str, object] = {"name": "m", "folder": str(folder), "vocabulary": VOCABULARY}
+    arguments: dict[str, object] = {"name": "m", "folder": str(folder), "vocab_size": VOCABULARY}
 
     def kill() -> None:
         for process in children().values():
             process.kill()
 
     with pytest.raises(WorkerDiedError, match="^broke a library or took too much memory$"):
-        child.ask("open_and_try", arguments, SOON, SOON, kill)
+        child.call("open_and_test_tokenizer", arguments, SOON, SOON, kill)
     assert not child.is_running
-    assert child.ask("open_and_try", arguments, SOON, SOON)
+    assert child.call("open_and_test_tokenizer", arguments, SOON, SOON)
     child.close()
     assert not children()
 
@@ -244,7 +244,7 @@ def test_a_trials_refusal_comes_through_as_what_it_was(tmp_path):
     stranger = next(stranger for stranger in STRANGERS if stranger.name.startswith("CodeGen with fewer heads"))
     facts = inspect(stranger.make(tmp_path / "model"))
     with pytest.raises(UnsupportedModelError, match=r"^m \(codegen\) cannot be read by headroles: a forward through it fails\.$"):
-        try_in_sandbox("m", facts)
+        check_in_sandbox("m", facts)
     assert not children()
 
 
@@ -277,7 +277,7 @@ def test_other_models_are_served_while_a_trial_hangs_and_its_death_gives_the_pla
 
 def test_refused_strangers_give_their_places_back(tmp_path):
     pool = ModelPool(GIGABYTE)
-    for number in range(2 * LOADS_AT_ONCE):
+    for number in range(2 * MAX_LOADS):
         folder = honest(tmp_path / str(number))
         files.config(num_hidden_layers=1)(folder)
         with pytest.raises(ModelLoadError, match="describes 1 layers, but its weights have 2"):

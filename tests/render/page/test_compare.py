@@ -16,12 +16,11 @@ from headroles.core.roles.roles import ROLES, get_measured_role, measured_roles
 from headroles.core.text.tokens import visible_text
 from headroles.models.probes.probe_texts import ProbeSizes
 from headroles.models.reading.pattern_reader import PatternReader
-from headroles.models.scoring.sweep import analyze_here
+from headroles.models.scoring.sweep import analyze_model
 from headroles.render.html import ASSETS
 from headroles.render.page.compare_models import render_model_comparison
 from headroles.render.page.compare_texts import render_prompt_comparison
-from headroles.render.wording.comparisons import CHANGE_MARKS
-from headroles.render.wording.states import MARKS
+from headroles.render.wording.states import CHANGE_MARKS, MARKS
 from tests.conftest import PLAIN, REPEATING
 from tests.core.readings.test_comparison import made_up, silenced
 
@@ -171,7 +170,7 @@ def test_two_deep_models_leave_no_gap():
 def test_a_model_analysed_here_stands_beside_the_embedded_one(repeating, random_model, one_thread):
     loaded = random_model("gpt_neox")
     reader = PatternReader(loaded)
-    record = analyze_here(reader, ProbeSizes(repeated_sequences=2, repeat_length=8, sentences=2, calibration=0))
+    record = analyze_model(reader, ProbeSizes(repeated_sequences=2, repeat_length=8, sentences=2, calibration=0))
     attention = reader.read(loaded.encode(REPEATING))
     table = read_heads(attention, record)
     other = Analysis(

@@ -11,7 +11,7 @@ from headroles.core.limits import MAX_BATCH_PROMPTS, MAX_PROMPT_TOKENS
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.errors import BusyError, HeadRolesError, InvalidInputError, JobCancelledError, UnknownModelError
 from headroles.jobs import Job, Jobs
-from headroles.render.api import serialize as plain
+from headroles.render.api import schema
 from headroles.server.api.api_help import ENDPOINTS
 from headroles.server.api.endpoints import Endpoints
 from headroles.server.api.publish import in_words
@@ -38,24 +38,26 @@ def test_each_gives_what_the_explorer_says_in_plain_values(endpoints, explorer):
     async def ask() -> None:
         analysis = explorer.analyze(EMBEDDED_MODEL, PLAIN)
         both = explorer.analyze_batch(EMBEDDED_MODEL, [PLAIN, REPEATING])
-        assert await endpoints.categories(REQUEST, EMBEDDED_MODEL) == plain.categories_result(explorer.categories(EMBEDDED_MODEL))
-        assert await endpoints.analyze_batch(REQUEST, EMBEDDED_MODEL, [PLAIN, REPEATING]) == plain.batch_result(
+        assert await endpoints.categories(REQUEST, EMBEDDED_MODEL) == schema.categories_result(
+            explorer.categories(EMBEDDED_MODEL)
+        )
+        assert await endpoints.analyze_batch(REQUEST, EMBEDDED_MODEL, [PLAIN, REPEATING]) == schema.batch_result(
             EMBEDDED_MODEL, both
         )
         everything = await endpoints.analyze_batch(REQUEST, EMBEDDED_MODEL, [PLAIN], all_heads=True)
-        assert [len(each["heads"]) for each in everything["analyses"]] == [analysis.num_layers * analysis.num_heads]
+        assert [len(each.heads) for each in everything.analyses] == [analysis.num_layers * analysis.num_heads]
         single = await endpoints.analyze(REQUEST, EMBEDDED_MODEL, PLAIN, all_heads=True)
-        assert single == everything["analyses"][0]
-        assert (await endpoints.compare(REQUEST, EMBEDDED_MODEL, PLAIN, REPEATING))["kind"] == "prompts"
-        assert (await endpoints.pattern(REQUEST, EMBEDDED_MODEL, PLAIN, 1, 2))["tokens"] == list(analysis.tokens)
-        assert (await endpoints.heatmap(REQUEST, EMBEDDED_MODEL, PLAIN, 1, 2, format="svg"))["data"].startswith("<?xml")
+        assert single == everything.analyses[0]
+        assert (await endpoints.compare(REQUEST, EMBEDDED_MODEL, PLAIN, REPEATING)).kind == "prompts"
+        assert (await endpoints.pattern(REQUEST, EMBEDDED_MODEL, PLAIN, 1, 2)).tokens == list(analysis.tokens)
+        assert (await endpoints.heatmap(REQUEST, EMBEDDED_MODEL, PLAIN, 1, 2, format="svg")).data.startswith("<?xml")
         of_text, of_model = (
             await endpoints.figure(REQUEST, EMBEDDED_MODEL, PLAIN),
             await endpoints.figure(REQUEST, EMBEDDED_MODEL, sheet="model", format="svg"),
         )
-        assert (of_text["media_type"], of_text["encoding"]) == ("application/pdf", "base64")
-        assert of_model["data"].startswith("<?xml")
-        assert len((await endpoints.models(REQUEST))["models"]) == len(explorer.models())
+        assert (of_text.media_type, of_text.encoding) == ("application/pdf", "base64")
+        assert of_model.data.startswith("<?xml")
+        assert len((await endpoints.models(REQUEST)).models) == len(explorer.models())
 
     asyncio.run(ask())
 

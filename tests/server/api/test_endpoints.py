@@ -25,12 +25,10 @@ from headroles.core.readings.comparison import compare_models, compare_prompts
 from headroles.core.registry import EMBEDDED_MODEL, MODELS, ModelInfo
 from headroles.core.roles.roles import ROLES, measured_roles
 from headroles.explorer import Explorer
+from headroles.render.api.result import API_VERSION
 from headroles.render.page.chat import chat_card, explain_in_words
 from headroles.render.page.next_token import GUESSES, NextTokenView
-from headroles.render.wording.role_states import describe_role
-from headroles.render.wording.states import get_state
 from headroles.server.api.api_help import ENDPOINTS, render_help
-from headroles.server.api.arguments import API_VERSION
 from headroles.server.api.publish import CARD, CARD_TYPE, WORDED, GuardedBlocks, add_api
 from headroles.server.gate.request_queue import RequestQueue
 from headroles.server.gate.visitors import visitor_of
@@ -166,7 +164,7 @@ def test_the_list_of_endpoints_says_their_arguments_and_defaults(client):
 @pytest.mark.parametrize("endpoint", NAMES)
 def test_every_result_says_its_version_and_is_plain(client, endpoint):
     result = client.predict(*RIGHT[endpoint].values(), api_name=endpoint)
-    assert result["api_version"] == API_VERSION == "1"
+    assert result["api_version"] == API_VERSION == "2"
     assert json.loads(json.dumps(result, allow_nan=False)) == result
 
 
@@ -317,10 +315,10 @@ def test_an_analysis_comes_in_plain_types(client, explorer):
                 "activation_score": own.activation,
                 "chance": own.chance,
                 "is_active": own.is_active,
-                "verdict": get_state(own),
+                "verdict": own.state,
                 "excess": own.excess if own.is_triggered else None,
                 "seen_at": own.detections,
-                "places": [dataclasses.asdict(place) for place in own.evidence],
+                "evidence": [dataclasses.asdict(place) for place in own.evidence],
                 "percentile": own.percentile,
                 "usual": own.usual and list(own.usual),
                 "unusual": own.is_unusual,
@@ -336,7 +334,7 @@ def test_all_heads_come_when_they_are_asked_for(client, explorer):
     assert [(head["layer"], head["head"]) for head in result["heads"]] == [(h.layer, h.index) for h in table.heads()]
     for entry, head in zip(result["heads"], table.heads()):
         assert entry["primary_role"] == table.primary_role(head).name
-        assert entry["told"].startswith(f"{head.label} ")
+        assert entry["description"].startswith(f"{head.label} ")
         assert set(entry["roles"]) == {role.name for role in measured_roles()}
         assert entry["roles"]["induction"]["activation_score"] == table.reading(ROLES["induction"], head).activation
 
