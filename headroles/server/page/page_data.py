@@ -38,14 +38,14 @@ class PageData:
     """What was asked for a place; None for what was not asked, or what the place does not have.
 
     Attributes:
-        place: with its head filled in.
+        state: with its head filled in.
         analysis: of its text.
         view: of the head that is open.
         twin: that head where its role can show; None for a role without a prompt on which it shows on the model.
         next: what the model expects after the text.
         edits: for the roles that are not seen, the smallest change of the text that turns that.
-        causes: what the heads that it takes out write, and what is lost without them.
-        told: the heads that a sheet of its text shows, each looked at for a role that is seen.
+        effects: what the heads that it takes out write, and what is lost without them.
+        sheet_heads: the heads that a sheet of its text shows, each looked at for a role that is seen.
         record: of its model.
         lessons: its record, and those of the models that ship with headroles beside it.
         prompts, models: its comparisons.
@@ -69,7 +69,7 @@ class PageData:
     atlas: Atlas | None = None
 
 
-EVERYTHING = frozenset(field.name for field in fields(PageData)) - {"place"}
+EVERYTHING = frozenset(field.name for field in fields(PageData)) - {"state"}
 
 
 def load_page_data(explorer: Explorer, place: PageState, wanted: Collection[str] = EVERYTHING) -> PageData:
@@ -79,7 +79,7 @@ def load_page_data(explorer: Explorer, place: PageState, wanted: Collection[str]
     """
     wanted = set(wanted)
     analysis = None
-    if place.head is None or wanted & {"analysis", "told", "prompts", "models"}:
+    if place.head is None or wanted & {"analysis", "sheet_heads", "prompts", "models"}:
         analysis = explorer.analyze(place.model, place.prompt)
         place = place if place.head else open_telling_head(place, analysis)
     view = _view(explorer, place) if wanted & {"view", "twin"} else None
@@ -90,8 +90,8 @@ def load_page_data(explorer: Explorer, place: PageState, wanted: Collection[str]
         _twin(explorer, view) if view and "twin" in wanted else None,
         _next(explorer, place) if "next" in wanted else None,
         _edits(explorer, place, analysis) if "edits" in wanted else None,
-        find_head_effects(explorer, place) if "causes" in wanted else None,
-        view_sheet_heads(explorer, analysis) if analysis and "told" in wanted else None,
+        find_head_effects(explorer, place) if "effects" in wanted else None,
+        view_sheet_heads(explorer, analysis) if analysis and "sheet_heads" in wanted else None,
         explorer.categories(place.model) if "record" in wanted else None,
         _lessons(explorer, place) if "lessons" in wanted else None,
         _compare_prompts(explorer, place, analysis) if analysis and "prompts" in wanted else None,
