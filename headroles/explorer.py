@@ -22,7 +22,7 @@ from headroles.core.text.edits import Edit, propose_edits
 from headroles.core.text.tokens import clean_text
 from headroles.errors import InvalidInputError, ModelLoadError, NoHeadCategoriesError, UnknownModelError
 from headroles.hub.atlas_store import AtlasStore
-from headroles.hub.packages import is_here, model_source
+from headroles.hub.packages import is_available, model_source
 from headroles.hub.record_store import RecordStore
 from headroles.hub.training_store import TrainingStore
 from headroles.interventions import HeadLike, HeadSelection, Interventions, check_ablation, select_heads, unique_heads
@@ -32,7 +32,7 @@ from headroles.models.probes.probe_texts import ProbeSizes
 from headroles.models.reading.analysis_cache import AnalysisCache
 from headroles.models.reading.batches import TokenIds, check_batch, encode_all, split_into_forwards
 from headroles.models.reading.pattern_reader import PatternReader
-from headroles.models.scoring.sweep import analyze_here
+from headroles.models.scoring.sweep import analyze_model
 from headroles.settings import Settings
 
 EDITS_AT_ONCE = 4  # in one forward; mostly the first of them does it
@@ -73,7 +73,7 @@ class Explorer:
 
         A model that comes as a package is listed once that package is fetched.
         """
-        return tuple(info for info in MODELS.values() if is_here(info, self.settings.home))
+        return tuple(info for info in MODELS.values() if is_available(info, self.settings.home))
 
     def prepare(self, model: str) -> Job:
         """Starts to load a model, or joins the load that is under way.
@@ -231,7 +231,7 @@ class Explorer:
 
         def work(reader: PatternReader) -> list[tuple[Edit, list[MeasuredRole]]]:
             record, _ = self._store.find(reader.loaded.identity)
-            encoded = {edit: reader.loaded.encode(edit.text) for edit in edits if reader.loaded.reads(edit.text)}
+            encoded = {edit: reader.loaded.encode(edit.text) for edit in edits if reader.loaded.can_encode(edit.text)}
             detected: dict[TokenIds, list[MeasuredRole]] = {}
             with self._batch_lock:
                 for texts in split_into_forwards(set(encoded.values()), 4 * len(record.heads())):
@@ -382,9 +382,9 @@ class Explorer:
 
     def _analyze(self, reader: PatternReader, job: Job[HeadCategories]) -> HeadCategories:
         note = f"scoring all heads of {reader.loaded.name}"
-        record = analyze_here(reader, HERE, on_progress=lambda share: job.report(share, note))
+        record = analyze_model(reader, HERE, on_progress=lambda share: job.report(share, note))
         try:
-            self._store.keep(record)
+            self._store.save(record)
         except OSError as error:
             raise ModelLoadError(f"The record of {reader.loaded.name} could not be kept: {error.strerror}.") from error
         return record

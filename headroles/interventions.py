@@ -127,7 +127,7 @@ class Interventions:
             ablation = self._ablations.get(key)
             if ablation is None:
                 ablation = run_ablation(open_outputs(reader), open_ablator(reader), prompt, request, on_progress)
-                self._ablations.keep(key, ablation)
+                self._ablations.put(key, ablation)
             return replace(ablation, prompt=clean_text(prompt))  # other texts may have the same tokens
 
         return self._use(model, work)

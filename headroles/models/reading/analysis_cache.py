@@ -35,7 +35,7 @@ class AnalysisCache:
         attention = self.patterns.get(key)
         if attention is None:
             attention = reader.read(token_ids)
-            self.patterns.keep(key, attention)
+            self.patterns.put(key, attention)
         return attention
 
     def analyze(
@@ -51,14 +51,14 @@ class AnalysisCache:
         self, reader: PatternReader, prompt: str, attention: Attention, record: HeadCategories, source: RecordSource
     ) -> Analysis:
         """Analyses patterns that were read elsewhere, as in a batch, and keeps both."""
-        self.patterns.keep(_key(reader, attention.token_ids), attention)
+        self.patterns.put(_key(reader, attention.token_ids), attention)
         return self._measure(reader, prompt, attention, record, source)
 
     def _measure(
         self, reader: PatternReader, prompt: str, attention: Attention, record: HeadCategories, source: RecordSource
     ) -> Analysis:
         analysis = analyze_attention(prompt, attention, record, source)
-        self.analyses.keep(_key(reader, attention.token_ids), (record, analysis))
+        self.analyses.put(_key(reader, attention.token_ids), (record, analysis))
         return analysis
 
 

@@ -11,7 +11,7 @@ from headroles.errors import InvalidInputError
 from headroles.explorer import Explorer
 from headroles.render.files.exports import Download, Kind, model_sheet_file, text_sheet_file
 from headroles.render.files.sheets import HEADS, sheet_heads
-from tests.analysis.test_dataset import make
+from tests.analysis.publish.test_dataset_files import make
 from tests.conftest import PLAIN, REPEATING
 
 HOSTILE = "$x^2$ <b>&amp; \x00 日本 😀 \\frac{1}{2} " * 5
