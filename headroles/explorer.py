@@ -1,4 +1,4 @@
-"""Explorer: (model, prompt) -> Analysis. Ties models, capture, store and scoring together."""
+"""Explorer: the Python interface; ties models, records, analyses and interventions together."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -6,15 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-import torch
-
-from headroles.causal import Causal, ablation_bytes
-from headroles.core.heads import Attention, Head, as_head
-from headroles.core.outputs.ablation import Ablation
-from headroles.core.patterns.excess import control_cells
-from headroles.core.readings.analysis import Analysis, HeadView, RecordSource
+from headroles.core.heads import Head, as_head
+from headroles.core.outputs.ablation import Ablation, AblationMethod
+from headroles.core.outputs.direct_effects import DirectEffects
+from headroles.core.outputs.next_tokens import Predictions
+from headroles.core.readings.analysis import Analysis, HeadView
+from headroles.core.readings.analyze import view_head
 from headroles.core.readings.detection import is_detected
-from headroles.core.readings.verdicts import read_head, read_heads, read_roles
 from headroles.core.records.head_categories import HeadCategories
 from headroles.core.registry import EMBEDDED_MODEL, MODELS, ModelInfo, get_model_info
 from headroles.core.roles.roles import MeasuredRole, Role, get_measured_role, get_role
@@ -22,65 +20,79 @@ from headroles.core.surveys.atlas import Atlas
 from headroles.core.surveys.training_run import TrainingRun
 from headroles.core.text.edits import Edit, propose_edits
 from headroles.core.text.tokens import clean_text
-from headroles.errors import ModelLoadError, NoHeadCategoriesError, UnknownModelError
+from headroles.errors import InvalidInputError, ModelLoadError, NoHeadCategoriesError, UnknownModelError
 from headroles.hub.atlas_store import AtlasStore
 from headroles.hub.packages import is_available, model_source
 from headroles.hub.record_store import RecordStore
 from headroles.hub.training_store import TrainingStore
+from headroles.interventions import HeadLike, HeadSelection, Interventions, check_ablation, select_heads, unique_heads
 from headroles.jobs import Job, Jobs
-from headroles.models.loading.aging_cache import AgingCache
 from headroles.models.model_pool import ModelPool
 from headroles.models.probes.probe_texts import ProbeSizes
+from headroles.models.reading.analysis_cache import AnalysisCache
 from headroles.models.reading.batches import TokenIds, check_batch, encode_all, split_into_forwards
 from headroles.models.reading.pattern_reader import PatternReader
 from headroles.models.scoring.sweep import analyze_model
 from headroles.settings import Settings
 
-READINGS_SHARE = 8  # one byte for readings to so many for patterns: of a text of 40 tokens or more they take less than that
-BYTES_A_PLACE = 256  # of one token that is told of a head
-BYTES_A_READING = 256  # of one head in one role, at most: its numbers as Python objects, and the places that hold them
-EDITS_AT_ONCE = 4  # in one forward: mostly the first of them does it
-ABLATION_BYTES = 8 * 1024 * 1024
+EDITS_AT_ONCE = 4  # in one forward; mostly the first of them does it
 HERE = ProbeSizes(calibration=3, outputs=25)  # somebody waits: a fraction of the texts that the offline analysis takes
 T = TypeVar("T")
 
 
-class Explorer(Causal):
-    """Answers for any number of threads. Models load on first use, as many as the memory budget holds; patterns are kept up to
-    `cache_bytes`, readings up to an eighth of it, so that a text just analysed takes no second forward and no second measuring.
+class Explorer:
+    """Answers questions about models and prompts, for any number of threads.
 
-    `settings` are what the environment says where none are given. Raises InvalidInputError when it says what it may not.
+    Models load on first use, as many as the memory budget holds. Patterns and analyses of the last texts are kept, so that a
+    text that was just analysed takes no second forward and no second measuring.
+
+    Args:
+        settings: By default what the environment says.
+        cache_bytes: How much the kept patterns may take; analyses may take an eighth of it beside them.
+        pool: The models in memory; by default a new pool with the settings' memory budget.
+
+    Raises:
+        InvalidInputError: A setting in the environment has a value that is not allowed.
     """
 
     def __init__(
         self, settings: Settings | None = None, cache_bytes: int = 256 * 1024 * 1024, pool: ModelPool | None = None
     ) -> None:
         self.settings = settings or Settings.from_environment()
+        self.interventions = Interventions(self._use)
         self._pool = pool or ModelPool(self.settings.memory_bytes, pinned=[EMBEDDED_MODEL])
         self._analyses: Jobs[HeadCategories] = Jobs(workers=1)  # each takes all the machine's cores
         self._store = RecordStore(self.settings)
         self._atlas = AtlasStore(self.settings, self._store.local)
         self._runs = TrainingStore(self.settings)
-        self._patterns = AgingCache[Attention](cache_bytes, lambda attention: attention.patterns.nbytes)
-        # each with the very record that it was made from: a newer one takes its place and never serves what was read before
-        self._readings = AgingCache[tuple[HeadCategories, Analysis]](cache_bytes // READINGS_SHARE, lambda kept: _bytes(kept[1]))
-        self._ablations = AgingCache[Ablation](ABLATION_BYTES, ablation_bytes)
+        self._cache = AnalysisCache(cache_bytes)
         self._batch_lock = threading.Lock()  # the patterns of one batch are in memory at a time
 
     def models(self) -> tuple[ModelInfo, ...]:
-        """The models that can be picked by name, in the order of the page; one that a package brings, once it was fetched."""
+        """Lists the models that can be picked by name, in the order of the page.
+
+        A model that comes as a package is listed once that package is fetched.
+        """
         return tuple(info for info in MODELS.values() if is_available(info, self.settings.home))
 
     def prepare(self, model: str) -> Job:
-        """The load of a model, started or joined; done when it is in memory. The job raises as `analyze` does."""
+        """Starts to load a model, or joins the load that is under way.
+
+        Args:
+            model: The name of a registered model; where the settings allow any model, also a repository or a folder.
+
+        Returns:
+            The job, which is done when the model is in memory. It raises as `analyze` does.
+        """
         source = self._source(model)
         self._store.refresh(model)  # so that its roles come while its weights do
         return self._pool.prepare(model, source)
 
     def has_loaded(self, model: str) -> bool:
-        """Whether a model is in memory, so that nobody need wait for it; asks for newer roles as `prepare` does.
+        """Tells whether a model is in memory, and asks for newer roles as `prepare` does.
 
-        Raises UnknownModelError when there is no such model.
+        Raises:
+            UnknownModelError: There is no such model.
         """
         self._source(model)
         if model not in self._pool.loaded:
@@ -89,11 +101,11 @@ class Explorer(Causal):
         return True
 
     def categories(self, model: str) -> HeadCategories:
-        """A model's record, checked against the model. Raises as `analyze` does."""
+        """Gives a model's record, checked against the model. Raises as `analyze` does."""
         return self._use(model, lambda reader: self._store.find(reader.loaded.identity)[0])
 
     def has_roles(self, model: str) -> bool:
-        """Whether there is a record for a model. Raises as `analyze` does, but for the want of one."""
+        """Tells whether there is a record for a model. Raises as `analyze` does, except NoHeadCategoriesError."""
         try:
             self.categories(model)
         except NoHeadCategoriesError:
@@ -101,47 +113,64 @@ class Explorer(Causal):
         return True
 
     def training(self, model: str) -> TrainingRun:
-        """The recorded training run of a model, which need not be in memory; `source` says where it came from.
+        """Gives the recorded training run of a model, which need not be in memory.
 
         Raises:
-            UnknownModelError: when there is no such model.
-            NoTrainingRunError: when nobody recorded one; names the models that ship with one.
-            InvalidRecordError: when the one that ships is broken.
+            UnknownModelError: There is no such model.
+            NoTrainingRunError: No run is recorded for it; the message names the models that ship with one.
+            InvalidRecordError: The run that ships is broken.
         """
         self._source(model)
         return self._runs.find(model)
 
     def atlas(self) -> Atlas:
-        """Which share of heads plays which role, over the records at hand: the operator's own, the dataset's, those that ship.
+        """Gives the share of heads that plays each role, over all known records.
 
-        Asks the dataset for a newer one in the background; who asks first waits a few seconds for it.
+        These are the operator's own records, those of the dataset, and those that ship. A newer dataset is asked for in the
+        background; the first call waits a few seconds for it.
         """
         return self._atlas.find()
 
     def analyze(self, model: str, prompt: str) -> Analysis:
-        """What every role's top heads do on a prompt.
+        """Reads what every role's top heads do on a prompt.
+
+        Args:
+            model: As in `prepare`.
+            prompt: The text, at most as long as the model reads.
+
+        Returns:
+            Every role with its heads, and the table of all heads.
 
         Raises:
-            UnknownModelError, ModelLoadError, UnsupportedModelError: when there is no such model, or it cannot be read.
-            NoHeadCategoriesError, InvalidRecordError: when it has no roles, or they do not fit it.
-            PromptError: when the prompt is empty or too long.
-            BusyError: when the models in use leave no memory for this one.
+            UnknownModelError: There is no such model.
+            ModelLoadError: The model cannot be loaded.
+            UnsupportedModelError: Its attention cannot be read.
+            NoHeadCategoriesError: It has no roles.
+            InvalidRecordError: Its roles do not fit it.
+            PromptError: The prompt is empty or too long.
+            BusyError: The models in use leave no memory for this one.
         """
 
         def work(reader: PatternReader) -> Analysis:
-            categories, source = self._store.find(reader.loaded.identity)
-            return self._read(reader, prompt, reader.loaded.encode(prompt), categories, source)
+            record, source = self._store.find(reader.loaded.identity)
+            return self._cache.analyze(reader, prompt, reader.loaded.encode(prompt), record, source)
 
         return self._use(model, work)
 
     def analyze_batch(self, model: str, prompts: Sequence[str]) -> list[Analysis]:
-        """`analyze` for up to MAX_BATCH_PROMPTS prompts, in their order, from one padded forward, or from as few as
-        MAX_BATCH_BYTES allows.
+        """Analyses several prompts in one padded forward, or in as few as MAX_BATCH_BYTES allows.
+
+        Args:
+            model: As in `prepare`.
+            prompts: 1 to MAX_BATCH_PROMPTS texts.
+
+        Returns:
+            The analyses in the order of the prompts.
 
         Raises:
-            InvalidInputError: when there are none or too many, or they are no list.
-            PromptError: names the number of the first prompt that is empty or too long.
-            And all that `analyze` raises.
+            InvalidInputError: The prompts are no list, or too few or too many.
+            PromptError: A prompt is empty or too long; the message gives the number of the first one.
+            HeadRolesError: All else as in `analyze`.
         """
         check_batch(prompts)
 
@@ -152,108 +181,196 @@ class Explorer(Causal):
             with self._batch_lock:
                 for texts in split_into_forwards(set(encoded), 4 * len(categories.heads())):
                     for attention in reader.read_texts(texts):
-                        self._patterns.put(_key(reader, attention.token_ids), attention)
-                        found[attention.token_ids] = self._measure(reader, "", attention, categories, source)
+                        found[attention.token_ids] = self._cache.add(reader, "", attention, categories, source)
             return [replace(found[token_ids], prompt=clean_text(prompt)) for token_ids, prompt in zip(encoded, prompts)]
 
         return self._use(model, work)
 
     def find_edits(self, model: str, prompt: str) -> dict[MeasuredRole, tuple[Edit, Analysis] | None]:
-        """For each triggered role of the model that is not seen on the prompt: the smallest of the tried changes of the prompt on
-        which it is, with the analysis of that text; None where none does it.
+        """Finds small changes of a prompt that bring out roles which are not detected on it.
 
-        A few are looked at in one padded forward, the smallest first, and the one that is offered once more alone. Raises as
-        `analyze` does.
+        Several changes are tried in one padded forward, the smallest first; the one that is returned is read once more alone.
+
+        Args:
+            model: As in `prepare`.
+            prompt: As in `analyze`.
+
+        Returns:
+            For each triggered role of the model that is not detected: the smallest change of those tried, with the analysis of
+            the changed text; None where no change does it.
+
+        Raises:
+            HeadRolesError: As in `analyze`.
         """
-        analysis = self.analyze(model, prompt)
+        return self.find_analyzed_edits(self.analyze(model, prompt))
+
+    def find_analyzed_edits(self, analysis: Analysis) -> dict[MeasuredRole, tuple[Edit, Analysis] | None]:
+        """`find_edits` for a prompt that is analysed already. Raises as `analyze` does."""
         wanted = [
             get_measured_role(reading.role)
             for reading in analysis.roles
             if reading.heads and reading.role.name in analysis.heads.evidence and reading.state != "seen"
         ]
-        edits = propose_edits(clean_text(prompt)) if wanted else ()
+        edits = propose_edits(analysis.prompt) if wanted else ()
         found: dict[MeasuredRole, tuple[Edit, Analysis] | None] = dict.fromkeys(wanted)
         for first in range(0, len(edits), EDITS_AT_ONCE):
             missing = [role for role in wanted if found[role] is None]
             if not missing:
                 break
-            for edit, roles in self._try_edits(model, edits[first : first + EDITS_AT_ONCE], missing):
-                for role in roles:
-                    # padded forwards differ in the last bits
-                    if found[role] is None and (alone := self.analyze(model, edit.text)).role(role).is_active:
-                        found[role] = edit, alone
+            for edit, roles in self._try_edits(analysis.model, edits[first : first + EDITS_AT_ONCE], missing):
+                roles = [role for role in roles if found[role] is None]
+                if roles:
+                    alone = self.analyze(analysis.model, edit.text)  # padded forwards differ in the last bits
+                    found |= {role: (edit, alone) for role in roles if alone.role(role).is_active}
         return found
 
     def _try_edits(
         self, model: str, edits: Sequence[Edit], roles: Sequence[MeasuredRole]
     ) -> list[tuple[Edit, list[MeasuredRole]]]:
-        """Which of the roles are seen on each edit that is short enough to be read."""
+        """Tells which of the roles are detected on each edit that is short enough to be read."""
 
         def work(reader: PatternReader) -> list[tuple[Edit, list[MeasuredRole]]]:
             record, _ = self._store.find(reader.loaded.identity)
             encoded = {edit: reader.loaded.encode(edit.text) for edit in edits if reader.loaded.can_encode(edit.text)}
-            seen: dict[TokenIds, list[MeasuredRole]] = {}
+            detected: dict[TokenIds, list[MeasuredRole]] = {}
             with self._batch_lock:
                 for texts in split_into_forwards(set(encoded.values()), 4 * len(record.heads())):
                     for attention in reader.read_texts(texts):
-                        seen[attention.token_ids] = [role for role in roles if is_detected(role, attention, record)]
-            return [(edit, seen[token_ids]) for edit, token_ids in encoded.items()]
+                        detected[attention.token_ids] = [role for role in roles if is_detected(role, attention, record)]
+            return [(edit, detected[token_ids]) for edit, token_ids in encoded.items()]
 
         return self._use(model, work)
 
     def view_head(self, model: str, prompt: str, head: Head | str | tuple[int, int], role: Role | str | None = None) -> HeadView:
-        """One head on a prompt, looked at for `role`, by default its primary one.
+        """Looks at one head on a prompt.
 
         Args:
-            head: a Head, `"L2H3"` or `(2, 3)`.
-            role: a role, or its name or display name.
+            model: As in `prepare`.
+            prompt: As in `analyze`.
+            head: A Head, `"L2H3"` or `(2, 3)`.
+            role: The role whose expected keys are marked, or its name; by default the head's primary role.
+
+        Returns:
+            The head's pattern, the cells that the role expects to be strong, and its readings in every measured role.
 
         Raises:
-            InvalidInputError: for a head outside the model, or what is no head or role.
-            And all that `analyze` raises.
+            InvalidInputError: The head is outside the model, or what is given is no head or no role.
+            HeadRolesError: All else as in `analyze`.
         """
-        which, asked = as_head(head), None if role is None else get_role(role)
+        head, role = as_head(head), None if role is None else get_role(role)
+        return self.view_analyzed_head(self.analyze(model, prompt), head, role)
+
+    def view_analyzed_head(self, analysis: Analysis, head: Head, role: Role | None = None) -> HeadView:
+        """`view_head` on a prompt that is analysed already. Raises as `view_head` does."""
 
         def work(reader: PatternReader) -> HeadView:
-            categories, source = self._store.find(reader.loaded.identity)
-            which.check_inside(categories.num_layers, categories.num_heads, categories.layers)
-            token_ids = reader.loaded.encode(prompt)
-            heads = self._read(reader, prompt, token_ids, categories, source).heads
-            attention = self._attention(reader, token_ids)
-            primary = categories.primary_role(which)
-            looked_for, window = asked or primary, attention.window(which.layer)
-            expected = looked_for.expected_keys(torch.tensor(attention.token_ids), window, attention.delimiters)
-            readings = read_head(heads, which)
-            looked_at = readings.get(looked_for.name)
-            return HeadView(
-                model=model,
-                prompt=clean_text(prompt),
-                tokens=attention.tokens,
-                num_layers=attention.num_layers,
-                num_heads=attention.num_heads,
-                head=which,
-                role=looked_for,
-                primary=primary,
-                pattern=attention.pattern(which),
-                expected=expected,
-                readings=readings,
-                eligible_counts=heads.tokens,
-                other_layers=attention.other_layers,
-                has_sink=attention.has_sink,
-                suggested_prompt=categories.suggested_prompt(looked_for),
-                controls=control_cells(expected, looked_at.evidence[0].query, window)
-                if looked_at and looked_at.evidence
-                else None,
-                source=source,
-            )
+            return view_head(analysis, self._cache.attention(reader, reader.loaded.encode(analysis.prompt)), head, role)
 
-        return self._use(model, work)
+        return self._use(analysis.model, work)
+
+    def next_tokens(self, model: str, prompt: str, count: int = 5) -> Predictions:
+        """Predicts the next token after every token of a prompt.
+
+        Args:
+            model: As in `prepare`.
+            prompt: As in `analyze`.
+            count: How many of the likeliest tokens, 1 to 50.
+
+        Returns:
+            The likeliest next tokens at each position, and the loss of each token of the prompt.
+
+        Raises:
+            InvalidInputError: `count` is out of range.
+            UnsupportedModelError: The model's output cannot be read.
+            HeadRolesError: All else as in `analyze`, except that the model needs no roles.
+        """
+        return self.interventions.next_tokens(model, prompt, count)
+
+    def effects(
+        self,
+        model: str,
+        prompt: str,
+        heads: Sequence[HeadLike] = (),
+        role: Role | str | None = None,
+        query: int = -1,
+    ) -> DirectEffects:
+        """Reads what heads write directly to the logits of the next token, split by the token that they read.
+
+        Args:
+            model: As in `prepare`.
+            prompt: As in `analyze`.
+            heads: The heads; by default those in which `role` is detected on the prompt, or else its top heads.
+            role: The role that the heads stand for.
+            query: The position after which the next token is predicted; by default the last.
+
+        Returns:
+            The direct effects of each head.
+
+        Raises:
+            InvalidInputError: A head is outside the model, the query outside the prompt, or neither heads nor role are given.
+            UnsupportedModelError: The model's output cannot be read.
+            HeadRolesError: All else as in `analyze`.
+        """
+        return self.interventions.effects(model, prompt, self._select(model, prompt, heads, role), query)
+
+    def ablate(
+        self,
+        model: str,
+        prompt: str,
+        heads: Sequence[HeadLike] = (),
+        role: Role | str | None = None,
+        method: AblationMethod = "zero",
+        seed: int = 0,
+        query: int = -1,
+        on_progress: Callable[[float], None] = lambda _: None,
+    ) -> Ablation:
+        """Measures what is lost without heads, beside what is lost without as many control heads of the same layers.
+
+        Args:
+            model: As in `prepare`.
+            prompt: As in `analyze`.
+            heads: As in `effects`.
+            role: As in `effects`.
+            method: What replaces the heads' outputs: `zero` nothing, `mean` their average on ordinary sentences, `resample`
+                their outputs on another text. `null` removes from their patterns what the role adds to them.
+            seed: Draws the control heads and the other text.
+            query: As in `effects`.
+            on_progress: Called between forwards with the share that is done, 0 to 1; what it raises ends the work.
+
+        Returns:
+            The losses with and without the heads, and those without the control heads.
+
+        Raises:
+            InvalidInputError: As in `effects`, or there is no such method or seed.
+            UnsupportedModelError: The model's output cannot be read.
+            HeadRolesError: All else as in `analyze`.
+        """
+        check_ablation(method, seed)
+        selection = self._select(model, prompt, heads, role)
+        return self.interventions.ablate(model, prompt, selection, method, seed, query, on_progress)
+
+    def _select(self, model: str, prompt: str, heads: Sequence[HeadLike], role: Role | str | None) -> HeadSelection:
+        measured, selected = None if role is None else get_measured_role(role), unique_heads(heads)
+        if measured is not None:
+            return select_heads(self.analyze(model, prompt), measured, selected)
+        if not selected:
+            raise InvalidInputError("Name the heads, or the role whose heads are meant.")
+        return HeadSelection(selected)
 
     def analyze_here(self, model: str) -> Job[HeadCategories]:
-        """Scores all heads of a model on this machine, in the background, and keeps the record on disk; or joins who does it.
+        """Scores all heads of a model on this machine in the background, or joins the job that does so.
 
-        The record then serves `analyze`. Who waits no longer calls the job's `leave`; when nobody waits, it ends and nothing is
-        kept. The job raises as `analyze` does, and ModelLoadError when the disk is full.
+        The record is kept on disk and serves `analyze` from then on. Callers that stop waiting call the job's `leave`; when
+        the last one has left, the job ends and nothing is kept.
+
+        Args:
+            model: As in `prepare`.
+
+        Returns:
+            The job. It raises as `analyze` does, and ModelLoadError when the record cannot be written.
+
+        Raises:
+            UnknownModelError: There is no such model.
         """
         self._source(model)
 
@@ -281,59 +398,3 @@ class Explorer(Causal):
 
     def _use(self, model: str, work: Callable[[PatternReader], T]) -> T:
         return self._pool.use(model, self._source(model), work)
-
-    def _attention(self, reader: PatternReader, token_ids: TokenIds) -> Attention:
-        key = _key(reader, token_ids)
-        attention = self._patterns.get(key)
-        if attention is None:
-            attention = reader.read(token_ids)
-            self._patterns.put(key, attention)
-        return attention
-
-    def _read(
-        self, reader: PatternReader, prompt: str, token_ids: TokenIds, record: HeadCategories, source: RecordSource
-    ) -> Analysis:
-        """The analysis of a prompt: kept from the last time, if it was made from this very record, or else measured."""
-        kept = self._readings.get(_key(reader, token_ids))
-        if kept is None or kept[0] is not record:
-            return self._measure(reader, prompt, self._attention(reader, token_ids), record, source)
-        return replace(kept[1], prompt=clean_text(prompt), source=source)  # other texts may have the same tokens
-
-    def _measure(
-        self, reader: PatternReader, prompt: str, attention: Attention, record: HeadCategories, source: RecordSource
-    ) -> Analysis:
-        analysis = analysis_of(prompt, attention, record, source)
-        self._readings.put(_key(reader, attention.token_ids), (record, analysis))
-        return analysis
-
-
-def analysis_of(prompt: str, attention: Attention, categories: HeadCategories, source: RecordSource) -> Analysis:
-    """What a model's record says of attention that was read from it on a prompt.
-
-    Raises:
-        InvalidRecordError: when the record belongs to a model of another shape.
-    """
-    heads = read_heads(attention, categories)
-    return Analysis(
-        model=attention.model,
-        prompt=clean_text(prompt),
-        tokens=attention.tokens,
-        source=source,
-        num_layers=attention.num_layers,
-        num_heads=attention.num_heads,
-        roles=read_roles(heads, categories),
-        heads=heads,
-        other_layers=attention.other_layers,
-        has_sink=attention.has_sink,
-    )
-
-
-def _key(reader: PatternReader, token_ids: TokenIds) -> tuple[str, str, TokenIds]:
-    return reader.loaded.name, reader.loaded.revision, token_ids
-
-
-def _bytes(analysis: Analysis) -> int:
-    """About what an analysis takes, each token's text counted as one reading."""
-    heads = analysis.num_layers * analysis.num_heads
-    places = sum(len(places) for table in analysis.heads.evidence.values() for row in table for places in row)
-    return BYTES_A_READING * (heads * len(analysis.roles) + len(analysis.tokens)) + BYTES_A_PLACE * places

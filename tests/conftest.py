@@ -105,7 +105,7 @@ def measured(monkeypatch) -> list[tuple[str, tuple[int, ...]]]:
         texts.append((attention.model, attention.token_ids))
         return original(attention, record)
 
-    monkeypatch.setattr("headroles.explorer.read_heads", counted)
+    monkeypatch.setattr("headroles.core.readings.analyze.read_heads", counted)
     return texts
 
 

@@ -12,6 +12,7 @@ import torch
 
 import headroles
 from headroles import Explorer, Head, get_active_head_summary, load_head_categories
+from headroles.core.readings.analyze import analyze_attention
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles.roles import ROLES
 from headroles.core.roles.scoring import pattern_roles
@@ -24,8 +25,8 @@ from headroles.errors import (
     PromptError,
     UnknownModelError,
 )
-from headroles.explorer import READINGS_SHARE, analysis_of
 from headroles.models.model_pool import ModelPool
+from headroles.models.reading.analysis_cache import ANALYSES_SHARE
 from headroles.models.reading.pattern_reader import PatternReader
 from headroles.render.wording.role_states import describe_role
 from headroles.settings import Settings
@@ -93,7 +94,7 @@ def test_another_revision_of_a_model_never_gets_what_was_read_of_the_first(tiny,
     readers.pop(0)
     again = explorer.analyze(EMBEDDED_MODEL, PLAIN)
     own = readers[0].read(tiny.encode(PLAIN))
-    assert again == analysis_of(PLAIN, own, record, source) != first
+    assert again == analyze_attention(PLAIN, own, record, source) != first
     head = Head(1, 6)
     assert torch.equal(explorer.view_head(EMBEDDED_MODEL, PLAIN, head).pattern, own.pattern(head))
 
@@ -131,7 +132,7 @@ def test_an_analysis_can_be_made_of_attention_from_elsewhere(record):
     explorer = Explorer()  # its own: a batch that another test asked for keeps what padded forwards gave, which differs in bits
     whole = explorer.analyze(EMBEDDED_MODEL, PLAIN)
     attention = explorer._use(EMBEDDED_MODEL, lambda reader: reader.read(reader.loaded.encode(PLAIN)))
-    assert analysis_of(PLAIN, attention, record, whole.source) == whole
+    assert analyze_attention(PLAIN, attention, record, whole.source) == whole
 
 
 def test_an_explorer_without_settings_does_as_the_environment_says(monkeypatch, tmp_path):
@@ -150,21 +151,21 @@ def test_what_readings_take_is_not_underestimated(explorer, record):
     attention = explorer._use(EMBEDDED_MODEL, lambda reader: reader.read(reader.loaded.encode(PLAIN)))
     tracemalloc.start()
     try:
-        kept = [analysis_of(PLAIN, attention, record, whole.source) for _ in range(20)]
+        kept = [analyze_attention(PLAIN, attention, record, whole.source) for _ in range(20)]
         taken = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
     explorer = Explorer()
     explorer.analyze(EMBEDDED_MODEL, PLAIN)
-    assert taken / len(kept) <= explorer._readings.used_bytes
+    assert taken / len(kept) <= explorer._cache.analyses.used_bytes
 
 
 def test_the_caches_stay_within_their_bytes():
     explorer = Explorer(cache_bytes=900_000)
     for number in range(12):
         explorer.analyze(EMBEDDED_MODEL, PLAIN + " And" * number)
-    assert 0 < explorer._patterns.used_bytes <= 900_000
-    assert 0 < explorer._readings.used_bytes <= 900_000 // READINGS_SHARE
+    assert 0 < explorer._cache.patterns.used_bytes <= 900_000
+    assert 0 < explorer._cache.analyses.used_bytes <= 900_000 // ANALYSES_SHARE
     assert Explorer(cache_bytes=10).analyze(EMBEDDED_MODEL, PLAIN) == explorer.analyze(EMBEDDED_MODEL, PLAIN)
 
 
@@ -448,7 +449,7 @@ def test_a_model_larger_than_the_budget_is_refused_with_both_sizes(folder):
 
 def test_the_summary_holds_every_category_in_plain_types_and_agrees_with_analyze(explorer, tiny):
     ids = tiny.encode(REPEATING)
-    attention = explorer._use(EMBEDDED_MODEL, lambda reader: explorer._attention(reader, ids))
+    attention = explorer._use(EMBEDDED_MODEL, lambda reader: explorer._cache.attention(reader, ids))
     summary = get_active_head_summary(attention, EMBEDDED_MODEL)
     assert list(summary) == list(ROLES)
     analysis = explorer.analyze(EMBEDDED_MODEL, REPEATING)

@@ -1,4 +1,4 @@
-"""The page: its layout, and which handler answers which event."""
+"""The page: its layout, and the handler of each event."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
@@ -30,7 +30,7 @@ from headroles.server.page.actions import (
     follow_link,
     press,
 )
-from headroles.server.page.handlers import INPUTS, OUTPUTS, SAYING, Event, Handlers, Outputs
+from headroles.server.page.handlers import INPUTS, MESSAGE_OUTPUTS, OUTPUTS, Handlers, Outputs, PageRequest
 from headroles.server.page.page_state import FIRST_PROMPT, TABS, PageState
 from headroles.server.page.parts import first_visit
 
@@ -40,7 +40,7 @@ THEME = Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monos
     button_primary_background_fill="*primary_600",
     button_primary_background_fill_hover="*primary_700",
 )
-OTHER_PROMPT = ROLES["previous_token"].suggested_prompt  # stands in the box for a second text
+OTHER_PROMPT = ROLES["previous_token"].suggested_prompt  # what the box for a second text holds at first
 EXAMPLES = (
     FIRST_PROMPT,
     ROLES["duplicate_token"].suggested_prompt,
@@ -52,8 +52,8 @@ INTRODUCTION = (
     '<div class="hr-top"><h1>headroles</h1><p>Which <b>attention heads</b> of a language model do which job on your sentence, '
     "and does it matter?</p></div>"
 )
-# where an event of an element leads
-MOVES: tuple[tuple[str, str, Action], ...] = (
+# the action of each element's event
+ACTIONS: tuple[tuple[str, str, Action], ...] = (
     ("explore", "click", explore),
     ("prompt", "submit", explore),
     ("offer", "click", accept_analysis),
@@ -64,79 +64,88 @@ MOVES: tuple[tuple[str, str, Action], ...] = (
     ("compare-models", "click", beside_model),
     ("tools", "submit", follow_link),
 )
-# what runs in an element, in assets: all others give themselves to the panel's script
+# the scripts in assets that run in an element; all other elements register with the panel's script
 SCRIPTS: Mapping[str, tuple[str, ...]] = {
     "tools": ("page",),
     "file": ("file",),
     "api-help": ("help",),
     "training": ("panel", "training"),
     "atlas": ("atlas",),
-    "next": (),  # nothing in it answers
+    "next": (),  # nothing in it can be clicked
 }
-# The panel's script stands in the page once, in its first element, and runs for every part; whichever of them comes first.
-GIVE = "(window.headrolesParts ??= []).push([element, trigger, watch]);"
-TAKE = """const run = ([element, trigger, watch]) => {
+# The panel's script is in the page once, in its first element, and runs for every part, whichever of them comes first.
+REGISTER_PART = "(window.headrolesParts ??= []).push([element, trigger, watch]);"
+RUN_PARTS = """const run = ([element, trigger, watch]) => {
 %s
 };
 (window.headrolesParts ??= []).splice(0).forEach(run);
 window.headrolesParts.push = run;"""
-QUIET = {
+EVENT_OPTIONS = {
     "api_visibility": "private",
     "concurrency_limit": None,
     "trigger_mode": "multiple",  # by itself gradio drops an event while the one before still draws
     "show_progress": "hidden",
 }
-# two events of a moment may overtake each other on their way: each says when it was; and what is typed after it is kept
-TIMED = "(place, ...others) => [`${place}&_at=${window.headrolesAsked = performance.now()}`, ...others]"
+# two events may overtake each other on their way, so each sends its time; and what is typed after it is kept
+WITH_TIME = "(place, ...others) => [`${place}&_at=${window.headrolesAsked = performance.now()}`, ...others]"
 Elements = Mapping[str, Block]  # by name
-ByElement = dict[Block, object]  # what a handler gives, as gradio takes it
+ByElement = dict[Block, object]  # a handler's outputs as gradio takes them
 
 
 def build_app(explorer: Explorer) -> gr.Blocks:
-    """The page, showing a full result for the first example at once, and the API. Does not launch."""
-    here, parts = first_visit(explorer)
-    desk = RequestQueue(explorer.settings)
+    """Builds the page, with the full result of the first example, and the API. Does not launch."""
+    state, parts = first_visit(explorer)
+    queue = RequestQueue(explorer.settings)
     with GuardedBlocks(title="headroles", analytics_enabled=False) as app:
-        elements = lay_out(here, parts, explorer.settings.any_model)
-        add_api(explorer, desk, explorer.settings.mcp)
-        connect(elements, Handlers(explorer, desk))
-    return app.queue(default_concurrency_limit=None)  # the desk refuses in words, gradio's queue would only hold back
+        elements = lay_out(state, parts, explorer.settings.any_model)
+        add_api(explorer, queue, explorer.settings.mcp)
+        connect(elements, Handlers(explorer, queue))
+    return app.queue(default_concurrency_limit=None)  # our queue refuses with a reason, gradio's would only hold back
 
 
-def lay_out(here: PageState, parts: Mapping[str, str], any_model: bool) -> Elements:
-    """The page's elements, of which those that a handler names are given back."""
-    made: dict[str, Block] = {
-        "place": gr.Textbox(here.contents, visible="hidden", elem_id="place"),
-        "tab": gr.Textbox(here.tab, visible="hidden", elem_id="tab"),
-        "refused": gr.Textbox(visible="hidden", elem_id="refused"),  # the place that the offer below leads to
+def lay_out(state: PageState, parts: Mapping[str, str], any_model: bool) -> Elements:
+    """Lays the page out in the Blocks that are being built.
+
+    Args:
+        state: What the page shows first.
+        parts: The HTML of its parts, by name.
+        any_model: Whether visitors may type the name of a model.
+
+    Returns:
+        The elements that a handler reads or changes, by name.
+    """
+    elements: dict[str, Block] = {
+        "place": gr.Textbox(state.contents, visible="hidden", elem_id="place"),
+        "tab": gr.Textbox(state.tab, visible="hidden", elem_id="tab"),
+        "refused": gr.Textbox(visible="hidden", elem_id="refused"),  # the state that the offer below leads to
     }
-    gr.HTML(INTRODUCTION, elem_id="top", js_on_load=TAKE % _script("panel"))
+    gr.HTML(INTRODUCTION, elem_id="top", js_on_load=RUN_PARTS % _script("panel"))
     with gr.Row(equal_height=True, elem_id="ask"):
-        made["model"] = _models(EMBEDDED_MODEL, "Model", "model", any_model)
-        made["prompt"] = _sentence(here.prompt, "Your sentence", "prompt")
-        made["explore"] = gr.Button("Explore", variant="primary", scale=0, min_width=110, elem_id="explore")
-    made["about"] = gr.HTML(render_model(EMBEDDED_MODEL, any_model), elem_id="about")
-    made["examples"] = _html("examples", render_examples(EXAMPLES))
-    made["message"] = gr.HTML(elem_id="message")
+        elements["model"] = _models(EMBEDDED_MODEL, "Model", "model", any_model)
+        elements["prompt"] = _sentence(state.prompt, "Your sentence", "prompt")
+        elements["explore"] = gr.Button("Explore", variant="primary", scale=0, min_width=110, elem_id="explore")
+    elements["about"] = gr.HTML(render_model(EMBEDDED_MODEL, any_model), elem_id="about")
+    elements["examples"] = _html("examples", render_examples(EXAMPLES))
+    elements["message"] = gr.HTML(elem_id="message")
     with gr.Row(elem_id="work"):
-        made["offer"] = gr.Button("Analyse this model here", visible=False, scale=0, min_width=240, elem_id="offer")
-        made["stop"] = gr.Button("Stop", visible=False, scale=0, min_width=110, elem_id="stop")
-    made["tools"] = _html("tools", render_tools(here.contents, DOWNLOADS))
-    made["file"] = _html("file")
-    with gr.Tabs(selected=here.tab, elem_id="tabs") as made["tabs"]:
-        made |= _lay_out_tabs(parts, any_model)
-    return made
+        elements["offer"] = gr.Button("Analyse this model here", visible=False, scale=0, min_width=240, elem_id="offer")
+        elements["stop"] = gr.Button("Stop", visible=False, scale=0, min_width=110, elem_id="stop")
+    elements["tools"] = _html("tools", render_tools(state.contents, DOWNLOADS))
+    elements["file"] = _html("file")
+    with gr.Tabs(selected=state.tab, elem_id="tabs") as elements["tabs"]:
+        elements |= _lay_out_tabs(parts, any_model)
+    return elements
 
 
 def _lay_out_tabs(parts: Mapping[str, str], any_model: bool) -> Elements:
-    made: dict[str, Block] = {}
+    elements: dict[str, Block] = {}
 
     def tab(name: str) -> gr.Tab:
-        made[f"{name}-tab"] = opened = gr.Tab(TABS[name], id=name)
+        elements[f"{name}-tab"] = opened = gr.Tab(TABS[name], id=name)
         return opened
 
     def part(name: str) -> None:
-        made[name] = _html(name, parts[name])
+        elements[name] = _html(name, parts[name])
 
     with tab("explore"):
         part("text")
@@ -152,31 +161,31 @@ def _lay_out_tabs(parts: Mapping[str, str], any_model: bool) -> Elements:
                 part("view")
     with tab("prompts"):
         with gr.Row(equal_height=True):
-            made["other_prompt"] = _sentence(OTHER_PROMPT, "Compare your sentence (A) with this one (B)", "other-prompt")
-            made["compare-texts"] = gr.Button("Compare texts", scale=0, min_width=160, elem_id="compare-texts")
+            elements["other_prompt"] = _sentence(OTHER_PROMPT, "Compare your sentence (A) with this one (B)", "other-prompt")
+            elements["compare-texts"] = gr.Button("Compare texts", scale=0, min_width=160, elem_id="compare-texts")
         part("by_prompt")
     with tab("models"):
         with gr.Row(equal_height=True):
             label = "Compare the model (A) with this one (B) on your sentence"
-            made["other_model"] = _models(None, label, "other-model", any_model)
-            made["compare-models"] = gr.Button("Compare models", scale=0, min_width=160, elem_id="compare-models")
+            elements["other_model"] = _models(None, label, "other-model", any_model)
+            elements["compare-models"] = gr.Button("Compare models", scale=0, min_width=160, elem_id="compare-models")
         part("by_model")
     with tab("training"):
-        made["training"] = _html("training")  # asks for itself when it is looked at
+        elements["training"] = _html("training")  # is asked for when its tab is opened
     with tab("atlas"):
-        made["atlas"] = _html("atlas")  # likewise
+        elements["atlas"] = _html("atlas")  # likewise
     with tab("learn"):
         part("lessons_here")
-        made["lessons"] = _html("lessons", render_lessons())
+        elements["lessons"] = _html("lessons", render_lessons())
     with tab("api"):
         _html("api-help", render_help())
-    return made
+    return elements
 
 
 def connect(elements: Elements, handlers: Handlers) -> None:
-    """Says for each event which handler answers it."""
-    quiet = {**QUIET, "show_progress_on": elements["message"]}  # else the browser copies all outputs at every step of an event
-    saying = [elements[name] for name in SAYING]
+    """Connects each event with its handler."""
+    options = {**EVENT_OPTIONS, "show_progress_on": elements["message"]}  # else the browser copies all outputs at every step
+    messages = [elements[name] for name in MESSAGE_OUTPUTS]
     place, model, tab = elements["place"], elements["model"], elements["tab"]
 
     async def save(query: object, data: gr.EventData, request: gr.Request) -> ByElement:
@@ -194,23 +203,35 @@ def connect(elements: Elements, handlers: Handlers) -> None:
     def describe(name: str) -> ByElement:
         return by_element(elements, handlers.describe_model(name))
 
-    for name, event, move in MOVES:
-        handler = answer_move(elements, handlers, move, analyses=move is accept_analysis)
-        shown, changed = ([elements[name] for name in names] for names in (("place", "tab", "refused", *INPUTS), OUTPUTS))
-        listen(elements, name, event)(handler, shown, changed, js=TIMED, **quiet)
-    listen(elements, "tools", "select")(save, place, [elements["file"], *saying], **quiet)
-    listen(elements, "training", "select")(show_training, place, [elements["training"], *saying], **quiet)
-    listen(elements, "atlas", "select")(show_atlas, None, [elements["atlas"], *saying], **quiet)
-    listen(elements, "stop", "click")(stop, None, saying, **quiet)
-    listen(elements, "model", "change")(describe, model, [elements["about"], *saying], **quiet)
+    for name, event, action in ACTIONS:
+        handler = action_handler(elements, handlers, action, analyzes=action is accept_analysis)
+        inputs, outputs = ([elements[name] for name in names] for names in (("place", "tab", "refused", *INPUTS), OUTPUTS))
+        listen(elements, name, event)(handler, inputs, outputs, js=WITH_TIME, **options)
+    listen(elements, "tools", "select")(save, place, [elements["file"], *messages], **options)
+    listen(elements, "training", "select")(show_training, place, [elements["training"], *messages], **options)
+    listen(elements, "atlas", "select")(show_atlas, None, [elements["atlas"], *messages], **options)
+    listen(elements, "stop", "click")(stop, None, messages, **options)
+    listen(elements, "model", "change")(describe, model, [elements["about"], *messages], **options)
     for name in TABS:
-        # all in the browser: no answer that is under way can come in between
+        # only in the browser: no answer that is under way can come in between
         turn = f"() => {{ document.dispatchEvent(new CustomEvent('turn', {{ detail: '{name}' }})); return '{name}'; }}"
         listen(elements, f"{name}-tab", "select")(None, None, tab, js=turn, api_visibility="private")
 
 
-def answer_move(elements: Elements, handlers: Handlers, move: Action, analyses: bool) -> Callable[..., AsyncIterator[ByElement]]:
-    """The handler of an event that leads from one place to another, as gradio calls it."""
+def action_handler(
+    elements: Elements, handlers: Handlers, action: Action, analyzes: bool
+) -> Callable[..., AsyncIterator[ByElement]]:
+    """Makes the handler of an action as gradio calls it.
+
+    Args:
+        elements: The page's elements, by name.
+        handlers: Answers the event.
+        action: Gives the next state.
+        analyzes: Whether a model without roles is scored first.
+
+    Returns:
+        A handler that yields the outputs that change.
+    """
 
     async def handler(
         query: object,
@@ -224,39 +245,40 @@ def answer_move(elements: Elements, handlers: Handlers, move: Action, analyses: 
         request: gr.Request,
     ) -> AsyncIterator[ByElement]:
         boxes = Inputs(model, prompt, other_prompt, other_model, refused)
-        event = Event(query, tab, boxes, details_of(data), request.session_hash, visitor_of(request))
-        async for outputs in handlers.follow_move(event, move, analyses):
+        sent = PageRequest(query, tab, boxes, details_of(data), request.session_hash, visitor_of(request))
+        async for outputs in handlers.follow_action(sent, action, analyzes):
             yield by_element(elements, outputs)
 
     return handler
 
 
 def listen(elements: Elements, name: str, event: str) -> Callable:
-    """What says which function answers an event of an element."""
+    """Gives the method that connects a function with an event of an element."""
     return getattr(elements[name], event)
 
 
 def by_element(elements: Elements, outputs: Outputs) -> ByElement:
+    """Gives outputs by element instead of by the element's name."""
     return {elements[name]: value for name, value in outputs.items()}
 
 
 def details_of(data: gr.EventData) -> Mapping[str, object]:
-    """What the script passed to `trigger`, of the names that ours use; a client may send anything instead."""
+    """Reads what the script passed to `trigger`, under the names in EVENT_FIELDS; a client may send anything instead."""
     details = {}
     for name in EVENT_FIELDS:
-        with suppress(AttributeError, TypeError):  # there is no such name, or what was sent has none
+        with suppress(AttributeError, TypeError):  # what was sent has no such name, or no names at all
             details[name] = getattr(data, name)
     return details
 
 
 def model_label(name: str) -> str:
-    """How the list of models calls one: its name, and layers by heads."""
+    """A model's label in the list of models: its name, and layers by heads."""
     info = MODELS[name]
     return f"{name} ({info.num_layers} × {info.num_heads}{', gated' if info.gated else ''})"
 
 
 def _html(name: str, html: str = "") -> gr.HTML:
-    code = "".join(map(_script, SCRIPTS[name])) if name in SCRIPTS else GIVE
+    code = "".join(map(_script, SCRIPTS[name])) if name in SCRIPTS else REGISTER_PART
     return gr.HTML(html, elem_id=name, js_on_load=code, apply_default_css=False)
 
 

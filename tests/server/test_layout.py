@@ -10,7 +10,7 @@ from gradio_client import Client
 from headroles.explorer import Explorer
 from headroles.render.html import ASSETS
 from headroles.server.api.api_help import ENDPOINTS
-from headroles.server.layout import EXAMPLES, MOVES, build_app, details_of, lay_out
+from headroles.server.layout import ACTIONS, EXAMPLES, build_app, details_of, lay_out
 from headroles.server.page.actions import EVENT_FIELDS
 from headroles.server.page.handlers import OUTPUTS
 from headroles.server.page.page_state import TABS
@@ -71,4 +71,4 @@ def test_every_part_and_everything_that_a_handler_names_is_on_the_page(explorer)
 
 
 def test_no_two_events_of_an_element_lead_somewhere():
-    assert len({(name, event) for name, event, _ in MOVES}) == len(MOVES)
+    assert len({(name, event) for name, event, _ in ACTIONS}) == len(ACTIONS)

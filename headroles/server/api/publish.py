@@ -1,4 +1,4 @@
-"""How the endpoints are published: to whom they answer, and what a client may send at all."""
+"""Publishes the endpoints, and checks what a client may send to them."""
 
 from collections.abc import Callable, Coroutine
 from copy import copy
@@ -20,18 +20,19 @@ from headroles.server.api.endpoints import Endpoints
 from headroles.server.gate.request_queue import RequestQueue
 from headroles.server.gate.visitors import while_connected
 
-WORDED = "answer"  # the tool whose words a chat client may show on the card
+TEXT_TOOL = "answer"  # the tool whose text a chat client may show on the card
 CARD, CARD_TYPE = "ui://headroles/answer.html", "text/html;profile=mcp-app"
 
 
 class GuardedBlocks(gr.Blocks):
-    """gradio's Blocks, except for what a client may send to an endpoint.
+    """gradio's Blocks with a check of what a client sends to an endpoint.
 
-    Too few values get the defaults, and None where there is none: gradio answers with an error without words, and writes the
-    values to the log. What could be a file, an object or a list in a list, is refused in a sentence: gradio would look for it.
+    Missing values get their defaults, or None where there is no default: gradio would answer with an empty error and write the
+    values to its log. Objects and lists of lists are refused: gradio would take them for files and look for them.
     """
 
     def validate_inputs(self, block_fn: BlockFunction, inputs: list[Any]) -> None:
+        """Fills in missing values and refuses objects, then checks as gradio does."""
         if all(isinstance(component, Api) for component in block_fn.inputs):
             inputs.extend(getattr(component, "value", None) for component in block_fn.inputs[len(inputs) :])
         if not all(_is_plain(value) for value in inputs):
@@ -41,35 +42,41 @@ class GuardedBlocks(gr.Blocks):
     async def postprocess_data(
         self, block_fn: BlockFunction, predictions: list[Any] | dict[Any, Any], state: SessionState | None
     ) -> list[Any]:
-        """As gradio's own, but an output that stays as it is is not built anew."""
+        """Builds only the outputs that change."""
         if not isinstance(predictions, dict) or not all(block in block_fn.outputs for block in predictions):
             return await super().postprocess_data(block_fn, predictions, state)
         changed = copy(block_fn)
         changed.outputs = [block for block in block_fn.outputs if predictions.get(block, gr.skip()) != gr.skip()]
         values = [predictions[block] for block in changed.outputs]
-        made = await super().postprocess_data(changed, values[0] if len(values) == 1 else values, state) if values else []
-        by_block = dict(zip(changed.outputs, made))
+        built = await super().postprocess_data(changed, values[0] if len(values) == 1 else values, state) if values else []
+        by_block = dict(zip(changed.outputs, built))
         return [by_block.get(block, gr.skip()) for block in block_fn.outputs]
 
 
-def add_api(explorer: Explorer, desk: RequestQueue, mcp: bool = False) -> None:
-    """Adds the public endpoints to the Blocks that are being built; for chat clients also one that answers in words alone."""
-    endpoints = Endpoints(explorer, desk)
+def add_api(explorer: Explorer, queue: RequestQueue, mcp: bool = False) -> None:
+    """Adds the public endpoints to the Blocks that are being built.
+
+    Args:
+        explorer: Answers the questions.
+        queue: Decides who may work when.
+        mcp: Whether chat clients may call them too; they get one more endpoint, whose answer is text alone.
+    """
+    endpoints = Endpoints(explorer, queue)
     for endpoint in endpoints.all():
-        _publish(in_words(endpoint), endpoint.__name__)
+        _publish(with_messages(endpoint), endpoint.__name__)
     if mcp:
         meta = {"ui": {"resourceUri": CARD}, "openai/outputTemplate": CARD}  # one key of MCP Apps, one of ChatGPT's
-        _publish(gr.mcp.tool(structured_output=True, _meta=meta)(in_words(_words_of(endpoints))), WORDED)
+        _publish(gr.mcp.tool(structured_output=True, _meta=meta)(with_messages(_text_answer(endpoints))), TEXT_TOOL)
         _publish(gr.mcp.resource(CARD, "The card on which a chat client shows an answer", CARD_TYPE)(chat_card), "answer_card")
 
 
 def _publish(function: Callable, name: str) -> None:
-    # no limit of gradio's own: its queue says nothing to those who wait, the desk does
+    # no limit of gradio's own: its queue tells those who wait nothing, ours does
     gr.api(function, api_name=name, concurrency_limit=None)  # pyright: ignore[reportPrivateImportUsage]
 
 
-def _words_of(endpoints: Endpoints) -> Callable[..., Coroutine[Any, Any, str]]:
-    """`explain` with its words alone: of an object gradio's tools give what Python would print."""
+def _text_answer(endpoints: Endpoints) -> Callable[..., Coroutine[Any, Any, str]]:
+    """`explain` with its text alone: gradio's tools give an object as Python prints it."""
 
     async def answer(request: gr.Request, model: str, prompt: str) -> str:
         return (await endpoints.explain(request, model, prompt)).words
@@ -78,10 +85,11 @@ def _words_of(endpoints: Endpoints) -> Callable[..., Coroutine[Any, Any, str]]:
     return answer
 
 
-def in_words(endpoint: Callable[..., Coroutine[Any, Any, object]]) -> Callable[..., Coroutine[Any, Any, object]]:
-    """The endpoint for as long as its client listens, with what it refuses as gradio's own error; a bug stays a bug.
+def with_messages(endpoint: Callable[..., Coroutine[Any, Any, object]]) -> Callable[..., Coroutine[Any, Any, object]]:
+    """Runs an endpoint while its client listens, and raises what it refuses as gradio's own error; a bug stays a bug.
 
-    A result becomes plain values off the event loop, which a large one would hold; for gradio's own list it is a TypedDict.
+    A large result would hold up the event loop while it becomes plain values, so that is done in a thread. For gradio's own
+    description of the endpoint the result is a TypedDict.
     """
 
     @wraps(endpoint)

@@ -1,4 +1,4 @@
-"""Turns: keeps a page in step whose visitor is faster than the server."""
+"""The order of a page's events: keeps a page right whose visitor is faster than the server."""
 
 import random
 import threading
@@ -11,21 +11,26 @@ MAX_SESSIONS = 10_000
 
 @dataclass(frozen=True, eq=False)  # two pages of one name, long after each other, may come to the same number
 class PageEvent:
-    """One event of one page, with a number that grows; the next event of that page ends it.
+    """One event of one page; the next event of that page ends it.
 
     Attributes:
-        moment: when it happened, by the page's own clock.
+        session: The session of the page; None where the client gives none.
+        number: Grows by one with each event of the session.
+        analyzes: Whether the event scores a model.
+        moment: When it happened, in milliseconds of the page's own clock.
     """
 
     session: str | None
     number: int
-    analyses: bool
+    analyzes: bool
     moment: float = 0.0
 
 
 class EventOrder:
-    """Events of a page overlap, and each draws only what it changes: so only the newest may draw, and it must know what the page
-    shows by then. Of that a hash is kept, never the text.
+    """Remembers the newest event of each page, and what the page shows.
+
+    Events of a page overlap, and each draws only what it changes. So only the newest may draw, and it must know what the page
+    shows by then. Of that only a hash is kept, never the text.
     """
 
     def __init__(self) -> None:
@@ -35,39 +40,43 @@ class EventOrder:
         self._first = random.randrange(1, 2**31)
         self._lock = threading.Lock()
 
-    def begin(self, session: str | None, analyses: bool = False, moment: float | None = None) -> PageEvent:
-        """The newest turn of a session, which ends the one before; one that was overtaken on its way here is over already.
+    def begin(self, session: str | None, analyzes: bool = False, moment: float | None = None) -> PageEvent:
+        """Begins the newest event of a session, which ends the one before.
 
         Args:
-            analyses: whether it scores a model.
-            moment: when the event happened, by the page's own clock; None where nobody says, for now.
+            session: The session of the page.
+            analyzes: Whether the event scores a model.
+            moment: When it happened, by the page's own clock; None for now.
+
+        Returns:
+            The event; one that a later event has overtaken on its way here is over already.
         """
         with self._lock:
             before = self._newest.get(session)
             if before is None:
-                turn = PageEvent(session, self._first, analyses, moment or 0.0)
+                event = PageEvent(session, self._first, analyzes, moment or 0.0)
             elif moment is not None and moment < before.moment:
-                return PageEvent(session, before.number, analyses, moment)
+                return PageEvent(session, before.number, analyzes, moment)
             else:
-                turn = PageEvent(session, before.number + 1, analyses, before.moment if moment is None else moment)
-            self._newest[session] = turn
-            return turn
+                event = PageEvent(session, before.number + 1, analyzes, before.moment if moment is None else moment)
+            self._newest[session] = event
+            return event
 
     def newest(self, session: str | None) -> PageEvent | None:
-        """The session's last turn, whether it is over or not."""
+        """The session's last event, whether it is over or not."""
         with self._lock:
             return self._newest.get(session)
 
-    def is_newest(self, turn: PageEvent) -> bool:
-        """Whether the turn may still draw; also when so many pages came that nothing is known of its own any more."""
-        return self.newest(turn.session) in (turn, None)
+    def is_newest(self, event: PageEvent) -> bool:
+        """Whether the event may still draw; also when its session is forgotten because too many others came."""
+        return self.newest(event.session) in (event, None)
 
-    def shows(self, turn: PageEvent, place: str) -> None:
-        """Says what the page shows from now on."""
+    def set_shown(self, event: PageEvent, contents: str) -> None:
+        """Remembers what the page shows from now on."""
         with self._lock:
-            self._shown[turn.session] = hash(place)
+            self._shown[event.session] = hash(contents)
 
-    def still_shows(self, turn: PageEvent, place: str) -> bool:
-        """Whether the page shows what its event said, as far as this server knows."""
+    def still_shows(self, event: PageEvent, contents: str) -> bool:
+        """Whether the page shows these contents, as far as this server knows."""
         with self._lock:
-            return self._shown.get(turn.session, hash(place)) == hash(place)
+            return self._shown.get(event.session, hash(contents)) == hash(contents)

@@ -1,4 +1,4 @@
-"""Place: what a visitor looks at, and the query of the page's address that says it."""
+"""The state of the page: what a visitor looks at, and the query of the page's address that names it."""
 
 import re
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles.roles import ROLES, MeasuredRole, Role, get_measured_role, get_role
 from headroles.errors import InvalidInputError
 
-# what an address calls each tab, and what the page does
+# the name of each tab in an address, and its title on the page
 TABS: Mapping[str, str] = MappingProxyType(
     {
         "explore": "Explore",
@@ -24,45 +24,51 @@ TABS: Mapping[str, str] = MappingProxyType(
         "api": "API",
     }
 )
-MAX_HEADS = 512  # that a link may take out
+MAX_HEADS = 512  # that a link may ablate
 STEP = re.compile(r"\d{1,12}", re.ASCII)  # of a training run
 FIRST_PROMPT = ROLES["induction"].suggested_prompt
 
 
 @dataclass(frozen=True)
 class AblationTarget:
-    """Heads that are asked about: those of a role, or these, looked at for a role or for none."""
+    """Heads to ablate.
+
+    Attributes:
+        role: The role that they stand for; None for none.
+        heads: The heads; empty for those of the role.
+    """
 
     role: MeasuredRole | None = None
     heads: tuple[Head, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> "AblationTarget":
-        """`induction`, `L2H2,L3H1` or `induction:L2H2`. Raises InvalidInputError for anything else."""
+        """Reads `induction`, `L2H2,L3H1` or `induction:L2H2`. Raises InvalidInputError for anything else."""
         role, _, labels = text.rpartition(":") if ":" in text or text[:1].upper() == "L" else (text, "", "")
         heads = tuple(dict.fromkeys(_parse_head(label) for label in labels.split(",") if label))
         if len(heads) > MAX_HEADS or not (role or heads):
-            raise InvalidInputError(f"The link takes out {len(heads):,} heads; it may be 1 to {MAX_HEADS:,}.")
+            raise InvalidInputError(f"The link names {len(heads):,} heads to leave out; it may name 1 to {MAX_HEADS:,}.")
         return cls(get_measured_role(role[:50]) if role else None, heads)
 
     @property
     def text(self) -> str:
+        """The heads as an address names them; `parse` reads it back."""
         labels = ",".join(head.label for head in self.heads)
         return ":".join(part for part in (self.role.name if self.role else "", labels) if part)
 
 
 @dataclass(frozen=True)
 class PageState:
-    """One state of the page. Theme and layout are the browser's own: the page's script carries them along.
+    """One state of the page. Theme and layout are the browser's own; the page's script keeps them.
 
     Attributes:
-        model, prompt: what is analysed.
-        head, role: the head that is open, and the role it is looked at for; None for the most telling one.
-        other_prompt, other_model: what the prompt, or the model, is compared with; empty for no comparison.
-        out: the heads that are asked about beyond where they look; None for none.
-        method: what stands in their place when they are taken out.
-        tab: one of TABS.
-        step: at which the training run is shown, or the nearest recorded one; None for the last.
+        model, prompt: What is analysed.
+        head, role: The head that is open, and the role whose expected keys are marked; None for the most telling one.
+        other_prompt, other_model: What the prompt, or the model, is compared with; empty for no comparison.
+        out: The heads to ablate; None for none.
+        method: What replaces their outputs.
+        tab: One of TABS.
+        step: The step of the training run that is shown, or the nearest recorded one; None for the last.
     """
 
     model: str = EMBEDDED_MODEL
@@ -78,10 +84,10 @@ class PageState:
 
     @classmethod
     def from_query(cls, query: Mapping[str, str]) -> "PageState":
-        """The place that an address names; what it leaves out is as on a first visit, what it does not know is ignored.
+        """Reads the state that an address names. What it leaves out is as on a first visit; unknown names are ignored.
 
         Raises:
-            InvalidInputError: when its head, role, tab, step, or what it takes out, is none.
+            InvalidInputError: There is no such head, role, tab, step or method, or it names too many heads to ablate.
         """
         head, role, tab = query.get("head", ""), query.get("role", ""), query.get("tab", cls.tab)
         if tab not in TABS:
@@ -100,7 +106,7 @@ class PageState:
         )
 
     def query(self) -> str:
-        """`model=...&prompt=...&head=L2H2&role=induction`, as `from_query` reads it back."""
+        """Writes `model=...&prompt=...&head=L2H2&role=induction`, which `from_query` reads back."""
         parts = {
             "model": self.model,
             "prompt": self.prompt,
@@ -118,12 +124,12 @@ class PageState:
 
     @property
     def contents(self) -> str:
-        """The query without the tab and the step, which the visitor turns without asking the server."""
+        """The query without the tab and the step, which change without asking the server."""
         return replace(self, tab=PageState.tab, step=None).query()
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The models that have to be in memory to show it."""
+        """The models that must be in memory to show it."""
         return (self.model, self.other_model) if self.other_model else (self.model,)
 
 

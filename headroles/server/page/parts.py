@@ -1,4 +1,4 @@
-"""The page's parts: one table that says what each is drawn from and when, and the page, its updates and its files by it."""
+"""The parts of the page: a table of what each is drawn from and when; page, updates and downloads are made by it."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -6,7 +6,6 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-from headroles.core.readings.analysis import Analysis, HeadView
 from headroles.core.surveys.atlas import Atlas
 from headroles.core.surveys.training_run import TrainingRun
 from headroles.errors import InvalidInputError, NoTrainingRunError
@@ -38,7 +37,7 @@ from headroles.render.page.model_map import render_map
 from headroles.render.page.next_token import render_next
 from headroles.render.surveys.atlas import render_atlas
 from headroles.render.surveys.training import render_training
-from headroles.server.page.page_data import PageData, find_training, load_page_data
+from headroles.server.page.page_data import PageData, load_page_data, load_training
 from headroles.server.page.page_state import PageState
 
 
@@ -47,18 +46,18 @@ class Part:
     """One part of the page.
 
     Attributes:
-        name: of its element, and of its place in the saved page.
-        subject: the attribute of a scene that it is drawn from; where that is None, the part is empty.
-        follows: the attributes of a place whose change draws it anew.
-        draw: its HTML from the subject.
-        comes_later: whether it is asked for and drawn on its own, after the page has answered: it may take a forward.
-        is_saved: whether the saved page holds it.
-        is_answer: whether it goes to the page before all others.
+        name: The name of its element on the page and in the saved page.
+        subject: The attribute of PageData that it is drawn from; where that is None, the part is empty.
+        depends_on: The attributes of PageState that it is drawn anew for when they change.
+        draw: Makes its HTML from the subject.
+        comes_later: Whether it is loaded and drawn on its own after the page has answered, because it may take a forward.
+        is_saved: Whether the saved page holds it.
+        is_answer: Whether it goes to the page before all others.
     """
 
     name: str
     subject: str
-    follows: frozenset[str]
+    depends_on: frozenset[str]
     draw: Callable[[Any], str]
     comes_later: bool = False
     is_saved: bool = True
@@ -89,122 +88,135 @@ PARTS: Mapping[str, Part] = MappingProxyType(
 
 
 def first_visit(explorer: Explorer) -> tuple[PageState, Mapping[str, str]]:
-    """The place that the page starts with, and all its parts by name."""
-    scene = load_page_data(explorer, PageState())
-    return scene.state, draw(scene, PARTS.values())
+    """Draws the page that a visitor sees first. Returns its state, and the HTML of all parts by name."""
+    data = load_page_data(explorer, PageState())
+    return data.state, draw(data, PARTS.values())
 
 
-def visit(explorer: Explorer, place: PageState, last: PageState | None = None) -> tuple[PageState, Mapping[str, str]]:
-    """The place with its head filled in, and the parts that differ from those of `last`, by name; what comes later is empty yet.
+def visit(explorer: Explorer, state: PageState, last: PageState | None = None) -> tuple[PageData, Mapping[str, str]]:
+    """Loads and draws what a page shows at once when it goes from one state to another.
 
-    Raises as `ask` does.
+    Args:
+        explorer: Answers the questions.
+        state: The new state.
+        last: What the page shows; None where that is not known.
+
+    Returns:
+        The data, with the open head filled in, and the HTML of the parts that differ from those of `last`, by name. Parts that
+        come later are still empty.
+
+    Raises:
+        HeadRolesError: As in `load_page_data`.
     """
-    parts = changed_parts(place, last)
-    scene = load_page_data(explorer, place, {part.subject for part in parts if not part.comes_later})
-    parts = changed_parts(scene.state, last)  # no longer the head, where the one that was filled in is open already
-    return scene.state, draw(scene, parts)
+    parts = changed_parts(state, last)
+    data = load_page_data(explorer, state, {part.subject for part in parts if not part.comes_later})
+    parts = changed_parts(data.state, last)  # without the view, where the head that was filled in is open already
+    return data, draw(data, parts)
 
 
-def draw_later(explorer: Explorer, place: PageState, names: Collection[str] = PARTS) -> Mapping[str, str]:
-    """Those of the named parts that come later, by name. Raises as `ask` does."""
+def draw_later(explorer: Explorer, data: PageData, names: Collection[str] = PARTS) -> Mapping[str, str]:
+    """Loads and draws those of the named parts that come later, by name. Raises as `load_page_data` does."""
     parts = [part for part in PARTS.values() if part.comes_later and part.name in names]
-    return draw(load_page_data(explorer, place, {part.subject for part in parts}), parts)
+    return draw(load_page_data(explorer, data.state, {part.subject for part in parts}, data), parts)
 
 
-def draw_training(explorer: Explorer, place: PageState) -> str:
-    """The HTML of the training tab, which the page asks for when it is opened. Raises as `find_training` does."""
-    return render_training(find_training(explorer, place))
+def draw_training(explorer: Explorer, state: PageState) -> str:
+    """Draws the training tab, which the page asks for when it is opened. Raises as `load_training` does."""
+    return render_training(load_training(explorer, state))
 
 
 def draw_atlas(explorer: Explorer) -> str:
-    """The HTML of the atlas tab, which the page asks for when it is opened."""
+    """Draws the atlas tab, which the page asks for when it is opened."""
     return render_atlas(explorer.atlas())
 
 
-def changed_parts(place: PageState, last: PageState | None) -> list[Part]:
-    """The parts that another place than the last one draws anew; without a last one, all."""
+def changed_parts(state: PageState, last: PageState | None) -> list[Part]:
+    """Lists the parts that differ between two states; without a last one, all."""
     if last is None:
         return list(PARTS.values())
-    changed = {name for name in vars(place) if getattr(place, name) != getattr(last, name)}
-    return [part for part in PARTS.values() if part.follows & changed]
+    changed = {name for name in vars(state) if getattr(state, name) != getattr(last, name)}
+    return [part for part in PARTS.values() if part.depends_on & changed]
 
 
-def draw(scene: PageData, parts: Iterable[Part]) -> Mapping[str, str]:
-    """The HTML of these parts, by name."""
-    subjects = {part: getattr(scene, part.subject) for part in parts}
+def draw(data: PageData, parts: Iterable[Part]) -> Mapping[str, str]:
+    """Makes the HTML of these parts, by name."""
+    subjects = {part: getattr(data, part.subject) for part in parts}
     return {part.name: "" if subject is None else part.draw(subject) for part, subject in subjects.items()}
 
 
-def download(explorer: Explorer, place: PageState, name: str) -> Download:
-    """One of DOWNLOADS for what the page shows. Raises InvalidInputError for any other name, and as `ask`."""
+def download(explorer: Explorer, state: PageState, name: str) -> Download:
+    """Makes a file of what the page shows.
+
+    Args:
+        explorer: Answers the questions.
+        state: What the page shows.
+        name: One of DOWNLOADS.
+
+    Returns:
+        The file.
+
+    Raises:
+        InvalidInputError: There is no download of that name.
+        HeadRolesError: All else as in `load_page_data`.
+    """
     if name not in FILES:
         raise InvalidInputError(f"There is no download {name[:50]!r}; there are {', '.join(DOWNLOADS)}.")
     wanted, make = FILES[name]
-    return make(load_page_data(explorer, place, wanted))
+    return make(load_page_data(explorer, state, wanted))
 
 
-def _page_file(scene: PageData) -> Download:
-    drawn = draw(scene, [part for part in PARTS.values() if part.is_saved])
+def _page_file(data: PageData) -> Download:
+    drawn = draw(data, [part for part in PARTS.values() if part.is_saved])
     body = "".join(f'<div data-part="{name}">{html}</div>' for name, html in drawn.items() if html)
-    return standalone_page(f"{scene.state.model}: {scene.state.prompt}", body, _analysis(scene).source.analysis_date)
+    return standalone_page(f"{data.state.model}: {data.state.prompt}", body, data.known_analysis.source.analysis_date)
 
 
-def _analysis(scene: PageData) -> Analysis:
-    assert scene.analysis is not None
-    return scene.analysis
-
-
-def _view(scene: PageData) -> HeadView:
-    assert scene.view is not None
-    return scene.view
-
-
-def _run(scene: PageData) -> TrainingRun:
+def _run(data: PageData) -> TrainingRun:
     """Raises NoTrainingRunError where its model has none."""
-    assert scene.training is not None
-    if scene.training.run is None:
-        raise NoTrainingRunError(scene.training.missing)
-    return scene.training.run
+    assert data.training is not None
+    if data.training.run is None:
+        raise NoTrainingRunError(data.training.missing)
+    return data.training.run
 
 
-def _text_sheet(kind: Kind, scene: PageData) -> Download:
-    assert scene.sheet_heads is not None
-    return text_sheet_file(_analysis(scene), scene.sheet_heads, kind)
+def _text_sheet(kind: Kind, data: PageData) -> Download:
+    assert data.sheet_heads is not None
+    return text_sheet_file(data.known_analysis, data.sheet_heads, kind)
 
 
-def _model_sheet(kind: Kind, scene: PageData) -> Download:
-    assert scene.record is not None
-    return model_sheet_file(scene.record, kind)
+def _model_sheet(kind: Kind, data: PageData) -> Download:
+    assert data.record is not None
+    return model_sheet_file(data.record, kind)
 
 
-def _atlas(scene: PageData) -> Atlas:
-    assert scene.atlas is not None
-    return scene.atlas
+def _atlas(data: PageData) -> Atlas:
+    assert data.atlas is not None
+    return data.atlas
 
 
-def _atlas_sheet(kind: Kind, scene: PageData) -> Download:
-    return atlas_sheet_file(_atlas(scene), kind)
+def _atlas_sheet(kind: Kind, data: PageData) -> Download:
+    return atlas_sheet_file(_atlas(data), kind)
 
 
 SHEET_KINDS: tuple[Kind, ...] = ("pdf", "png", "svg")
-# the attributes of a scene that each of DOWNLOADS needs, and who makes it
+# the attributes of PageData that each of DOWNLOADS needs, and what makes it
 FILES: Mapping[str, tuple[frozenset[str], Callable[[PageData], Download]]] = MappingProxyType(
     {
-        "heatmap.png": (frozenset({"view"}), lambda scene: heatmap_file(_view(scene), "png")),
-        "heatmap.svg": (frozenset({"view"}), lambda scene: heatmap_file(_view(scene), "svg")),
-        "map.png": (frozenset({"analysis"}), lambda scene: map_file(_analysis(scene), "png", scene.state.head)),
-        "map.svg": (frozenset({"analysis"}), lambda scene: map_file(_analysis(scene), "svg", scene.state.head)),
+        "heatmap.png": (frozenset({"view"}), lambda data: heatmap_file(data.known_view, "png")),
+        "heatmap.svg": (frozenset({"view"}), lambda data: heatmap_file(data.known_view, "svg")),
+        "map.png": (frozenset({"analysis"}), lambda data: map_file(data.known_analysis, "png", data.state.head)),
+        "map.svg": (frozenset({"analysis"}), lambda data: map_file(data.known_analysis, "svg", data.state.head)),
         **{f"sheet.{kind}": (frozenset({"analysis", "sheet_heads"}), partial(_text_sheet, kind)) for kind in SHEET_KINDS},
         **{f"model.{kind}": (frozenset({"record"}), partial(_model_sheet, kind)) for kind in SHEET_KINDS},
-        "scores.csv": (frozenset({"analysis"}), lambda scene: scores_csv(_analysis(scene))),
+        "scores.csv": (frozenset({"analysis"}), lambda data: scores_csv(data.known_analysis)),
         "analysis.json": (
             frozenset({"analysis", "effects"}),
-            lambda scene: analysis_json(_analysis(scene), scene.effects),
+            lambda data: analysis_json(data.known_analysis, data.effects),
         ),
-        "training.csv": (frozenset({"training"}), lambda scene: training_csv(_run(scene))),
-        "training.json": (frozenset({"training"}), lambda scene: training_json(_run(scene))),
+        "training.csv": (frozenset({"training"}), lambda data: training_csv(_run(data))),
+        "training.json": (frozenset({"training"}), lambda data: training_json(_run(data))),
         **{f"atlas.{kind}": (frozenset({"atlas"}), partial(_atlas_sheet, kind)) for kind in SHEET_KINDS},
-        "atlas.csv": (frozenset({"atlas"}), lambda scene: atlas_csv(_atlas(scene))),
+        "atlas.csv": (frozenset({"atlas"}), lambda data: atlas_csv(_atlas(data))),
         "page.html": (frozenset(part.subject for part in PARTS.values() if part.is_saved), _page_file),
     }
 )

@@ -9,6 +9,7 @@ import torch
 
 from headroles.core.heads import Attention, Head
 from headroles.core.readings.analysis import Analysis, RecordSource
+from headroles.core.readings.analyze import analyze_attention
 from headroles.core.readings.comparison import compare_models, compare_prompts, heads_by_depth
 from headroles.core.readings.verdicts import read_heads
 from headroles.core.records.compatibility import ModelIdentity, check_belongs, check_shape, make_identity
@@ -19,7 +20,6 @@ from headroles.core.registry import EMBEDDED_MODEL, MODELS
 from headroles.core.roles.roles import measured_roles
 from headroles.core.roles.scoring import measure_heads
 from headroles.errors import InvalidInputError, InvalidRecordError
-from headroles.explorer import analysis_of
 from headroles.summary import get_active_head_summary
 from tests.conftest import random_attention
 
@@ -49,7 +49,7 @@ def mixed_attention(seed: int = 0) -> Attention:
 
 
 def mixed_analysis(seed: int = 0) -> Analysis:
-    return analysis_of("abcabca", mixed_attention(seed), mixed_record(), SOURCE)
+    return analyze_attention("abcabca", mixed_attention(seed), mixed_record(), SOURCE)
 
 
 def test_heads_carry_the_numbers_of_their_layers_in_the_model():

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from headroles.core.heads import Attention, check_patterns, sink_mass
 from headroles.core.readings.analysis import RecordSource
+from headroles.core.readings.analyze import analyze_attention
 from headroles.core.roles.measurement import Capture
 from headroles.core.roles.roles import get_measured_role, measured_roles
 from headroles.core.roles.scoring import measure_heads, pattern_roles, verify_head_activation
 from headroles.errors import InvalidInputError
-from headroles.explorer import analysis_of
 from tests.core.readings.test_other_layers import mixed_record, recipe
 
 SINGLE = 16 * torch.finfo(torch.float32).eps  # counts are divided and put into a logarithm in single precision, 12 at most
@@ -138,6 +138,6 @@ def test_the_record_says_that_there_is_a_sink_and_so_does_the_analysis():
     record = record.model_copy(update={"recipe": recipe(learned_sink=True)})
     patterns, _ = with_sink(3, 2, length=7, seed=1)
     attention = Attention("mixed", (5, 6, 7, 5, 6, 7, 5), tuple("abcabca"), patterns.float(), (), {0: "a", 2: "a", 3: "a"}, True)
-    analysis = analysis_of("abcabca", attention, record, RecordSource("embedded", "2026-01-01", "r"))
+    analysis = analyze_attention("abcabca", attention, record, RecordSource("embedded", "2026-01-01", "r"))
     assert analysis.has_sink
     assert '"learned_sink": true' in record.to_json()

@@ -4,12 +4,12 @@ import pytest
 
 from headroles.core.heads import Attention
 from headroles.core.readings.analysis import RecordSource
+from headroles.core.readings.analyze import analyze_attention
 from headroles.core.readings.head_readings import MARKED, TokenEvidence
 from headroles.core.readings.verdicts import read_heads
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles.roles import ROLES
 from headroles.core.text.tokens import visible_text
-from headroles.explorer import analysis_of
 from headroles.render.wording.evidence import describe_most_attended
 from headroles.render.wording.phrases import percent
 from headroles.render.wording.role_states import describe_role
@@ -66,7 +66,7 @@ def test_a_learned_sink_is_told_where_it_takes_more_than_any_token():
     patterns[0], sinks[0] = patterns[0] / 10, 1 - patterns[0].sum(-1) / 10
     kinds = {0: "a", 2: "a", 3: "a"}
     attention = Attention("mixed", (5, 6, 7, 5, 6, 7, 5), tuple("abcabca"), patterns.float(), (), kinds, True)
-    heads = analysis_of("abcabca", attention, record, RecordSource("embedded", "2026-01-01", "r")).heads
+    heads = analyze_attention("abcabca", attention, record, RecordSource("embedded", "2026-01-01", "r")).heads
     found = set()
     for head in heads.heads():
         row = heads.layers.index(head.layer)

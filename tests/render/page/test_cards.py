@@ -8,10 +8,10 @@ from markupsafe import escape
 
 from headroles.core.heads import Head
 from headroles.core.readings.analysis import RecordSource
+from headroles.core.readings.analyze import analyze_attention
 from headroles.core.records.record_builder import with_prompts
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles.roles import ROLES
-from headroles.explorer import analysis_of
 from headroles.render.page.cards import render_panel
 from headroles.render.wording.bars import figures
 from headroles.render.wording.states import MARKS
@@ -39,7 +39,7 @@ def test_a_card_is_filled_on_a_repeat_and_grey_with_a_reason_and_an_offer_withou
 
 def silent(reader_of, record, suggested: str, prompt: str = PLAIN) -> str:
     attention = reader_of._use(EMBEDDED_MODEL, lambda reader: reader.read(reader.loaded.encode(prompt)))
-    analysis = analysis_of(prompt, attention, with_prompts(record, {"induction": suggested}), SOURCE)
+    analysis = analyze_attention(prompt, attention, with_prompts(record, {"induction": suggested}), SOURCE)
     return card(render_panel(analysis), "induction")
 
 

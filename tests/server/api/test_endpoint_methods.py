@@ -14,7 +14,7 @@ from headroles.jobs import Job, Jobs
 from headroles.render.api import schema
 from headroles.server.api.api_help import ENDPOINTS
 from headroles.server.api.endpoints import Endpoints
-from headroles.server.api.publish import in_words
+from headroles.server.api.publish import with_messages
 from headroles.server.gate.request_queue import RequestQueue
 from headroles.settings import Settings
 from tests.conftest import PLAIN, REPEATING
@@ -77,7 +77,7 @@ def test_what_is_wrong_is_refused_as_an_error_of_ours_and_as_gradios_where_it_is
         await call(endpoints)
 
     with pytest.raises(gr.Error) as told:
-        asyncio.run(in_words(refuse)())
+        asyncio.run(with_messages(refuse)())
     assert told.value.message == str(caught.value)
     assert isinstance(caught.value, HeadRolesError)
 
@@ -87,7 +87,7 @@ def test_a_bug_stays_a_bug_where_it_is_published():
         raise KeyError("a bug")
 
     with pytest.raises(KeyError, match="a bug"):
-        asyncio.run(in_words(broken)())
+        asyncio.run(with_messages(broken)())
 
 
 async def test_a_batch_costs_as_many_prompts_as_it_has_and_a_comparison_two(explorer):

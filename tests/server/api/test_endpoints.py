@@ -25,8 +25,9 @@ from headroles.explorer import Explorer
 from headroles.render.api.result import API_VERSION
 from headroles.render.page.chat import chat_card, explain_in_words
 from headroles.render.page.next_token import GUESSES, NextTokenView
+from headroles.render.wording.role_states import describe_role
 from headroles.server.api.api_help import ENDPOINTS, render_help
-from headroles.server.api.publish import CARD, CARD_TYPE, WORDED, GuardedBlocks, add_api
+from headroles.server.api.publish import CARD, CARD_TYPE, TEXT_TOOL, GuardedBlocks, add_api
 from headroles.server.gate.request_queue import RequestQueue
 from headroles.server.gate.visitors import visitor_of
 from headroles.settings import Settings
@@ -548,20 +549,20 @@ def test_the_endpoints_are_tools_of_an_mcp_server_where_that_is_installed(explor
         async with streamablehttp_client(f"{url}/gradio_api/mcp/") as (read, write, _), mcp.ClientSession(read, write) as session:
             await session.initialize()
             tools = {tool.name: tool for tool in (await session.list_tools()).tools}
-            assert [f"/{name}" for name in tools] == [*NAMES, f"/{WORDED}"]
+            assert [f"/{name}" for name in tools] == [*NAMES, f"/{TEXT_TOOL}"]
             for name, tool in tools.items():
                 assert tool.description
                 assert all(argument["description"] for argument in tool.inputSchema["properties"].values()), name
             answer = await session.call_tool("analyze", {"model": EMBEDDED_MODEL, "prompt": REPEATING})
             assert not answer.isError
             assert "'induction'" in answer.content[0].text
-            told = await session.call_tool(WORDED, {"model": EMBEDDED_MODEL, "prompt": REPEATING})
+            told = await session.call_tool(TEXT_TOOL, {"model": EMBEDDED_MODEL, "prompt": REPEATING})
             words = explain_in_words(
                 explorer.analyze(EMBEDDED_MODEL, REPEATING),
                 NextTokenView(explorer.next_tokens(EMBEDDED_MODEL, REPEATING, GUESSES)),
             )
             assert told.content[0].text == told.structuredContent["result"][0]["text"] == words
-            assert tools[WORDED].meta["ui"]["resourceUri"] == tools[WORDED].meta["openai/outputTemplate"] == CARD
+            assert tools[TEXT_TOOL].meta["ui"]["resourceUri"] == tools[TEXT_TOOL].meta["openai/outputTemplate"] == CARD
             assert CARD in {str(resource.uri) for resource in (await session.list_resources()).resources}
             (card,) = (await session.read_resource(CARD)).contents
             assert card.mimeType == CARD_TYPE

@@ -16,7 +16,7 @@ from headroles.explorer import Explorer
 from headroles.jobs import Job, Jobs
 from headroles.server.gate.request_queue import RequestQueue
 from headroles.server.page.actions import Action, Inputs, accept_analysis, beside_model, beside_text, explore, follow_link, press
-from headroles.server.page.handlers import OUTPUTS, Event, Handlers
+from headroles.server.page.handlers import OUTPUTS, Handlers, PageRequest
 from headroles.server.page.page_state import PageState
 from headroles.server.page.parts import PARTS, visit
 from headroles.settings import Settings
@@ -30,7 +30,7 @@ NOTHING = {"message": gr.skip()}  # how every answer ends
 
 @pytest.fixture(scope="module")
 def here(explorer: Explorer) -> PageState:
-    return visit(explorer, PageState())[0]
+    return visit(explorer, PageState())[0].state
 
 
 @pytest.fixture
@@ -38,15 +38,15 @@ def handlers(explorer: Explorer) -> Handlers:
     return Handlers(explorer, RequestQueue(Settings(prompts_a_minute=0)))
 
 
-def event(place: PageState, boxes: Inputs = BOXES, session: str = "a page", **details: object) -> Event:
-    return Event(place.contents, place.tab, boxes, details, session, "a visitor")
+def event(place: PageState, boxes: Inputs = BOXES, session: str = "a page", **details: object) -> PageRequest:
+    return PageRequest(place.contents, place.tab, boxes, details, session, "a visitor")
 
 
-def answer(handlers: Handlers, sent: Event, move: Action, analyses: bool = False) -> list[Mapping[str, object]]:
+def answer(handlers: Handlers, sent: PageRequest, move: Action, analyzes: bool = False) -> list[Mapping[str, object]]:
     """All that an event is answered, in order."""
 
     async def collect() -> list[Mapping[str, object]]:
-        return [outputs async for outputs in handlers.follow_move(sent, move, analyses)]
+        return [outputs async for outputs in handlers.follow_action(sent, move, analyzes)]
 
     return asyncio.run(collect())
 
@@ -103,7 +103,7 @@ def test_heads_that_there_are_not_are_said_in_the_message(handlers, here):
 def test_a_ablation_that_is_stopped_ends_and_says_so(handlers, here, explorer, monkeypatch):
     """Stopped after its first forward, by the visitor's own button."""
     shares = []
-    original = explorer.ablate
+    original = explorer.interventions.ablate
 
     def slow(*args, on_progress, **kwargs):
         def report(share: float) -> None:
@@ -113,7 +113,7 @@ def test_a_ablation_that_is_stopped_ends_and_says_so(handlers, here, explorer, m
 
         return original(*args, on_progress=report, **kwargs)
 
-    monkeypatch.setattr(explorer, "ablate", slow)
+    monkeypatch.setattr(explorer.interventions, "ablate", slow)
     answers = answer(handlers, event(here, out="L0H1,L0H2"), press)
     assert not any("Without these" in str(outputs.get("causes")) for outputs in answers)
     assert len(shares) == 1  # nothing goes on behind the visitor's back
@@ -156,7 +156,7 @@ def test_what_is_refused_is_said_in_the_message_and_the_page_stays(handlers, her
 
 @pytest.mark.parametrize("value", [*HOSTILE_TEXTS, TOO_LONG, None, 7, ["a"], {"a": 1}], ids=short)
 def test_whatever_a_client_sends_is_answered_in_outputs_of_the_page(handlers, value):
-    sent = Event(value, value, Inputs(*[value] * 5), {"query": value, "layer": value, "prompt": value}, None, "a visitor")
+    sent = PageRequest(value, value, Inputs(*[value] * 5), {"query": value, "layer": value, "prompt": value}, None, "a visitor")
     for move in (explore, press, beside_text, beside_model, accept_analysis, follow_link):
         answers = answer(handlers, sent, move)
         assert all(set(outputs) <= set(OUTPUTS) for outputs in answers)
@@ -177,8 +177,8 @@ def test_only_the_newest_turn_of_a_page_draws(explorer, here, monkeypatch):
     monkeypatch.setattr(explorer, "analyze", slow)
     handlers = Handlers(explorer, RequestQueue(Settings(prompts_a_minute=0)))
 
-    async def collect(sent: Event) -> list[Mapping[str, object]]:
-        return [outputs async for outputs in handlers.follow_move(sent, explore)]
+    async def collect(sent: PageRequest) -> list[Mapping[str, object]]:
+        return [outputs async for outputs in handlers.follow_action(sent, explore)]
 
     async def overlap() -> tuple[list, list]:
         late = asyncio.create_task(collect(event(here)))
@@ -227,14 +227,14 @@ def test_a_model_without_roles_is_offered_to_be_analysed_and_the_offer_leads_to_
     assert refused["offer"] == gr.update(visible=True)
     assert "There are no roles yet." in text_of(refused, "message")
     unknown.gate.set()
-    taken = answer(handlers, event(here, BOXES._replace(refused=refused["refused"])), accept_analysis, analyses=True)
+    taken = answer(handlers, event(here, BOXES._replace(refused=refused["refused"])), accept_analysis, analyzes=True)
     assert next(outputs for outputs in taken if "panel" in outputs)["prompt"] == PLAIN
 
 
 def test_an_analysis_says_how_far_it_is_and_can_be_stopped_and_offered_again(handlers, here, unknown):
     async def stop_on_the_way() -> tuple[list, Mapping[str, object]]:
         seen, stopped = [], {}
-        async for outputs in handlers.follow_move(event(here), accept_analysis, analyses=True):
+        async for outputs in handlers.follow_action(event(here), accept_analysis, analyzes=True):
             seen.append(outputs)
             if not stopped and "scoring all heads" in str(outputs["message"]):
                 stopped = handlers.stop("a page")

@@ -37,6 +37,10 @@ class Counting(Explorer):
         self.asked.append(("view_head", prompt, head))
         return self._explorer.view_head(model, prompt, head, role)
 
+    def view_analyzed_head(self, analysis: Analysis, head: Head, role: Role | None = None) -> HeadView:
+        self.asked.append(("view_analyzed_head", analysis.prompt, head))
+        return self._explorer.view_analyzed_head(analysis, head, role)
+
     def training(self, model: str) -> TrainingRun:
         self.asked.append(("training", model))
         return self._explorer.training(model)
@@ -52,9 +56,9 @@ class Counting(Explorer):
     def categories(self, model: str) -> HeadCategories:
         return self._explorer.categories(model)
 
-    def find_edits(self, model: str, prompt: str) -> dict:
-        self.asked.append(("find_edits", prompt))
-        return self._explorer.find_edits(model, prompt)
+    def find_analyzed_edits(self, analysis: Analysis) -> dict:
+        self.asked.append(("find_analyzed_edits", analysis.prompt))
+        return self._explorer.find_analyzed_edits(analysis)
 
 
 def test_a_scene_holds_what_the_explorer_says_of_its_place(explorer):
@@ -71,15 +75,15 @@ def test_a_scene_holds_what_the_explorer_says_of_its_place(explorer):
 
 def test_every_question_is_asked_once(explorer):
     counting = Counting(explorer)
-    wanted = EVERYTHING - {"sheet_heads"}  # a sheet's own heads
+    wanted = EVERYTHING - {"sheet_heads", "effects"}  # which look at heads of their own
     place = load_page_data(counting, PageState(prompt="one two one two", other_prompt="Once upon a time"), wanted).state
     suggested = known(place.role).suggested_prompt
     assert counting.asked == [
         ("analyze", EMBEDDED_MODEL, "one two one two"),
-        ("view_head", "one two one two", place.head),
+        ("view_analyzed_head", "one two one two", place.head),
         ("view_head", suggested, place.head),
         ("next_tokens", "one two one two"),
-        ("find_edits", "one two one two"),
+        ("find_analyzed_edits", "one two one two"),
         ("analyze", EMBEDDED_MODEL, "Once upon a time"),
         ("training", EMBEDDED_MODEL),
         ("atlas",),
@@ -88,10 +92,20 @@ def test_every_question_is_asked_once(explorer):
 
 def test_only_what_is_wanted_is_asked_for(explorer):
     counting, place = Counting(explorer), PageState(head=Head(1, 2), other_prompt="Once upon a time")
-    assert load_page_data(counting, place, {"view"}).analysis is None
+    assert load_page_data(counting, place, {"next"}).analysis is None
     assert load_page_data(counting, place, {"analysis"}).view is None
     assert load_page_data(counting, place, ()).state == place
-    assert [question for question, *_ in counting.asked] == ["view_head", "analyze"]
+    assert [question for question, *_ in counting.asked] == ["next_tokens", "analyze"]
+
+
+def test_what_is_known_is_not_asked_for_again(explorer):
+    counting = Counting(explorer)
+    known_data = load_page_data(counting, PageState(prompt="one two one two"), {"view"})
+    counting.asked.clear()
+    later = load_page_data(counting, known_data.state, {"view", "edits", "twin"}, known_data)
+    assert later.view is known_data.view
+    assert known(later.edits).analysis is known_data.analysis
+    assert [question for question, *_ in counting.asked] == ["view_head", "find_analyzed_edits"]  # the twin's own text
 
 
 def test_the_open_head_on_the_suggested_text_itself_is_its_own_twin(explorer):
@@ -101,7 +115,7 @@ def test_the_open_head_on_the_suggested_text_itself_is_its_own_twin(explorer):
     twin = known(scene.twin)
     assert twin.is_same
     assert twin.view is scene.view
-    assert len(counting.asked) == 1
+    assert [question for question, *_ in counting.asked] == ["analyze", "view_analyzed_head"]
 
 
 def test_a_role_without_a_suggested_text_has_no_twin(explorer):

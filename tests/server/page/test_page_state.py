@@ -71,10 +71,10 @@ def test_what_an_address_leaves_out_is_as_on_a_first_visit_and_what_it_does_not_
         ("out=other", "Other is what is left over and not measured"),
         ("out=L2", "a head is written L2H3"),
         ("out=induction:<script>", "a head is written L2H3"),
-        ("out=:", "it may be 1 to 512"),
+        ("out=:", "it may name 1 to 512"),
         (
             "out=" + ",".join(f"L{layer}H{head}" for layer in range(30) for head in range(20)),
-            "takes out 600 heads; it may be 1 to 512",
+            "names 600 heads to leave out; it may name 1 to 512",
         ),
         ("out=induction&method=drop", "there are zero, mean, resample, null"),
     ],

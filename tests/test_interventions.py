@@ -15,7 +15,7 @@ MODEL = "headroles-tiny"
     [
         ({"heads": ["L9H0"]}, "L9H0 is outside the model: layer must be 0 to 3 and head 0 to 7"),
         ({"heads": ["king"]}, "'king' is no head"),
-        ({"heads": []}, "Say which heads are meant, or which role's"),
+        ({"heads": []}, "Name the heads, or the role whose heads are meant"),
         ({"role": "other"}, "Other is what is left over and not measured"),
         ({"role": "nonsense"}, "There is no role 'nonsense'"),
         ({"heads": ["L2H2"], "query": 15}, "query must be a token of the text, 0 to 14"),
