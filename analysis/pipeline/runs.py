@@ -95,7 +95,9 @@ def find_facts(name_or_path: str, plan: AnalysisPlan) -> RepositoryFacts:
     if not revision:
         return inspect(source, ask_hub=not plan.offline)
     if not isinstance(source, str):
-        raise InvalidInputError(f"{name} lies on this machine and has no revision {revision}; only a repository on the Hub has.")
+        raise InvalidInputError(
+            f"{name} is on this machine and has no revision {revision}; only repositories on the Hub have revisions."
+        )
     return inspect(source, revision, ask_hub=not plan.offline)
 
 
@@ -198,7 +200,7 @@ def check_registered(loaded: LoadedModel) -> None:
     found = _shape(identity.num_layers, identity.num_heads, identity.prepend_bos)
     registered = _shape(info.num_layers, info.num_heads, info.prepend_bos)
     if found != registered:
-        raise ModelLoadError(f"{loaded.name} has {found}, but its registry entry says {registered}; mend the entry first.")
+        raise ModelLoadError(f"{loaded.name} has {found}, but its registry entry says {registered}; correct the entry first.")
 
 
 def _make_record(
@@ -232,8 +234,8 @@ def _check_capitals(name: str, old: HeadCategories | None) -> None:
     """Raises InvalidInputError where the file of the record belongs to a model whose name differs in capitals alone."""
     if old and old.model_name != name and old.model_name.casefold() == name.casefold():
         raise InvalidInputError(
-            f"{record_file_name(name)} holds the roles of {old.model_name}, and this disk does not tell capitals from small "
-            f"letters; give {name} another folder."
+            f"{record_file_name(name)} holds the roles of {old.model_name}, and on this disk names that differ only in capitals "
+            f"are one file; give {name} another folder."
         )
 
 

@@ -145,7 +145,9 @@ def test_a_history_has_a_record_and_losses_from_step_0_to_the_end_and_points_beh
     prose, tiny, record, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(tiny_history, "DENSE", 2)
-    monkeypatch.setattr(tiny_history, "analyze", lambda loaded, *_, **__: record.model_copy(update={"revision": loaded.revision}))
+    monkeypatch.setattr(
+        tiny_history, "score_with_lens", lambda loaded, *_, **__: record.model_copy(update={"revision": loaded.revision})
+    )
     monkeypatch.setattr(tiny_history, "repeat_losses", lambda loaded: (2.0, 1.0))
     history = tiny_history.TrainingHistory(tmp_path / "points.jsonl", 5, tiny.tokenizer.backend_tokenizer, prose)
     before = {name: tensor.clone() for name, tensor in tiny.model.state_dict().items()}
