@@ -13,15 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int
 from tokenizers import Tokenizer
-from torch import Tensor
 from tqdm import tqdm
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from headroles.core.records.record_files import record_file_name, write_record
 
-from .card import TrainingSummary, measure_tiny, write_card
+from .card import TrainingSummary, measure_tiny, next_token_losses, write_card
 from .corpus import BatchSampler, TokenStream, TrainingPhase, read_books, split_books, train_tokenizer, wrap_tokenizer
 from .history import TrainingHistory
 
@@ -82,17 +80,6 @@ def learning_rate(step: int) -> float:
     return LAST_RATE + (PEAK_RATE - LAST_RATE) * (1 + math.cos(math.pi * progress)) / 2
 
 
-def token_losses(model: GPTNeoXForCausalLM, ids: Int[Tensor, "batch token"]) -> Float[Tensor, "batch token-1"]:
-    """Cross-entropy in nats of every token but the first, given those before it.
-
-    Args:
-        model: in training.
-        ids: of tokens.
-    """
-    logits = model(input_ids=ids, use_cache=False).logits[:, :-1].float()
-    return torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
-
-
 def fast_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 where the processor multiplies it natively (nearly twice as fast), else float32."""
     native = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
@@ -138,7 +125,7 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step)
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            loss = token_losses(model, ids).mean()
+            loss = next_token_losses(model, ids).mean()
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -56,7 +56,7 @@ import torch
 from analysis.publish import dataset_files as dataset, record_push as push
 from headroles.core.records.record_files import read_record
 from headroles.errors import HeadRolesError
-from headroles.hub.http import bound_waits
+from headroles.hub.http import set_timeouts
 
 torch.set_num_threads(1)  # threads do not outlive a fork, and whoever waits for them waits for ever
 dataset.rows(read_record(Path("headroles/tiny/headroles-tiny.json")))  # for what it imports; but forks may share no open font
@@ -67,7 +67,7 @@ for line in sys.stdin:
     if os.fork() == 0:
         Path(job["answer"] + ".pid").write_text(str(os.getpid()))
         os.environ["HF_TOKEN"] = job["token"]
-        bound_waits(job["stall"])
+        set_timeouts(job["stall"])
         try:
             pushed = push.push(read_record(Path(job["record"])), job["repo"], job["create_pr"], job["dry_run"])
             answer = {"status": pushed.status, "url": pushed.url, "said": str(pushed)}
