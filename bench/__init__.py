@@ -1,0 +1,1 @@
+"""What headroles costs, as ratios within one run; see `docs/maintainers.md` for the commands."""

@@ -1,11 +1,9 @@
 """Whether an answer depends on what else a server does meanwhile: `python -m bench.last_bits MODEL [--pairs 10]`.
 
-Reads texts alone, and in each other way in which they are read somewhere: from eight threads at once, in a padded forward with
-others, as those of a batch are, and with another number of torch's threads, as on another machine. Told of each way are the texts
-on which any bit differs from reading alone, how far a row of any pattern is from the same weights in float64, and how many
-verdicts differ. The last line tells how many could: a verdict rises or falls with a role's excess, which is attention less
-attention, or with an activation, so it cannot differ between two ways unless it does between all of them a little larger and all
-a little smaller, by four times the farthest row.
+Reads texts alone, and in each other way in which a server may read them: from eight threads at once, in a padded forward with
+others, as a batch does, and with another number of torch's threads, as on another machine. Told of each way are the texts on
+which any bit differs from reading alone, how far a row of any pattern is from the same weights in float64, and how many verdicts
+differ.
 """
 
 import argparse
@@ -13,8 +11,6 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from unittest.mock import patch
 
 import torch
 from tqdm import tqdm
@@ -22,7 +18,6 @@ from tqdm import tqdm
 from analysis.pipeline.sources import locate_model
 from headroles.core.heads import Attention
 from headroles.core.readings.verdicts import read_heads
-from headroles.core.records.calibration import LEAST_EXCESS, AlwaysOn, Triggered
 from headroles.core.records.head_categories import HeadCategories
 from headroles.explorer import Explorer
 from headroles.models.loading.loader import LoadedModel, load_model
@@ -35,34 +30,31 @@ from tests.fixtures.double import InDouble, to_double
 SEED = 5_000_000  # no calibration and no trial uses it
 TOGETHER = 8  # texts, and threads
 THREADS = 2  # torch's
-Way = Callable[[PatternReader, Sequence[TokenIds]], Iterator[Attention]]
-Verdicts = dict[tuple[str, str], list]  # by kind and role, of each head or of all
-
-
-def groups(texts: Sequence[TokenIds]) -> Iterator[Sequence[TokenIds]]:
-    yield from (texts[first : first + TOGETHER] for first in range(0, len(texts), TOGETHER))
 
 
 def alone(reader: PatternReader, texts: Sequence[TokenIds]) -> Iterator[Attention]:
+    """Reads one text after the other."""
     yield from map(reader.read, texts)
 
 
 def from_threads(reader: PatternReader, texts: Sequence[TokenIds]) -> Iterator[Attention]:
+    """Reads eight texts at once, each in a thread and a forward of its own."""
     with ThreadPoolExecutor(TOGETHER) as pool:
-        for some in groups(texts):
+        for some in _groups(texts):
             yield from pool.map(reader.read, some)
 
 
 def in_batches(reader: PatternReader, texts: Sequence[TokenIds]) -> Iterator[Attention]:
-    """As `Explorer.analyze_batch` does."""
+    """Reads eight texts in padded forwards, as `Explorer.analyze_batch` does."""
     heads = len(reader.loaded.layers) * reader.loaded.identity.num_heads
-    for some in groups(texts):
+    for some in _groups(texts):
         forwards = split_into_forwards(set(some), 4 * heads)
         found = {attention.token_ids: attention for group in forwards for attention in reader.read_texts(group)}
         yield from (found[text] for text in some)
 
 
 def by_one_thread(reader: PatternReader, texts: Sequence[TokenIds]) -> Iterator[Attention]:
+    """Reads with one thread of torch's instead of two."""
     for text in texts:
         torch.set_num_threads(1)
         attention = reader.read(text)
@@ -70,7 +62,8 @@ def by_one_thread(reader: PatternReader, texts: Sequence[TokenIds]) -> Iterator[
         yield attention
 
 
-WAYS: dict[str, Way] = {
+WAYS: dict[str, Callable[[PatternReader, Sequence[TokenIds]], Iterator[Attention]]] = {
+    "alone": alone,
     "alone once more": alone,
     f"from {TOGETHER} threads": from_threads,
     f"padded, {TOGETHER} together": in_batches,
@@ -78,8 +71,12 @@ WAYS: dict[str, Way] = {
 }
 
 
-def exactly(loaded: LoadedModel, texts: Sequence[TokenIds]) -> Iterator[Attention]:
-    """As the same weights read them in float64."""
+def _groups(texts: Sequence[TokenIds]) -> Iterator[Sequence[TokenIds]]:
+    yield from (texts[first : first + TOGETHER] for first in range(0, len(texts), TOGETHER))
+
+
+def in_float64(loaded: LoadedModel, texts: Sequence[TokenIds]) -> Iterator[Attention]:
+    """Reads with the same weights in float64."""
     with InDouble():
         to_double(loaded.model)
         reader = PatternReader(loaded)
@@ -89,51 +86,28 @@ def exactly(loaded: LoadedModel, texts: Sequence[TokenIds]) -> Iterator[Attentio
         yield attention
 
 
-def verdicts(attention: Attention, record: HeadCategories) -> Verdicts:
-    """All that the answer to a text decides."""
+def verdicts(attention: Attention, record: HeadCategories) -> list[bool | None]:
+    """Returns all that the answer to a text decides, one after the other."""
     heads = read_heads(attention, record)
-    kinds = {"role": heads.is_seen, "head": heads.active, "tokens of a head": heads.seen_at, "head unusual": heads.unusual}
-    return {(kind, role): single(table) for kind, found in kinds.items() for role, table in found.items()}
+    tables = (heads.is_seen, heads.active, heads.seen_at, heads.unusual)
+    return list(_flat(tuple(tuple(found.values()) for found in tables)))
 
 
-def single(table: object) -> list:
-    """The verdicts of a table, one after the other."""
-    return [each for row in table for each in single(row)] if isinstance(table, tuple) else [table]
-
-
-def differing(one: Verdicts, other: Verdicts) -> Counter[str]:
-    """How many single verdicts differ, by kind."""
-    found = Counter[str]()
-    for kind, role in one:
-        found[kind] += sum(a != b for a, b in zip(one[kind, role], other[kind, role], strict=True))
-    return found
-
-
-@contextmanager
-def moved(record: HeadCategories, by: float) -> Iterator[HeadCategories]:
-    """The record that judges, while this lasts, as if every excess and activation were larger by that much."""
-
-    def shifted(numbers: list) -> list:
-        return [shifted(each) if isinstance(each, list) else each - by for each in numbers]
-
-    def judging(calibration: Triggered | AlwaysOn) -> Triggered | AlwaysOn:
-        names = ("usual",) if isinstance(calibration, AlwaysOn) else ("tails", "role_tail", "any_tail")
-        changed = {name: numbers and shifted(numbers) for name in names for numbers in (getattr(calibration, name),)}
-        return type(calibration).model_construct(**{**dict(calibration), **changed})
-
-    other = record.model_copy()
-    object.__setattr__(other, "calibrations", {name: judging(found) for name, found in record.calibrations.items()})
-    with patch("headroles.core.records.calibration.LEAST_EXCESS", LEAST_EXCESS - by):
-        yield other
+def _flat(table: object) -> Iterator[bool | None]:
+    if isinstance(table, tuple):
+        for row in table:
+            yield from _flat(row)
+    else:
+        yield table  # type: ignore[misc]
 
 
 def row_distance(one: Attention, other: Attention) -> float:
-    """By how much the numbers of a row differ in sum, of the rows of all heads the most."""
+    """Returns by how much the numbers of a row differ in sum, of the rows of all heads the most."""
     return float((one.patterns.double() - other.patterns.double()).abs().sum(-1).max())
 
 
-def texts_of(loaded: LoadedModel, pairs: int) -> list[TokenIds]:
-    """Texts with a repeat, their null twins, and ordinary ones, of all lengths, each once."""
+def make_texts(loaded: LoadedModel, pairs: int) -> list[TokenIds]:
+    """Makes texts with a repeat, their null twins, and ordinary ones, of all lengths, each once."""
     made = [text for pair in make_pairs(loaded, pairs, FOR_TRIALS, SEED) for text in (pair.positive, pair.null)]
     texts = list(dict.fromkeys((*made, *ordinary_texts(loaded, pairs, FOR_TRIALS, SEED))))
     random.Random(SEED).shuffle(texts)  # so that those that are read together are of different lengths
@@ -141,37 +115,26 @@ def texts_of(loaded: LoadedModel, pairs: int) -> list[TokenIds]:
 
 
 def main() -> None:
-    """Prints a line a way, and then how many verdicts are so near to their level that a difference could turn them."""
+    """Prints a line a way."""
     parser = argparse.ArgumentParser(prog="python -m bench.last_bits", description=__doc__)
     parser.add_argument("model")
     parser.add_argument("--pairs", type=int, default=10, help="texts of each length and kind, each with its null twin")
-    args = parser.parse_args()
+    asked = parser.parse_args()
     torch.set_num_threads(THREADS)
-    record, source = Explorer().categories(args.model), locate_model(args.model)
-    reader = PatternReader(load_model(args.model, source))
-    texts = texts_of(reader.loaded, args.pairs)
-    apart, bits, turned = dict.fromkeys(("alone", *WAYS), 0.0), Counter[str](), Counter[str]()
-    ways = (way(reader, texts) for way in (alone, *WAYS.values()))
-    readings = zip(exactly(load_model(args.model, source), texts), *ways)
-    for true, first, *others in tqdm(readings, total=len(texts), unit="text", mininterval=10):
-        told = verdicts(first, record)
-        for name, attention in zip(apart, (first, *others)):
-            apart[name] = max(apart[name], row_distance(true, attention))
-            bits[name] += not torch.equal(attention.patterns, first.patterns)
-            turned[name] += differing(told, verdicts(attention, record)).total()
-    print(f"{args.model}: {len(texts)} texts; other bits on so many texts, farthest row from float64, other verdicts")
-    for name in apart:
-        print(f"{name:26}{bits[name]:6}{apart[name]:12.1e}{turned[name]:6}")
-    reach, near, total = 4 * max(apart.values()), Counter[str](), Counter[str]()
-    for attention in tqdm(alone(reader, texts), total=len(texts), unit="text", mininterval=10):
-        with moved(record, reach) as larger:
-            above = verdicts(attention, larger)
-        with moved(record, -reach) as smaller:
-            near += differing(above, verdicts(attention, smaller))
-        for (kind, _), each in above.items():
-            total[kind] += len(each)
-    told = ", ".join(f"{near[kind]} of {count:,} ({kind})" for kind, count in total.items())
-    print(f"within {reach:.1e} of their level: {told}")
+    record, source = Explorer().categories(asked.model), locate_model(asked.model)
+    reader = PatternReader(load_model(asked.model, source))
+    texts = make_texts(reader.loaded, asked.pairs)
+    distance, bits, turned = dict.fromkeys(WAYS, 0.0), Counter[str](), Counter[str]()
+    readings = zip(in_float64(load_model(asked.model, source), texts), *(way(reader, texts) for way in WAYS.values()))
+    for exact, *found in tqdm(readings, total=len(texts), unit="text", mininterval=10):
+        told = verdicts(found[0], record)
+        for name, attention in zip(WAYS, found):
+            distance[name] = max(distance[name], row_distance(exact, attention))
+            bits[name] += not torch.equal(attention.patterns, found[0].patterns)
+            turned[name] += sum(a != b for a, b in zip(told, verdicts(attention, record), strict=True))
+    print(f"{asked.model}: {len(texts)} texts; other bits on so many texts, farthest row from float64, other verdicts")
+    for name in WAYS:
+        print(f"{name:26}{bits[name]:6}{distance[name]:12.1e}{turned[name]:6}")
 
 
 if __name__ == "__main__":

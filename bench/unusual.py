@@ -1,4 +1,7 @@
-"""How often the atlas calls a model far from the others where models differ by no more than their distribution does."""
+"""How often the atlas calls a model far from the others where models differ by no more than their distribution does.
+
+Run it by `python -m bench.unusual`.
+"""
 
 import numpy as np
 
@@ -10,7 +13,14 @@ DRAWS = 1000
 
 
 def false_alarms(draws: int, models: int, distribution: tuple[int, int], deviations: float = DEVIATIONS) -> float:
-    """The share of atlases in which some model is called far in a role."""
+    """Draws atlases of one role, and returns the share of those in which some model is called far.
+
+    Args:
+        draws: how many atlases.
+        models: of each atlas.
+        distribution: the parameters of the Beta distribution that the models' shares come from.
+        deviations: robust standard deviations, from which on a model is called far.
+    """
     draw, heads = np.random.default_rng(0), np.resize(HEADS, models)
     named = 0
     for _ in range(draws):
@@ -20,6 +30,7 @@ def false_alarms(draws: int, models: int, distribution: tuple[int, int], deviati
 
 
 def main() -> None:
+    """Prints a line for each number of models and of deviations."""
     for deviations in (3.0, DEVIATIONS):
         for models in (12, 50):
             found = [f"{false_alarms(DRAWS, models, each, deviations):.3f}" for each in DISTRIBUTIONS]

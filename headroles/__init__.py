@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from headroles.summary import get_active_head_summary as get_active_head_summary
 
 _HOMES = {
-    "Analysis": "core.readings",
+    "Analysis": "core.readings.analysis",
     "Attention": "core.heads",
     "Explorer": "explorer",
     "Head": "core.heads",
     "HeadRolesError": "errors",
-    "ROLES": "core.roles",
+    "ROLES": "core.roles.roles",
     "get_active_head_summary": "summary",
-    "load_head_categories": "hub.store",
-    "verify_head_activation": "core.scoring",
+    "load_head_categories": "hub.record_store",
+    "verify_head_activation": "core.roles.scoring",
 }
 __all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 

@@ -122,7 +122,7 @@ class Causal:
             found = self._ablations.get(key)
             if found is None:
                 found = run_ablation(open_outputs(reader), open_ablator(reader), prompt, question, on_progress)
-                self._ablations.keep(key, found)
+                self._ablations.put(key, found)
             return replace(found, prompt=clean_text(prompt))  # other texts may have the same tokens
 
         return self._use(model, work)

@@ -24,7 +24,7 @@ from headroles.core.text.edits import Edit, propose_edits
 from headroles.core.text.tokens import clean_text
 from headroles.errors import ModelLoadError, NoHeadCategoriesError, UnknownModelError
 from headroles.hub.atlas_store import AtlasStore
-from headroles.hub.packages import is_here, model_source
+from headroles.hub.packages import is_available, model_source
 from headroles.hub.record_store import RecordStore
 from headroles.hub.training_store import TrainingStore
 from headroles.jobs import Job, Jobs
@@ -33,7 +33,7 @@ from headroles.models.model_pool import ModelPool
 from headroles.models.probes.probe_texts import ProbeSizes
 from headroles.models.reading.batches import TokenIds, check_batch, encode_all, split_into_forwards
 from headroles.models.reading.pattern_reader import PatternReader
-from headroles.models.scoring.sweep import analyze_here
+from headroles.models.scoring.sweep import analyze_model
 from headroles.settings import Settings
 
 READINGS_SHARE = 8  # one byte for readings to so many for patterns: of a text of 40 tokens or more they take less than that
@@ -69,7 +69,7 @@ class Explorer(Causal):
 
     def models(self) -> tuple[ModelInfo, ...]:
         """The models that can be picked by name, in the order of the page; one that a package brings, once it was fetched."""
-        return tuple(info for info in MODELS.values() if is_here(info, self.settings.home))
+        return tuple(info for info in MODELS.values() if is_available(info, self.settings.home))
 
     def prepare(self, model: str) -> Job:
         """The load of a model, started or joined; done when it is in memory. The job raises as `analyze` does."""
@@ -152,7 +152,7 @@ class Explorer(Causal):
             with self._batch_lock:
                 for texts in split_into_forwards(set(encoded), 4 * len(categories.heads())):
                     for attention in reader.read_texts(texts):
-                        self._patterns.keep(_key(reader, attention.token_ids), attention)
+                        self._patterns.put(_key(reader, attention.token_ids), attention)
                         found[attention.token_ids] = self._measure(reader, "", attention, categories, source)
             return [replace(found[token_ids], prompt=clean_text(prompt)) for token_ids, prompt in zip(encoded, prompts)]
 
@@ -191,7 +191,7 @@ class Explorer(Causal):
 
         def work(reader: PatternReader) -> list[tuple[Edit, list[MeasuredRole]]]:
             record, _ = self._store.find(reader.loaded.identity)
-            encoded = {edit: reader.loaded.encode(edit.text) for edit in edits if reader.loaded.reads(edit.text)}
+            encoded = {edit: reader.loaded.encode(edit.text) for edit in edits if reader.loaded.can_encode(edit.text)}
             seen: dict[TokenIds, list[MeasuredRole]] = {}
             with self._batch_lock:
                 for texts in split_into_forwards(set(encoded.values()), 4 * len(record.heads())):
@@ -265,9 +265,9 @@ class Explorer(Causal):
 
     def _analyze(self, reader: PatternReader, job: Job[HeadCategories]) -> HeadCategories:
         note = f"scoring all heads of {reader.loaded.name}"
-        record = analyze_here(reader, HERE, on_progress=lambda share: job.report(share, note))
+        record = analyze_model(reader, HERE, on_progress=lambda share: job.report(share, note))
         try:
-            self._store.keep(record)
+            self._store.save(record)
         except OSError as error:
             raise ModelLoadError(f"The record of {reader.loaded.name} could not be kept: {error.strerror}.") from error
         return record
@@ -287,7 +287,7 @@ class Explorer(Causal):
         attention = self._patterns.get(key)
         if attention is None:
             attention = reader.read(token_ids)
-            self._patterns.keep(key, attention)
+            self._patterns.put(key, attention)
         return attention
 
     def _read(
@@ -303,7 +303,7 @@ class Explorer(Causal):
         self, reader: PatternReader, prompt: str, attention: Attention, record: HeadCategories, source: RecordSource
     ) -> Analysis:
         analysis = analysis_of(prompt, attention, record, source)
-        self._readings.keep(_key(reader, attention.token_ids), (record, analysis))
+        self._readings.put(_key(reader, attention.token_ids), (record, analysis))
         return analysis
 
 

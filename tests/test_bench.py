@@ -1,10 +1,10 @@
-"""What the bench stands on: texts of exactly so many tokens, a comparison that can fail, a count that sees every forward."""
+"""What the bench stands on: texts of exactly so many tokens, and a comparison that can fail."""
 
 import pytest
 
-from bench.load import LENGTHS, counted_forwards, is_equal, make_prompts, percentile, read_answer
-from headroles.core.registry import EMBEDDED_MODEL
-from headroles.explorer import Explorer
+from bench.answers import is_equal, read_answer
+from bench.load import LENGTHS
+from bench.measuring import make_prompts
 from headroles.models.loading.loader import LoadedModel
 
 
@@ -35,24 +35,9 @@ def test_answers_are_equal_but_for_the_last_digits_of_a_number(answer, equal):
     assert is_equal(answer, {"a": [0.5, True, "x"]}) is equal
 
 
-def test_every_forward_is_counted_and_a_click_takes_none(explorer: Explorer, tiny: LoadedModel):
-    explorer.prepare(EMBEDDED_MODEL).result()
-    prompt = make_prompts(tiny, [20], seed=2)[0]
-    with counted_forwards() as forwards:
-        table = explorer.analyze(EMBEDDED_MODEL, prompt).heads
-    assert len(forwards) == 1
-    with counted_forwards() as forwards:
-        explorer.view_head(EMBEDDED_MODEL, prompt, table.heads()[3])
-    assert not forwards
-
-
-def test_percentiles_are_values_that_were_seen():
-    values = [float(value) for value in range(100, 0, -1)]
-    assert [percentile(values, percent) for percent in (50, 95, 100)] == [50, 95, 100]
-    assert percentile([7.0], 95) == 7
-
-
 def test_an_answer_is_the_last_event_of_its_stream_and_an_error_is_none():
-    assert read_answer(b'event: heartbeat\ndata: null\n\nevent: complete\ndata: [{"a": 1}]\n\n') == {"a": 1}
+    assert read_answer('event: heartbeat\ndata: null\n\nevent: complete\ndata: [{"a": 1}]\n\n') == {"a": 1}
     with pytest.raises(RuntimeError, match="the API answered event: error"):
-        read_answer(b'event: error\ndata: {"error": "no"}\n\n')
+        read_answer('event: error\ndata: {"error": "no"}\n\n')
+    with pytest.raises(RuntimeError, match="the API answered"):
+        read_answer("")

@@ -20,6 +20,7 @@ from analysis.hub_query import PREFIX
 from headroles.explorer import Explorer
 from tests.fixtures.api_server import serve_api
 from tests.fixtures.documents import BLOCKS, COMMANDS, EXAMPLE_URL, EXTRAS, LINES, PAGES, PROGRAMS, ROOT, prints
+from tests.fixtures.patience import PATIENCE
 
 pytestmark = pytest.mark.processes
 
@@ -38,7 +39,7 @@ def run(program: str, *arguments: str) -> str:
         if os.environ.get("CI"):
             pytest.fail(f"In CI the examples must run, and there is no {program} here.")
         pytest.skip(f"no {program} on this machine")
-    return subprocess.run([program, *arguments], capture_output=True, text=True, check=True, timeout=120).stdout
+    return subprocess.run([program, *arguments], capture_output=True, text=True, check=True, timeout=PATIENCE).stdout
 
 
 def carry_out(language: str, code: str) -> str:

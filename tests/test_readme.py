@@ -28,7 +28,7 @@ from headroles.explorer import Explorer
 from headroles.hub import gguf_reader, weights
 from headroles.hub import http as talk
 from headroles.hub.download import DISK_RESERVE
-from headroles.hub.repository import MEGABYTE, STRANGERS_FILES
+from headroles.hub.repository import MEGABYTE, UNTRUSTED_FILES
 from headroles.models import model_pool as pool
 from headroles.models.loading import aging_cache as memory
 from headroles.models.loading.model_builder import MOST_BUFFER_BYTES
@@ -179,14 +179,14 @@ LIMITS = (
     f"| {MAX_RECORD_BYTES // MEGABYTE} MB; shape",
     f"| {MAX_TRAINING_BYTES // MEGABYTE} MB, {MAX_POINTS:,} points",
     f"| {MAX_ATLAS_BYTES // MEGABYTE} MB, {MAX_ENTRIES:,} models",
-    f"{talk.ANSWER_SECONDS} s for a question, {talk.STALL_SECONDS} s without a byte",
-    f"`config.json` (at most {STRANGERS_FILES['config.json'] // MEGABYTE} MB)",
-    *(f"`{name}` ({STRANGERS_FILES[name] // MEGABYTE} MB)" for name in ("tokenizer.json", "tokenizer_config.json")),
+    f"{talk.HUB_TIMEOUT_SECONDS} s for a question, {talk.READ_TIMEOUT_SECONDS} s without a byte",
+    f"`config.json` (at most {UNTRUSTED_FILES['config.json'] // MEGABYTE} MB)",
+    *(f"`{name}` ({UNTRUSTED_FILES[name] // MEGABYTE} MB)" for name in ("tokenizer.json", "tokenizer_config.json")),
     f"| {strangers.TOKENIZER_BYTES // GIGABYTE} GB | {strangers.OPEN_SECONDS} s | {2 * strangers.OPEN_SECONDS} s |",
     f"| {strangers.TEXT_SECONDS} s | {strangers.TEXT_WALL_SECONDS} s |",
-    f"twice its weights and {strangers.TRIAL_BYTES // GIGABYTE} GB | {strangers.TRIAL_SECONDS} s, and 1 s for each "
-    f"{strangers.TRIAL_BYTES_A_SECOND // MEGABYTE} MB of weights | twice that |",
-    f"up to {pool.LOADS_AT_ONCE} loads at once",
+    f"twice its weights and {strangers.CHECK_EXTRA_BYTES // GIGABYTE} GB | {strangers.CHECK_SECONDS} s, and 1 s for each "
+    f"{strangers.CHECK_BYTES_PER_SECOND // MEGABYTE} MB of weights | twice that |",
+    f"up to {pool.MAX_LOADS} loads at once",
     f"{Settings().workers} requests work at once and {Settings().max_waiting} wait",
     f"one visitor may send {Settings().prompts_a_minute} prompts a minute",
     f"of {MAX_VISITORS:,} at most",
@@ -195,7 +195,7 @@ LIMITS = (
     f"{door.STREAMS_A_VISITOR} streams open, all together {door.MAX_STREAMS:,}",
     f"Requests of {LARGE_PROMPTS} texts or more",
     f"collects go after {sessions.KEEP_SECONDS:.0f} seconds",
-    f"asked for in {memory.AGE_SECONDS:.0f} seconds goes",
+    f"asked for in {memory.MAX_IDLE_SECONDS:.0f} seconds goes",
 )
 
 
@@ -206,11 +206,11 @@ def test_the_page_on_security_tells_the_limit_that_holds(limit):
 
 def test_the_page_on_security_names_what_of_a_strangers_files_and_of_the_environment_counts():
     (keys,) = re.findall(r"six keys count: (.*?)\.\n", SECURITY, re.S)
-    assert set(re.findall(r"`(\w+)`", keys)) == {*tokenizing.NAMED_TOKENS, *tokenizing.SWITCHES}
+    assert set(re.findall(r"`(\w+)`", keys)) == {*tokenizing.NAMED_TOKENS, *tokenizing.BOOLEAN_OPTIONS}
     (passed,) = re.findall(r"interpreters that get (.*?) of the server's", SECURITY, re.S)
-    assert set(re.findall(r"`(\w+)`", passed)) == set(child.PASSED_ON)
+    assert set(re.findall(r"`(\w+)`", passed)) == set(child.INHERITED_VARIABLES)
     (files,) = re.findall(r"\*\*Few files\.\*\* (.*?), and weights", SECURITY, re.S)
-    assert set(re.findall(r"`([\w.]+)`", files)) == set(STRANGERS_FILES)
+    assert set(re.findall(r"`([\w.]+)`", files)) == set(UNTRUSTED_FILES)
 
 
 def test_the_page_on_security_tells_of_every_variable_and_every_endpoint(explorer):

@@ -22,16 +22,16 @@ from headroles.core.roles.scoring import pattern_roles
 from headroles.core.text.phrases import precise_percent
 from headroles.errors import ModelLoadError, ModelTooLargeError
 from headroles.explorer import Explorer
-from headroles.hub.packages import is_here, model_source
-from headroles.hub.record_store import EMBEDDED
+from headroles.hub.packages import is_available, model_source
+from headroles.hub.record_store import EMBEDDED_RECORDS
 from headroles.hub.repository import inspect
 from headroles.models.loading.loader import load_model
 from headroles.models.probes.probe_texts import ProbeSizes
-from headroles.models.probes.sentences import FOR_CALIBRATION
+from headroles.models.probes.sentences import CALIBRATION_SENTENCES
 from headroles.models.reading.pattern_reader import PatternReader
 from headroles.models.scoring.calibration import calibrate
 from headroles.models.scoring.output_scores import score_outputs
-from headroles.models.scoring.sweep import analyze_here, find_prompts
+from headroles.models.scoring.sweep import analyze_model, find_prompts
 from headroles.render.files import exports
 from headroles.settings import GIGABYTE, Settings
 from tests.conftest import PLAIN, REPEATING
@@ -52,7 +52,7 @@ def file() -> Path:
 
 @pytest.fixture(scope="module")
 def shipped() -> HeadCategories:
-    return read_record(EMBEDDED[REAL_MODEL])
+    return read_record(EMBEDDED_RECORDS[REAL_MODEL])
 
 
 def test_the_registry_says_what_the_file_says(file):
@@ -66,8 +66,8 @@ def test_it_is_in_the_list_once_it_was_fetched_and_before_that_the_page_says_how
     empty = Explorer(Settings(home=tmp_path))
     assert REAL_MODEL not in [info.name for info in empty.models()]
     assert [info.name for info in real_explorer.models()][:2] == [EMBEDDED_MODEL, REAL_MODEL]
-    assert is_here(INFO, real_home)
-    assert not is_here(INFO, tmp_path)
+    assert is_available(INFO, real_home)
+    assert not is_available(INFO, tmp_path)
     with pytest.raises(ModelLoadError, match=r"not on this machine yet; `headroles get smollm2` .*`make real`.* 93 MB"):
         model_source(INFO, tmp_path)
     with pytest.raises(ModelLoadError, match="not on this machine yet"):
@@ -85,7 +85,7 @@ def test_the_shipped_record_says_which_file_and_how_its_weights_were_kept(real_r
 
 
 def test_the_shipped_record_is_what_the_analysis_gives(real_reader, shipped):
-    made = analyze_here(real_reader, ProbeSizes(calibration=0))
+    made = analyze_model(real_reader, ProbeSizes(calibration=0))
     assert (made.revision, made.recipe.tokenizer_sha256) == (shipped.revision, shipped.recipe.tokenizer_sha256)
     assert set(made.all_scores) == {role.name for role in pattern_roles()}
     for name, table in made.all_scores.items():
@@ -96,7 +96,7 @@ def test_the_shipped_record_is_what_the_analysis_gives(real_reader, shipped):
 
 def test_its_shipped_calibration_is_what_a_shorter_one_gives(real_reader, shipped):
     """To within what so few texts can tell: most of its numbers are the tails of thousands of tokens."""
-    made = calibrate(real_reader, shipped, texts=1, sentences=FOR_CALIBRATION[::3], seed=5)
+    made = calibrate(real_reader, shipped, texts=1, sentences=CALIBRATION_SENTENCES[::3], seed=5)
     assert set(made) == set(shipped.calibrations)
     for name, found in made.items():
         there = shipped.calibrations[name]

@@ -22,11 +22,11 @@ from headroles.core.roles.roles import MeasuredRole
 from headroles.core.text.phrases import percent
 from headroles.errors import InvalidRecordError, NoHeadCategoriesError
 from headroles.models.loading.loader import LoadedModel, load_model
-from headroles.models.probes.calibration_texts import LENGTHS, make_pairs
+from headroles.models.probes.calibration_texts import TEXT_LENGTHS, make_pairs
 from headroles.models.probes.sentences import FOR_TRIALS
 from headroles.models.reading.pattern_reader import PatternReader
 from headroles.models.scoring.calibration import PairExcess, read_pairs
-from headroles.models.scoring.sweep import analyze_here
+from headroles.models.scoring.sweep import analyze_model
 
 from ..pipeline.sources import locate_model
 from ..tables import align
@@ -107,7 +107,7 @@ def run(model: str, record: HeadCategories | None, texts: int, is_untrained: boo
     loaded = load_model(model, locate_model(model))
     if is_untrained:
         reader = PatternReader(untrained(loaded))
-        record = analyze_here(reader)
+        record = analyze_model(reader)
     elif record is None:
         raise NoHeadCategoriesError(f"There is no record of {model} here; analyse it first.")
     else:
@@ -176,10 +176,10 @@ def _trial(
                 _mean(float(one.attention[known].amax()) for length, one in found if length == at) if known.any() else 0.0,
             )
             for at in lengths
-            if at in LENGTHS
+            if at in TEXT_LENGTHS
         },
         others=_mean(int(heads[~known].sum()) for heads, _ in positive),
-        false={length: _mean(is_role for at, _, is_role in null if at == length) for length in lengths if length in LENGTHS},
+        false={length: _mean(is_role for at, _, is_role in null if at == length) for length in lengths if length in TEXT_LENGTHS},
         discovered=_mean(int(heads[~known].sum()) for _, heads, _ in null),
         auc=_auc([one for _, one in found], known),
         own_prompt=_is_detected(reader, record, role) if known.any() else None,

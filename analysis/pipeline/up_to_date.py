@@ -14,9 +14,9 @@ from headroles.errors import InvalidRecordError
 from headroles.hub.gguf import is_gguf
 from headroles.hub.plain_files import is_snapshot
 from headroles.hub.repository import RepositoryFacts
-from headroles.models.loading.loader import read_tokenizer, reads_bos, revision_of, vocabulary_sha256
+from headroles.models.loading.loader import adds_bos, read_tokenizer, revision_of, vocabulary_sha256
 from headroles.models.probes.probe_texts import ProbeSizes
-from headroles.models.scoring.output_scores import roles_of_outputs
+from headroles.models.scoring.output_scores import output_roles
 
 
 def read_existing(path: Path) -> HeadCategories | None:
@@ -85,13 +85,13 @@ def _is_of(recipe: Recipe, name: str, facts: RepositoryFacts, path: Path) -> boo
     if is_snapshot(path):
         return True
     tokenizer = read_tokenizer(name, facts, path)
-    return (recipe.prepend_bos, recipe.tokenizer_sha256) == (reads_bos(tokenizer), vocabulary_sha256(tokenizer))
+    return (recipe.prepend_bos, recipe.tokenizer_sha256) == (adds_bos(tokenizer), vocabulary_sha256(tokenizer))
 
 
 def _scores_all(record: HeadCategories) -> bool:
     """Whether it scores what is scored today; one from before scores had intervals does not."""
     # which of those that are scored by what heads write a model has words for, the recipe does not say
-    left_open = roles_of_outputs()
+    left_open = output_roles()
     by_lens = record.recipe.transformer_lens is not None
     roles = tuple(role for role in measured_roles() if role not in left_open) if by_lens else pattern_roles()
     scored = tuple(role for role in record.scored_roles if role not in left_open)

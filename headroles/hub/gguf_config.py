@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from headroles.hub.gguf import Gguf
-from headroles.hub.plain_files import UnfitError, short
+from headroles.hub.plain_files import UnfitError, shorten
 
 Config = dict[str, Any]
 _BASIC = {
@@ -159,7 +159,7 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
 
 
 def gguf_config(file: Gguf) -> Config:
-    """The file's settings as a config.json would have them, for `checked_config`, which compares them with the tensors.
+    """The file's settings as a config.json would have them, for `validate_config`, which compares them with the tensors.
 
     Raises:
         UnfitError: for an architecture that is not among ARCHITECTURES, and for a key that is unknown, missing, or has a value
@@ -167,7 +167,7 @@ def gguf_config(file: Gguf) -> Config:
     """
     known = ARCHITECTURES.get(file.architecture)
     if known is None:
-        named = f"of the architecture {short(file.architecture)}" if file.architecture else "of no architecture that it names"
+        named = f"of the architecture {shorten(file.architecture)}" if file.architecture else "of no architecture that it names"
         raise UnfitError(f"it is {named}; GGUF files are read of {', '.join(ARCHITECTURES)}.")
     config = _values(file, known)
     rows = file.shapes.get("token_embd.weight", (0,))[0]
@@ -185,7 +185,7 @@ def _values(file: Gguf, known: Architecture) -> Config:
     """The architecture's keys, by the names that a config has for them."""
     prefix = f"{file.architecture}."
     if lists := [key for key in file.lists if key.startswith(prefix)]:  # such as a number of heads for each layer
-        raise UnfitError(f"its {short(lists[0])} differs from layer to layer, which is not read.")
+        raise UnfitError(f"its {shorten(lists[0])} differs from layer to layer, which is not read.")
     config: Config = {}
     for key, value in file.values.items():
         rest = key.removeprefix(prefix)
@@ -194,7 +194,7 @@ def _values(file: Gguf, known: Architecture) -> Config:
         if rest in known.keys:
             config[known.keys[rest]] = _checked(rest, known.keys[rest], value)
         elif value not in _NEUTRAL.get(rest, ()):
-            raise UnfitError(f"it says {short(rest)}, which is not known here of {file.architecture}.")
+            raise UnfitError(f"it says {shorten(rest)}, which is not known here of {file.architecture}.")
     for rest, name in known.keys.items():
         if name in _REQUIRED | known.required and name not in config:
             raise UnfitError(f"it does not say {rest}.")
@@ -243,7 +243,7 @@ def _fill_in(config: Config, known: Architecture) -> None:
     config.setdefault("rope_theta", ROTARY_BASE)
     way, factor = config.pop("rope_type", "linear"), config.pop("rope_factor", 1.0)
     if way not in ("none", "linear"):
-        raise UnfitError(f"its positions are stretched in the way {short(way)} (rope.scaling.type), which is not read.")
+        raise UnfitError(f"its positions are stretched in the way {shorten(way)} (rope.scaling.type), which is not read.")
     if way == "linear" and factor != 1.0:
         config["rope_scaling"] = {"rope_type": "linear", "factor": factor}
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFReader, GGUFValueType, dequantize
 
-from headroles.hub.plain_files import UnfitError, short
+from headroles.hub.plain_files import UnfitError, shorten
 
 MAX_TENSORS = 5_000  # the largest published dense models have 1,138, in 126 layers; the library takes 0.1 ms for each
 MAX_DIMENSIONS = 4  # ggml's own limit
@@ -63,7 +63,7 @@ class BoundedReader(GGUFReader):
         end = 0
         for tensor in sorted(self.tensors, key=lambda tensor: tensor.data_offset):
             if tensor.data_offset < end:
-                raise UnfitError(f"its tensor {short(tensor.name)} lies where another one does.")
+                raise UnfitError(f"its tensor {shorten(tensor.name)} lies where another one does.")
             end = tensor.data_offset + tensor.n_bytes
 
     def _get(self, offset: int, dtype: Any, count: Any = 1, override_order: Any = None) -> Any:
@@ -116,7 +116,7 @@ class BoundedReader(GGUFReader):
         if raw_kind[0] not in KINDS:
             raise UnfitError(f"its weights are stored in a way (number {raw_kind[0]}) that is not known here.")
         if not 0 < prod(map(int, sizes)) <= MAX_NUMBERS:
-            raise UnfitError(f"its tensor {short(field.name)} is larger than any model's, or empty.")
+            raise UnfitError(f"its tensor {shorten(field.name)} is larger than any model's, or empty.")
         if place[0] > len(self.data):
             raise UnfitError(CUT_OFF)
         return field

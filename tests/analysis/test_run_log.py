@@ -19,7 +19,7 @@ from analysis.run_log import RunLog, expand_revisions, parse_names, select_shard
 from headroles.core.records.record_files import record_file_name, write_record
 from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL
 from headroles.errors import HubError, InvalidInputError, UnknownModelError
-from headroles.hub.record_store import EMBEDDED
+from headroles.hub.record_store import EMBEDDED_RECORDS
 from headroles.hub.repository import RepositoryFacts
 from headroles.models.probes.probe_texts import ProbeSizes
 from tests.analysis.publish.test_dataset_files import make
@@ -182,7 +182,7 @@ def test_the_log_has_a_line_an_outcome_and_the_list_what_is_left(tmp_path):
 
 def test_records_of_a_folder_are_pushed_later_and_a_broken_one_stops_none(hub, tmp_path, capsys, monkeypatch):
     for name in (EMBEDDED_MODEL, "other"):
-        shutil.copy(EMBEDDED[EMBEDDED_MODEL], tmp_path / f"{name}.json")
+        shutil.copy(EMBEDDED_RECORDS[EMBEDDED_MODEL], tmp_path / f"{name}.json")
     (tmp_path / "broken.json").write_text("{", "utf-8")
     pushed = []
 

@@ -79,13 +79,14 @@ def test_half_a_megabyte_in_the_box_is_refused_in_a_sentence(watched: Page):
 
 
 def test_a_hostile_text_in_the_address_is_shown_as_text_or_refused(watched: Page, tiny: LoadedModel):
-    for text in TYPED:
+    for text in TYPED[::3]:  # the box takes them all
         follow(watched, {"prompt": text})
         assert_shown_or_refused(watched, text, tiny)
         follow(watched, GOOD)
         assert_shown_or_refused(watched, GOOD["prompt"], tiny)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["model", "head", "role", "tab", "other_model"])
 def test_a_hostile_part_of_the_address_is_refused_in_a_sentence(watched: Page, name: str):
     for text in TYPED[::4]:  # the server's tests send them all

@@ -91,13 +91,13 @@ def test_a_published_run_is_shown_kept_for_a_start_without_the_hub_and_asked_for
     run = store.find("org/m")
     source = known(run.source)
     assert (run.steps, source.kind, source.dataset, source.commit, source.note) == ((0, 10), "published", "org/roles", "abc", "")
-    store._fetch("org/m")
+    store._refresh_now("org/m")
     assert asked == ["", "abc"]
     publish(monkeypatch, HubError("The Hub is away."))
     again = TrainingStore(settings(tmp_path))
     cached = again.find("org/m")
     assert (cached.steps, cached.scores, known(cached.source).kind) == (run.steps, run.scores, "cached")
-    again._fetch("org/m")
+    again._refresh_now("org/m")
     assert known(again.find("org/m").source).note == "The Hub is away."
 
 
@@ -116,10 +116,10 @@ def test_a_run_that_cannot_be_believed_takes_nothings_place_and_is_said(record, 
     with pytest.raises(NoTrainingRunError, match=said):
         store.find("org/m")
     publish(monkeypatch, lines(record, 0, 10), "good")
-    store._known("org/m").due = 0.0
+    store._state("org/m").next_refresh = 0.0
     assert store.find("org/m").steps == (0, 10)
     publish(monkeypatch, content(record), "bad")
-    store._fetch("org/m")
+    store._refresh_now("org/m")
     run = store.find("org/m")
     assert run.steps == (0, 10)
     assert said in known(run.source).note
@@ -158,4 +158,4 @@ def test_few_runs_are_in_memory(record, tmp_path, monkeypatch):
     for number in range(20):
         with pytest.raises(NoTrainingRunError):
             store.find(f"org/{number}")
-    assert len(store._models) == training.REMEMBERED
+    assert len(store._models) == training.MAX_RUNS_IN_MEMORY

@@ -106,7 +106,7 @@ class Analysis(NotebookRepr):
                     "activation": reading.activation,
                     "chance": reading.chance,
                     "is_active": reading.is_active,
-                    "excess": reading.excess if reading.is_triggered else None,
+                    "excess": reading.triggered_excess,
                     "percentile": reading.percentile,
                     "is_unusual": reading.is_unusual,
                     "told": told,

@@ -124,6 +124,22 @@ class HeadReading:
         """At its strongest token; 0 where no token calls for the role."""
         return self.evidence[0].excess if self.evidence else 0.0
 
+    @property
+    def triggered_excess(self) -> float | None:
+        """Its excess; None for a role that is always on."""
+        return self.excess if self.is_triggered else None
+
+    @property
+    def state(self) -> State:
+        """What the head does in the role on the text."""
+        if self.activation is None:
+            return "scored offline"
+        if not self.can_show:
+            return "not applicable"
+        if self.usual is not None:
+            return "unusual here" if self.is_unusual else "as usual"
+        return "seen" if self.is_active else "not seen"
+
     def describe_evidence(self, called: int, tokens: Sequence[str]) -> str:
         """`at 1 of 3 tokens that call for it, first ...`, of a head that is seen; `called` is how many do."""
         if called == 1:

@@ -19,8 +19,8 @@ from headroles.models.probes.probe_texts import ordinary_ids
 from headroles.models.reading.batches import TokenIds
 from headroles.models.reading.output_reader import OutputReader
 
-STEPS = 8  # at most, of a set that grows head by head
-TOLD = 8  # next words on each side
+MAX_STEPS = 8  # at most, of a set that grows head by head
+MAX_NEXT_TOKENS = 8  # next words on each side
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class AblationRequest:
     def steps(self) -> list[tuple[Head, ...]]:
         """The first of the heads, the first two, and so on; of many, at most STEPS sizes, the last of all."""
         count = len(self.heads)
-        sizes = sorted({math.ceil(count * step / min(count, STEPS)) for step in range(1, min(count, STEPS) + 1)})
+        sizes = sorted({math.ceil(count * step / min(count, MAX_STEPS)) for step in range(1, min(count, MAX_STEPS) + 1)})
         return [self.heads[:size] for size in sizes]
 
     def scored_positions(self) -> tuple[int, ...]:
@@ -63,14 +63,14 @@ class AblationRequest:
 
 def count_texts(heads: int) -> int:
     """How many texts a ablation of so many heads reads, at most."""
-    return 1 + min(heads, STEPS) + CONTROLS + 2
+    return 1 + min(heads, MAX_STEPS) + CONTROLS + 2
 
 
 def run_ablation(
     outputs: OutputReader,
     ablator: Ablator,
     prompt: str,
-    question: AblationRequest,
+    request: AblationRequest,
     on_progress: Callable[[float], None] = lambda _: None,
 ) -> Ablation:
     """Reads the text as it is, without the heads, without growing parts of them, without other heads of the same layers, and a
@@ -79,19 +79,19 @@ def run_ablation(
     Args:
         on_progress: called between forwards with the share that is done, 0 to 1; what it raises ends the work.
     """
-    loaded, ids = outputs.loaded, question.token_ids
-    query, looked_at = question.query % len(ids), question.scored_positions()
+    loaded, ids = outputs.loaded, request.token_ids
+    query, looked_at = request.query % len(ids), request.scored_positions()
     nothing, replacement = (
         ablator.replacement("zero", ids),
-        ablator.replacement(question.method, ids, question.role, question.seed),
+        ablator.replacement(request.method, ids, request.role, request.seed),
     )
     (first,) = ablator.run(ids, [()], nothing, query=query, losses=False)
-    top_token, words = first.top[0][0], [token for token, _ in first.top[:TOLD]]
-    steps, controls = question.steps(), draw_control_heads(loaded, question.heads, question.excluded_controls, question.seed)
+    top_token, words = first.top[0][0], [token for token, _ in first.top[:MAX_NEXT_TOKENS]]
+    steps, controls = request.steps(), draw_control_heads(loaded, request.heads, request.excluded_controls, request.seed)
     found: list[AblatedOutput] = []
     for after in ablator.run(ids, [(), *steps, *controls], replacement, words, query):
         found.append(after)
-        on_progress(len(found) / (count_texts(len(question.heads))))
+        on_progress(len(found) / (count_texts(len(request.heads))))
     base, grown, others = found[0], found[1 : len(steps) + 1], found[len(steps) + 1 :]
     last = grown[-1]
     told = {token: math.exp(value) for token, value in base.top}, {token: math.exp(value) for token, value in last.top}
@@ -107,14 +107,14 @@ def run_ablation(
         model=loaded.name,
         prompt=clean_text(prompt),
         tokens=loaded.token_texts(ids),
-        heads=question.heads,
-        role=question.role.name if question.role else "",
-        method=question.method,
-        seed=question.seed,
+        heads=request.heads,
+        role=request.role.name if request.role else "",
+        method=request.method,
+        seed=request.seed,
         query=query,
         top_token=next_token(top_token),
-        before=tuple(next_token(token) for token, _ in base.top[:TOLD]),
-        after=tuple(next_token(token) for token, _ in last.top[:TOLD]),
+        before=tuple(next_token(token) for token, _ in base.top[:MAX_NEXT_TOKENS]),
+        after=tuple(next_token(token) for token, _ in last.top[:MAX_NEXT_TOKENS]),
         losses_before=base.losses,
         losses_after=last.losses,
         scored_positions=looked_at,
@@ -122,8 +122,8 @@ def run_ablation(
         cumulative=tuple(map(effect, grown)),
         control_sets=controls,
         controls=tuple(map(effect, others)),
-        control_text=_on_control_text(outputs, ablator, question) if question.is_triggered else None,
-        direct=_direct(outputs, question, replacement, top_token),
+        control_text=_run_control_text(outputs, ablator, request) if request.is_triggered else None,
+        direct=_direct_effect(outputs, request, replacement, top_token),
         total=base.logits[0] - last.logits[0],
     )
     on_progress(1.0)
@@ -138,23 +138,23 @@ def control_ids(loaded: LoadedModel, token_ids: TokenIds, seed: int = 0) -> Toke
     return tuple(next(draw) if again else token for token, again in zip(token_ids, comes_again))
 
 
-def mean_loss_increase(before: Sequence[float], after: Sequence[float], looked_at: Collection[int]) -> float | None:
+def mean_loss_increase(before: Sequence[float], after: Sequence[float], positions: Collection[int]) -> float | None:
     """Of the mean loss of those tokens; losses begin with the second token."""
-    if not looked_at:
+    if not positions:
         return None
-    return sum(after[at - 1] - before[at - 1] for at in looked_at) / len(looked_at)
+    return sum(after[at - 1] - before[at - 1] for at in positions) / len(positions)
 
 
-def _on_control_text(outputs: OutputReader, ablator: Ablator, question: AblationRequest) -> ControlText:
-    loaded, looked_at = outputs.loaded, question.scored_positions()
-    ids = control_ids(loaded, question.token_ids, question.seed)
-    query = question.query % len(ids)
+def _run_control_text(outputs: OutputReader, ablator: Ablator, request: AblationRequest) -> ControlText:
+    loaded, looked_at = outputs.loaded, request.scored_positions()
+    ids = control_ids(loaded, request.token_ids, request.seed)
+    query = request.query % len(ids)
     nothing = ablator.replacement("zero", ids)
-    method = "zero" if question.method == "null" else question.method  # there is nothing of the role to be taken out
+    method = "zero" if request.method == "null" else request.method  # there is nothing of the role to be taken out
     (first,) = ablator.run(ids, [()], nothing, query=query, losses=False)
     top_token = first.top[0][0]
     base, after = ablator.run(
-        ids, [(), question.heads], ablator.replacement(method, ids, question.role, question.seed), [top_token], query
+        ids, [(), request.heads], ablator.replacement(method, ids, request.role, request.seed), [top_token], query
     )
     return ControlText(
         tokens=loaded.token_texts(ids),
@@ -165,13 +165,13 @@ def _on_control_text(outputs: OutputReader, ablator: Ablator, question: Ablation
     )
 
 
-def _direct(outputs: OutputReader, question: AblationRequest, replacement: Replacement, top_token: int) -> float:
+def _direct_effect(outputs: OutputReader, request: AblationRequest, replacement: Replacement, top_token: int) -> float:
     """What the heads themselves write to the top token's logit, less what stands in their place."""
-    stream = outputs.read(question.token_ids, question.query)
-    along, rows = stream.along(outputs.targets([top_token])), outputs.loaded.layers
-    patterns = outputs.patterns.read(question.token_ids) if replacement.expected else None
+    stream = outputs.read(request.token_ids, request.query)
+    along, rows = stream.along(outputs.tokens_to_residual_directions([top_token])), outputs.loaded.layers
+    patterns = outputs.patterns.read(request.token_ids) if replacement.expected else None
     total = 0.0
-    for head in question.heads:
+    for head in request.heads:
         row = rows.index(head.layer)
         output = stream.output(row, head.index)
         if patterns is not None:

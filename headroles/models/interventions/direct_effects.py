@@ -15,7 +15,7 @@ from headroles.models.interventions.ablator import draw_control_heads
 from headroles.models.reading.batches import TokenIds
 from headroles.models.reading.output_reader import OutputReader
 
-WORDS = 8  # that heads raise and lower most
+TOP_TOKENS = 8  # that heads raise and lower most
 
 
 def read_direct_effects(
@@ -25,7 +25,7 @@ def read_direct_effects(
     heads: Sequence[Head],
     role: MeasuredRole | None = None,
     query: int = -1,
-    spared: Collection[Head] = (),
+    excluded_controls: Collection[Head] = (),
 ) -> DirectEffects:
     """What some heads write at a token of a text, by default the last, to the likeliest next token and to the one that the role
     foretells.
@@ -39,11 +39,11 @@ def read_direct_effects(
     top_token = int(logits.argmax())
     expected_token = role.measure.expected_token(torch.tensor(token_ids), query)[:1] if role else []
     targets = list(dict.fromkeys([top_token, *expected_token]))
-    unembedding = outputs.targets(targets)
+    unembedding = outputs.tokens_to_residual_directions(targets)
     by_key = stream.by_key(unembedding).cpu()
     embedding, rest, biases = (part.cpu() for part in stream.other_parts(unembedding))
-    biases = biases + outputs.bias_of(targets).cpu()
-    less, probabilities = outputs.uncapped(logits), logits.softmax(-1)
+    biases = biases + outputs.unembedding_bias(targets).cpu()
+    less, probabilities = outputs.centered_logits(logits), logits.softmax(-1)
     rows = loaded.layers
     mine = [(rows.index(head.layer), head.index) for head in heads]
 
@@ -66,14 +66,14 @@ def read_direct_effects(
     def of_keys(at: int) -> tuple[float, ...]:
         return tuple(sum(by_key[row, head, :, at] for row, head in mine).tolist())  # type: ignore[union-attr]
 
-    raised, lowered = _words(outputs, stream, mine)
+    raised, lowered = _top_effects(outputs, stream, mine)
     is_other = len(targets) > 1
     return DirectEffects(
         model=loaded.name,
         prompt=clean_text(prompt),
         tokens=loaded.token_texts(token_ids),
         heads=tuple(heads),
-        control_sets=draw_control_heads(loaded, heads, spared),
+        control_sets=draw_control_heads(loaded, heads, excluded_controls),
         role=role.name if role else "",
         query=query,
         top_token=target(0),
@@ -85,14 +85,14 @@ def read_direct_effects(
     )
 
 
-def _words(
+def _top_effects(
     outputs: OutputReader, stream: ResidualStream, heads: Sequence[tuple[int, int]]
 ) -> tuple[tuple[TokenEffect, ...], tuple[TokenEffect, ...]]:
     """The words of the vocabulary that these heads together raise and lower most, and by how much."""
     written: Float[Tensor, " model"] = torch.stack([stream.written(row, head) for row, head in heads]).sum(0)
-    effects = outputs.on_all_words(written).cpu()
+    effects = outputs.direct_logits(written).cpu()
     effects = effects - effects.mean()
-    count = min(WORDS, len(effects))
+    count = min(TOP_TOKENS, len(effects))
 
     def words(which: Tensor) -> tuple[TokenEffect, ...]:
         ids = which.tolist()

@@ -9,9 +9,9 @@ from typing import Generic, TypeVar
 from cachetools import LRUCache
 
 V = TypeVar("V")
-AGE_SECONDS = 30.0  # of what nobody asked for since, where more than a part of all the bytes is taken
-LEAST_SECONDS = 1.0  # between two looks at it
-KEPT_SHARE = 16  # one byte in so many may stay for ever
+MAX_IDLE_SECONDS = 30.0  # of what nobody asked for since, where more than a part of all the bytes is taken
+MIN_TIMER_SECONDS = 1.0  # between two looks at it
+FLOOR_DIVISOR = 16  # one byte in so many may stay for ever
 
 
 class AgingCache(Generic[V]):
@@ -40,7 +40,7 @@ class AgingCache(Generic[V]):
                 self._touch(key)
             return value
 
-    def keep(self, key: Hashable, value: V) -> None:
+    def put(self, key: Hashable, value: V) -> None:
         """In place of what was kept under that key; a value too large for all the bytes is not kept."""
         with self._lock:
             self._values.pop(key, None)
@@ -48,30 +48,30 @@ class AgingCache(Generic[V]):
                 self._values[key] = value
                 self._touch(key)
             self._used = {key: when for key, when in self._used.items() if key in self._values}
-            self._wait_to_age()
+            self._schedule_eviction()
 
-    def age(self) -> None:
-        """Drops what nobody has asked for in the last AGE_SECONDS, the longest ago first, while more is kept than may stay."""
+    def evict_old(self) -> None:
+        """Drops what nobody has asked for in the last MAX_IDLE_SECONDS, the longest ago first, while more is kept than may stay."""
         with self._lock:
             self._timer = None
             for key, when in list(self._used.items()):
-                if not self._is_more_than_stays or self._clock() - when < AGE_SECONDS:
+                if not self._is_over_floor or self._clock() - when < MAX_IDLE_SECONDS:
                     break
                 self._values.pop(key, None)
                 del self._used[key]
-            self._wait_to_age()
+            self._schedule_eviction()
 
     @property
-    def _is_more_than_stays(self) -> bool:
-        return self._values.currsize > self._values.maxsize // KEPT_SHARE
+    def _is_over_floor(self) -> bool:
+        return self._values.currsize > self._values.maxsize // FLOOR_DIVISOR
 
     def _touch(self, key: Hashable) -> None:
         self._used.pop(key, None)
         self._used[key] = self._clock()
 
-    def _wait_to_age(self) -> None:
-        if self._timer is None and self._is_more_than_stays:
+    def _schedule_eviction(self) -> None:
+        if self._timer is None and self._is_over_floor:
             oldest = self._clock() - next(iter(self._used.values()))
-            self._timer = threading.Timer(max(AGE_SECONDS - oldest, LEAST_SECONDS), self.age)
+            self._timer = threading.Timer(max(MAX_IDLE_SECONDS - oldest, MIN_TIMER_SECONDS), self.evict_old)
             self._timer.daemon = True  # it must not keep the process from ending
             self._timer.start()

@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_gguf_pytorch_utils import TENSOR_PROCESSORS, TensorProcessor
 
 from headroles.hub.gguf import open_gguf, read_gguf
-from headroles.hub.plain_files import UnfitError, short
+from headroles.hub.plain_files import UnfitError, shorten
 
 Weights = dict[str, torch.Tensor]
 ROTARY_FACTORS = "rope_freqs.weight"  # Llama 3.1 and later: what the speed of each pair of dimensions is divided by
@@ -36,7 +36,7 @@ def read_weights(path: Path, config: PreTrainedConfig) -> tuple[Weights, torch.T
             factors = torch.tensor(values)
             continue
         if tensor.name not in names:
-            raise UnfitError(f"its tensor {short(tensor.name)} has no place in such a model.")
+            raise UnfitError(f"its tensor {shorten(tensor.name)} has no place in such a model.")
         if tensor.name != "output.weight":  # which GPT-2's processor keeps for itself
             values = processor.process(weights=values, name=tensor.name).weights
         weights[names[tensor.name]] = torch.from_numpy(np.array(values, dtype=np.float32))

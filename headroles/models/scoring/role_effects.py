@@ -36,13 +36,13 @@ def role_effects(
         rises = []
         for number, token_ids in enumerate(texts):
             on_progress((done + number / len(texts)) / len(roles))
-            rises.append(_rises(ablator, token_ids, sets, role, heads))
+            rises.append(_loss_increases(ablator, token_ids, sets, role, heads))
         found[role.name] = _effect(torch.tensor(rises), len(heads), role, sizes.seed)
         if role.measure.is_triggered:
             controls = [control_ids(reader.loaded, token_ids, sizes.seed + at) for at, token_ids in enumerate(texts)]
             # the losses that count stand where they stood in the text that repeats
             there = [
-                _rises(ablator, control, [(), heads], role, heads, looked_like)[0]
+                _loss_increases(ablator, control, [(), heads], role, heads, looked_like)[0]
                 for control, looked_like in zip(controls, texts)
             ]
             found[role.name] = found[role.name].model_copy(update={"control_text": round(sum(there) / len(there), 4)})
@@ -57,16 +57,16 @@ def _texts(ablator: Ablator, role: MeasuredRole, sizes: ProbeSizes) -> list[Toke
     return encoded_sentences(ablator.loaded, sizes)[: sizes.effects]
 
 
-def _rises(
+def _loss_increases(
     ablator: Ablator,
     token_ids: TokenIds,
     sets: Sequence[Sequence[Head]],
     role: MeasuredRole,
     heads: Sequence[Head],
-    looked_like: TokenIds | None = None,
+    repeating_ids: TokenIds | None = None,
 ) -> list[float]:
     """By how much the mean loss rises without each set but the first, which is empty; 0 where no token counts."""
-    looked_at = AblationRequest(looked_like or token_ids, tuple(heads), role).scored_positions()
+    looked_at = AblationRequest(repeating_ids or token_ids, tuple(heads), role).scored_positions()
     plain, *without = ablator.run(token_ids, sets, ablator.replacement("zero", token_ids))
     return [mean_loss_increase(plain.losses, after.losses, looked_at) or 0.0 for after in without]
 

@@ -13,7 +13,7 @@ from typing import Any
 from transformers.tokenization_utils_base import generate_merges
 
 from headroles.hub.gguf import Gguf, read_gguf, read_lists
-from headroles.hub.plain_files import UnfitError, short
+from headroles.hub.plain_files import UnfitError, shorten
 
 Json = dict[str, Any]
 Lists = Mapping[str, list[Any]]  # the file's, by their names after PREFIX
@@ -76,7 +76,7 @@ def read_gguf_tokenizer(path: Path) -> tuple[bytes, Mapping[str, Any]]:
             content = _sentence_piece(values, lists, file.architecture)
             content["model"]["unk_token"] = named["unk"]
         case other:
-            raise UnfitError(f"its tokenizer is of the kind {short(str(other))}; gpt2 and llama are read.")
+            raise UnfitError(f"its tokenizer is of the kind {shorten(str(other))}; gpt2 and llama are read.")
     content["added_tokens"] = _added(lists, content["model"]["vocab"], named)
     content["post_processor"] = _around(values, named)
     return json.dumps({"version": "1.0", **content}).encode(), {f"{name}_token": token for name, token in named.items()}
@@ -127,7 +127,7 @@ def _split(way: str) -> Json:
     if way in SPLITS:
         pattern = {"Regex": SPLITS[way]}
         return _sequence("pretokenizers", {"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": False}, BYTES)
-    raise UnfitError(f"its tokenizer splits texts in the way {short(way)}, which is not known here.")
+    raise UnfitError(f"its tokenizer splits texts in the way {shorten(way)}, which is not known here.")
 
 
 def _sentence_piece(values: Json, lists: Lists, architecture: str) -> Json:

@@ -12,10 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 MAX_PARTS = 32  # normalizers, pre-tokenizers and so on, those in sequences counted
 
-Word = Annotated[str, Field(max_length=1024)]  # the longest tokens of published vocabularies are runs of 256 spaces
-Short = Annotated[str, Field(max_length=64)]
+TokenText = Annotated[str, Field(max_length=1024)]  # the longest tokens of published vocabularies are runs of 256 spaces
+ShortText = Annotated[str, Field(max_length=64)]
 Pattern = Annotated[str, Field(min_length=1, max_length=2000)]  # those of GPT-4o's tokenizer have 300 characters
-Id = Annotated[int, Field(ge=0, lt=2**31)]
+TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class TokenizerPart(BaseModel):
@@ -34,18 +34,18 @@ class TokenizerPart(BaseModel):
         return 1.0
 
 
-class Literally(TokenizerPart):
+class StringPattern(TokenizerPart):
     String: Pattern
 
 
-class Expression(TokenizerPart):
+class RegexPattern(TokenizerPart):
     Regex: Pattern
 
 
-AnyPattern = Literally | Expression
+AnyPattern = StringPattern | RegexPattern
 
 
-class Plain(TokenizerPart):
+class SimplePart(TokenizerPart):
     """What makes nothing longer than twice."""
 
     type: Literal[
@@ -55,15 +55,15 @@ class Plain(TokenizerPart):
     strip_left: bool = True
     strip_right: bool = True
     individual_digits: bool = False
-    behavior: Short = "Isolated"
-    prefix: Short = "##"
+    behavior: ShortText = "Isolated"
+    prefix: ShortText = "##"
     cleanup: bool = True
-    content: Short = ""
+    content: ShortText = ""
     start: Annotated[int, Field(ge=0, le=64)] = 0
     stop: Annotated[int, Field(ge=0, le=64)] = 0
 
 
-class Unicode(TokenizerPart):
+class UnicodeNormalizer(TokenizerPart):
     type: Literal["NFC", "NFD", "NFKC", "NFKD"]
 
     @property
@@ -93,7 +93,7 @@ class BertNormalizer(TokenizerPart):
 
 class Prepend(TokenizerPart):
     type: Literal["Prepend"]
-    prepend: Short
+    prepend: ShortText
 
     @property
     def growth(self) -> float:
@@ -103,11 +103,11 @@ class Prepend(TokenizerPart):
 class Replace(TokenizerPart):
     type: Literal["Replace"]
     pattern: AnyPattern
-    content: Short
+    content: ShortText
 
     @property
     def growth(self) -> float:
-        replaced = len(self.pattern.String) if isinstance(self.pattern, Literally) else 1
+        replaced = len(self.pattern.String) if isinstance(self.pattern, StringPattern) else 1
         return max(1.0, len(self.content) / replaced)
 
 
@@ -147,44 +147,44 @@ class CharDelimiterSplit(TokenizerPart):
 
 class BPEDecoder(TokenizerPart):
     type: Literal["BPEDecoder"]
-    suffix: Short = "</w>"
+    suffix: ShortText = "</w>"
 
 
-class _OfToken(TokenizerPart):
-    id: Word
-    type_id: Id = 0
+class _SpecialTokenReference(TokenizerPart):
+    id: TokenText
+    type_id: TokenId = 0
 
 
-class _OfText(TokenizerPart):
+class _TextReference(TokenizerPart):
     id: Literal["A", "B"]
-    type_id: Id = 0
+    type_id: TokenId = 0
 
 
 class SpecialPiece(TokenizerPart):
-    SpecialToken: _OfToken
+    SpecialToken: _SpecialTokenReference
 
 
 class TextPiece(TokenizerPart):
-    Sequence: _OfText
+    Sequence: _TextReference
 
 
 Piece = SpecialPiece | TextPiece
 
 
-class _Special(TokenizerPart):
-    id: Word
-    ids: Annotated[list[Id], Field(min_length=1, max_length=8)]
-    tokens: Annotated[list[Word], Field(min_length=1, max_length=8)]
+class _SpecialToken(TokenizerPart):
+    id: TokenText
+    ids: Annotated[list[TokenId], Field(min_length=1, max_length=8)]
+    tokens: Annotated[list[TokenText], Field(min_length=1, max_length=8)]
 
 
 class Template(TokenizerPart):
     type: Literal["TemplateProcessing"]
     single: Annotated[list[Piece], Field(min_length=1, max_length=16)]
     pair: Annotated[list[Piece], Field(max_length=32)]
-    special_tokens: Annotated[dict[Word, _Special], Field(max_length=64)]
+    special_tokens: Annotated[dict[TokenText, _SpecialToken], Field(max_length=64)]
 
     @model_validator(mode="after")
-    def _holds_the_text_once(self) -> "Template":
+    def _check_text_once(self) -> "Template":
         if sum(isinstance(piece, TextPiece) for piece in self.single) != 1:
             raise ValueError("a template that does not hold the text exactly once")
         return self
@@ -196,13 +196,13 @@ class Template(TokenizerPart):
 
 class BertProcessing(TokenizerPart):
     type: Literal["BertProcessing", "RobertaProcessing"]
-    sep: tuple[Word, Id]
-    cls: tuple[Word, Id]
+    sep: tuple[TokenText, TokenId]
+    cls: tuple[TokenText, TokenId]
     trim_offsets: bool = True
     add_prefix_space: bool = True
 
 
-class Several(TokenizerPart):
+class PartSequence(TokenizerPart):
     """A sequence, under the key that the library has for each kind."""
 
     type: Literal["Sequence"]
@@ -219,18 +219,18 @@ class Several(TokenizerPart):
 
 
 AnyPart = Annotated[
-    Plain | Unicode | Lowercase | BertNormalizer | Prepend | Replace | ByteLevel | Metaspace | Split | CharDelimiterSplit
-    | BPEDecoder | Template | BertProcessing | Several,
+    SimplePart | UnicodeNormalizer | Lowercase | BertNormalizer | Prepend | Replace | ByteLevel | Metaspace | Split | CharDelimiterSplit
+    | BPEDecoder | Template | BertProcessing | PartSequence,
     Field(discriminator="type"),
 ]  # fmt: skip
 
 
-def every(part: TokenizerPart | None) -> Iterator[TokenizerPart]:
+def walk_parts(part: TokenizerPart | None) -> Iterator[TokenizerPart]:
     """The part, and all that it is made of."""
     if part:
         yield part
         for inner in part.parts:
-            yield from every(inner)
+            yield from walk_parts(inner)
 
 
 def depth(part: TokenizerPart) -> int:
@@ -240,4 +240,4 @@ def depth(part: TokenizerPart) -> int:
 
 def growth(*chains: TokenizerPart | None) -> float:
     """How many times longer a text may become that goes through all of them."""
-    return math.prod(part.growth for chain in chains for part in every(chain))
+    return math.prod(part.growth for chain in chains for part in walk_parts(chain))

@@ -19,9 +19,9 @@ from headroles.core.surveys.atlas import Atlas
 from headroles.core.surveys.atlas_entries import ATLAS_COLUMNS
 from headroles.core.surveys.training_run import TrainingRun
 from headroles.errors import InvalidInputError
-from headroles.render.api.serialize import analysis_result
-from headroles.render.api.serialize_causes import ablation_result, effects_result
-from headroles.render.api.serialize_training import training_result, training_rows
+from headroles.render.api.schema import analysis_result
+from headroles.render.api.schema_outputs import ablation_result, effects_result
+from headroles.render.api.schema_training import training_result, training_rows
 from headroles.render.figures.figure_text import one_line, shorten
 from headroles.render.figures.heatmaps import attention_figure, map_figure, to_pdf, to_png, to_svg
 from headroles.render.files.sheets import atlas_sheet, model_sheet, text_sheet
@@ -98,7 +98,7 @@ def training_csv(run: TrainingRun) -> Download:
 
 def training_json(run: TrainingRun) -> Download:
     """The same result as the API's, with the scores of all heads."""
-    text = json.dumps(training_result(run), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    text = json.dumps(training_result(run).model_dump(), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return Download(_file_name(run.model, "training.json"), "application/json", text.encode("utf-8", "backslashreplace"))
 
 
@@ -109,10 +109,10 @@ def atlas_csv(atlas: Atlas) -> Download:
 
 def analysis_json(analysis: Analysis, causes: HeadEffects | None = None) -> Download:
     """The same result as the API's, indented; with it, what was asked of heads beyond where they look."""
-    result: dict[str, object] = dict(analysis_result(analysis))
+    result: dict[str, object] = analysis_result(analysis).model_dump()
     if causes is not None:
-        result |= {"ablate": ablation_result(causes.ablation)}
-        result |= {} if causes.direct_effects is None else {"effects": effects_result(causes.direct_effects)}
+        result |= {"ablation": ablation_result(causes.ablation).model_dump()}
+        result |= {} if causes.direct_effects is None else {"effects": effects_result(causes.direct_effects).model_dump()}
     text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False)
     # a lone surrogate has no UTF-8 form; what is written for it is JSON's own escape
     return Download(_file_name(analysis.model, "analysis.json"), "application/json", text.encode("utf-8", "backslashreplace"))

@@ -14,7 +14,7 @@ from headroles.core.text.edits import Edit
 from headroles.core.text.phrases import listed
 from headroles.render.html import render_template
 from headroles.render.wording.bars import Bar, bar_of, figures, score_figures, second_figures
-from headroles.render.wording.wording import NO_PROMPT, ON_EVERY_TEXT, describe_source, state_of
+from headroles.render.wording.wording import NO_PROMPT, ON_EVERY_TEXT, describe_source
 
 CARD_KINDS: Mapping[State, str] = MappingProxyType(
     {"seen": "is-active", "unusual here": "is-active is-unusual", "not seen": "is-grey", "not applicable": "is-grey"}
@@ -136,7 +136,7 @@ def _also(reading: RoleReading) -> str:
 def _line(role: Role, reading: HeadReading, analysis: Analysis) -> HeadLine:
     return HeadLine(
         head=reading.head,
-        state=state_of(reading),
+        state=reading.state,
         bar=bar_of(role, reading),
         number=figures(reading),
         said=f"{_said(reading)}. {analysis.describe_head(reading.head)}",
@@ -148,7 +148,7 @@ def _line(role: Role, reading: HeadReading, analysis: Analysis) -> HeadLine:
 def _said(reading: HeadReading) -> str:
     if reading.activation is None:
         return f"scored offline, {ON_EVERY_TEXT}"
-    return f"on your text, {state_of(reading)}; {score_figures(reading, with_interval=True)} on the probe texts"
+    return f"on your text, {reading.state}; {score_figures(reading, with_interval=True)} on the probe texts"
 
 
 Found = Mapping[MeasuredRole, tuple[Edit, Analysis] | None]

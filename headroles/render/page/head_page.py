@@ -11,7 +11,7 @@ from headroles.core.text.phrases import percent
 from headroles.render.html import render_template
 from headroles.render.page.pattern import pattern_shown
 from headroles.render.wording.bars import figures, score_figures, second_figures
-from headroles.render.wording.wording import MARKS, describe_head, describe_origin, state_of
+from headroles.render.wording.wording import MARKS, describe_head, describe_origin
 
 CITED = 80  # characters of a text that a citation quotes
 # what TeX would take for a command; a name may come from a folder, and hold any of it
@@ -43,7 +43,7 @@ def render_head(view: HeadView) -> str:
         view=view,
         primary="no named role" if view.main is None else f"mainly {view.primary.display_name.lower()}",
         sentence=sentence,
-        state=state_of(view.readings[view.role.name]) if view.role.name in view.readings else "not a role",
+        state=view.readings[view.role.name].state if view.role.name in view.readings else "not a role",
         looks=_looks(view),
         known=known[:1].upper() + known[1:],
         pattern=pattern_shown(view, f"Attention of {view.head.label} over {len(view.tokens)} tokens. {sentence}"),
@@ -123,4 +123,4 @@ def _verdict(role: MeasuredRole, reading: HeadReading) -> str:
     if reading.activation is None:
         plays = reading.score is not None and reading.score >= role.threshold
         return f"{MARKS['scored offline']} by its score" if plays else f"{MARKS['not seen']} no"
-    return f"{MARKS[state_of(reading)]} {state_of(reading)}"
+    return f"{MARKS[reading.state]} {reading.state}"

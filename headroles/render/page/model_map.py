@@ -13,7 +13,7 @@ from headroles.core.readings.head_readings import State
 from headroles.core.roles.roles import RESTING_ROLE, ROLES, Role
 from headroles.render.html import render_template
 from headroles.render.wording.bars import figures, filling, hundredths
-from headroles.render.wording.wording import MARKS, ON_EVERY_TEXT, describe_layers, state_of
+from headroles.render.wording.wording import MARKS, ON_EVERY_TEXT, describe_layers
 
 DEEP = 12  # layers of one group
 WIDE = 16  # heads a layer beyond which the map takes the page's whole width
@@ -128,7 +128,7 @@ def _cell(analysis: Analysis, head: Head) -> Cell:
     flags |= OFFLINE if reading.activation is None else 0
     figure = FIGURES.index("–" if reading.activation is None else figures(reading))
     score = NO_SCORE if reading.score is None else hundredths(reading.score)
-    return Cell(number, STATES.index(state_of(reading)), round(filling(role, reading) * 100), flags, figure, score)
+    return Cell(number, STATES.index(reading.state), round(filling(role, reading) * 100), flags, figure, score)
 
 
 def _here(analysis: Analysis, head: Head) -> int:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from headroles.core.readings.analysis import Analysis, HeadView, RecordSource
 from headroles.core.readings.comparison import MIN_CHANGE, Change, HeadChange, ModelComparison, PromptComparison, RoleChange
 from headroles.core.readings.head_description import A_LITTLE, describe_head_in_model, resting_place
-from headroles.core.readings.head_readings import HeadReading, State
+from headroles.core.readings.head_readings import State
 from headroles.core.registry import ModelInfo
 from headroles.core.roles.roles import (
     OTHER,
@@ -44,17 +44,6 @@ NOT_CALIBRATED = (
 )
 NO_PROMPT = "None of the texts that are made to show it does so on this model."
 TOLD: frozenset[State] = frozenset({"seen", "not seen", "not applicable"})  # of roles that turn on and off
-
-
-def state_of(reading: HeadReading) -> State:
-    """What a head does in a role on a text."""
-    if reading.activation is None:
-        return "scored offline"
-    if not reading.can_show:
-        return "not applicable"
-    if reading.usual is not None:
-        return "unusual here" if reading.is_unusual else "as usual"
-    return "seen" if reading.is_active else "not seen"
 
 
 def change_shown(role: RoleChange) -> tuple[str, str]:

@@ -3,15 +3,18 @@
 from collections.abc import Callable, Coroutine
 from copy import copy
 from functools import wraps
+from inspect import signature
 from typing import Any
 
 import gradio as gr
+from anyio import to_thread
 from gradio.block_function import BlockFunction
 from gradio.components.api_component import Api
 from gradio.state_holder import SessionState
 
 from headroles.errors import HeadRolesError
 from headroles.explorer import Explorer
+from headroles.render.api.result import Result, typed_dict_of
 from headroles.render.page.chat import chat_card
 from headroles.server.api.endpoints import Endpoints
 from headroles.server.gate.request_queue import RequestQueue
@@ -69,22 +72,29 @@ def _words_of(endpoints: Endpoints) -> Callable[..., Coroutine[Any, Any, str]]:
     """`explain` with its words alone: of an object gradio's tools give what Python would print."""
 
     async def answer(request: gr.Request, model: str, prompt: str) -> str:
-        return (await endpoints.explain(request, model, prompt))["words"]
+        return (await endpoints.explain(request, model, prompt)).words
 
     answer.__doc__ = endpoints.explain.__doc__
     return answer
 
 
 def in_words(endpoint: Callable[..., Coroutine[Any, Any, object]]) -> Callable[..., Coroutine[Any, Any, object]]:
-    """The endpoint for as long as its client listens, with what it refuses as gradio's own error; a bug stays a bug."""
+    """The endpoint for as long as its client listens, with what it refuses as gradio's own error; a bug stays a bug.
+
+    A result becomes plain values off the event loop, which a large one would hold; for gradio's own list it is a TypedDict.
+    """
 
     @wraps(endpoint)
     async def checked(*args: object, **kwargs: object) -> object:
         try:
-            return await while_connected(endpoint(*args, **kwargs))
+            answer = await while_connected(endpoint(*args, **kwargs))
         except HeadRolesError as error:
             raise gr.Error(str(error), print_exception=False) from None
+        return await to_thread.run_sync(answer.model_dump) if isinstance(answer, Result) else answer
 
+    given = typed_dict_of(endpoint.__annotations__["return"])
+    checked.__annotations__ = {**endpoint.__annotations__, "return": given}
+    checked.__signature__ = signature(endpoint).replace(return_annotation=given)  # pyright: ignore[reportAttributeAccessIssue]
     return checked
 
 

@@ -79,7 +79,7 @@ def load_page_data(explorer: Explorer, place: PageState, wanted: Collection[str]
     """
     wanted = set(wanted)
     analysis = None
-    if place.head is None or wanted & {"analysis", "told", "prompts", "models"}:
+    if place.head is None or wanted & {"analysis", "sheet_heads", "prompts", "models"}:
         analysis = explorer.analyze(place.model, place.prompt)
         place = place if place.head else open_telling_head(place, analysis)
     view = _view(explorer, place) if wanted & {"view", "twin"} else None
@@ -90,8 +90,8 @@ def load_page_data(explorer: Explorer, place: PageState, wanted: Collection[str]
         _twin(explorer, view) if view and "twin" in wanted else None,
         _next(explorer, place) if "next" in wanted else None,
         _edits(explorer, place, analysis) if "edits" in wanted else None,
-        find_head_effects(explorer, place) if "causes" in wanted else None,
-        view_sheet_heads(explorer, analysis) if analysis and "told" in wanted else None,
+        find_head_effects(explorer, place) if "effects" in wanted else None,
+        view_sheet_heads(explorer, analysis) if analysis and "sheet_heads" in wanted else None,
         explorer.categories(place.model) if "record" in wanted else None,
         _lessons(explorer, place) if "lessons" in wanted else None,
         _compare_prompts(explorer, place, analysis) if analysis and "prompts" in wanted else None,

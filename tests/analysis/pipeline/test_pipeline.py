@@ -13,7 +13,7 @@ from headroles.core.records.record_files import read_record
 from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL
 from headroles.core.roles.scoring import pattern_roles
 from headroles.errors import InvalidInputError, UnsupportedModelError
-from headroles.hub.record_store import EMBEDDED
+from headroles.hub.record_store import EMBEDDED_RECORDS
 from headroles.models.loading.loader import LoadedModel, load_model
 from headroles.models.probes.probe_texts import (
     SENTENCES,
@@ -25,7 +25,7 @@ from headroles.models.probes.probe_texts import (
     repeated_sequences,
 )
 from headroles.models.reading.pattern_reader import PatternReader
-from headroles.models.scoring.sweep import analyze_here, make_record
+from headroles.models.scoring.sweep import analyze_model, make_record
 from tests.fixtures.double import ROUNDING, to_double
 
 SMALL = ProbeSizes(repeated_sequences=7, repeat_length=20, sentences=5, calibration=0)
@@ -34,7 +34,7 @@ SMALL = ProbeSizes(repeated_sequences=7, repeat_length=20, sentences=5, calibrat
 @pytest.mark.slow
 def test_the_shipped_record_is_what_the_analysis_gives(tmp_path):
     assert main([EMBEDDED_MODEL, "--out", str(tmp_path)]) == 0
-    made, shipped = read_record(tmp_path / EMBEDDED[EMBEDDED_MODEL].name), read_record(EMBEDDED[EMBEDDED_MODEL])
+    made, shipped = read_record(tmp_path / EMBEDDED_RECORDS[EMBEDDED_MODEL].name), read_record(EMBEDDED_RECORDS[EMBEDDED_MODEL])
     assert made.revision == shipped.revision
     assert made.recipe.tokenizer_sha256 == shipped.recipe.tokenizer_sha256
     for name, table in shipped.all_scores.items():
@@ -214,7 +214,7 @@ def test_what_transformer_lens_cannot_read_is_analysed_through_pyvene_and_said_s
     record = read_record(tmp_path / "out" / "mixed.json")
     assert (record.recipe.transformer_lens, record.layers, record.num_layers) == (None, (1, 4), 5)
     again = load_model("mixed", folder)
-    theirs = analyze_here(PatternReader(again), ProbeSizes(2, 8, 2, calibration=0))
+    theirs = analyze_model(PatternReader(again), ProbeSizes(2, 8, 2, calibration=0))
     assert record.all_scores == theirs.all_scores
     assert main(command) == 0  # and such a record is finished
     assert "skipped: up to date, read through PyVene" in capsys.readouterr().out

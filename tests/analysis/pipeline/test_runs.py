@@ -23,7 +23,7 @@ from headroles.core.records.record_files import read_record, write_record
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
 from headroles.core.roles.roles import measured_roles
 from headroles.errors import ModelLoadError, ModelTooLargeError
-from headroles.hub.record_store import EMBEDDED
+from headroles.hub.record_store import EMBEDDED_RECORDS
 from headroles.models.loading.loader import LoadedModel, load_model
 from headroles.models.probes.probe_texts import ProbeSizes
 from headroles.settings import Settings
@@ -349,4 +349,4 @@ def test_help_has_a_line_for_every_command_and_option_and_the_exit_codes(capsys,
 
 
 def test_the_shipped_record_is_the_one_that_is_read_by_default():
-    assert find_record(EMBEDDED_MODEL, None) == read_record(EMBEDDED[EMBEDDED_MODEL])
+    assert find_record(EMBEDDED_MODEL, None) == read_record(EMBEDDED_RECORDS[EMBEDDED_MODEL])

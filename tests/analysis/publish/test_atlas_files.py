@@ -12,7 +12,7 @@ from headroles.core.records.head_categories import HeadCategories
 from headroles.core.records.record_files import record_file_name, write_record
 from headroles.core.roles.roles import measured_roles
 from headroles.core.surveys.atlas_entries import make_entry, parse_entries
-from headroles.hub.dataset import ATLAS
+from headroles.hub.dataset import ATLAS_PATH
 from tests.fixtures.made_up import made_up
 
 
@@ -31,7 +31,7 @@ def test_a_folder_has_a_line_and_a_view_of_every_record_and_a_new_one_changes_it
     said = capsys.readouterr().out
     assert said.startswith("3 models of 3 families (gpt2, gpt_neox, llama)")
     assert sum("found in 3 of 3" in line for line in said.splitlines()) == len(measured_roles())
-    content, before = (tmp_path / ATLAS).read_bytes(), times(tmp_path)
+    content, before = (tmp_path / ATLAS_PATH).read_bytes(), times(tmp_path)
     assert len(parse_entries(content, "a")) == 3
     for record in made_up(3):
         assert pq.read_table(tmp_path / atlas_path(record.model_name)).to_pylist() == list(make_entry(record).rows())
@@ -46,7 +46,7 @@ def test_a_folder_has_a_line_and_a_view_of_every_record_and_a_new_one_changes_it
         Path(atlas_path(made_up(4)[3].model_name)).name,
     }
     assert len(after) == 4
-    assert set(content.splitlines()[1:]) < set((tmp_path / ATLAS).read_bytes().splitlines())
+    assert set(content.splitlines()[1:]) < set((tmp_path / ATLAS_PATH).read_bytes().splitlines())
 
 
 def test_a_broken_record_is_said_and_the_others_counted_and_a_figure_is_drawn(tmp_path, capsys):

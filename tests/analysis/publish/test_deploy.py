@@ -86,9 +86,12 @@ def test_make_deploy_asks_for_the_name_of_the_space():
 
 def test_the_workflow_runs_what_the_makefile_has():
     workflow = yaml.safe_load((Path(ROOT) / ".github" / "workflows" / "tests.yml").read_text("utf-8"))
-    commands = [step["run"] for step in workflow["jobs"]["tests"]["steps"] if "run" in step]
-    assert {"make check", "make test"} < set(commands)
-    versions = {entry["python"] for entry in workflow["jobs"]["tests"]["strategy"]["matrix"]["include"]}
+    jobs, makefile = workflow["jobs"], (Path(ROOT) / "Makefile").read_text("utf-8")
+    for name, targets in {"usual": ["check", "quick", "test"], "thorough": ["check", "thorough"]}.items():
+        commands = [step["run"].split() for step in jobs[name]["steps"] if "run" in step]
+        assert [words[1] for words in commands if words[0] == "make"][1:] == targets
+        assert all(f"\n{target}: " in makefile for target in targets)
+    versions = {entry["python"] for entry in jobs["thorough"]["strategy"]["matrix"]["include"]}
     assert versions == {"3.10", "3.11", "3.12"}
 
 

@@ -4,7 +4,7 @@ import statistics
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -58,7 +58,6 @@ def cell_by_cell(
     return found
 
 
-@settings(max_examples=150)
 @given(ids=texts, kind=st.sampled_from(list(KINDS)), window=windows, seed=st.integers(0, 99))
 def test_the_excess_is_what_a_loop_over_cells_gives(ids, kind, window, seed):
     tokens = torch.tensor(ids)

@@ -5,7 +5,7 @@ import random
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headroles.core.heads import Head
@@ -102,7 +102,6 @@ def test_known_depths(layers, slices):
     assert [depth_slice(layer, 16) for layer in (0, 1, 14, 15)] == [0, 0, 7, 7]
 
 
-@settings(max_examples=40)
 @given(shapes, shapes, seeds)
 def test_a_census_counts_every_head_once(shape_a: tuple[int, int], shape_b: tuple[int, int], seed: int):
     a, b = made_up(*shape_a, seed, "m"), made_up(*shape_b, seed + 1, "n")
@@ -122,7 +121,6 @@ def test_a_census_counts_every_head_once(shape_a: tuple[int, int], shape_b: tupl
     ]
 
 
-@settings(max_examples=40)
 @given(shapes, seeds)
 def test_swapping_the_texts_mirrors_every_change(shape: tuple[int, int], seed: int):
     a, b = made_up(*shape, seed), made_up(*shape, seed + 1)
@@ -134,7 +132,6 @@ def test_swapping_the_texts_mirrors_every_change(shape: tuple[int, int], seed: i
     ]
 
 
-@settings(max_examples=40)
 @given(shapes, seeds)
 def test_the_heads_listed_are_those_that_changed_most(shape: tuple[int, int], seed: int):
     a, b = made_up(*shape, seed), made_up(*shape, seed + 1)
@@ -156,7 +153,6 @@ def test_the_heads_listed_are_those_that_changed_most(shape: tuple[int, int], se
         assert change.b == b.heads.reading(change.role, change.a.head)
 
 
-@settings(max_examples=40)
 @given(shapes, seeds)
 def test_a_text_beside_itself_changes_nothing(shape: tuple[int, int], seed: int):
     same = made_up(*shape, seed)

@@ -15,7 +15,7 @@ from headroles.core.readings.head_description import A_LITTLE, describe_head_in_
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles.roles import OTHER, RESTING, Role, get_measured_role, measured_roles
 from headroles.errors import InvalidInputError
-from headroles.render.api.serialize import analysis_result
+from headroles.render.api.schema import analysis_result
 from headroles.render.files.exports import scores_csv
 from headroles.render.page.cards import render_panel
 from headroles.render.wording.wording import describe_head
@@ -88,7 +88,7 @@ def test_a_head_that_does_several_things_is_told_in_one_sentence():
 def test_head_page_card_programs_and_files_say_the_same_of_every_head(explorer):
     analysis = explorer.analyze(EMBEDDED_MODEL, PLAIN)
     told = {head: analysis.describe_head(head) for head in analysis.heads.heads()}
-    assert [entry["told"] for entry in analysis_result(analysis, all_heads=True)["heads"]] == list(told.values())
+    assert [entry["told"] for entry in analysis_result(analysis, all_heads=True).model_dump()["heads"]] == list(told.values())
     rows = list(csv.DictReader(io.StringIO(scores_csv(analysis).content.decode())))
     assert {(Head(int(row["layer"]), int(row["head"])), row["told"]) for row in rows} == set(told.items())
     for head, sentence in told.items():

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headroles.core.readings.detection import judge_heads
+from headroles.core.patterns.excess import Excess
+from headroles.core.readings.detection import detect, judge_heads
 from headroles.core.records.calibration import (
     DEFAULT,
     LEAST_EXCESS,
@@ -25,8 +26,9 @@ from headroles.core.records.calibration import (
 from headroles.core.records.record_builder import with_calibration
 from headroles.core.records.record_files import parse_record, read_record
 from headroles.core.registry import EMBEDDED_MODEL
+from headroles.core.roles.roles import get_measured_role
 from headroles.errors import InvalidRecordError
-from headroles.hub.record_store import EMBEDDED
+from headroles.hub.record_store import EMBEDDED_RECORDS
 from headroles.render.wording.wording import NOT_CALIBRATED, describe_source
 from tests.conftest import PLAIN
 from tests.fixtures.known import known
@@ -103,6 +105,25 @@ def test_heads_have_part_only_where_there_is_anything_at_all_and_unknown_ones_mu
     assert (heads.tolist(), is_role) == ([[True, True]], False)
 
 
+def test_a_head_of_a_seen_role_has_part_where_one_text_in_fifty_without_the_role_shows_as_much():
+    """By these tails an excess of .3 comes once in 50 tokens; .35 is rarer, .25 is not."""
+    heads, is_role = judge_heads(torch.tensor([[[0.75], [0.35], [0.25]]]), torch.tensor([[True, True, True]]), made(heads=3), 16)
+    assert (heads.tolist(), is_role) == ([[True, True, False]], True)
+
+
+@pytest.mark.parametrize(("second", "seen_at"), [(0.1, 1), (0.3, 2)])
+def test_a_head_is_seen_at_the_tokens_that_one_text_in_fifty_would_show(explorer, record, monkeypatch, second, seen_at):
+    """By L2H5's tail in the embedded record an excess of .21 comes once in 50 tokens."""
+    mass = torch.zeros(4, 8, 2)
+    mass[2, 5] = torch.tensor([0.95, second])
+    excess = Excess(torch.tensor([5, 6]), mass, torch.zeros_like(mass), torch.zeros_like(mass))
+    monkeypatch.setattr("headroles.core.readings.detection._excess", lambda role, attention: excess)
+    attention = explorer._use(EMBEDDED_MODEL, lambda reader: reader.read(reader.loaded.encode(PLAIN)))
+    seen = detect(get_measured_role("induction"), attention, record)
+    assert seen.heads.nonzero().tolist() == [[2, 5]]
+    assert int(seen.seen_at[2, 5]) == seen_at
+
+
 @given(st.lists(st.floats(0, 1), min_size=len(USUAL), max_size=len(USUAL)).map(sorted), st.floats(0, 1))
 def test_a_percentile_rises_with_the_activation_and_far_is_far_outside(usual, activation):
     table = torch.tensor(usual, dtype=torch.float64)
@@ -168,7 +189,7 @@ def test_the_shipped_calibrations_see_what_they_should(record):
 
 def test_the_stated_default_is_the_strictest_that_the_published_models_record_says():
     """Which ships; so that whoever makes it again makes this again too."""
-    there = [one for one in read_record(EMBEDDED[REAL_MODEL]).calibrations.values() if isinstance(one, Triggered)]
+    there = [one for one in read_record(EMBEDDED_RECORDS[REAL_MODEL]).calibrations.values() if isinstance(one, Triggered)]
     for share in range(len(TAIL)):
         assert DEFAULT.tails[0][0][share] == max(tail[share] for one in there for row in one.tails for tail in row)
         assert known(DEFAULT.role_tail)[share] == max(known(one.role_tail)[share] for one in there)

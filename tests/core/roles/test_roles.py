@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headroles.core.roles.measurement import Capture
@@ -77,7 +77,6 @@ def test_a_perfect_head_scores_one_and_a_uniform_head_scores_chance(role, tokens
 
 @pytest.mark.parametrize("role", pattern_roles(), ids=lambda role: role.name)
 @given(tokens=token_lists, seed=st.integers(0, 99), sharpness=st.sampled_from([0.0, 1.0, 30.0]))
-@settings(max_examples=50)
 def test_values_and_chance_lie_between_zero_and_one_for_all_lengths_and_repeats(role, tokens, seed, sharpness):
     patterns = random_attention(1, 2, 3, length=len(tokens), seed=seed, sharpness=sharpness)
     measured = role.measure(evidence(patterns, torch.tensor([tokens])))
@@ -89,7 +88,6 @@ def test_values_and_chance_lie_between_zero_and_one_for_all_lengths_and_repeats(
 
 @pytest.mark.parametrize("role", MASKS, ids=lambda role: role.name)
 @given(tokens=token_lists, seed=st.integers(0, 99))
-@settings(max_examples=50)
 def test_the_measure_equals_the_definition_written_as_loops(role, tokens, seed):
     pattern = random_attention(length=len(tokens), seed=seed).double()
     keys = {

@@ -79,6 +79,7 @@ def test_a_single_word_is_tried_twice_and_with_words_that_nobody_knows():
     assert [edit.text for edit in propose_edits("once")] == ["once once", "once zorbat melkin zorbat melkin"]
 
 
+@pytest.mark.slow
 def test_what_is_offered_turns_the_verdict_when_it_is_run_again(explorer):
     found = 0
     for text in FOR_TRIALS[:8]:

@@ -18,7 +18,7 @@ from headroles.models.interventions.ablator import Ablator, open_ablator, open_o
 from headroles.models.loading.loader import LoadedModel
 from headroles.models.reading.pattern_reader import PatternReader
 from tests.conftest import REPEATING
-from tests.fixtures.architectures import VOCABULARY, build
+from tests.fixtures.architectures import VOCABULARY, build, mark_thorough
 from tests.fixtures.double import ROUNDING, to_double
 from tests.models.reading.test_output_reader import REFUSED
 
@@ -35,7 +35,7 @@ def opened(architecture: str, tiny: LoadedModel) -> Ablator:
 def by_hand(architecture: str, change: Callable[[int, torch.Tensor], torch.Tensor], ablator: Ablator) -> list[float]:
     """The log-probabilities of WORDS at the end, with a plain torch hook on each output projection of a model of one's own."""
     model = to_double(build(architecture))
-    for writing in ablator._outputs.anatomy.writing:
+    for writing in ablator._outputs.residual_map.output_layers:
         model.get_submodule(writing.projection).register_forward_pre_hook(partial(_changed, change, writing.layer))
     with torch.no_grad():
         logits = model(input_ids=torch.tensor([IDS])).logits[0, -1]
@@ -46,7 +46,7 @@ def _changed(change: Callable, layer: int, _: object, args: tuple) -> tuple:
     return (change(layer, args[0]), *args[1:])
 
 
-@pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if name not in REFUSED])
+@pytest.mark.parametrize("architecture", mark_thorough(name for name in ARCHITECTURES if name not in REFUSED))
 def test_every_method_is_what_a_hand_written_hook_does(architecture, in_double, tiny):
     ablator = opened(architecture, tiny)
     layer, heads = ablator.loaded.layers[-1], ablator.loaded.identity.num_heads
@@ -207,7 +207,7 @@ def test_effects_and_ablations_of_a_model_with_norms_behind_its_heads_do_not_mee
     def ask(number: int) -> list:
         if number % 2:
             return list(ablator.run(IDS, [[Head(number % 3, 1)]], nothing, WORDS))
-        return outputs.read(IDS, number % 24).by_key(outputs.targets(list(WORDS))).tolist()
+        return outputs.read(IDS, number % 24).by_key(outputs.tokens_to_residual_directions(list(WORDS))).tolist()
 
     expected = [ask(number) for number in range(8)]
     with ThreadPoolExecutor(8) as pool:

@@ -15,7 +15,7 @@ from headroles.models.loading.loader import LoadedModel
 from headroles.models.probes.probe_texts import ProbeSizes, repeated_sequences
 from headroles.models.reading.pattern_reader import PatternReader
 from headroles.models.scoring.role_effects import role_effects
-from headroles.render.api.serialize import analysis_result, effect_result
+from headroles.render.api.schema import RoleEffectResult, analysis_result
 from headroles.render.page.cards import render_panel
 from tests.conftest import REPEATING
 from tests.fixtures.architectures import build
@@ -102,8 +102,8 @@ def test_cards_and_answers_tell_a_published_effect(effects, explorer):
     roles = tuple(replace(reading, effect=effects.get(reading.role.name)) for reading in analysis.roles)
     told = replace(analysis, roles=roles)
     assert effects["induction"].describe in render_panel(told)
-    answered = {role["key"]: role["effect"] for role in analysis_result(told)["roles"]}
-    assert answered["induction"] == effect_result(effects["induction"])
+    answered = {role["key"]: role["effect"] for role in analysis_result(told).model_dump()["roles"]}
+    assert answered["induction"] == RoleEffectResult.of(effects["induction"]).model_dump()
     assert answered["other"] is None
 
 

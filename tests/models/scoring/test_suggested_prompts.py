@@ -18,7 +18,7 @@ from headroles.errors import InvalidRecordError
 from headroles.models.loading.loader import load_model
 from headroles.models.probes.probe_texts import ProbeSizes
 from headroles.models.reading.pattern_reader import PatternReader
-from headroles.models.scoring.sweep import calibrated, find_prompts
+from headroles.models.scoring.sweep import add_calibration, find_prompts
 from tests.conftest import PLAIN
 
 TRIGGERED = ("induction", "duplicate_token")
@@ -67,7 +67,7 @@ def test_a_role_without_heads_or_without_calibration_is_not_looked_at(reader, re
 
 def test_an_analysis_records_which_text_shows_a_role_on_its_model(reader, of_role):
     works = get_measured_role("induction").other_prompts[0]
-    made = calibrated(reader, of_role(PLAIN, works), ProbeSizes(calibration=1))
+    made = add_calibration(reader, of_role(PLAIN, works), ProbeSizes(calibration=1))
     assert made.suggested_prompt(get_role("induction")) == works
     duplicate = get_role("duplicate_token")
     found = made.calibrations["duplicate_token"]

@@ -20,7 +20,7 @@ from headroles.core.readings.analysis import Analysis, HeadView
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles.roles import ROLES, measured_roles
 from headroles.errors import InvalidInputError
-from headroles.render.api.serialize import analysis_result
+from headroles.render.api.schema import analysis_result
 from headroles.render.files import exports
 from headroles.render.files.exports import (
     COLUMNS,
@@ -126,7 +126,7 @@ def test_numbers_stay_numbers_in_the_table(analysis):
 def test_the_json_is_what_the_api_answers(analysis):
     told = replace(analysis, prompt="中文 😀")
     content = analysis_json(told).content.decode()
-    assert json.loads(content) == analysis_result(told)
+    assert json.loads(content) == analysis_result(told).model_dump()
     assert "中文 😀" in content
 
 

@@ -14,7 +14,7 @@ from headroles.core.readings.comparison import compare_models, compare_prompts
 from headroles.core.readings.verdicts import read_head, read_heads, read_roles
 from headroles.core.records.head_categories import HeadCategories
 from headroles.core.roles.roles import ROLES
-from headroles.render.api.serialize import analysis_result, categories_result
+from headroles.render.api.schema import analysis_result, categories_result
 from headroles.render.files.exports import map_file, scores_csv
 from headroles.render.html import render_template
 from headroles.render.page.cards import render_panel
@@ -171,10 +171,10 @@ def test_files_and_programs_get_each_with_nothing_where_there_is_no_number(full)
     weighed, silent = rows["1", "2", KEEPS.name], rows["1", "2", "induction"]
     assert (weighed["score"], weighed["chance"]) == ("0.7", "")
     assert (silent["score"], silent["is_active"]) == ("", "false")
-    roles = {role["key"]: role for role in analysis_result(analysis, all_heads=True)["roles"]}
+    roles = {role["key"]: role for role in analysis_result(analysis, all_heads=True).model_dump()["roles"]}
     assert [head["score"] for head in roles[KEEPS.name]["heads"]] == [0.7, -0.8]
     assert roles[KEEPS.name]["heads"][0]["activation_score"] is None
-    assert {role["key"]: role["scores"] for role in categories_result(full)["roles"]}["induction"] == []
+    assert {role["key"]: role["scores"] for role in categories_result(full).model_dump()["roles"]}["induction"] == []
     assert "Keeps Directions: 1" in map_file(analysis, "svg").content.decode()
 
 

@@ -5,7 +5,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headroles.core.readings.analysis import Analysis, RecordSource
@@ -16,7 +16,7 @@ from headroles.core.roles.roles import ROLES, get_measured_role, measured_roles
 from headroles.core.text.tokens import visible_text
 from headroles.models.probes.probe_texts import ProbeSizes
 from headroles.models.reading.pattern_reader import PatternReader
-from headroles.models.scoring.sweep import analyze_here
+from headroles.models.scoring.sweep import analyze_model
 from headroles.render.html import ASSETS
 from headroles.render.page.compare_models import render_model_comparison
 from headroles.render.page.compare_texts import render_prompt_comparison
@@ -170,7 +170,7 @@ def test_two_deep_models_leave_no_gap():
 def test_a_model_analysed_here_stands_beside_the_embedded_one(repeating, random_model, one_thread):
     loaded = random_model("gpt_neox")
     reader = PatternReader(loaded)
-    record = analyze_here(reader, ProbeSizes(repeated_sequences=2, repeat_length=8, sentences=2, calibration=0))
+    record = analyze_model(reader, ProbeSizes(repeated_sequences=2, repeat_length=8, sentences=2, calibration=0))
     attention = reader.read(loaded.encode(REPEATING))
     table = read_heads(attention, record)
     other = Analysis(
@@ -195,7 +195,6 @@ def test_a_users_text_is_never_markup(text):
     assert LONG in page.text
 
 
-@settings(max_examples=40)
 @given(st.tuples(st.integers(1, 48), st.integers(1, 4)), st.tuples(st.integers(1, 48), st.integers(1, 4)), st.integers(0, 999))
 def test_any_two_analyses_can_be_drawn(shape: tuple[int, int], other: tuple[int, int], seed: int):
     a = made_up(*shape, seed)

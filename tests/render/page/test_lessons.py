@@ -10,7 +10,7 @@ from headroles.core.records.record_builder import with_prompts
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles.roles import ROLES, Role, get_measured_role, measured_roles
 from headroles.core.roles.scoring import pattern_roles
-from headroles.hub.record_store import EMBEDDED, load_head_categories
+from headroles.hub.record_store import EMBEDDED_RECORDS, load_head_categories
 from headroles.render.html import render_template
 from headroles.render.page.lessons import CELL, MARGIN, lesson_of, render_lessons, render_lessons_here
 from tests.conftest import uniform_attention
@@ -111,9 +111,9 @@ def test_the_lessons_are_all_roles_in_order_and_the_question_of_the_first_token(
     assert text(parse(render_template("first_token"))) in text(root)
 
 
-@pytest.mark.parametrize("model", EMBEDDED)
+@pytest.mark.parametrize("model", EMBEDDED_RECORDS)
 def test_a_models_lessons_name_its_heads_offer_its_own_texts_and_say_which_other_model_has_what_it_lacks(model):
-    record, others = load_head_categories(model), [load_head_categories(other) for other in EMBEDDED if other != model]
+    record, others = load_head_categories(model), [load_head_categories(other) for other in EMBEDDED_RECORDS if other != model]
     root = parse(render_lessons_here(record, others))
     with_heads = [role for role in measured_roles() if record.top_heads(role)]
     assert [button.attrib["data-try"] for button in root.iter("button")] == [role.name for role in with_heads]

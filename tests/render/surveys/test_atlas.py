@@ -9,7 +9,7 @@ from headroles.core.roles.roles import get_measured_role
 from headroles.core.surveys.atlas import Atlas, build_atlas, compute_spread, spreads_by_depth
 from headroles.core.surveys.atlas_entries import make_entry
 from headroles.hub.record_store import embedded_records
-from headroles.render.api.serialize_atlas import atlas_result
+from headroles.render.api.schema_atlas import atlas_result
 from headroles.render.files.exports import atlas_sheet_file
 from headroles.render.surveys.atlas import MAX_SHOWN, render_atlas
 from headroles.render.surveys.atlas_chart import BOTTOM, LEFT, RIGHT, TOP, atlas_charts, lines_of
@@ -90,7 +90,7 @@ def test_it_stays_small_whatever_many_models_there_are(many):
 
 
 def test_the_result_for_programs_is_the_atlas(many, shipped):
-    result = atlas_result(many)
+    result = atlas_result(many).model_dump()
     role = next(role for role in result["roles"] if role["key"] == ROLE.name)
     values = compute_spread(ROLE, many.entries).values
     assert role["share"] == {"models": 20, "median": (values[9] + values[10]) / 2, "low": values[0], "high": values[-1]}
@@ -99,7 +99,7 @@ def test_the_result_for_programs_is_the_atlas(many, shipped):
     assert list(role["by_family"]) == ["gpt2", "gpt_neox", "llama", "opt"]
     assert len(role["by_depth"]) == DEPTH_BINS
     assert [model["model"] for model in result["models"]] == [entry.model for entry in many.entries]
-    few = next(role for role in atlas_result(shipped)["roles"] if role["key"] == ROLE.name)
+    few = next(role for role in atlas_result(shipped).model_dump()["roles"] if role["key"] == ROLE.name)
     assert (few["share"]["median"], few["in_every_family"], few["unusual"]) == (None, None, None)
 
 

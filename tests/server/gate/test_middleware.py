@@ -16,6 +16,7 @@ from headroles.server.gate.request_queue import RequestQueue
 from headroles.settings import Settings
 from tests.conftest import REPEATING
 from tests.fixtures.api_server import serve_api
+from tests.fixtures.patience import PATIENCE
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def url(explorer: Explorer) -> Iterator[str]:
 def status(url: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
     request = urllib.request.Request(url + path, body, {"Content-Type": "application/json", **headers})
     try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()

@@ -3,7 +3,6 @@
 import asyncio
 import re
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -23,6 +22,7 @@ from headroles.server.page.parts import PARTS, visit
 from headroles.settings import Settings
 from tests.conftest import PLAIN
 from tests.fixtures.hostile import HOSTILE_TEXTS, TOO_LONG, short
+from tests.fixtures.patience import PATIENCE, wait_until
 
 BOXES = Inputs(EMBEDDED_MODEL, PLAIN, "one two one two", "", "")
 NOTHING = {"message": gr.skip()}  # how every answer ends
@@ -109,15 +109,14 @@ def test_a_ablation_that_is_stopped_ends_and_says_so(handlers, here, explorer, m
         def report(share: float) -> None:
             shares.append(share)
             handlers.stop("a page")
-            time.sleep(0.5)
-            on_progress(share)
+            wait_until(lambda: on_progress(share))  # until it raises
 
         return original(*args, on_progress=report, **kwargs)
 
     monkeypatch.setattr(explorer, "ablate", slow)
     answers = answer(handlers, event(here, out="L0H1,L0H2"), press)
     assert not any("Without these" in str(outputs.get("causes")) for outputs in answers)
-    assert len(shares) <= 2  # nothing goes on behind the visitor's back
+    assert len(shares) == 1  # nothing goes on behind the visitor's back
 
 
 def test_a_comparison_turns_the_page_to_its_tab(handlers, here):
@@ -172,7 +171,7 @@ def test_only_the_newest_turn_of_a_page_draws(explorer, here, monkeypatch):
     def slow(model: str, prompt: str) -> object:
         if prompt == PLAIN:
             computing.set()
-            assert go_on.wait(60)
+            assert go_on.wait(PATIENCE)
         return real(model, prompt)
 
     monkeypatch.setattr(explorer, "analyze", slow)
@@ -183,7 +182,7 @@ def test_only_the_newest_turn_of_a_page_draws(explorer, here, monkeypatch):
 
     async def overlap() -> tuple[list, list]:
         late = asyncio.create_task(collect(event(here)))
-        assert await asyncio.to_thread(computing.wait, 60)
+        assert await asyncio.to_thread(computing.wait, PATIENCE)
         newer = await collect(event(here, BOXES._replace(prompt="one two one two")))
         go_on.set()
         return await late, newer
@@ -252,7 +251,7 @@ def test_an_analysis_says_how_far_it_is_and_can_be_stopped_and_offered_again(han
 
 
 def test_a_visitor_who_asks_for_too_much_is_told_when_to_come_back(explorer, here):
-    handlers = Handlers(explorer, RequestQueue(Settings(prompts_a_minute=1)))
+    handlers = Handlers(explorer, RequestQueue(Settings(prompts_a_minute=1), clock=lambda: 0.0))
     answer(handlers, event(here), explore)
     refused, _ = answer(handlers, event(here, layer=0, head=1, role=""), press)
     assert "You have reached the limit of 1 prompts a minute" in text_of(refused, "message")

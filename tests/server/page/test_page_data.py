@@ -71,7 +71,7 @@ def test_a_scene_holds_what_the_explorer_says_of_its_place(explorer):
 
 def test_every_question_is_asked_once(explorer):
     counting = Counting(explorer)
-    wanted = EVERYTHING - {"told"}  # a sheet's own heads
+    wanted = EVERYTHING - {"sheet_heads"}  # a sheet's own heads
     place = load_page_data(counting, PageState(prompt="one two one two", other_prompt="Once upon a time"), wanted).state
     suggested = known(place.role).suggested_prompt
     assert counting.asked == [

@@ -10,7 +10,7 @@ import pytest
 
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.errors import NoTrainingRunError, UnknownModelError
-from headroles.render.api.serialize_training import training_result
+from headroles.render.api.schema_training import training_result
 from headroles.server.api.endpoints import Endpoints
 from headroles.server.gate.request_queue import RequestQueue
 from headroles.server.page.handlers import Handlers
@@ -53,12 +53,12 @@ def test_whatever_a_client_sends_it_gets_the_tab_or_a_sentence(explorer, query):
 
 
 def test_programs_get_the_run_that_the_page_shows(explorer):
-    result = asyncio.run(Endpoints(explorer, DESK).training(REQUEST, EMBEDDED_MODEL))
+    result = asyncio.run(Endpoints(explorer, DESK).training(REQUEST, EMBEDDED_MODEL)).model_dump()
     run = find_run(EMBEDDED_MODEL)
-    assert result == training_result(run)
+    assert result == training_result(run).model_dump()
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     role = next(role for role in result["roles"] if role["key"] == "induction")
-    assert role["appears"] == {"after": 1450, "by": 1500, "first": 1500}
+    assert role["onset"] == {"after": 1450, "by": 1500, "first": 1500}
     assert role["best"][-1] == {"layer": 2, "head": 2, "score": 0.914454}
     assert role["counts"][-1] == 8
     assert len(role["scores"]) == len(role["best"]) == len(result["steps"]) == len(result["primary_roles"]) == 60
@@ -68,7 +68,7 @@ def test_programs_get_the_run_that_the_page_shows(explorer):
 def test_the_files_hold_the_run(explorer):
     made = download(explorer, PageState(), "training.json")
     assert made.name == "headroles-headroles-tiny-training.json"
-    assert json.loads(made.content) == training_result(find_run(EMBEDDED_MODEL))
+    assert json.loads(made.content) == training_result(find_run(EMBEDDED_MODEL)).model_dump()
     run, text = find_run(EMBEDDED_MODEL), download(explorer, PageState(), "training.csv").content.decode()
     rows = list(csv.DictReader(io.StringIO(text, newline="")))
     assert len(rows) == len(run.steps) * len(run.roles)

@@ -11,7 +11,7 @@ from headroles.models.loading.loader import LoadedModel, Tokenizer, read_model
 from headroles.models.reading.pattern_reader import PatternReader
 
 
-def try_folder(name: str, folder: Path) -> int:
+def check_model_folder(name: str, folder: Path) -> int:
     """Reads a folder's model, tests its attention, and reads a text as long as any; gives the bytes that it takes in memory.
 
     Raises ModelLoadError, ModelTooLargeError and UnsupportedModelError as loading it and reading from it do.
