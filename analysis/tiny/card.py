@@ -232,11 +232,11 @@ Cross-entropy in nats a token, on text it never saw:
 
 ## How it was trained
 
-`python -m analysis.train_tiny --corpus DIR --out headroles/tiny`: {steps} steps in {seconds} seconds
+`python -m analysis train-tiny --corpus DIR --out headroles/tiny`: {steps} steps in {seconds} seconds
 ({minutes:.0f} minutes) on two CPU cores, {stretches}, from step 0 on.
 First random tokens of which each that has come before is said twice, then random strings that repeat themselves, both of few
 tokens before all; then prose, with a third of the sequences still such repeats; at last prose and phrases of it that come
-again. `analysis/train_tiny.py` says the numbers and `analysis/tiny_text.py` how a batch is drawn. Without these lessons the
+again. `analysis/tiny/train.py` says the numbers and `analysis/tiny/corpus.py` how a batch is drawn. Without these lessons the
 heads of a model this small and this briefly trained stay nameless; with them, what each head does is still its own solution.
 
 `training.jsonl` holds what its heads did on the way: a record and losses after each of {points} steps, closer together
