@@ -23,7 +23,7 @@ USED = ("safetensors", "config", "downloads", "gated", "siblings")  # of what th
 
 
 def _count(text: object) -> object:
-    """`500M` as a number; whatever is none is left to be refused."""
+    """`500M` as a number; anything else stays as it is, to be refused."""
     match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)([KMB]?)", str(text), re.IGNORECASE)
     return int(float(match[1]) * UNITS[match[2].upper()]) if match else text
 

@@ -67,7 +67,7 @@ class JobsBackend:
             pool.specs[task] = make_job_spec(model, plan, package, self.dataset, facts), facts
             tasks.append(task)
         if pool:
-            yield from run_tasks(tasks, pool)  # the Hub itself stops what takes too long, even if nobody is here to see it
+            yield from run_tasks(tasks, pool)  # the Hub itself stops jobs that take too long
 
 
 def _check(model: str, plan: AnalysisPlan, facts: RepositoryFacts, machine: Machine) -> None:

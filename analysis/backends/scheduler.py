@@ -118,7 +118,7 @@ def run_tasks(tasks: Iterable[Task], pool: WorkerPool, limit: float | None = Non
                     waiting.appendleft(again)
                 else:
                     yield Outcome(event.task.name, "failed", pool.now() - since, reason=_death_reason(event, pool.largest))
-            # not beside events: while whoever asked pushed a record, others may have ended that nobody has heard of
+            # not after events: while the caller pushed a record, tasks may have ended whose events have not been read
             for task in () if events else _overdue_tasks(started, limit, pool.now()):
                 pool.cancel(task)
                 yield timeout_outcome(task.name, limit, pool.now() - started.pop(task))

@@ -133,7 +133,7 @@ def analyze_model(name_or_path: str, plan: AnalysisPlan, old: HeadCategories | N
         reason = f"The files of {name} could not be read: {error}."
     except Exception as error:  # a bug, or a library's; the other models must not suffer from it
         traceback.print_exc()
-        reason = f"{name} met an unexpected {type(error).__name__}: {_first_line(error)}"
+        reason = f"{name} met an unexpected {type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"
     return Outcome(name, status, time.monotonic() - started, _peak_bytes(plan.device), record, reason)
 
 
@@ -148,7 +148,7 @@ def skip_up_to_date(name_or_path: str, plan: AnalysisPlan, facts: RepositoryFact
     started, name, old = time.monotonic(), plan.record_name(name_or_path), read_existing(plan.record_path(name_or_path))
     try:
         finished = old and not plan.again and is_up_to_date(old, name, facts, plan.sizes, plan.dtype)
-    except HeadRolesError:  # whoever tries says it
+    except HeadRolesError:  # the analysis itself will report it
         return None
     return Outcome(name, "skipped", time.monotonic() - started, None, old) if finished else None
 
@@ -249,7 +249,3 @@ def _peak_bytes(device: str) -> int:
 
 def _shape(num_layers: int, num_heads: int, prepend_bos: bool) -> str:
     return f"{num_layers} layers of {num_heads} heads and {'a' if prepend_bos else 'no'} BOS"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().split("\n")[0])[:200]

@@ -26,7 +26,7 @@ class TrainingPhase:
     A repeated sequence is a string of `periods` tokens (lowest, highest), over and over from a random offset; a `jumbled`
     share of them is cut into short phrases that come in a new order each time, so that copies of a token lie at all distances.
     A `phrases` share of the strings is prose, the others are random tokens from among the `tokens` most frequent ones.
-    A `doubled` share is no string: random tokens, and each that has come before is said twice. To foresee the second one, a
+    A `doubled` share has no strings: random tokens, and each that has come before is said twice. To predict the second one, a
     head has to look for an earlier copy of the token itself.
     """
 
