@@ -20,7 +20,7 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 from headroles.core.records.record_files import record_file_name, write_record
 
 from .card import TrainingSummary, measure_tiny, next_token_losses, write_card
-from .corpus import BatchSampler, CurriculumPhase, TokenStream, read_books, split_books, train_tokenizer, wrap_tokenizer
+from .corpus import BatchSampler, TokenStream, TrainingStage, read_books, split_books, train_tokenizer, wrap_tokenizer
 from .history import TrainingHistory
 
 VOCAB_SIZE, CONTEXT = 3072, 256
@@ -28,16 +28,14 @@ FEW, SOME, ALL = 64, 512, VOCAB_SIZE - 1  # the whole vocabulary but <|endoftext
 PHASES = (
     # Few tokens first: each is soon known, and heads form within hundreds of steps. First the ones that look for a copy of the
     # token itself (once induction is there, it does their work and they never form), then induction.
-    CurriculumPhase("doubles", 500, 32, 64, repeats=0.85, periods=(8, 31), jumbled=0.0, phrases=0.0, tokens=FEW, doubled=1.0),
-    CurriculumPhase("repeats", 700, 32, 64, repeats=0.85, periods=(8, 31), jumbled=0.0, phrases=0.0, tokens=FEW, doubled=0.35),
-    CurriculumPhase(
-        "more tokens", 250, 32, 96, repeats=0.85, periods=(8, 47), jumbled=0.2, phrases=0.0, tokens=SOME, doubled=0.35
-    ),
-    CurriculumPhase("all tokens", 350, 32, 96, repeats=0.8, periods=(8, 47), jumbled=0.2, phrases=0.0, tokens=ALL, doubled=0.35),
-    CurriculumPhase("prose", 900, 32, 128, repeats=0.3, periods=(4, 56), jumbled=0.2, phrases=0.3, tokens=ALL, doubled=0.5),
-    CurriculumPhase("long prose", 600, 16, 256, repeats=0.3, periods=(4, 110), jumbled=0.2, phrases=0.3, tokens=ALL, doubled=0.5),
+    TrainingStage("doubles", 500, 32, 64, repeats=0.85, periods=(8, 31), jumbled=0.0, phrases=0.0, tokens=FEW, doubled=1.0),
+    TrainingStage("repeats", 700, 32, 64, repeats=0.85, periods=(8, 31), jumbled=0.0, phrases=0.0, tokens=FEW, doubled=0.35),
+    TrainingStage("more tokens", 250, 32, 96, repeats=0.85, periods=(8, 47), jumbled=0.2, phrases=0.0, tokens=SOME, doubled=0.35),
+    TrainingStage("all tokens", 350, 32, 96, repeats=0.8, periods=(8, 47), jumbled=0.2, phrases=0.0, tokens=ALL, doubled=0.35),
+    TrainingStage("prose", 900, 32, 128, repeats=0.3, periods=(4, 56), jumbled=0.2, phrases=0.3, tokens=ALL, doubled=0.5),
+    TrainingStage("long prose", 600, 16, 256, repeats=0.3, periods=(4, 110), jumbled=0.2, phrases=0.3, tokens=ALL, doubled=0.5),
     # In prose a token is followed by different ones, so that induction has to look at more than the last token.
-    CurriculumPhase("phrases", 800, 32, 128, repeats=0.5, periods=(5, 60), jumbled=0.1, phrases=0.8, tokens=ALL, doubled=0.4),
+    TrainingStage("phrases", 800, 32, 128, repeats=0.5, periods=(5, 60), jumbled=0.1, phrases=0.8, tokens=ALL, doubled=0.4),
 )
 STEPS = sum(phase.steps for phase in PHASES)
 # At 2e-3 the heads of this width saturate on arbitrary distances before they learn anything of content.
@@ -65,7 +63,7 @@ def build_model() -> GPTNeoXForCausalLM:
     return GPTNeoXForCausalLM(config)
 
 
-def phase_at(step: int) -> CurriculumPhase:
+def phase_at(step: int) -> TrainingStage:
     """The phase that `step` (from 0) belongs to."""
     for phase in PHASES:
         if step < phase.steps:
