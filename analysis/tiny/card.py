@@ -222,8 +222,8 @@ Cross-entropy in nats a token, on text it never saw:
 
 `python -m analysis train-tiny --corpus DIR --out headroles/tiny`: {steps} steps in {seconds} seconds
 ({minutes:.0f} minutes) on two CPU cores, {stretches}, from step 0 on.
-It first reads random tokens, each said twice whenever it comes back, then random strings that repeat themselves; both draw on
-few tokens before they draw on all. Then it reads prose with a third of such repeats, at last prose in which phrases come back.
+It first reads random tokens in which each one that comes back is said twice, then random strings that repeat themselves; both use
+few tokens before they use all. Then it reads prose with a third of such repeats, at last prose in which phrases come back.
 `analysis/tiny/train.py` has the numbers, `analysis/tiny/corpus.py` draws the batches. Without these lessons, the heads of a
 model this small and this briefly trained reach no role; with them, each head still finds its own solution.
 
