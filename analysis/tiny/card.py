@@ -188,8 +188,8 @@ tags: [interpretability, attention-heads, induction-heads]
 ---
 # headroles-tiny
 
-A small language model that ships with headroles, so that a fresh copy shows real attention heads without a network. Its weights come
-from training alone: nothing in them is planted or edited. It is for teaching and writes no useful text.
+A small language model that ships with headroles, so that a fresh copy shows real attention heads without a network. Its
+weights come from training alone: nothing in them is planted or edited. It is for teaching and writes no useful text.
 
 GPT-NeoX, 4 layers of 8 heads of 32 dimensions, width 256, rotary positions over all dimensions, sequential residual, tied
 embeddings, 3.9 M parameters, byte-level BPE of 3,072 tokens, context of 256 tokens, a BOS before every text; fp16 safetensors.
