@@ -200,8 +200,8 @@ tags: [interpretability, attention-heads, induction-heads]
 ---
 # headroles-tiny
 
-A small language model that ships with headroles, so that a fresh copy shows real attention heads without a network. It is
-trained, not made: nothing in its weights is planted or edited. It is a teaching object and writes no useful text.
+A small language model that ships with headroles, so that a fresh copy shows real attention heads without a network. Its
+weights come from training alone: nothing in them is planted or edited. It is for teaching and writes no useful text.
 
 GPT-NeoX, 4 layers of 8 heads of 32 dimensions, width 256, rotary positions over all dimensions, sequential residual, tied
 embeddings, 3.9 M parameters, byte-level BPE of 3,072 tokens, context of 256 tokens, a BOS before every text; fp16 safetensors.
@@ -234,13 +234,13 @@ Cross-entropy in nats a token, on text it never saw:
 
 `python -m analysis train-tiny --corpus DIR --out headroles/tiny`: {steps} steps in {seconds} seconds
 ({minutes:.0f} minutes) on two CPU cores, {stretches}, from step 0 on.
-First random tokens of which each that has come before is said twice, then random strings that repeat themselves, both of few
-tokens before all; then prose, with a third of the sequences still such repeats; at last prose and phrases of it that come
-again. `analysis/tiny/train.py` says the numbers and `analysis/tiny/corpus.py` how a batch is drawn. Without these lessons the
-heads of a model this small and this briefly trained stay nameless; with them, what each head does is still its own solution.
+It first reads random tokens in which each one that comes back is said twice, then random strings that repeat themselves; both use
+few tokens before they use all. Then it reads prose with a third of such repeats, at last prose in which phrases come back.
+`analysis/tiny/train.py` has the numbers, `analysis/tiny/corpus.py` draws the batches. Without these lessons, the heads of a
+model this small and this briefly trained reach no role; with them, each head still finds its own solution.
 
-`training.jsonl` holds what its heads did on the way: a record and losses after each of {points} steps, closer together
-where roles appear. Weights of those steps are not kept.
+`training.jsonl` holds what its heads did during the training: a record and losses after each of {points} steps, closer together
+where roles appear. The weights of those steps are not kept.
 
 The text is public-domain prose:
 
