@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # the accessibility checks; where there is no npm they are skipped
 AXE := tests/browser/node_modules/axe-core/axe.min.js
 
-.PHONY: demo real test quick check bench pictures deploy clean
+.PHONY: demo real test quick thorough smollm2 check bench pictures deploy lock clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.run-time
@@ -16,15 +16,24 @@ demo: $(VENV)/.run-time
 real: $(VENV)/.gguf
 	$(BIN)/python -m headroles get smollm2
 
-# Two at once: half of the time is waiting, for servers, browsers and timeouts. Each takes half of the files, in an order that is
-# another one each time, and whoever is done first takes tests from the other.
-test: $(VENV)/.development $(AXE)
-	$(BIN)/python -m headroles get smollm2 || true  # the tests that meet it say so where it cannot be had
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+# Two at once: half of the time is waiting, for servers and browsers. Each takes half of the files, in an order that is another one
+# each time, and whoever is done first takes tests from the other. COVERAGE=1 says how much of the code they run.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal $(if $(COVERAGE),--cov --cov-report=term:skip-covered)
 
-# what neither opens a browser, nor starts processes, nor sweeps over models: to run after every change
+# six minutes: what must pass before anything lands
+test: $(VENV)/.development $(AXE) smollm2
+	$(PYTEST) -m "not thorough"
+
+# ninety seconds, to run after every change: no browser, no other processes, no sweep over models
 quick: $(VENV)/.development
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not browser and not processes and not slow"
+	$(PYTEST) -m "not browser and not processes and not slow and not thorough"
+
+# everything, with 200 examples a property
+thorough: $(VENV)/.development $(AXE) smollm2
+	$(PYTEST) --hypothesis-profile=thorough
+
+smollm2: $(VENV)/.development
+	$(BIN)/python -m headroles get smollm2 || true  # the tests that meet it say so where it cannot be had
 
 check: $(VENV)/.development
 	$(BIN)/ruff check .
@@ -39,7 +48,15 @@ pictures: $(VENV)/.development
 
 # make deploy SPACE=organisation/name [DATASET=organisation/name], with HF_TOKEN set; with DRY=1 it says what it would do, and does nothing
 deploy: $(VENV)/.run-time
-	$(BIN)/python -m analysis.deploy $(if $(SPACE),$(SPACE),$(error say where: make deploy SPACE=organisation/name)) $(if $(DATASET),--dataset $(DATASET)) $(if $(filter-out 0,$(DRY)),--dry-run)
+	$(BIN)/python -m analysis deploy $(if $(SPACE),$(SPACE),$(error say where: make deploy SPACE=organisation/name)) $(if $(DATASET),--dataset $(DATASET)) $(if $(filter-out 0,$(DRY)),--dry-run)
+
+# The versions that the tests and checks run on, for Python 3.11 on Linux. Takes `uv`, and whatever index it is set up for. torch comes from
+# PyTorch's own index of CPU builds, with `make lock TORCH=` from that index too; its line fits every build.
+TORCH ?= --torch-backend cpu
+lock:
+	uv pip compile -q --upgrade --custom-compile-command "make lock" --python-version 3.11 --python-platform x86_64-unknown-linux-gnu \
+		$(TORCH) $(DEVELOPMENT) -o requirements-lock.txt
+	sed -i.old 's/^\(torch==[0-9.]*\)+cpu/\1/' requirements-lock.txt && rm requirements-lock.txt.old
 
 $(AXE): tests/browser/package.json
 	if command -v npm >/dev/null; then npm install --prefix tests/browser --no-package-lock --no-audit --no-fund --ignore-scripts && touch $@; fi

@@ -1,4 +1,4 @@
-"""The offline analysis: `python -m analysis` in a checkout; installed it is `headroles_analysis`, and its command this one."""
+"""The offline analysis: `python -m analysis` in a checkout, the command `headroles-analysis` once installed."""
 
 import sys
 from importlib.util import find_spec
@@ -8,7 +8,7 @@ NEEDED = ("transformers", "transformer_lens", "pyarrow")  # one of each kind tha
 
 
 def main() -> int:
-    """The command `headroles-analysis`: the exit code of `__main__.main`, or 1 and a sentence where packages are missing."""
+    """Runs the command line; returns its exit code, or 1 after a sentence that names missing packages."""
     if missing := [name for name in NEEDED if find_spec(name) is None]:
         print(f"error: the analysis needs {', '.join(missing)}: pip install 'headroles[analysis]'", file=sys.stderr)
         return 1

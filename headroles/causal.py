@@ -6,19 +6,19 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from headroles.core.heads import Head, as_head
-from headroles.core.outputs.ablation import METHODS, KnockOut, Method
-from headroles.core.outputs.direct_effects import Writes
+from headroles.core.outputs.ablation import ABLATION_METHODS, Ablation, AblationMethod
+from headroles.core.outputs.direct_effects import DirectEffects
 from headroles.core.outputs.next_tokens import Predictions
 from headroles.core.readings.analysis import Analysis
 from headroles.core.roles.roles import MeasuredRole, Role, get_measured_role
-from headroles.core.text.tokens import clean
+from headroles.core.text.tokens import clean_text
 from headroles.errors import InvalidInputError
-from headroles.models.interventions.ablation_runs import Question, knock_out
-from headroles.models.interventions.ablator import open_knock_outs, open_outputs
-from headroles.models.interventions.direct_effects import read_writes
+from headroles.models.interventions.ablation_runs import AblationRequest, run_ablation
+from headroles.models.interventions.ablator import open_ablator, open_outputs
+from headroles.models.interventions.direct_effects import read_direct_effects
 from headroles.models.interventions.next_tokens import predict
+from headroles.models.loading.aging_cache import AgingCache
 from headroles.models.loading.loader import LoadedModel
-from headroles.models.loading.lru_cache import Memory
 from headroles.models.reading.pattern_reader import PatternReader
 
 T = TypeVar("T")
@@ -28,18 +28,18 @@ BYTES_A_NUMBER = 100
 
 
 @dataclass(frozen=True)
-class Chosen:
+class HeadSelection:
     """Heads that a question is about, strongest first, and the role that they stand for, if they do."""
 
     heads: tuple[Head, ...]
     role: MeasuredRole | None = None
-    spared: frozenset[Head] = frozenset()
+    excluded_controls: frozenset[Head] = frozenset()
 
 
 class Causal:
     """What an explorer can be asked beyond patterns; the model's output side is opened at the first question."""
 
-    _knock_outs: Memory[KnockOut]  # the latest: page, files and links ask for the same ones
+    _ablations: AgingCache[Ablation]  # the latest: page, files and links ask for the same ones
 
     @abstractmethod
     def analyze(self, model: str, prompt: str) -> Analysis: ...
@@ -53,7 +53,7 @@ class Causal:
         Raises as `analyze` does, but for the want of roles, and UnsupportedModelError when what the model writes cannot be read;
         InvalidInputError unless `count` is 1 to 50.
         """
-        return self._use(model, lambda reader: predict(open_knock_outs(reader), prompt, reader.loaded.encode(prompt), count))
+        return self._use(model, lambda reader: predict(open_ablator(reader), prompt, reader.loaded.encode(prompt), count))
 
     def effects(
         self,
@@ -62,7 +62,7 @@ class Causal:
         heads: Sequence[HeadLike] = (),
         role: Role | str | None = None,
         query: int = -1,
-    ) -> Writes:
+    ) -> DirectEffects:
         """What heads write to the logits of the next token directly, split by the token that they read.
 
         Args:
@@ -75,24 +75,26 @@ class Causal:
         """
         chosen = self._chosen(model, prompt, heads, role)
 
-        def work(reader: PatternReader) -> Writes:
+        def work(reader: PatternReader) -> DirectEffects:
             token_ids = reader.loaded.encode(prompt)
             check_question(reader.loaded, chosen.heads, query, len(token_ids))
-            return read_writes(open_outputs(reader), prompt, token_ids, chosen.heads, chosen.role, query, chosen.spared)
+            return read_direct_effects(
+                open_outputs(reader), prompt, token_ids, chosen.heads, chosen.role, query, chosen.excluded_controls
+            )
 
         return self._use(model, work)
 
-    def knock_out(
+    def ablate(
         self,
         model: str,
         prompt: str,
         heads: Sequence[HeadLike] = (),
         role: Role | str | None = None,
-        method: Method = "zero",
+        method: AblationMethod = "zero",
         seed: int = 0,
         query: int = -1,
         on_progress: Callable[[float], None] = lambda _: None,
-    ) -> KnockOut:
+    ) -> Ablation:
         """What is lost without heads, beside what is lost without as many others of the same layers.
 
         Args:
@@ -104,39 +106,41 @@ class Causal:
 
         Raises as `effects` does.
         """
-        if method not in METHODS:
-            raise InvalidInputError(f"There is no method {str(method)[:50]!r}; there are {', '.join(METHODS)}.")
+        if method not in ABLATION_METHODS:
+            raise InvalidInputError(f"There is no method {str(method)[:50]!r}; there are {', '.join(ABLATION_METHODS)}.")
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < MAX_SEED:
             raise InvalidInputError(f"seed must be a whole number from 0 to {MAX_SEED - 1:,}.")
         chosen = self._chosen(model, prompt, heads, role)
 
-        def work(reader: PatternReader) -> KnockOut:
+        def work(reader: PatternReader) -> Ablation:
             token_ids = reader.loaded.encode(prompt)
             check_question(reader.loaded, chosen.heads, query, len(token_ids))
-            question = Question(token_ids, chosen.heads, chosen.role, chosen.spared, method, seed, query % len(token_ids))
+            question = AblationRequest(
+                token_ids, chosen.heads, chosen.role, chosen.excluded_controls, method, seed, query % len(token_ids)
+            )
             key = reader.loaded.name, reader.loaded.revision, question
-            found = self._knock_outs.get(key)
+            found = self._ablations.get(key)
             if found is None:
-                found = knock_out(open_outputs(reader), open_knock_outs(reader), prompt, question, on_progress)
-                self._knock_outs.keep(key, found)
-            return replace(found, prompt=clean(prompt))  # other texts may have the same tokens
+                found = run_ablation(open_outputs(reader), open_ablator(reader), prompt, question, on_progress)
+                self._ablations.put(key, found)
+            return replace(found, prompt=clean_text(prompt))  # other texts may have the same tokens
 
         return self._use(model, work)
 
-    def _chosen(self, model: str, prompt: str, heads: Sequence[HeadLike], role: Role | str | None) -> Chosen:
+    def _chosen(self, model: str, prompt: str, heads: Sequence[HeadLike], role: Role | str | None) -> HeadSelection:
         measured = None if role is None else get_measured_role(role)
         found = tuple(dict.fromkeys(as_head(head) for head in heads))
         if measured is None:
             if not found:
                 raise InvalidInputError("Say which heads are meant, or which role's.")
-            return Chosen(found)
+            return HeadSelection(found)
         reading = self.analyze(model, prompt).role(measured)
         seen = [head for head in reading.heads if head.is_active] or list(reading.heads)
         mine = found or tuple(head.head for head in sorted(seen, key=lambda head: (-head.excess, -(head.score or 0.0))))
         if not mine:
             raise InvalidInputError(f"No head of {model} has the role {measured.display_name}; name some heads instead.")
-        also = {head.head for head in (*reading.heads, *reading.others)}
-        return Chosen(mine, measured, frozenset(also - set(mine)))
+        also = {head.head for head in (*reading.heads, *reading.other_heads)}
+        return HeadSelection(mine, measured, frozenset(also - set(mine)))
 
 
 def check_question(loaded: LoadedModel, heads: Sequence[Head], query: int, tokens: int) -> None:
@@ -147,7 +151,7 @@ def check_question(loaded: LoadedModel, heads: Sequence[Head], query: int, token
         raise InvalidInputError(f"query must be a token of the text, 0 to {tokens - 1}, or counted from its end.")
 
 
-def bytes_of_knock_out(found: KnockOut) -> int:
+def ablation_bytes(found: Ablation) -> int:
     """About what one takes: its numbers as Python objects, and the tokens and heads that they are of."""
-    numbers = 4 * len(found.tokens) + 4 * (len(found.controls) + len(found.grown))
+    numbers = 4 * len(found.tokens) + 4 * (len(found.controls) + len(found.cumulative))
     return BYTES_A_NUMBER * (numbers + sum(map(len, found.control_sets)) + len(found.heads) + 100)

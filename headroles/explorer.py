@@ -8,39 +8,39 @@ from typing import TypeVar
 
 import torch
 
-from headroles.causal import Causal, bytes_of_knock_out
+from headroles.causal import Causal, ablation_bytes
 from headroles.core.heads import Attention, Head, as_head
-from headroles.core.outputs.ablation import KnockOut
+from headroles.core.outputs.ablation import Ablation
 from headroles.core.patterns.excess import control_cells
-from headroles.core.readings.analysis import Analysis, HeadView, Source
-from headroles.core.readings.detection import is_seen
+from headroles.core.readings.analysis import Analysis, HeadView, RecordSource
+from headroles.core.readings.detection import is_detected
 from headroles.core.readings.verdicts import read_head, read_heads, read_roles
 from headroles.core.records.head_categories import HeadCategories
 from headroles.core.registry import EMBEDDED_MODEL, MODELS, ModelInfo, get_model_info
 from headroles.core.roles.roles import MeasuredRole, Role, get_measured_role, get_role
 from headroles.core.surveys.atlas import Atlas
 from headroles.core.surveys.training_run import TrainingRun
-from headroles.core.text.edits import Edit, edits_of
-from headroles.core.text.tokens import clean
+from headroles.core.text.edits import Edit, propose_edits
+from headroles.core.text.tokens import clean_text
 from headroles.errors import ModelLoadError, NoHeadCategoriesError, UnknownModelError
 from headroles.hub.atlas_store import AtlasStore
-from headroles.hub.packages import is_here, source_of
+from headroles.hub.packages import is_available, model_source
 from headroles.hub.record_store import RecordStore
 from headroles.hub.training_store import TrainingStore
 from headroles.jobs import Job, Jobs
-from headroles.models.loading.lru_cache import Memory
+from headroles.models.loading.aging_cache import AgingCache
 from headroles.models.model_pool import ModelPool
 from headroles.models.probes.probe_texts import ProbeSizes
 from headroles.models.reading.batches import TokenIds, check_batch, encode_all, split_into_forwards
 from headroles.models.reading.pattern_reader import PatternReader
-from headroles.models.scoring.sweep import analyze_here
+from headroles.models.scoring.sweep import analyze_model
 from headroles.settings import Settings
 
 READINGS_SHARE = 8  # one byte for readings to so many for patterns: of a text of 40 tokens or more they take less than that
 BYTES_A_PLACE = 256  # of one token that is told of a head
 BYTES_A_READING = 256  # of one head in one role, at most: its numbers as Python objects, and the places that hold them
 EDITS_AT_ONCE = 4  # in one forward: mostly the first of them does it
-KNOCK_OUT_BYTES = 8 * 1024 * 1024
+ABLATION_BYTES = 8 * 1024 * 1024
 HERE = ProbeSizes(calibration=3, outputs=25)  # somebody waits: a fraction of the texts that the offline analysis takes
 T = TypeVar("T")
 
@@ -61,15 +61,15 @@ class Explorer(Causal):
         self._store = RecordStore(self.settings)
         self._atlas = AtlasStore(self.settings, self._store.local)
         self._runs = TrainingStore(self.settings)
-        self._patterns = Memory[Attention](cache_bytes, lambda attention: attention.patterns.nbytes)
+        self._patterns = AgingCache[Attention](cache_bytes, lambda attention: attention.patterns.nbytes)
         # each with the very record that it was made from: a newer one takes its place and never serves what was read before
-        self._readings = Memory[tuple[HeadCategories, Analysis]](cache_bytes // READINGS_SHARE, lambda kept: _bytes(kept[1]))
-        self._knock_outs = Memory[KnockOut](KNOCK_OUT_BYTES, bytes_of_knock_out)
+        self._readings = AgingCache[tuple[HeadCategories, Analysis]](cache_bytes // READINGS_SHARE, lambda kept: _bytes(kept[1]))
+        self._ablations = AgingCache[Ablation](ABLATION_BYTES, ablation_bytes)
         self._batch_lock = threading.Lock()  # the patterns of one batch are in memory at a time
 
     def models(self) -> tuple[ModelInfo, ...]:
         """The models that can be picked by name, in the order of the page; one that a package brings, once it was fetched."""
-        return tuple(info for info in MODELS.values() if is_here(info, self.settings.home))
+        return tuple(info for info in MODELS.values() if is_available(info, self.settings.home))
 
     def prepare(self, model: str) -> Job:
         """The load of a model, started or joined; done when it is in memory. The job raises as `analyze` does."""
@@ -152,9 +152,9 @@ class Explorer(Causal):
             with self._batch_lock:
                 for texts in split_into_forwards(set(encoded), 4 * len(categories.heads())):
                     for attention in reader.read_texts(texts):
-                        self._patterns.keep(_key(reader, attention.token_ids), attention)
+                        self._patterns.put(_key(reader, attention.token_ids), attention)
                         found[attention.token_ids] = self._measure(reader, "", attention, categories, source)
-            return [replace(found[token_ids], prompt=clean(prompt)) for token_ids, prompt in zip(encoded, prompts)]
+            return [replace(found[token_ids], prompt=clean_text(prompt)) for token_ids, prompt in zip(encoded, prompts)]
 
         return self._use(model, work)
 
@@ -169,9 +169,9 @@ class Explorer(Causal):
         wanted = [
             get_measured_role(reading.role)
             for reading in analysis.roles
-            if reading.heads and reading.role.name in analysis.heads.places and reading.state != "seen"
+            if reading.heads and reading.role.name in analysis.heads.evidence and reading.state != "seen"
         ]
-        edits = edits_of(clean(prompt)) if wanted else ()
+        edits = propose_edits(clean_text(prompt)) if wanted else ()
         found: dict[MeasuredRole, tuple[Edit, Analysis] | None] = dict.fromkeys(wanted)
         for first in range(0, len(edits), EDITS_AT_ONCE):
             missing = [role for role in wanted if found[role] is None]
@@ -191,12 +191,12 @@ class Explorer(Causal):
 
         def work(reader: PatternReader) -> list[tuple[Edit, list[MeasuredRole]]]:
             record, _ = self._store.find(reader.loaded.identity)
-            encoded = {edit: reader.loaded.encode(edit.text) for edit in edits if reader.loaded.reads(edit.text)}
+            encoded = {edit: reader.loaded.encode(edit.text) for edit in edits if reader.loaded.can_encode(edit.text)}
             seen: dict[TokenIds, list[MeasuredRole]] = {}
             with self._batch_lock:
                 for texts in split_into_forwards(set(encoded.values()), 4 * len(record.heads())):
                     for attention in reader.read_texts(texts):
-                        seen[attention.token_ids] = [role for role in roles if is_seen(role, attention, record)]
+                        seen[attention.token_ids] = [role for role in roles if is_detected(role, attention, record)]
             return [(edit, seen[token_ids]) for edit, token_ids in encoded.items()]
 
         return self._use(model, work)
@@ -227,7 +227,7 @@ class Explorer(Causal):
             looked_at = readings.get(looked_for.name)
             return HeadView(
                 model=model,
-                prompt=clean(prompt),
+                prompt=clean_text(prompt),
                 tokens=attention.tokens,
                 num_layers=attention.num_layers,
                 num_heads=attention.num_heads,
@@ -237,11 +237,13 @@ class Explorer(Causal):
                 pattern=attention.pattern(which),
                 expected=expected,
                 readings=readings,
-                called=heads.tokens,
+                eligible_counts=heads.tokens,
                 other_layers=attention.other_layers,
                 has_sink=attention.has_sink,
                 suggested_prompt=categories.suggested_prompt(looked_for),
-                controls=control_cells(expected, looked_at.places[0].query, window) if looked_at and looked_at.places else None,
+                controls=control_cells(expected, looked_at.evidence[0].query, window)
+                if looked_at and looked_at.evidence
+                else None,
                 source=source,
             )
 
@@ -263,9 +265,9 @@ class Explorer(Causal):
 
     def _analyze(self, reader: PatternReader, job: Job[HeadCategories]) -> HeadCategories:
         note = f"scoring all heads of {reader.loaded.name}"
-        record = analyze_here(reader, HERE, on_progress=lambda share: job.report(share, note))
+        record = analyze_model(reader, HERE, on_progress=lambda share: job.report(share, note))
         try:
-            self._store.keep(record)
+            self._store.save(record)
         except OSError as error:
             raise ModelLoadError(f"The record of {reader.loaded.name} could not be kept: {error.strerror}.") from error
         return record
@@ -275,7 +277,7 @@ class Explorer(Causal):
             if not model.strip() or len(model) > 300 or not model.isprintable():
                 raise UnknownModelError("Type a model's name on the Hub (organisation/name) or a folder of this server.")
             return model
-        return source_of(get_model_info(model), self.settings.home)
+        return model_source(get_model_info(model), self.settings.home)
 
     def _use(self, model: str, work: Callable[[PatternReader], T]) -> T:
         return self._pool.use(model, self._source(model), work)
@@ -285,25 +287,27 @@ class Explorer(Causal):
         attention = self._patterns.get(key)
         if attention is None:
             attention = reader.read(token_ids)
-            self._patterns.keep(key, attention)
+            self._patterns.put(key, attention)
         return attention
 
-    def _read(self, reader: PatternReader, prompt: str, token_ids: TokenIds, record: HeadCategories, source: Source) -> Analysis:
+    def _read(
+        self, reader: PatternReader, prompt: str, token_ids: TokenIds, record: HeadCategories, source: RecordSource
+    ) -> Analysis:
         """The analysis of a prompt: kept from the last time, if it was made from this very record, or else measured."""
         kept = self._readings.get(_key(reader, token_ids))
         if kept is None or kept[0] is not record:
             return self._measure(reader, prompt, self._attention(reader, token_ids), record, source)
-        return replace(kept[1], prompt=clean(prompt), source=source)  # other texts may have the same tokens
+        return replace(kept[1], prompt=clean_text(prompt), source=source)  # other texts may have the same tokens
 
     def _measure(
-        self, reader: PatternReader, prompt: str, attention: Attention, record: HeadCategories, source: Source
+        self, reader: PatternReader, prompt: str, attention: Attention, record: HeadCategories, source: RecordSource
     ) -> Analysis:
         analysis = analysis_of(prompt, attention, record, source)
-        self._readings.keep(_key(reader, attention.token_ids), (record, analysis))
+        self._readings.put(_key(reader, attention.token_ids), (record, analysis))
         return analysis
 
 
-def analysis_of(prompt: str, attention: Attention, categories: HeadCategories, source: Source) -> Analysis:
+def analysis_of(prompt: str, attention: Attention, categories: HeadCategories, source: RecordSource) -> Analysis:
     """What a model's record says of attention that was read from it on a prompt.
 
     Raises:
@@ -312,12 +316,12 @@ def analysis_of(prompt: str, attention: Attention, categories: HeadCategories, s
     heads = read_heads(attention, categories)
     return Analysis(
         model=attention.model,
-        prompt=clean(prompt),
+        prompt=clean_text(prompt),
         tokens=attention.tokens,
         source=source,
         num_layers=attention.num_layers,
         num_heads=attention.num_heads,
-        roles=read_roles(heads, categories, attention.tokens),
+        roles=read_roles(heads, categories),
         heads=heads,
         other_layers=attention.other_layers,
         has_sink=attention.has_sink,
@@ -331,5 +335,5 @@ def _key(reader: PatternReader, token_ids: TokenIds) -> tuple[str, str, TokenIds
 def _bytes(analysis: Analysis) -> int:
     """About what an analysis takes, each token's text counted as one reading."""
     heads = analysis.num_layers * analysis.num_heads
-    places = sum(len(places) for table in analysis.heads.places.values() for row in table for places in row)
+    places = sum(len(places) for table in analysis.heads.evidence.values() for row in table for places in row)
     return BYTES_A_READING * (heads * len(analysis.roles) + len(analysis.tokens)) + BYTES_A_PLACE * places

@@ -5,14 +5,14 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from headroles.core.outputs.ablation import KnockOut
+from headroles.core.outputs.ablation import Ablation
 from headroles.core.readings.analysis import Analysis, HeadView
 from headroles.core.readings.comparison import ModelComparison, PromptComparison
 from headroles.core.records.head_categories import HeadCategories
 from headroles.render.files.exports import standalone_page
 from headroles.render.page.answer import render_answer
 from headroles.render.page.cards import render_panel, render_record
-from headroles.render.page.causes import Causes, render_causes
+from headroles.render.page.causes import HeadEffects, render_effects
 from headroles.render.page.compare_models import render_model_comparison
 from headroles.render.page.compare_texts import render_prompt_comparison
 from headroles.render.page.head_page import render_head
@@ -44,9 +44,9 @@ def _head(view: HeadView) -> Drawn:
     return f"{view.head.label} of {view.model}: {view.prompt}", (render_head(view),)
 
 
-def _knock_out(found: KnockOut) -> Drawn:
+def _ablation(found: Ablation) -> Drawn:
     labels = ", ".join(head.label for head in found.heads[:8])
-    return f"{found.model} without {labels}: {found.prompt}", (render_causes(Causes("", None, None, found)),)
+    return f"{found.model} without {labels}: {found.prompt}", (render_effects(HeadEffects("", None, None, found)),)
 
 
 def _record(record: HeadCategories) -> Drawn:
@@ -64,7 +64,7 @@ def _models(comparison: ModelComparison) -> Drawn:
 DRAW: Mapping[type, Callable[[Any], Drawn]] = {
     Analysis: _analysis,
     HeadView: _head,
-    KnockOut: _knock_out,
+    Ablation: _ablation,
     HeadCategories: _record,
     PromptComparison: _prompts,
     ModelComparison: _models,

@@ -2,13 +2,16 @@
 
 import contextlib
 import importlib.util
+import math
 import os
 import re
 import sys
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from headroles.errors import InvalidInputError
 
@@ -18,9 +21,11 @@ RESERVE_BYTES = int(2.5 * GIGABYTE)
 LEAST_BYTES = GIGABYTE // 16  # without which not even the model that ships with headroles could be read
 CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 # what the Hub takes as the name of a repo: of at most 96 characters after the slash, and neither `--` nor `..` in it
-REPO = re.compile(r"(?!.*(--|\.\.|\.git$))(?=[^/]{1,96}/[^/]{1,96}$)[A-Za-z0-9_]([\w.-]*\w)?/[A-Za-z0-9_]([\w.-]*\w)?", re.ASCII)
-BRANCH = re.compile(r"(?!.*\.\.)[\w][\w./-]{0,199}", re.ASCII)
-ROOT_PATH = re.compile(r"(https?://[\w.:\[\]-]+)?(/[\w.~%-]+)*/?", re.ASCII)
+REPO = re.compile(
+    r"\A(?!.*(--|\.\.|\.git$))(?=[^/]{1,96}/[^/]{1,96}$)[A-Za-z0-9_]([\w.-]*\w)?/[A-Za-z0-9_]([\w.-]*\w)?\Z", re.ASCII
+)
+BRANCH = re.compile(r"\A(?!.*\.\.)[\w][\w./-]{0,199}\Z", re.ASCII)
+ROOT_PATH = re.compile(r"\A(https?://[\w.:\[\]-]+)?(/[\w.~%-]+)*/?\Z", re.ASCII)
 DEFAULT_HOME = Path(os.path.expanduser("~/.cache/headroles"))  # Path.home() raises where a container's user has no home
 
 
@@ -40,9 +45,58 @@ def default_budget() -> int:
     return max(memory - RESERVE_BYTES, memory // 4)
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How one server of headroles is run.
+def _read_switch(value: object) -> object:
+    if value not in ("0", "1", False, True):
+        raise ValueError
+    return value
+
+
+def _check_mcp(is_on: bool) -> bool:
+    if is_on and importlib.util.find_spec("mcp") is None:
+        raise InvalidInputError("HEADROLES_MCP=1 needs what `pip install 'gradio[mcp]'` installs.")
+    return is_on
+
+
+def _read_gigabytes(value: object) -> object:
+    """Bytes from the text of a variable, which is in gigabytes."""
+    if not isinstance(value, str):
+        return value
+    gigabytes = float(value)
+    if not math.isfinite(gigabytes) or gigabytes * GIGABYTE < LEAST_BYTES:
+        raise ValueError
+    return int(gigabytes * GIGABYTE)
+
+
+def _check_home(home: Path) -> Path:
+    home = Path(os.path.expanduser(home))
+    with contextlib.suppress(OSError):  # where it may not be looked at, nothing is kept, which costs no visitor anything
+        existing = next((path for path in (home, *home.parents) if path.exists()), home.parent)
+        if not existing.is_dir():
+            raise ValueError
+    return home
+
+
+def _check_folder(folder: Path) -> Path:
+    folder = Path(os.path.expanduser(folder))
+    if not folder.is_dir():
+        raise ValueError
+    return folder
+
+
+def _plain_host(host: str) -> str:
+    """An IPv6 address without its brackets."""
+    return host.strip("[]")
+
+
+Count = Annotated[int, Field(ge=0, le=99_999, description="a whole number from 0 to 99999")]
+Switch = Annotated[bool, BeforeValidator(_read_switch), Field(description="0 or 1")]
+Text = Annotated[str, StringConstraints(strip_whitespace=True)]
+
+
+class Settings(BaseSettings, frozen=True):  # pyright: ignore[reportGeneralTypeIssues]
+    """How one server of headroles is run: what is not given is read from the environment, and else has its default.
+
+    A field's description says what its variable may be, in the words that complete "HEADROLES_… must be".
 
     Attributes:
         memory_bytes: for all loaded models together, their buffers and tokenizers included (`HEADROLES_MEMORY_GB`).
@@ -60,58 +114,61 @@ class Settings:
             on a Space there is one.
         host: the address to listen at (`GRADIO_SERVER_NAME`).
         port: where (`GRADIO_SERVER_PORT`); None for the first that is free from 7860 on.
+        root_path: the path or address below which a proxy shows the page (`GRADIO_ROOT_PATH`); gradio reads it itself.
     """
 
-    memory_bytes: int = field(default_factory=default_budget)
-    any_model: bool = False
-    home: Path = DEFAULT_HOME
-    records: Path | None = None
-    dataset: str = ""
-    revision: str = "main"
-    workers: int = 8
-    max_waiting: int = 64
-    prompts_a_minute: int = 240
-    seconds_a_minute: int = field(default_factory=lambda: 15 * (os.cpu_count() or 1))  # a quarter of what all cores have
-    mcp: bool = False
-    trust_proxy: bool = False
-    host: str = "127.0.0.1"
-    port: int | None = None
+    model_config = SettingsConfigDict(
+        env_prefix="HEADROLES_", env_ignore_empty=True, populate_by_name=True, validate_default=False
+    )
+
+    memory_bytes: Annotated[int, BeforeValidator(_read_gigabytes)] = Field(
+        default_factory=default_budget,
+        validation_alias="HEADROLES_MEMORY_GB",
+        description=f"a number from {LEAST_BYTES / GIGABYTE:g} on, which the model that ships with headroles needs",
+    )
+    any_model: Switch = False
+    home: Annotated[Path, AfterValidator(_check_home), Field(description="a folder, or the path of a new one")] = DEFAULT_HOME
+    records: Annotated[Annotated[Path, AfterValidator(_check_folder)] | None, Field(description="a folder of records")] = None
+    dataset: Annotated[Text, Field(pattern=REPO, description="a dataset repo, organisation/name")] = ""
+    revision: Annotated[Text, Field(pattern=BRANCH, description="a branch or a commit")] = "main"
+    workers: Annotated[int, Field(ge=1, le=99_999, description="a whole number from 1 to 99999")] = 8
+    max_waiting: Count = Field(default=64, validation_alias="HEADROLES_QUEUE")
+    prompts_a_minute: Count = Field(default=240, validation_alias="HEADROLES_RATE")
+    # a quarter of what all cores have
+    seconds_a_minute: Count = Field(default=15 * (os.cpu_count() or 1), validation_alias="HEADROLES_SECONDS")
+    mcp: Annotated[Switch, AfterValidator(_check_mcp)] = False
+    trust_proxy: Switch = Field(default_factory=lambda: "SPACE_ID" in os.environ)
+    host: Annotated[Text, AfterValidator(_plain_host), Field(min_length=1)] = Field(
+        default="127.0.0.1", validation_alias="GRADIO_SERVER_NAME", description="an address"
+    )
+    port: Annotated[int, Field(ge=1, le=65_535)] | None = Field(
+        default=None, validation_alias="GRADIO_SERVER_PORT", description="a whole number from 1 to 65535"
+    )
+    root_path: Annotated[str, Field(pattern=ROOT_PATH)] = Field(
+        default="",
+        validation_alias="GRADIO_ROOT_PATH",
+        description="a path as /headroles or a whole address as https://example.org/headroles",
+    )
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
-        """Raises InvalidInputError that names the variable and what it may be."""
-        default = cls()
-        dataset = environment.get("HEADROLES_DATASET", "").strip()
-        if dataset and not REPO.fullmatch(dataset):
-            raise InvalidInputError(f"HEADROLES_DATASET must be a dataset repo, organisation/name, but is {dataset[:100]!r}.")
-        revision = environment.get("HEADROLES_REVISION", "").strip() or default.revision
-        if not BRANCH.fullmatch(revision):
-            raise InvalidInputError(f"HEADROLES_REVISION must be a branch or a commit, but is {revision[:100]!r}.")
-        root_path = environment.get("GRADIO_ROOT_PATH", "")  # gradio reads it itself
-        if not ROOT_PATH.fullmatch(root_path):
-            raise InvalidInputError(
-                f"GRADIO_ROOT_PATH must be a path as /headroles or a whole address as https://example.org/headroles, "
-                f"but is {root_path[:100]!r}."
-            )
-        mcp = _switch(environment, "HEADROLES_MCP")
-        if mcp and importlib.util.find_spec("mcp") is None:
-            raise InvalidInputError("HEADROLES_MCP=1 needs what `pip install 'gradio[mcp]'` installs.")
-        return cls(
-            memory_bytes=_memory(environment.get("HEADROLES_MEMORY_GB", "")),
-            any_model=_switch(environment, "HEADROLES_ANY_MODEL"),
-            home=_home(environment.get("HEADROLES_HOME", "")),
-            records=_records(environment.get("HEADROLES_RECORDS", "")),
-            dataset=dataset,
-            revision=revision,
-            workers=_count(environment, "HEADROLES_WORKERS", default.workers, least=1),
-            max_waiting=_count(environment, "HEADROLES_QUEUE", default.max_waiting),
-            prompts_a_minute=_count(environment, "HEADROLES_RATE", default.prompts_a_minute),
-            seconds_a_minute=_count(environment, "HEADROLES_SECONDS", default.seconds_a_minute),
-            mcp=mcp,
-            trust_proxy=_switch(environment, "HEADROLES_TRUST_PROXY", default="SPACE_ID" in environment),
-            host=environment.get("GRADIO_SERVER_NAME", "").strip().strip("[]") or default.host,
-            port=_port(environment.get("GRADIO_SERVER_PORT", "").strip()),
-        )
+    def from_environment(cls) -> "Settings":
+        """What the environment says.
+
+        Raises:
+            InvalidInputError: for the first variable that is wrong; names it, its value, and what it may be.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            raise InvalidInputError(_first_mistake(error)) from error
+
+
+def _first_mistake(error: ValidationError) -> str:
+    mistake = error.errors()[0]
+    name = str(mistake["loc"][0])
+    field = next(field for key, field in Settings.model_fields.items() if name in (key, field.validation_alias))
+    variable = field.validation_alias or f"HEADROLES_{name.upper()}"
+    return f"{variable} must be {field.description}, but is {str(mistake['input'])[:100]!r}."
 
 
 def read_settings() -> Settings:
@@ -130,66 +187,9 @@ def read_settings() -> Settings:
         sys.exit(str(error))
 
 
-def _memory(value: str) -> int:
-    if not value:
-        return default_budget()
-    try:
-        memory_bytes = int(float(value) * GIGABYTE)
-    except (ValueError, OverflowError) as error:
-        raise InvalidInputError(f"HEADROLES_MEMORY_GB must be a number above 0, but is {value[:100]!r}.") from error
-    if memory_bytes < LEAST_BYTES:
-        least = f"{LEAST_BYTES / GIGABYTE:g} at least, which the model that ships with headroles needs"
-        raise InvalidInputError(f"HEADROLES_MEMORY_GB must be {least}, but is {value[:100]!r}.")
-    return memory_bytes
-
-
-def _home(value: str) -> Path:
-    if not value:
-        return DEFAULT_HOME
-    home = Path(os.path.expanduser(value))
-    with contextlib.suppress(OSError):  # where it may not be looked at, nothing is kept, which costs no visitor anything
-        there = next((path for path in (home, *home.parents) if path.exists()), home.parent)
-        if not there.is_dir():
-            raise InvalidInputError(f"HEADROLES_HOME must be a folder, but {str(there)[:200]} is none.")
-    return home
-
-
-def _records(value: str) -> Path | None:
-    if not value:
-        return None
-    folder = Path(os.path.expanduser(value))
-    if not folder.is_dir():
-        raise InvalidInputError(f"HEADROLES_RECORDS must be a folder of records, but {value[:200]!r} is none.")
-    return folder
-
-
-def _port(value: str) -> int | None:
-    if not value:
-        return None
-    if not re.fullmatch(r"[0-9]{1,5}", value) or not 1 <= int(value) <= 65_535:
-        raise InvalidInputError(f"GRADIO_SERVER_PORT must be a whole number from 1 to 65535, but is {value[:100]!r}.")
-    return int(value)
-
-
 def _physical_memory() -> int:
     try:
         import psutil
     except ModuleNotFoundError:  # the core alone: it loads no model, so nobody asks for the budget
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return psutil.virtual_memory().total
-
-
-def _switch(environment: Mapping[str, str], name: str, default: bool = False) -> bool:
-    value = environment.get(name, "")
-    if value not in ("", "0", "1"):
-        raise InvalidInputError(f"{name} must be 0 or 1, but is {value[:100]!r}.")
-    return value == "1" if value else default
-
-
-def _count(environment: Mapping[str, str], name: str, default: int, least: int = 0) -> int:
-    value = environment.get(name, "")
-    if not value:
-        return default
-    if not re.fullmatch(r"[0-9]{1,5}", value) or int(value) < least:
-        raise InvalidInputError(f"{name} must be a whole number from {least} to 99999, but is {value[:100]!r}.")
-    return int(value)

@@ -39,12 +39,12 @@ def get_active_head_summary(activation_data: Attention | Mapping, model_name: st
                 "score": head.score,
                 "activation_score": head.activation,
                 "is_active": head.is_active,
-                "excess": head.excess if head.is_triggered else None,
+                "excess": head.triggered_excess,
                 "unusual": head.is_unusual,
             }
             for head in reading.heads
         ]
-        for reading in read_roles(read_heads(attention, categories), categories, attention.tokens)
+        for reading in read_roles(read_heads(attention, categories), categories)
     }
 
 

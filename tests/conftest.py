@@ -18,15 +18,22 @@ from headroles.models.loading.loader import LoadedModel, load_model
 from headroles.models.probes.probe_texts import ProbeSizes
 from tests.fixtures.architectures import build
 from tests.fixtures.double import InDouble
+from tests.fixtures.patience import NEVER, VARIABLE
 
 pytest_plugins = ["tests.plan", "tests.fixtures.real"]
-# how long an example takes says nothing on a busy machine; what fails is printed so that it can be tried again
-hypothesis.settings.register_profile(
-    "here", deadline=None, print_blob=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
-)
-hypothesis.settings.load_profile("here")
+# `make thorough` asks for the second: --hypothesis-profile=thorough. No test sets a number of examples of its own. How long an
+# example takes says nothing on a busy machine; what fails is printed so that it can be tried again.
+for _profile, _examples in (("default", 25), ("thorough", 200)):
+    hypothesis.settings.register_profile(
+        _profile,
+        max_examples=_examples,
+        deadline=None,
+        print_blob=True,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    )
+hypothesis.settings.load_profile("default")
 # what whoever runs the tests has set for a server of theirs is none of a test's defaults
-for _name in [name for name in os.environ if name.startswith("HEADROLES_")]:
+for _name in [name for name in os.environ if name.startswith("HEADROLES_") and name != VARIABLE]:
     del os.environ[_name]
 if os.environ.get("PYTEST_XDIST_WORKER"):  # beside other tests two threads wait for each other many times as long as one computes
     torch.set_num_threads(1)
@@ -107,6 +114,24 @@ def short_analyses() -> Iterator[None]:
     """What is analysed here is scored and calibrated on as few texts as can be; `tests/models` tries the real thing."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("headroles.explorer.HERE", ProbeSizes(5, 20, 5, calibration=1))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def product_limits_never_strike() -> Iterator[None]:
+    """A test of one of these limits sets it itself, so low or so high that the speed of the machine cannot matter."""
+    limits = (
+        "headroles.hub.dataset.HUB_TIMEOUT_SECONDS",
+        "headroles.hub.repository.HUB_TIMEOUT_SECONDS",
+        "headroles.hub.http.HUB_TIMEOUT_SECONDS",
+        "headroles.hub.sync.HUB_WAIT_SECONDS",
+        "headroles.models.untrusted.sandbox.OPEN_SECONDS",
+        "headroles.models.untrusted.sandbox.TEXT_WALL_SECONDS",
+        "headroles.models.untrusted.sandbox.CHECK_SECONDS",
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        for limit in limits:
+            patch.setattr(limit, NEVER)
         yield
 
 

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures.patience import PATIENCE
+
 # workers of pytest-xdist inherit the number, and must: each makes the order for itself
 ORDER = int(os.environ.setdefault("TEST_ORDER", str(random.SystemRandom().randrange(1, 100_000))))
 BROWSER = Path(__file__).parent / "browser"
@@ -54,7 +56,10 @@ def note(event: str, told: tuple) -> None:
         _begun.append(f"{event} {told[:2]}")
 
 
-def pytest_configure() -> None:
+@pytest.hookimpl(tryfirst=True)  # before pytest-timeout reads its option
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.timeout is None:  # a test waits for several states, one after the other
+        config.option.timeout = 6 * PATIENCE
     sys.addaudithook(note)
     start = multiprocessing.process.BaseProcess.start
 

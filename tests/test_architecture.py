@@ -19,6 +19,7 @@ ORDER = {
         "plain_files",
         "http",
         "packages",
+        "gguf_reader",
         "gguf",
         "gguf_config",
         "weights",

@@ -23,7 +23,7 @@ MODEL = "headroles-tiny"
     ],
 )
 def test_what_is_no_head_role_or_token_is_refused_in_a_sentence(changes, said, explorer):
-    for ask in (explorer.effects, explorer.knock_out):
+    for ask in (explorer.effects, explorer.ablate):
         with pytest.raises(InvalidInputError, match=said.replace("(", r"\(")):
             ask(MODEL, REPEATING, **changes)
 
@@ -38,12 +38,12 @@ def test_what_is_no_head_role_or_token_is_refused_in_a_sentence(changes, said, e
 )
 def test_a_method_or_seed_that_is_none_is_refused(changes, said, explorer):
     with pytest.raises(InvalidInputError, match=said):
-        explorer.knock_out(MODEL, REPEATING, ["L2H2"], **changes)
+        explorer.ablate(MODEL, REPEATING, ["L2H2"], **changes)
 
 
 def test_texts_and_models_are_refused_as_everywhere(explorer):
     with pytest.raises(PromptError, match="There is no text"):
-        explorer.knock_out(MODEL, "  ", ["L2H2"])
+        explorer.ablate(MODEL, "  ", ["L2H2"])
     with pytest.raises(UnknownModelError):
         explorer.next_tokens("nothing", REPEATING)
     with pytest.raises(InvalidInputError, match="count must be a whole number from 1 to 50"):
@@ -63,41 +63,41 @@ def test_where_none_is_seen_all_of_the_roles_heads_are_meant(explorer):
     assert set(explorer.effects(MODEL, PLAIN, role="previous_token").heads) == {head.head for head in reading.heads}
 
 
-def test_the_same_seed_gives_the_same_knock_out_and_another_one_other_controls(explorer):
-    first = explorer.knock_out(MODEL, REPEATING, ["L2H2", "L3H1"], seed=1)
-    assert explorer.knock_out(MODEL, REPEATING, [Head(2, 2), (3, 1)], seed=1) == first
-    other = explorer.knock_out(MODEL, REPEATING, ["L2H2", "L3H1"], seed=2)
+def test_the_same_seed_gives_the_same_ablation_and_another_one_other_controls(explorer):
+    first = explorer.ablate(MODEL, REPEATING, ["L2H2", "L3H1"], seed=1)
+    assert explorer.ablate(MODEL, REPEATING, [Head(2, 2), (3, 1)], seed=1) == first
+    other = explorer.ablate(MODEL, REPEATING, ["L2H2", "L3H1"], seed=2)
     assert other.control_sets != first.control_sets
     assert other.effect == first.effect
     assert len(first.controls) == 20
 
 
 def test_made_up_words_need_the_induction_heads_and_the_control_text_does_not(explorer):
-    knock_out = explorer.knock_out(MODEL, "Zorbat melkin frayd ustole. Zorbat melkin frayd", role="induction")
-    assert knock_out.at_the_end == "matters"
-    assert knock_out.favourite.before > 0.5 > 0.01 > knock_out.favourite.after
-    assert knock_out.control_text.effect.fall < 0.1
-    assert len(knock_out.grown) == len(knock_out.heads) <= 8
-    assert knock_out.grown[-1] == knock_out.effect
+    ablation = explorer.ablate(MODEL, "Zorbat melkin frayd ustole. Zorbat melkin frayd", role="induction")
+    assert ablation.importance_at_query == "matters"
+    assert ablation.top_token.before > 0.5 > 0.01 > ablation.top_token.after
+    assert ablation.control_text.effect.logprob_drop < 0.1
+    assert len(ablation.cumulative) == len(ablation.heads) <= 8
+    assert ablation.cumulative[-1] == ablation.effect
 
 
 def test_the_lesson_on_what_looks_and_matters_holds_on_the_embedded_model(explorer):
     """It says that there the heads are seen and matter on both of its sentences."""
     for text in LOOKS_AND_MATTERS:
         assert explorer.analyze(MODEL, text).role("induction").state == "seen"
-        assert explorer.knock_out(MODEL, text, role="induction").at_the_end == "matters"
+        assert explorer.ablate(MODEL, text, role="induction").importance_at_query == "matters"
 
 
 def test_all_heads_of_the_model_can_go_and_nothing_is_left_to_compare_with(explorer):
     every = [f"L{layer}H{index}" for layer in range(4) for index in range(8)]
-    knock_out = explorer.knock_out(MODEL, REPEATING, every)
-    assert (len(knock_out.controls), len(knock_out.grown)) == (0, 8)
-    assert knock_out.at_the_end == "no control"
+    ablation = explorer.ablate(MODEL, REPEATING, every)
+    assert (len(ablation.controls), len(ablation.cumulative)) == (0, 8)
+    assert ablation.importance_at_query == "no control"
 
 
 def test_progress_rises_to_the_end_and_what_it_raises_ends_the_work(explorer):
     shares: list[float] = []
-    explorer.knock_out(MODEL, REPEATING, ["L2H2"], seed=50, on_progress=shares.append)
+    explorer.ablate(MODEL, REPEATING, ["L2H2"], seed=50, on_progress=shares.append)
     assert shares == sorted(shares)
     assert (shares[0] > 0, shares[-1]) == (True, 1.0)
 
@@ -105,13 +105,13 @@ def test_progress_rises_to_the_end_and_what_it_raises_ends_the_work(explorer):
         raise JobCancelledError("stopped")
 
     with pytest.raises(JobCancelledError):
-        explorer.knock_out(MODEL, REPEATING, ["L2H2"], seed=51, on_progress=stop)
+        explorer.ablate(MODEL, REPEATING, ["L2H2"], seed=51, on_progress=stop)
     before = len(shares)
-    again = explorer.knock_out(MODEL, REPEATING, ["L2H2"], seed=50, on_progress=shares.append)
+    again = explorer.ablate(MODEL, REPEATING, ["L2H2"], seed=50, on_progress=shares.append)
     assert (len(shares), again.seed) == (before, 50)  # kept from the first time
 
 
 def test_one_token_alone_has_no_losses_and_still_a_next_one(explorer):
-    knock_out = explorer.knock_out(MODEL, "a", ["L2H2"])
-    assert len(knock_out.losses_before) == len(knock_out.tokens) - 1
+    ablation = explorer.ablate(MODEL, "a", ["L2H2"])
+    assert len(ablation.losses_before) == len(ablation.tokens) - 1
     assert explorer.effects(MODEL, "a", ["L2H2"], query=0).by_key[0] != 0

@@ -28,14 +28,16 @@ def test_what_goes_in_is_there_and_all_else_of_a_checkout_stays_out():
     assert all((ROOT / name).exists() for name in copied)
 
 
-def test_it_runs_as_nobody_in_particular_and_writes_to_its_volume_and_tmp_alone():
+def test_it_runs_as_nobody_in_particular_and_writes_to_its_volume_and_tmp_alone(monkeypatch):
     assert lines("USER") == ["1000:1000"]
     assert lines("VOLUME") == ["/data"]
     environment = dict(pair.split("=", 1) for line in lines("ENV") for pair in shlex.split(line))
     folders = {name: value for name, value in environment.items() if value.startswith("/")}
     assert set(folders) == {"GRADIO_TEMP_DIR", "HEADROLES_HOME", "HF_HOME", "MPLCONFIGDIR", "XDG_CACHE_HOME"}
     assert all(re.match("/data|/tmp/", value) for value in folders.values())
-    assert str(Settings.from_environment(environment).port) == environment["GRADIO_SERVER_PORT"] == lines("EXPOSE")[0]
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert str(Settings.from_environment().port) == environment["GRADIO_SERVER_PORT"] == lines("EXPOSE")[0]
 
 
 def test_its_health_is_asked_of_an_open_route_by_a_program_that_python_takes():
@@ -45,13 +47,15 @@ def test_its_health_is_asked_of_an_open_route_by_a_program_that_python_takes():
 
 
 @pytest.mark.parametrize("name", REPLICAS)
-def test_a_replica_is_read_only_has_no_port_of_its_own_and_is_one_of_the_proxys(name):
+def test_a_replica_is_read_only_has_no_port_of_its_own_and_is_one_of_the_proxys(name, monkeypatch):
     replica = REPLICAS[name]
     assert replica["read_only"]
     assert "ports" not in replica
     assert (replica["tmpfs"], replica["cap_drop"]) == (["/tmp"], ["ALL"])
     assert len(re.findall(rf"^  server {name}:7860 ", NGINX, re.M)) == 2  # for the page and for events
-    Settings.from_environment({key: re.sub(r"\$\{.*\}", "", str(value)) for key, value in replica["environment"].items()})
+    for key, value in replica["environment"].items():
+        monkeypatch.setenv(key, re.sub(r"\$\{.*\}", "", str(value)))
+    Settings.from_environment()
     assert {path.split(":")[1] for path in replica["volumes"]} == {"/data"}
 
 

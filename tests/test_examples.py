@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 
 from analysis.__main__ import main
-from analysis.options import parse_analyze, parse_atlas, parse_compare, parse_push, parse_training, parse_validate
-from analysis.queries import PREFIX
+from analysis.command_line import parse
+from analysis.hub_query import PREFIX
 from headroles.explorer import Explorer
 from tests.fixtures.api_server import serve_api
 from tests.fixtures.documents import BLOCKS, COMMANDS, EXAMPLE_URL, EXTRAS, LINES, PAGES, PROGRAMS, ROOT, prints
+from tests.fixtures.patience import PATIENCE
 
 pytestmark = pytest.mark.processes
 
@@ -38,7 +39,7 @@ def run(program: str, *arguments: str) -> str:
         if os.environ.get("CI"):
             pytest.fail(f"In CI the examples must run, and there is no {program} here.")
         pytest.skip(f"no {program} on this machine")
-    return subprocess.run([program, *arguments], capture_output=True, text=True, check=True, timeout=120).stdout
+    return subprocess.run([program, *arguments], capture_output=True, text=True, check=True, timeout=PATIENCE).stdout
 
 
 def carry_out(language: str, code: str) -> str:
@@ -164,24 +165,12 @@ def check_analysis(arguments: list[str]) -> None:
     """What argparse does not know ends the process, and so the test."""
     if arguments == ["--help"]:
         with pytest.raises(SystemExit, match="0"):
-            parse_analyze(arguments)
-    elif arguments[0] == "validate":
-        parse_validate(arguments[1:])
-    elif arguments[0] == "compare":
-        parse_compare(arguments[1:])
-    elif arguments[0] == "atlas":
-        parse_atlas(arguments[1:])
-    elif arguments[0] == "push":
-        parse_push(arguments[1:])
-    elif arguments[0] == "training":
-        parse_training(arguments[1:])
-    elif any(word.startswith(PREFIX) for word in arguments):
-        parse_analyze(arguments, ask=lambda query: ["org/model"])
-    elif "--models" in arguments:
+            parse(arguments)
+    elif "--models" in arguments and not any(word.startswith(PREFIX) for word in arguments):
         place = arguments.index("--models") + 1
         with tempfile.NamedTemporaryFile("w", suffix=arguments[place]) as names:  # a list of the reader's own
             names.write("org/model\n")
             names.flush()
-            parse_analyze([*arguments[:place], names.name, *arguments[place + 1 :]])
+            parse([*arguments[:place], names.name, *arguments[place + 1 :]])
     else:
-        parse_analyze(arguments)
+        parse(arguments, search=lambda query: ["org/model"])

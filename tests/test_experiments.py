@@ -9,18 +9,18 @@ import pytest
 import torch
 
 from headroles.core.heads import Head
-from headroles.core.outputs.direct_effects import Writes
+from headroles.core.outputs.direct_effects import DirectEffects
 from headroles.core.readings.head_readings import HeadReading, RoleReading
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles.roles import ROLES
-from headroles.core.roles.scoring import roles_of_patterns
+from headroles.core.roles.scoring import pattern_roles
 from headroles.explorer import Explorer
 from headroles.models.loading.loader import LoadedModel
 from headroles.server.layout import EXAMPLES
 from tests.fixtures.known import known
 from tests.fixtures.real import REAL_MODEL
 
-PREVIOUS, INDUCTION, DUPLICATE, CURRENT, FIRST, DELIMITER, DIFFUSE = (role.suggested_prompt for role in roles_of_patterns())
+PREVIOUS, INDUCTION, DUPLICATE, CURRENT, FIRST, DELIMITER, DIFFUSE = (role.suggested_prompt for role in pattern_roles())
 TEACHERS = Path(__file__).parent.parent / "docs" / "teachers.md"
 
 
@@ -61,7 +61,7 @@ def model(request) -> Model:
     return Model(request.getfixturevalue("real_explorer" if is_real else "explorer"), request.param)
 
 
-@pytest.mark.parametrize("role", roles_of_patterns(), ids=lambda role: role.name)
+@pytest.mark.parametrize("role", pattern_roles(), ids=lambda role: role.name)
 def test_a_role_is_active_on_its_own_suggested_prompt(model, role):
     """Where the model has heads of it at all."""
     has_heads = bool(model.explorer.categories(model.name).top_heads(role))
@@ -226,7 +226,7 @@ class Published:
 
     explorer: Explorer
 
-    def writes(self, text: str, role: str) -> Writes:
+    def writes(self, text: str, role: str) -> DirectEffects:
         return self.explorer.effects(REAL_MODEL, text, role=role)
 
 
@@ -235,24 +235,24 @@ def published(real_explorer) -> Published:
     return Published(real_explorer)
 
 
-def most_read(writes: Writes) -> str:
+def most_read(writes: DirectEffects) -> str:
     return writes.tokens[max(range(len(writes.by_key)), key=lambda key: abs(writes.by_key[key]))].strip()
 
 
 @pytest.mark.parametrize("name", ["Mary", "Anna"])
 def test_name_movers_raise_the_name_that_they_read(published, name):
     writes = published.writes(NAMES.replace("Mary", name), "name_mover")
-    assert writes.favourite.token.strip() == name == most_read(writes)
-    assert writes.written(writes.favourite) > max(writes.written_by_controls(writes.favourite))
+    assert writes.top_token.token.strip() == name == most_read(writes)
+    assert writes.total_effect(writes.top_token) > max(writes.control_effects(writes.top_token))
     assert name in [word.token.strip() for word in writes.raised]
 
 
 def test_copy_suppression_lowers_the_name_and_without_it_the_model_is_surer(published):
     writes = published.writes(NAMES, "copy_suppression")
     assert most_read(writes) == "Mary"
-    assert writes.written(writes.favourite) < min(writes.written_by_controls(writes.favourite))
-    lost = published.explorer.knock_out(REAL_MODEL, NAMES, role="copy_suppression")
-    assert lost.favourite.after > lost.favourite.before
+    assert writes.total_effect(writes.top_token) < min(writes.control_effects(writes.top_token))
+    lost = published.explorer.ablate(REAL_MODEL, NAMES, role="copy_suppression")
+    assert lost.top_token.after > lost.top_token.before
 
 
 @pytest.mark.parametrize(
@@ -260,5 +260,5 @@ def test_copy_suppression_lowers_the_name_and_without_it_the_model_is_surer(publ
 )
 def test_the_successor_raises_the_day_that_comes_after_the_last_one(published, days, following):
     writes = published.writes(f"The days are {days},", "successor")
-    assert writes.favourite.token.strip() == following
-    assert writes.written(writes.favourite) > max(writes.written_by_controls(writes.favourite))
+    assert writes.top_token.token.strip() == following
+    assert writes.total_effect(writes.top_token) > max(writes.control_effects(writes.top_token))

@@ -5,6 +5,7 @@ import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ import headroles
 from headroles import Explorer, Head, get_active_head_summary, load_head_categories
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles.roles import ROLES
-from headroles.core.roles.scoring import roles_of_patterns
+from headroles.core.roles.scoring import pattern_roles
 from headroles.errors import (
     InvalidInputError,
     JobCancelledError,
@@ -26,10 +27,12 @@ from headroles.errors import (
 from headroles.explorer import READINGS_SHARE, analysis_of
 from headroles.models.model_pool import ModelPool
 from headroles.models.reading.pattern_reader import PatternReader
+from headroles.render.wording.role_states import describe_role
 from headroles.settings import Settings
 from tests.conftest import PLAIN, REPEATING
 from tests.fixtures.architectures import build
 from tests.fixtures.double import ROUNDING, to_double
+from tests.fixtures.patience import PATIENCE
 
 
 def test_the_public_names_are_importable_from_the_package():
@@ -44,7 +47,7 @@ def test_induction_is_active_on_a_repeat_and_not_applicable_without_one(explorer
     assert not plain.is_active
 
 
-@pytest.mark.parametrize("role", roles_of_patterns(), ids=lambda role: role.name)
+@pytest.mark.parametrize("role", pattern_roles(), ids=lambda role: role.name)
 def test_the_suggested_prompt_of_a_role_lights_it_when_the_model_has_such_heads(explorer, role):
     reading = explorer.analyze(EMBEDDED_MODEL, role.suggested_prompt).role(role.name)
     assert reading.applicable
@@ -75,6 +78,24 @@ def test_two_texts_of_the_same_tokens_share_what_was_measured(measured):
     one, other = explorer.analyze(EMBEDDED_MODEL, "a ? b"), explorer.analyze(EMBEDDED_MODEL, "a \ud800 b")
     assert (one.tokens, len(measured)) == (other.tokens, 1)
     assert (one.prompt, other.prompt) == ("a ? b", "a ? b")
+
+
+def test_another_revision_of_a_model_never_gets_what_was_read_of_the_first(tiny, fresh_tiny, record, monkeypatch):
+    with torch.no_grad():
+        for weight in fresh_tiny.model.parameters():
+            weight.mul_(0.5)
+    readers = [PatternReader(loaded) for loaded in (tiny, replace(fresh_tiny, revision="another"))]
+    explorer = Explorer()
+    source = explorer.analyze(EMBEDDED_MODEL, PLAIN).source
+    monkeypatch.setattr(explorer._store, "find", lambda _: (record, source))
+    monkeypatch.setattr(explorer._pool, "use", lambda name, source, work: work(readers[0]))
+    first = explorer.analyze(EMBEDDED_MODEL, PLAIN)
+    readers.pop(0)
+    again = explorer.analyze(EMBEDDED_MODEL, PLAIN)
+    own = readers[0].read(tiny.encode(PLAIN))
+    assert again == analysis_of(PLAIN, own, record, source) != first
+    head = Head(1, 6)
+    assert torch.equal(explorer.view_head(EMBEDDED_MODEL, PLAIN, head).pattern, own.pattern(head))
 
 
 def test_what_was_read_of_a_batch_is_not_measured_again(measured):
@@ -242,7 +263,7 @@ def assert_same(one: headroles.Analysis, other: headroles.Analysis) -> None:
     assert one.heads.applicable == other.heads.applicable
     for name, cells in one.heads.activations.items():
         torch.testing.assert_close(torch.tensor(cells), torch.tensor(other.heads.activations[name]), atol=ROUNDING, rtol=0)
-    assert [role.reason for role in one.roles] == [role.reason for role in other.roles]
+    assert [describe_role(role, one) for role in one.roles] == [describe_role(role, other) for role in other.roles]
 
 
 def test_a_head_of_a_prompt_of_a_batch_takes_no_second_forward(forwards):
@@ -333,7 +354,7 @@ def test_a_model_without_roles_is_analysed_here_and_then_explored(any_model, fol
     with pytest.raises(NoHeadCategoriesError, match="There are no roles for .*windowed' yet"):
         any_model.analyze(folder, REPEATING)
     job = any_model.analyze_here(folder)
-    record = job.result(60)
+    record = job.result(PATIENCE)
     assert job.progress.fraction == 1.0
     analysis = any_model.analyze(folder, REPEATING)
     assert analysis.source.kind == "analysed here"
@@ -344,7 +365,7 @@ def test_a_model_without_roles_is_analysed_here_and_then_explored(any_model, fol
 
 @pytest.mark.processes  # a model of no registry is tried out in others
 def test_what_was_analysed_here_is_there_after_a_restart_and_for_its_revision_alone(any_model, folder, tmp_path, tiny):
-    record = any_model.analyze_here(folder).result(60)
+    record = any_model.analyze_here(folder).result(PATIENCE)
     again = Explorer(any_model.settings)
     assert again.categories(folder) == record
     assert load_head_categories(folder, any_model.settings) == record
@@ -355,36 +376,42 @@ def test_what_was_analysed_here_is_there_after_a_restart_and_for_its_revision_al
         again.categories(str(changed))
 
 
+def hold_up_scoring(monkeypatch) -> SimpleNamespace:
+    """Every batch waits until it may go on."""
+    events, read = SimpleNamespace(begun=threading.Event(), may_go_on=threading.Event()), PatternReader.read_layers
+
+    def held_up(self: PatternReader, ids: torch.Tensor) -> torch.Tensor:
+        if len(ids) > 1:
+            events.begun.set()
+            assert events.may_go_on.wait(PATIENCE)
+        return read(self, ids)
+
+    monkeypatch.setattr(PatternReader, "read_layers", held_up)
+    return events
+
+
 @pytest.mark.processes  # a model of no registry is tried out in others
 def test_a_stopped_analysis_keeps_nothing(any_model, folder, tmp_path, monkeypatch):
-    started, go_on = threading.Event(), threading.Event()
-    read = PatternReader.read_layers
-    monkeypatch.setattr(
-        PatternReader,
-        "read_layers",
-        lambda self, ids: (started.set(), go_on.wait(30), read(self, ids))[2] if len(ids) > 1 else read(self, ids),
-    )
+    scoring = hold_up_scoring(monkeypatch)
     job = any_model.analyze_here(folder)
-    assert started.wait(60)
+    assert scoring.begun.wait(PATIENCE)
     job.leave()
-    go_on.set()
+    scoring.may_go_on.set()
     with pytest.raises(JobCancelledError, match="stopped on request"):
-        job.result(60)
+        job.result(PATIENCE)
     assert not list(tmp_path.rglob("*.json"))
     monkeypatch.undo()
-    assert any_model.analyze_here(folder).result(60).num_layers == 3
+    assert any_model.analyze_here(folder).result(PATIENCE).num_layers == 3
 
 
 @pytest.mark.processes  # a model of no registry is tried out in others
 def test_a_second_visitor_joins_an_analysis_and_the_first_to_stop_does_not_end_it(any_model, folder, monkeypatch):
-    go_on = threading.Event()
-    read = PatternReader.read_layers
-    monkeypatch.setattr(PatternReader, "read_layers", lambda self, ids: (len(ids) == 1 or go_on.wait(30), read(self, ids))[1])
+    scoring = hold_up_scoring(monkeypatch)
     first, second = any_model.analyze_here(folder), any_model.analyze_here(folder)
     assert first is second
     first.leave()
-    go_on.set()
-    assert second.result(60).num_heads == 4
+    scoring.may_go_on.set()
+    assert second.result(PATIENCE).num_heads == 4
 
 
 @pytest.mark.processes  # a model of no registry is tried out in others
@@ -392,14 +419,14 @@ def test_a_disk_that_does_not_take_the_record_is_said_in_one_sentence(any_model,
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(any_model._store, "keep", full)
+    monkeypatch.setattr(any_model._store, "save", full)
     with pytest.raises(ModelLoadError, match="could not be kept: No space left on device"):
-        any_model.analyze_here(folder).result(60)
+        any_model.analyze_here(folder).result(PATIENCE)
 
 
 @pytest.mark.processes  # a model of no registry is tried out in others
 def test_the_expected_cells_end_where_the_layers_window_does(any_model, folder):
-    any_model.analyze_here(folder).result(60)
+    any_model.analyze_here(folder).result(PATIENCE)
     prompt = " ".join(["The king and the queen lived in a castle."] * 3)
     windowed = any_model.view_head(folder, prompt, Head(0, 0), ROLES["induction"]).expected
     full = any_model.view_head(folder, prompt, Head(1, 0), ROLES["induction"]).expected

@@ -8,8 +8,7 @@ import pytest
 
 from headroles.errors import JobCancelledError
 from headroles.jobs import ABANDONED_A_WORKER, Job, Jobs, Progress
-
-SOON = 20  # seconds for what takes milliseconds; only a test that fails waits this long
+from tests.fixtures.patience import PATIENCE
 
 
 class Work:
@@ -35,7 +34,7 @@ def jobs():
     jobs = Jobs(workers=2)
     yield jobs
     for thread in set(threading.enumerate()) - before:
-        thread.join(SOON)
+        thread.join(PATIENCE)
     assert set(threading.enumerate()) <= before
     assert jobs._running == {}
 
@@ -50,25 +49,25 @@ def test_one_job_a_key_is_shared_by_all_who_ask(jobs):
     work.may_end.set()
     other.may_end.set()
     with ThreadPoolExecutor(8) as threads:
-        assert all(result is work.gives for result in threads.map(lambda job: job.result(SOON), started))
+        assert all(result is work.gives for result in threads.map(lambda job: job.result(PATIENCE), started))
 
 
 def test_a_job_is_off_the_list_once_it_is_done_and_the_next_start_is_new_work(jobs):
     first = jobs.start("a", lambda _: 1)
-    assert first.result(SOON) == 1
+    assert first.result(PATIENCE) == 1
     assert jobs.find("a") is None
     assert first.is_done
-    assert jobs.start("a", lambda _: 2).result(SOON) == 2
+    assert jobs.start("a", lambda _: 2).result(PATIENCE) == 2
 
 
 def test_a_failure_reaches_all_who_wait_and_the_next_start_tries_again(jobs):
     work = Work(gives=ValueError("broken"))
     waiting = [jobs.start("a", work) for _ in range(3)]
     with ThreadPoolExecutor(3) as threads:
-        failures = [threads.submit(job.result, SOON) for job in waiting]
+        failures = [threads.submit(job.result, PATIENCE) for job in waiting]
         work.may_end.set()
-        assert [str(failure.exception(SOON)) for failure in failures] == ["broken"] * 3
-    assert jobs.start("a", lambda _: "fine").result(SOON) == "fine"
+        assert [str(failure.exception(PATIENCE)) for failure in failures] == ["broken"] * 3
+    assert jobs.start("a", lambda _: "fine").result(PATIENCE) == "fine"
 
 
 def test_whoever_sees_a_job_fail_can_start_anew_at_once(jobs):
@@ -78,32 +77,32 @@ def test_whoever_sees_a_job_fail_can_start_anew_at_once(jobs):
     for _ in range(100):
         failed = jobs.start("a", fail)
         with pytest.raises(ValueError, match="broken"):
-            failed.result(SOON)
-        assert jobs.start("a", lambda _: 1).result(SOON) == 1
+            failed.result(PATIENCE)
+        assert jobs.start("a", lambda _: 1).result(PATIENCE) == 1
 
 
 def test_cancelled_work_ends_at_its_next_report(jobs):
     work = Work()
     job = jobs.start("gpt2", work)
-    assert work.began.wait(SOON)
+    assert work.began.wait(PATIENCE)
     job.cancel()
     with pytest.raises(JobCancelledError, match="gpt2: stopped on request"):
-        job.result(SOON)
+        job.result(PATIENCE)
 
 
 def test_a_job_that_waits_for_its_turn_can_be_cancelled_and_never_begins(jobs):
     busy, late = [Work(), Work()], Work()
     running = [jobs.start(number, work) for number, work in enumerate(busy)]
-    assert all(work.began.wait(SOON) for work in busy)
+    assert all(work.began.wait(PATIENCE) for work in busy)
     waiting = jobs.start("late", late)
     assert waiting.progress == Progress(0.0, "waiting for other work to end")
     waiting.cancel()
     with pytest.raises(JobCancelledError):
-        waiting.result(SOON)
+        waiting.result(PATIENCE)
     assert not late.began.is_set()
     for job, work in zip(running, busy):
         work.may_end.set()
-        job.result(SOON)
+        job.result(PATIENCE)
 
 
 def test_a_job_that_waits_is_cancelled_only_when_the_last_of_those_who_wait_leaves(jobs):
@@ -116,7 +115,7 @@ def test_a_job_that_waits_is_cancelled_only_when_the_last_of_those_who_wait_leav
     first.report(0.7, "still wanted")
     first.leave()
     with pytest.raises(JobCancelledError):
-        first.result(SOON)
+        first.result(PATIENCE)
 
 
 def test_nobody_joins_a_cancelled_job(jobs):
@@ -124,30 +123,30 @@ def test_nobody_joins_a_cancelled_job(jobs):
 
     def work(_: Job) -> str:
         stubborn.set()
-        assert may_end.wait(SOON)
+        assert may_end.wait(PATIENCE)
         return "old"
 
     old = jobs.start("a", work)
-    assert stubborn.wait(SOON)
+    assert stubborn.wait(PATIENCE)
     old.leave()
     assert not old.join()
     new = jobs.start("a", lambda _: "new")
-    assert new.result(SOON) == "new"
+    assert new.result(PATIENCE) == "new"
     again = Work(gives="newest")
     newest = jobs.start("a", again)
     may_end.set()
-    assert old.result(SOON) == "old"  # it never reported, so nothing stopped it
+    assert old.result(PATIENCE) == "old"  # it never reported, so nothing stopped it
     assert jobs.find("a") is newest  # and its end took nobody else's job off the list
     again.may_end.set()
-    assert newest.result(SOON) == "newest"
+    assert newest.result(PATIENCE) == "newest"
 
 
 def test_a_job_cancelled_after_its_end_keeps_its_result(jobs):
     job = jobs.start("a", lambda _: 1)
-    assert job.result(SOON) == 1
+    assert job.result(PATIENCE) == 1
     job.cancel()
     job.leave()
-    assert job.result(SOON) == 1
+    assert job.result(PATIENCE) == 1
 
 
 def test_progress_is_visible_and_stays_between_0_and_1(jobs):
@@ -158,7 +157,7 @@ def test_progress_is_visible_and_stays_between_0_and_1(jobs):
             job.report(fraction, f"at {fraction}")
             seen.append(jobs.find("a").progress)
 
-    jobs.start("a", work).result(SOON)
+    jobs.start("a", work).result(PATIENCE)
     assert seen == [Progress(0.0, "at -1.0"), Progress(0.25, "at 0.25"), Progress(1.0, "at 7.0")]
 
 
@@ -169,11 +168,11 @@ def test_a_result_that_takes_too_long_is_not_waited_for(jobs):
         job.result(0.01)
     assert not job.is_done
     work.may_end.set()
-    job.result(SOON)
+    job.result(PATIENCE)
 
 
 def test_no_more_jobs_run_at_once_than_there_are_workers_and_as_many_do(jobs):
-    lock, pair = threading.Lock(), threading.Barrier(2, timeout=SOON)
+    lock, pair = threading.Lock(), threading.Barrier(2, timeout=PATIENCE)
     running, most = 0, 0
 
     def work(_: Job) -> None:
@@ -186,7 +185,7 @@ def test_no_more_jobs_run_at_once_than_there_are_workers_and_as_many_do(jobs):
             running -= 1
 
     for job in [jobs.start(key, work) for key in range(10)]:
-        job.result(SOON)
+        job.result(PATIENCE)
     assert most == 2
 
 
@@ -197,8 +196,8 @@ def test_even_an_exit_in_the_work_frees_its_slot_and_reaches_who_waits():
         raise SystemExit
 
     with pytest.raises(SystemExit):
-        jobs.start("a", leave).result(SOON)
-    assert jobs.start("b", lambda _: 1).result(SOON) == 1
+        jobs.start("a", leave).result(PATIENCE)
+    assert jobs.start("b", lambda _: 1).result(PATIENCE) == 1
 
 
 def test_a_thread_that_cannot_start_leaves_no_job_that_never_ends(jobs, monkeypatch):
@@ -209,7 +208,7 @@ def test_a_thread_that_cannot_start_leaves_no_job_that_never_ends(jobs, monkeypa
         patch.setattr(threading.Thread, "start", refuse)
         with pytest.raises(RuntimeError, match="new thread"):
             jobs.start("a", lambda _: 1)
-    assert jobs.start("a", lambda _: 1).result(SOON) == 1
+    assert jobs.start("a", lambda _: 1).result(PATIENCE) == 1
 
 
 def test_a_hanging_job_does_not_keep_the_process_alive(jobs):
@@ -218,7 +217,7 @@ def test_a_hanging_job_does_not_keep_the_process_alive(jobs):
     thread = next(thread for thread in threading.enumerate() if thread.name == "job a")
     assert thread.daemon
     work.may_end.set()
-    job.result(SOON)
+    job.result(PATIENCE)
 
 
 def test_jobs_that_wait_take_no_thread_and_one_that_is_left_before_it_began_is_dropped(jobs):
@@ -234,21 +233,21 @@ def test_jobs_that_wait_take_no_thread_and_one_that_is_left_before_it_began_is_d
     assert dropped == list(range(50))
     for job, work in zip(running, busy):
         work.may_end.set()
-        job.result(SOON)
+        job.result(PATIENCE)
 
 
 def test_work_that_hangs_gives_its_slot_back_once_nobody_waits_for_it_and_only_so_many_do():
     jobs, may_end = Jobs(workers=1), threading.Event()
 
     def hang(_: Job) -> None:
-        assert may_end.wait(SOON)
+        assert may_end.wait(PATIENCE)
 
     for number in range(ABANDONED_A_WORKER):
         jobs.start(number, hang).leave()
-        assert jobs.start(f"after {number}", lambda _: "begun").result(SOON) == "begun"
+        assert jobs.start(f"after {number}", lambda _: "begun").result(PATIENCE) == "begun"
     jobs.start("one too many", hang).leave()
     waiting = jobs.start("waits", lambda _: "begun")
     assert waiting.progress.note == "waiting for other work to end"
     assert not waiting.is_done
     may_end.set()
-    assert waiting.result(SOON) == "begun"
+    assert waiting.result(PATIENCE) == "begun"

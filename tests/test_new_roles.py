@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 import pytest
 
-from analysis import dataset, making
+from analysis.pipeline import pipeline
+from analysis.publish import dataset_card
+from analysis.publish import dataset_files as dataset
 from headroles.core.readings.analysis import Analysis
 from headroles.core.readings.comparison import compare_models, compare_prompts
 from headroles.core.records.head_categories import HeadCategories
@@ -19,8 +21,8 @@ from headroles.explorer import Explorer
 from headroles.models.loading.loader import load_model
 from headroles.models.probes.probe_texts import ProbeSizes
 from headroles.models.reading.pattern_reader import PatternReader
-from headroles.models.scoring.sweep import analyze_here
-from headroles.render.api.serialize import analysis_result, categories_result, pattern_result
+from headroles.models.scoring.sweep import analyze_model
+from headroles.render.api.schema import analysis_result, categories_result, pattern_result
 from headroles.render.files.exports import analysis_json, map_file, scores_csv
 from headroles.render.page.cards import render_panel
 from headroles.render.page.compare_models import render_model_comparison
@@ -28,6 +30,7 @@ from headroles.render.page.compare_texts import render_prompt_comparison
 from headroles.render.page.head_page import render_head
 from headroles.render.page.lessons import render_lessons
 from headroles.render.page.model_map import render_map
+from headroles.render.wording.role_states import describe_role
 from headroles.settings import Settings
 from tests.conftest import PLAIN, REPEATING
 from tests.fixtures.extra_roles import KEEPS, TWO_BACK, registered
@@ -56,9 +59,9 @@ def house(tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     folder = EMBEDDED_FOLDER
     with registered(*NEW):
-        record = making.analyze(load_model(str(folder), folder), SMALL, batch=5, device="cpu")
+        record = pipeline.score_with_lens(load_model(str(folder), folder), SMALL, batch=5, device="cpu")
         explorer = Explorer(Settings(any_model=True, home=home))
-        explorer._store.keep(record)
+        explorer._store.save(record)
         plain, repeating = explorer.analyze_batch(str(folder), [PLAIN, REPEATING])
         yield House(explorer, record, plain, repeating)
 
@@ -90,7 +93,7 @@ def test_the_score_of_weights_is_what_the_weights_themselves_give(house):
 
 def test_a_record_made_through_patterns_alone_does_not_score_weights_and_the_page_says_so(house):
     loaded = load_model(EMBEDDED_MODEL)
-    record = analyze_here(PatternReader(loaded), SMALL)
+    record = analyze_model(PatternReader(loaded), SMALL)
     assert KEEPS.name not in record.all_scores
     assert TWO_BACK.name in record.all_scores
 
@@ -100,7 +103,7 @@ def test_a_reading_says_what_a_text_shows_and_what_stands_in_the_weights(house):
     assert two_back.applicable
     assert two_back.state in ("seen", "not seen")
     assert (keeps.state, keeps.is_active, keeps.applicable) == ("scored offline", False, False)
-    assert keeps.reason.startswith("Read from the weights, so it is the same on every text: ")
+    assert describe_role(keeps, house.plain).startswith("Read from the weights, so it is the same on every text: ")
     assert all(reading.activation is None and reading.chance is None for reading in keeps.heads)
 
 
@@ -129,7 +132,7 @@ def test_a_role_that_a_model_was_never_scored_in_is_said_to_be_so(house):
     assert embedded.heads.reading(TWO_BACK, "L1H6").activation is not None
     view = house.explorer.view_head(EMBEDDED_MODEL, REPEATING, "L1H6", "Two Back")
     assert not re.search(r"\b(None|nan)\b", render_head(view))
-    (said,) = [role["reason"] for role in analysis_result(embedded)["roles"] if role["key"] == TWO_BACK.name]
+    (said,) = [role["reason"] for role in analysis_result(embedded).model_dump()["roles"] if role["key"] == TWO_BACK.name]
     assert said.startswith("Not scored in this record")
 
 
@@ -140,20 +143,20 @@ def test_both_are_in_every_file_and_answer_for_programs(house):
     assert {row["activation"] for row in rows if row["role"] == KEEPS.name} == {""}
     assert [role["key"] for role in json.loads(analysis_json(analysis).content)["roles"]] == list(ROLES)
     assert map_file(analysis, "svg").content
-    answer = analysis_result(analysis, all_heads=True)
+    answer = analysis_result(analysis, all_heads=True).model_dump()
     assert set(answer["heads"][0]["roles"]) == {role.name for role in measured_roles()}
     assert answer["heads"][0]["roles"][KEEPS.name]["activation_score"] is None
     assert json.dumps(answer, allow_nan=False)
-    assert {role["key"] for role in categories_result(house.record)["roles"]} == set(ROLES)
+    assert {role["key"] for role in categories_result(house.record).model_dump()["roles"]} == set(ROLES)
     view = house.explorer.view_head(analysis.model, REPEATING, "L2H2")
-    assert set(pattern_result(view)["roles"]) == {role.name for role in measured_roles()}
+    assert set(pattern_result(view).model_dump()["roles"]) == {role.name for role in measured_roles()}
     assert set(analysis.to_frame()["role"]) == {role.name for role in measured_roles()}
 
 
 def test_both_are_in_the_dataset(house):
     table = dataset.rows(house.record)
     assert set(table["role"].to_pylist()) == {role.name for role in scored_by_lens()}
-    card = dataset.card([house.record], "org/roles")
+    card = dataset_card.card([house.record], "org/roles")
     for role in NEW:
         assert f"`{role.name}` | {role.measure.definition}" in card
-    assert dataset.to_picture(house.record).startswith(b"\x89PNG")
+    assert dataset.record_picture(house.record).startswith(b"\x89PNG")

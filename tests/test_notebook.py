@@ -26,7 +26,7 @@ def shown(explorer) -> dict[str, NotebookRepr]:
     return {
         "analysis": analysis,
         "head": explorer.view_head(EMBEDDED_MODEL, REPEATING, "L2H2"),
-        "knock-out": explorer.knock_out(EMBEDDED_MODEL, REPEATING, ["L2H2"]),
+        "ablation": explorer.ablate(EMBEDDED_MODEL, REPEATING, ["L2H2"]),
         "record": explorer.categories(EMBEDDED_MODEL),
         "texts": compare_prompts(analysis, explorer.analyze(EMBEDDED_MODEL, PLAIN)),
     }
@@ -41,7 +41,7 @@ def frame_of(drawn: str | None) -> tuple[dict[str, str], str]:
     return attributes, attributes["srcdoc"]
 
 
-@pytest.mark.parametrize("name", ["analysis", "head", "knock-out", "record", "texts"])
+@pytest.mark.parametrize("name", ["analysis", "head", "ablation", "record", "texts"])
 def test_a_result_shows_itself_in_a_sandboxed_frame_without_a_network(shown, name):
     attributes, page = frame_of(shown[name]._repr_html_())
     assert attributes["sandbox"] == "allow-scripts"

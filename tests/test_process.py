@@ -11,6 +11,7 @@ from headroles.core.heads import Head
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.render.figures.heatmaps import attention_figure, to_svg
 from tests.conftest import PLAIN
+from tests.fixtures.patience import PATIENCE
 from tests.test_architecture import MODULES, ROOT
 
 pytestmark = pytest.mark.processes
@@ -31,14 +32,7 @@ session, settings = get_session(), dict(matplotlib.rcParams)
 """
 
 
-def told(code: str) -> list[str]:
-    done = subprocess.run([sys.executable, "-c", WATCHED + code], cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip().splitlines()
-
-
-def test_importing_every_module_and_building_an_explorer_changes_nothing_of_the_process():
-    code = f"""
+LIBRARY = f"""
 for module in {MODULES}:
     importlib.import_module(module)
 from headroles import Explorer
@@ -46,28 +40,47 @@ Explorer()
 close_session()  # the next one shows what makes sessions
 print(touched, dict(matplotlib.rcParams) == settings, get_session().timeout == session.timeout)
 """
-    assert told(code) == ["[] True True"]
-
-
-@pytest.mark.parametrize(
-    "start",
-    [
-        "from headroles.server.launch import prepare_process; prepare_process()",
-        "import analysis.__main__ as a, contextlib; exec('with contextlib.suppress(SystemExit): a.main([\"--all\"])')",
-    ],
-    ids=["the app", "the analysis"],
-)
-def test_a_start_tames_the_allocator_and_bounds_every_wait_for_the_hub(start):
-    code = f"""
-{start}
-from headroles.hub.http import STALL_SECONDS
-waits = []
-for _ in range(2):
-    waits.append(set(get_session().timeout.as_dict().values()) == {{STALL_SECONDS}})
-    close_session()  # as the library does when a connection fails
-print(bool(touched), waits, get_session().event_hooks == session.event_hooks, get_session().follow_redirects)
+# one process for both starts: between them it forgets the first
+STARTS = """
+from huggingface_hub import set_client_factory
+from huggingface_hub.utils._http import default_client_factory
+from headroles.hub.http import READ_TIMEOUT_SECONDS
+def start_app():
+    from headroles.server.launch import prepare_process
+    prepare_process()
+def start_analysis():
+    import contextlib
+    import analysis.__main__
+    with contextlib.suppress(SystemExit):
+        analysis.__main__.main(["--all"])
+for start in (start_app, start_analysis):
+    touched.clear()
+    set_client_factory(default_client_factory)
+    start()
+    waits = []
+    for _ in range(2):
+        waits.append(set(get_session().timeout.as_dict().values()) == {READ_TIMEOUT_SECONDS})
+        close_session()  # as the library does when a connection fails
+    print(bool(touched), waits, get_session().event_hooks == session.event_hooks, get_session().follow_redirects)
 """
-    assert told(code) == [f"{sys.platform == 'linux'} [True, True] True True"]
+
+
+@pytest.fixture(scope="module")
+def told() -> list[str]:
+    """What a process says of itself after the library was imported, after the app's start, and after that of the analysis."""
+    command = [sys.executable, "-c", WATCHED + LIBRARY + STARTS]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip().splitlines()
+
+
+def test_importing_every_module_and_building_an_explorer_changes_nothing_of_the_process(told):
+    assert told[0] == "[] True True"
+
+
+@pytest.mark.parametrize("line", [1, 2], ids=["the app", "the analysis"])
+def test_a_start_tames_the_allocator_and_bounds_every_wait_for_the_hub(told, line):
+    assert told[line] == f"{sys.platform == 'linux'} [True, True] True True"
 
 
 def test_drawings_made_at_once_are_alike_and_leave_matplotlibs_settings_as_they_were(explorer):

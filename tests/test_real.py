@@ -9,30 +9,30 @@ from pathlib import Path
 import pytest
 import torch
 
-from analysis import runs
-from analysis.lens import open_bridge
+from analysis.pipeline import sources
+from analysis.pipeline.bridge import open_bridge
 from headroles.core.readings.analysis import Analysis
-from headroles.core.readings.detection import is_seen
+from headroles.core.readings.detection import is_detected
 from headroles.core.records.calibration import AlwaysOn
 from headroles.core.records.head_categories import HeadCategories
 from headroles.core.records.record_files import read_record
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
 from headroles.core.roles.roles import RESTING_ROLE, measured_roles
-from headroles.core.roles.scoring import roles_of_patterns
-from headroles.core.text.phrases import fine_percent
+from headroles.core.roles.scoring import pattern_roles
 from headroles.errors import ModelLoadError, ModelTooLargeError
 from headroles.explorer import Explorer
-from headroles.hub.packages import is_here, source_of
-from headroles.hub.record_store import EMBEDDED
+from headroles.hub.packages import is_available, model_source
+from headroles.hub.record_store import EMBEDDED_RECORDS
 from headroles.hub.repository import inspect
 from headroles.models.loading.loader import load_model
 from headroles.models.probes.probe_texts import ProbeSizes
-from headroles.models.probes.sentences import FOR_CALIBRATION
+from headroles.models.probes.sentences import CALIBRATION_SENTENCES
 from headroles.models.reading.pattern_reader import PatternReader
 from headroles.models.scoring.calibration import calibrate
 from headroles.models.scoring.output_scores import score_outputs
-from headroles.models.scoring.sweep import analyze_here, find_prompts
+from headroles.models.scoring.sweep import analyze_model, find_prompts
 from headroles.render.files import exports
+from headroles.render.wording.phrases import precise_percent
 from headroles.settings import GIGABYTE, Settings
 from tests.conftest import PLAIN, REPEATING
 from tests.fixtures.double import ROUNDING, InDouble, to_double
@@ -52,7 +52,7 @@ def file() -> Path:
 
 @pytest.fixture(scope="module")
 def shipped() -> HeadCategories:
-    return read_record(EMBEDDED[REAL_MODEL])
+    return read_record(EMBEDDED_RECORDS[REAL_MODEL])
 
 
 def test_the_registry_says_what_the_file_says(file):
@@ -66,10 +66,10 @@ def test_it_is_in_the_list_once_it_was_fetched_and_before_that_the_page_says_how
     empty = Explorer(Settings(home=tmp_path))
     assert REAL_MODEL not in [info.name for info in empty.models()]
     assert [info.name for info in real_explorer.models()][:2] == [EMBEDDED_MODEL, REAL_MODEL]
-    assert is_here(INFO, real_home)
-    assert not is_here(INFO, tmp_path)
+    assert is_available(INFO, real_home)
+    assert not is_available(INFO, tmp_path)
     with pytest.raises(ModelLoadError, match=r"not on this machine yet; `headroles get smollm2` .*`make real`.* 93 MB"):
-        source_of(INFO, tmp_path)
+        model_source(INFO, tmp_path)
     with pytest.raises(ModelLoadError, match="not on this machine yet"):
         empty.analyze(REAL_MODEL, PLAIN)
 
@@ -85,9 +85,9 @@ def test_the_shipped_record_says_which_file_and_how_its_weights_were_kept(real_r
 
 
 def test_the_shipped_record_is_what_the_analysis_gives(real_reader, shipped):
-    made = analyze_here(real_reader, ProbeSizes(calibration=0))
+    made = analyze_model(real_reader, ProbeSizes(calibration=0))
     assert (made.revision, made.recipe.tokenizer_sha256) == (shipped.revision, shipped.recipe.tokenizer_sha256)
-    assert set(made.all_scores) == {role.name for role in roles_of_patterns()}
+    assert set(made.all_scores) == {role.name for role in pattern_roles()}
     for name, table in made.all_scores.items():
         torch.testing.assert_close(torch.tensor(table), torch.tensor(shipped.all_scores[name]), atol=1e-4, rtol=0)
         for head, interval in shipped.intervals[name].items():
@@ -96,7 +96,7 @@ def test_the_shipped_record_is_what_the_analysis_gives(real_reader, shipped):
 
 def test_its_shipped_calibration_is_what_a_shorter_one_gives(real_reader, shipped):
     """To within what so few texts can tell: most of its numbers are the tails of thousands of tokens."""
-    made = calibrate(real_reader, shipped, texts=1, sentences=FOR_CALIBRATION[::3], seed=5)
+    made = calibrate(real_reader, shipped, texts=1, sentences=CALIBRATION_SENTENCES[::3], seed=5)
     assert set(made) == set(shipped.calibrations)
     for name, found in made.items():
         there = shipped.calibrations[name]
@@ -120,19 +120,22 @@ def test_of_what_its_heads_write_a_few_texts_give_what_the_record_says_within_it
 def test_the_king_needs_no_induction_heads_and_made_up_words_do(real_explorer, shipped):
     """The two sentences of docs/method.md, without all eight heads."""
     heads = shipped.top_heads("induction")
-    known_by_heart = real_explorer.knock_out(
+    known_by_heart = real_explorer.ablate(
         REAL_MODEL, "The king and the queen lived in a castle. The king and the", heads, "induction"
     )
-    assert (fine_percent(known_by_heart.favourite.before), fine_percent(known_by_heart.favourite.after)) == ("97.8%", "97.6%")
-    assert known_by_heart.at_the_end == "hardly anything"
-    made_up = real_explorer.knock_out(REAL_MODEL, "Zorbat melkin frayd ustole. Zorbat melkin frayd", heads, "induction")
-    assert (fine_percent(made_up.favourite.before), fine_percent(made_up.favourite.after)) == ("50.6%", "0.4%")
-    assert made_up.at_the_end == made_up.in_the_text == "matters"
+    assert (precise_percent(known_by_heart.top_token.before), precise_percent(known_by_heart.top_token.after)) == (
+        "97.8%",
+        "97.6%",
+    )
+    assert known_by_heart.importance_at_query == "hardly anything"
+    made_up = real_explorer.ablate(REAL_MODEL, "Zorbat melkin frayd ustole. Zorbat melkin frayd", heads, "induction")
+    assert (precise_percent(made_up.top_token.before), precise_percent(made_up.top_token.after)) == ("50.6%", "0.4%")
+    assert made_up.importance_at_query == made_up.importance_in_text == "matters"
     assert len(made_up.controls) == 20
     for text in (known_by_heart.prompt, made_up.prompt):
         assert real_explorer.analyze(REAL_MODEL, text).role("induction").state == "seen"
     writes = real_explorer.effects(REAL_MODEL, made_up.prompt, heads, "induction")
-    assert writes.written(writes.favourite) > max(writes.written_by_controls(writes.favourite))
+    assert writes.total_effect(writes.top_token) > max(writes.control_effects(writes.top_token))
 
 
 def test_its_best_heads_are_those_that_were_published(shipped):
@@ -226,10 +229,10 @@ def test_a_model_that_exceeds_the_budget_is_refused_by_its_header_alone(file, re
 
 
 def test_all_takes_the_model_that_a_package_brings(monkeypatch, file):
-    monkeypatch.setattr(runs, "source_of", lambda info, home: file)
-    assert runs.locate(REAL_MODEL) == file
-    assert runs.name_of(REAL_MODEL) == REAL_MODEL
-    assert runs.name_of(str(file)) == "SmolLM2-135M-Instruct.Q4_1"
+    monkeypatch.setattr(sources, "model_source", lambda info, home: file)
+    assert sources.locate_model(REAL_MODEL) == file
+    assert sources.default_name(REAL_MODEL) == REAL_MODEL
+    assert sources.default_name(str(file)) == "SmolLM2-135M-Instruct.Q4_1"
 
 
 def test_the_texts_that_are_made_to_show_its_roles_do(real_reader, shipped):
@@ -237,7 +240,7 @@ def test_the_texts_that_are_made_to_show_its_roles_do(real_reader, shipped):
     assert find_prompts(real_reader, shipped) == own
     for role in measured_roles():
         for prompt in role.other_prompts:
-            assert is_seen(role, real_reader.read(real_reader.loaded.encode(prompt)), shipped), prompt
+            assert is_detected(role, real_reader.read(real_reader.loaded.encode(prompt)), shipped), prompt
 
 
 def test_a_text_of_one_word_is_offered_made_up_ones_and_they_do_it(real_explorer):
@@ -245,5 +248,5 @@ def test_a_text_of_one_word_is_offered_made_up_ones_and_they_do_it(real_explorer
     assert {role.name for role in offered} == {"induction", "duplicate_token"}
     for role, found in offered.items():
         edit, after = known(found)
-        assert "made-up" in edit.told
+        assert edit.kind == "made up"
         assert after.role(role).state == "seen"

@@ -1,16 +1,33 @@
 """What the operator sets, what a wrong value says, and the memory that a container really has."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 from huggingface_hub.utils import HFValidationError, validate_repo_id
+from pydantic import ValidationError
 
 from headroles import settings
 from headroles.errors import InvalidInputError
 from headroles.settings import GIGABYTE, LEAST_BYTES, RESERVE_BYTES, Settings, default_budget, machine_memory
 
 MACHINE = psutil.virtual_memory().total
+MEMORY = "a number from 0.0625 on, which the model that ships with headroles needs"
+PATH = "a path as /headroles or a whole address as https://example.org/headroles"
+
+
+@pytest.fixture
+def read(monkeypatch) -> Callable[..., Settings]:
+    """Reads the settings of an environment that has these variables."""
+
+    def read(**variables: str) -> Settings:
+        with monkeypatch.context() as patch:
+            for name, value in variables.items():
+                patch.setenv(name, value)
+            return Settings.from_environment()
+
+    return read
 
 
 @pytest.fixture
@@ -27,69 +44,78 @@ def limits(monkeypatch, tmp_path):
     return write
 
 
-def test_an_empty_environment_gives_the_defaults():
-    assert Settings.from_environment({}) == Settings()
-    assert Settings.from_environment({"HEADROLES_MEMORY_GB": "", "HEADROLES_ANY_MODEL": "", "HEADROLES_HOME": ""}) == Settings()
-    assert not Settings().any_model
+VALUES = {
+    ("HEADROLES_MEMORY_GB", "1.5"): {"memory_bytes": 3 * GIGABYTE // 2},
+    ("HEADROLES_ANY_MODEL", "1"): {"any_model": True},
+    ("HEADROLES_ANY_MODEL", "0"): {"any_model": False},
+    ("HEADROLES_HOME", "~/records"): {"home": Path.home() / "records"},
+    ("HEADROLES_RECORDS", "~"): {"records": Path.home()},
+    ("HEADROLES_REVISION", " v1.0/a "): {"revision": "v1.0/a"},
+    ("HEADROLES_WORKERS", "3"): {"workers": 3},
+    ("HEADROLES_QUEUE", "0"): {"max_waiting": 0},
+    ("HEADROLES_RATE", "60"): {"prompts_a_minute": 60},
+    ("HEADROLES_SECONDS", "99999"): {"seconds_a_minute": 99_999},
+    ("GRADIO_SERVER_NAME", " [::1] "): {"host": "::1"},
+    ("GRADIO_SERVER_PORT", "65535"): {"port": 65_535},
+    **{("GRADIO_ROOT_PATH", path): {"root_path": path} for path in ("/", "/roles", "/a/b-c/", "https://example.org/a/")},
+    ("GRADIO_ROOT_PATH", "http://[::1]:80/a"): {"root_path": "http://[::1]:80/a"},
+}
+
+
+def test_variables_that_are_not_set_or_empty_give_the_defaults(read):
+    found = read(**{name: "" for name, _ in VALUES})
+    assert found == read() == Settings()
     assert Settings().home == Path.home() / ".cache" / "headroles"
     assert Settings().memory_bytes == default_budget()
+    assert (found.any_model, found.mcp, found.workers, found.max_waiting, found.prompts_a_minute) == (False, False, 8, 64, 240)
+    assert (found.host, found.port, found.root_path) == ("127.0.0.1", None, "")
 
 
-def test_every_variable_is_read():
-    found = Settings.from_environment({"HEADROLES_MEMORY_GB": "1.5", "HEADROLES_ANY_MODEL": "1", "HEADROLES_HOME": "~/records"})
-    assert found == Settings(memory_bytes=3 * GIGABYTE // 2, any_model=True, home=Path.home() / "records")
-    assert not Settings.from_environment({"HEADROLES_ANY_MODEL": "0"}).any_model
+@pytest.mark.parametrize(("name", "value"), VALUES)
+def test_every_variable_is_read(read, name, value):
+    assert read(**{name: value}) == Settings(**VALUES[name, value])
 
 
-def test_the_limits_are_read():
-    found = Settings.from_environment({"HEADROLES_WORKERS": "3", "HEADROLES_QUEUE": "0", "HEADROLES_RATE": "60"})
-    assert (found.workers, found.max_waiting, found.prompts_a_minute) == (3, 0, 60)
-    empty = Settings.from_environment({"HEADROLES_WORKERS": "", "HEADROLES_QUEUE": "", "HEADROLES_RATE": "", "HEADROLES_MCP": ""})
-    assert (empty.workers, empty.max_waiting, empty.prompts_a_minute, empty.mcp) == (8, 64, 240, False)
+MISTAKES = {
+    ("HEADROLES_MEMORY_GB", MEMORY): ["much", " ", "nan", "inf", "1,5", "0", "-1", "1e-9", "1e-300", "0.06"],
+    ("HEADROLES_ANY_MODEL", "0 or 1"): ["yes", "true", "2", " 1"],
+    ("HEADROLES_MCP", "0 or 1"): ["yes", "true", "2", " 1"],
+    ("HEADROLES_WORKERS", "a whole number from 1 to 99999"): ["0", "-1", "many", " ", "1.5", "1e3", "100000", "²", "٣"],
+    ("HEADROLES_QUEUE", "a whole number from 0 to 99999"): ["-1", "many", "100000"],
+    ("HEADROLES_RATE", "a whole number from 0 to 99999"): ["-1", "many", "100000"],
+    ("HEADROLES_SECONDS", "a whole number from 0 to 99999"): ["-1", "many", "100000"],
+    ("HEADROLES_REVISION", "a branch or a commit"): ["../x", "-x", "a b", "x" * 201],
+    ("HEADROLES_RECORDS", "a folder of records"): ["/no/such/folder", __file__],
+    ("HEADROLES_HOME", "a folder, or the path of a new one"): [__file__, f"{__file__}/x/y"],
+    ("GRADIO_SERVER_NAME", "an address"): [" ", "[]"],
+    ("GRADIO_SERVER_PORT", "a whole number from 1 to 65535"): ["0", "65536", "http"],
+    ("GRADIO_ROOT_PATH", PATH): ["roles", "//evil.org", "/a b", "/a?b", "javascript:alert(1)", "https://", '/"><script>', "/a\n"],
+}
 
 
-@pytest.mark.parametrize("value", ["-1", "many", " ", "1.5", "1e3", "100000", "²", "٣"])
-@pytest.mark.parametrize(("name", "least"), [("HEADROLES_WORKERS", 1), ("HEADROLES_QUEUE", 0), ("HEADROLES_RATE", 0)])
-def test_a_limit_that_is_no_whole_number_is_refused_by_name(name, least, value):
+@pytest.mark.parametrize(
+    ("name", "allowed", "value"), [(*place, value) for place, values in MISTAKES.items() for value in values]
+)
+def test_a_wrong_value_is_refused_with_its_variable_and_what_it_may_be(read, monkeypatch, name, allowed, value):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
     with pytest.raises(InvalidInputError) as caught:
-        Settings.from_environment({name: value})
-    assert str(caught.value) == f"{name} must be a whole number from {least} to 99999, but is {value!r}."
+        read(**{name: value})
+    assert str(caught.value) == f"{name} must be {allowed}, but is {value[:100]!r}."
 
 
-def test_without_a_worker_nothing_would_ever_be_answered():
-    with pytest.raises(InvalidInputError, match="HEADROLES_WORKERS must be a whole number from 1"):
-        Settings.from_environment({"HEADROLES_WORKERS": "0"})
+def test_a_setting_is_checked_where_a_program_gives_it_too_and_never_changes():
+    with pytest.raises(ValidationError, match="workers"):
+        Settings(workers=0)
+    with pytest.raises(ValidationError, match="frozen"):
+        Settings().workers = 3  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def test_mcp_is_switched_on_where_it_is_installed_and_else_says_how_to_install_it(monkeypatch):
+def test_mcp_is_switched_on_where_it_is_installed_and_else_says_how_to_install_it(read, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
-    assert Settings.from_environment({"HEADROLES_MCP": "1"}).mcp
-    assert not Settings.from_environment({"HEADROLES_MCP": "0"}).mcp
+    assert read(HEADROLES_MCP="1").mcp
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert not Settings.from_environment({}).mcp
-    with pytest.raises(InvalidInputError, match=r"HEADROLES_MCP=1 needs what `pip install 'gradio\[mcp\]'` installs"):
-        Settings.from_environment({"HEADROLES_MCP": "1"})
-
-
-def test_the_process_environment_is_the_default(monkeypatch):
-    monkeypatch.setenv("HEADROLES_MEMORY_GB", "7")
-    assert Settings.from_environment().memory_bytes == 7 * GIGABYTE
-
-
-@pytest.mark.parametrize("value", ["much", " ", "nan", "inf", "1,5"])
-def test_a_memory_that_is_no_number_above_0_is_refused_by_name(value):
-    with pytest.raises(InvalidInputError) as caught:
-        Settings.from_environment({"HEADROLES_MEMORY_GB": value})
-    assert str(caught.value) == f"HEADROLES_MEMORY_GB must be a number above 0, but is {value!r}."
-
-
-@pytest.mark.parametrize("value", ["0", "-1", "1e-9", "1e-300", "0.06"])
-def test_a_memory_that_holds_no_model_at_all_is_refused_by_name(value):
-    with pytest.raises(InvalidInputError) as caught:
-        Settings.from_environment({"HEADROLES_MEMORY_GB": value})
-    assert str(caught.value) == (
-        f"HEADROLES_MEMORY_GB must be 0.0625 at least, which the model that ships with headroles needs, but is {value!r}."
-    )
+    with pytest.raises(InvalidInputError, match=r"^HEADROLES_MCP=1 needs what `pip install 'gradio\[mcp\]'` installs\.$"):
+        read(HEADROLES_MCP="1")
 
 
 def test_the_least_memory_holds_the_embedded_model_twice(tiny):
@@ -98,63 +124,30 @@ def test_the_least_memory_holds_the_embedded_model_twice(tiny):
 
 # what the Hub's own library takes, and refuses
 REPOS = [
-    "org/roles",
-    "a/b",
-    "a_b/c.d-e_f",
-    "../..",
-    "a/..",
-    "./a",
-    "a--b/c",
-    "a/b--c",
-    "a/b.git",
-    "-a/b",
-    "a/b.",
-    "a/b/c",
-    "a b/c",
+    *("org/roles", "a/b", "a_b/c.d-e_f", "../..", "a/..", "./a", "a--b/c", "a/b--c", "a/b.git", "-a/b", "a/b.", "a/b/c", "a b/c"),
+    *("org/" + "x" * 96, "org/" + "x" * 97, "org", "org/", "/roles", "\u00e9/a", "a/b\n"),
 ]
-REPOS += ["org/" + "x" * 96, "org/" + "x" * 97, "org", "org/", "/roles", "\u00e9/a", "a/b\n"]
 
 
 @pytest.mark.parametrize("name", REPOS)
-def test_a_dataset_is_named_as_the_hub_names_them(name):
+def test_a_dataset_is_named_as_the_hub_names_them(read, name):
     try:
         validate_repo_id(name)
         allowed = "/" in name
     except HFValidationError:
         allowed = False
     if allowed or name != name.strip():  # a space around it is nobody's intention
-        assert Settings.from_environment({"HEADROLES_DATASET": name}).dataset == name.strip()
+        assert read(HEADROLES_DATASET=name).dataset == name.strip()
     else:
         with pytest.raises(InvalidInputError, match="HEADROLES_DATASET must be a dataset repo, organisation/name"):
-            Settings.from_environment({"HEADROLES_DATASET": name})
+            read(HEADROLES_DATASET=name)
 
 
 @pytest.mark.parametrize(("environment", "trusted"), [({}, False), ({"SPACE_ID": "a/b"}, True)])
-def test_a_proxy_is_trusted_on_a_space_and_else_where_it_is_said(environment, trusted):
-    assert Settings.from_environment(environment).trust_proxy == trusted
+def test_a_proxy_is_trusted_on_a_space_and_else_where_it_is_said(read, environment, trusted):
+    assert read(**environment).trust_proxy == trusted
     for value in ("0", "1"):
-        assert Settings.from_environment({**environment, "HEADROLES_TRUST_PROXY": value}).trust_proxy == (value == "1")
-
-
-@pytest.mark.parametrize(
-    "path", ["", "/", "/roles", "/a/b-c/", "https://example.org", "http://[::1]:80/a", "https://example.org/a/"]
-)
-def test_a_root_path_is_a_path_or_an_address(path):
-    Settings.from_environment({"GRADIO_ROOT_PATH": path})
-
-
-@pytest.mark.parametrize("path", ["roles", "//evil.org", "/a b", "/a?b", "javascript:alert(1)", "https://", '/"><script>'])
-def test_a_root_path_that_is_neither_is_refused(path):
-    with pytest.raises(InvalidInputError, match="GRADIO_ROOT_PATH must be a path"):
-        Settings.from_environment({"GRADIO_ROOT_PATH": path})
-
-
-@pytest.mark.parametrize("value", ["yes", "true", "2", " 1"])
-@pytest.mark.parametrize("name", ["HEADROLES_ANY_MODEL", "HEADROLES_MCP"])
-def test_a_switch_that_is_neither_0_nor_1_is_refused_by_name(name, value):
-    with pytest.raises(InvalidInputError) as caught:
-        Settings.from_environment({name: value})
-    assert str(caught.value) == f"{name} must be 0 or 1, but is {value!r}."
+        assert read(**environment, HEADROLES_TRUST_PROXY=value).trust_proxy == (value == "1")
 
 
 @pytest.mark.parametrize("text", [f"{GIGABYTE}\n", str(GIGABYTE)])

@@ -1,12 +1,10 @@
 """What `pip install` gives: the wheel in an empty environment, with what it asks for and nothing else, far from the checkout."""
 
-import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -20,8 +18,10 @@ from headroles.core.records.record_files import read_record
 from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL
 from tests.fixtures.app_process import find_port
 from tests.fixtures.architectures import build
+from tests.fixtures.patience import PATIENCE
+from tests.fixtures.web import call, read
 
-pytestmark = pytest.mark.processes
+pytestmark = [pytest.mark.processes, pytest.mark.thorough]
 
 ROOT = Path(__file__).parent.parent
 CORE = """
@@ -57,7 +57,7 @@ def alone(folder: Path) -> dict[str, str]:
 
 def run(command: Sequence[str | Path], folder: Path) -> str:
     """What a command prints."""
-    done = subprocess.run(command, cwd=folder, env=alone(folder), capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, cwd=folder, env=alone(folder), capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"[-3000:]
     return done.stdout
 
@@ -141,14 +141,14 @@ def link(name: str, site: Path) -> None:
             (site / top).symlink_to(found.locate_file(top))  # pyright: ignore[reportArgumentType]
 
 
-def test_the_core_asks_for_four_packages_in_the_words_that_the_space_reads(wheel):
+def test_the_core_asks_for_five_packages_in_the_words_that_the_space_reads(wheel):
     with ZipFile(wheel) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         metadata = archive.read(name).decode()
     requires = [Requirement(text) for text in re.findall(r"^Requires-Dist: (.*)$", metadata, re.M)]
     core = {str(wanted) for wanted in requires if wanted.marker is None}
     lines = {line for line in (ROOT / "requirements.txt").read_text("utf-8").splitlines() if not line.startswith("#")}
-    assert {Requirement(text).name for text in core} == {"torch", "pydantic", "jaxtyping", "numpy"}
+    assert {Requirement(text).name for text in core} == {"torch", "pydantic", "pydantic-settings", "jaxtyping", "numpy"}
     assert core <= {str(Requirement(line)) for line in lines}
     assert not any(line.startswith("-") for line in lines)  # a Space reads this one file
     assert set(re.findall(r"^Provides-Extra: (.*)$", metadata, re.M)) == {"app", "analysis", "gguf", "jobs", "mcp", "ray", "dev"}
@@ -168,7 +168,6 @@ def test_there_is_one_version(wheel):
     assert f"## [{headroles.__version__}]" in (ROOT / "CHANGELOG.md").read_text("utf-8")
 
 
-@pytest.mark.slow
 def test_the_core_alone_judges_heads_and_says_what_the_rest_needs(install, tmp_path):
     commands = install("")
     first, second, refusal, no_hub, others = run([commands / "python", "-c", CORE], tmp_path).splitlines()
@@ -185,7 +184,6 @@ def test_the_core_alone_judges_heads_and_says_what_the_rest_needs(install, tmp_p
         assert re.fullmatch(rf"error: .* pip install 'headroles\[{extra}\]'\.?\n", done.stderr)
 
 
-@pytest.mark.slow
 def test_the_installed_page_answers_far_from_the_checkout(install, tmp_path):
     commands, port = install("app"), find_port()
     file, others = run([commands / "python", "-c", WHERE], tmp_path).splitlines()
@@ -204,24 +202,13 @@ def test_the_installed_page_answers_far_from_the_checkout(install, tmp_path):
             else:
                 pytest.fail("".join(printed)[-3000:])
             url = f"http://127.0.0.1:{port}"
-            with urllib.request.urlopen(url, timeout=60) as answer:
-                assert re.search(r'"title": ?"headroles', answer.read().decode())
-            assert ask(url, "analyze", EMBEDDED_MODEL, "The cat sat on the mat. The cat sat on the")["source"] == "embedded"
+            assert re.search(r'"title": ?"headroles', read(url))
+            event, answer = call(url, "/analyze", [EMBEDDED_MODEL, "The cat sat on the mat. The cat sat on the"])
+            assert (event, answer["source"]) == ("complete", "embedded")
         finally:
             page.kill()
 
 
-def ask(url: str, endpoint: str, *arguments: str) -> dict:
-    """An endpoint's answer, in two requests and without gradio's own client."""
-    data = json.dumps({"data": arguments}).encode()
-    request = urllib.request.Request(f"{url}/gradio_api/call/{endpoint}", data, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        event = json.load(answer)["event_id"]
-    with urllib.request.urlopen(f"{url}/gradio_api/call/{endpoint}/{event}", timeout=120) as answer:
-        return json.loads(answer.read().decode().rsplit("data: ", 1)[1])[0]
-
-
-@pytest.mark.slow
 def test_the_installed_analysis_scores_models_in_processes_of_their_own(install, tiny, tmp_path):
     for name in ("one", "two"):
         build("gpt2").save_pretrained(tmp_path / name)

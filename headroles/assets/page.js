@@ -156,14 +156,18 @@ const turnTheme = () => {
 document.addEventListener('click', async ({ target }) => {
   const button = target.closest?.('[data-copy-cite]');
   if (!button) return;
-  const said = button.parentElement.querySelector('[data-cite]');
+  const said = button.previousElementSibling;
   const link = whole({});
-  if (!said.textContent.includes(link)) said.append(` ${link}`);
+  if (!said.textContent.includes(link)) {
+    said.textContent = 'bibtex' in said.dataset
+      ? said.textContent.replace(/(,\n  url = .*)?\n}$/, () => `,\n  url = {${link}}\n}`)
+      : `${said.textContent} ${link}`;
+  }
   try {
     await navigator.clipboard.writeText(said.textContent);
     button.nextElementSibling.textContent = 'Copied.';
   } catch { // a frame or an old browser may not let us: it stands there, to be marked
-    button.nextElementSibling.textContent = 'It cannot be copied from here; mark the line above.';
+    button.nextElementSibling.textContent = 'It cannot be copied from here; mark the text above.';
   }
 });
 

@@ -10,80 +10,82 @@ from pathlib import Path
 from headroles.core.records.atomic_files import write_whole
 from headroles.core.records.head_categories import HeadCategories
 from headroles.core.records.validation import read_bounded
-from headroles.core.surveys.atlas import Atlas, atlas_of
-from headroles.core.surveys.atlas_entries import MAX_ATLAS_BYTES, AtlasEntry, entry_of, parse_entries, to_lines
+from headroles.core.surveys.atlas import Atlas, build_atlas
+from headroles.core.surveys.atlas_entries import MAX_ATLAS_BYTES, AtlasEntry, entries_to_lines, make_entry, parse_entries
 from headroles.errors import HubError
-from headroles.hub.cache import Copies, LocalRecords, dataset_place
+from headroles.hub.cache import FileCache, LocalRecords, dataset_cache_path
 from headroles.hub.record_store import embedded_records
-from headroles.hub.sync import NewestStore, check_client
+from headroles.hub.sync import SyncedStore, check_client
 from headroles.settings import Settings
 
-ATLAS = "atlas"  # what it is called among copies, which are of models otherwise; and their folder
+ATLAS_NAME = "atlas"  # what it is called among copies, which are of models otherwise; and their folder
 
 
 @dataclass(frozen=True)
-class KeptAtlas:
+class CachedAtlas:
     """The atlas' file of a dataset."""
 
     entries: tuple[AtlasEntry, ...]
 
     @property
     def model_name(self) -> str:
-        return ATLAS
+        return ATLAS_NAME
 
 
-class AtlasCopies(Copies[KeptAtlas]):
+class AtlasCache(FileCache[CachedAtlas]):
     """Copies of it."""
 
     suffix = ".jsonl"
 
-    def read_file(self, path: Path) -> KeptAtlas:
-        return KeptAtlas(parse_entries(read_bounded(path, MAX_ATLAS_BYTES, f"The atlas {path.name}"), path.name))
+    def read_file(self, path: Path) -> CachedAtlas:
+        return CachedAtlas(parse_entries(read_bounded(path, MAX_ATLAS_BYTES, f"The atlas {path.name}"), path.name))
 
-    def write_file(self, thing: KeptAtlas, path: Path) -> Path:
-        write_whole(path, to_lines(thing.entries))
+    def write_file(self, item: CachedAtlas, path: Path) -> Path:
+        write_whole(path, entries_to_lines(item.entries))
         return path
 
 
-class AtlasStore(NewestStore[KeptAtlas]):
+class AtlasStore(SyncedStore[CachedAtlas]):
     """The atlas that one server shows; safe to share between threads."""
 
     def __init__(self, settings: Settings, local: LocalRecords) -> None:
-        _, name = dataset_place(settings.dataset, settings.revision)
-        super().__init__(settings, AtlasCopies(settings.home, ATLAS, name))
+        _, name = dataset_cache_path(settings.dataset, settings.revision)
+        super().__init__(settings, AtlasCache(settings.home, ATLAS_NAME, name))
         self._local = local
-        self._counted: tuple[tuple[HeadCategories, ...], tuple[AtlasEntry, ...]] = ((), ())
+        self._local_cache: tuple[tuple[HeadCategories, ...], tuple[AtlasEntry, ...]] = ((), ())
 
     def find(self) -> Atlas:
         """The atlas of all records at hand; of several of one model the operator's own counts, then the dataset's."""
-        self._wait_if_empty(ATLAS, None)
-        published = (entry for newest in self._published(ATLAS)[:1] for entry in newest.thing.entries)
-        return atlas_of((*self._own(), *published, *_embedded()), self._settings.dataset, self._known(ATLAS).trouble)
+        self._wait_if_empty(ATLAS_NAME, None)
+        published = (entry for newest in self._published(ATLAS_NAME)[:1] for entry in newest.item.entries)
+        return build_atlas(
+            (*self._local_entries(), *published, *_embedded_entries()), self._settings.dataset, self._state(ATLAS_NAME).error
+        )
 
-    def _ask(self, model_name: str, known: str) -> tuple[KeptAtlas | None, str]:
+    def _fetch_newest(self, model_name: str, known_commit: str) -> tuple[CachedAtlas | None, str]:
         dataset = self._settings.dataset
         check_client(dataset)
         from headroles.hub import dataset as hub
 
         try:
-            entries, commit = hub.fetch_atlas(dataset, self._settings.revision, known)
+            entries, commit = hub.fetch_atlas(dataset, self._settings.revision, known_commit)
         except FileNotFoundError as error:
             raise HubError(f"{dataset} holds no atlas yet; the next push of `headroles-analysis` makes one.") from error
-        return None if entries is None else KeptAtlas(entries), commit
+        return None if entries is None else CachedAtlas(entries), commit
 
-    def _check_arrived(self, thing: KeptAtlas, now: float) -> None:
+    def _validate(self, item: CachedAtlas, now: float) -> None:
         """What was parsed can serve: every line is checked by itself."""
 
-    def _has(self, model_name: str, revision: str | None) -> bool:
-        return bool(self._published(ATLAS))
+    def _has_any(self, model_name: str, revision: str | None) -> bool:
+        return bool(self._published(ATLAS_NAME))
 
-    def _own(self) -> tuple[AtlasEntry, ...]:
+    def _local_entries(self) -> tuple[AtlasEntry, ...]:
         records = self._local.all()
-        if self._counted[0] is not records:
-            self._counted = (records, tuple(map(entry_of, records)))
-        return self._counted[1]
+        if self._local_cache[0] is not records:
+            self._local_cache = (records, tuple(map(make_entry, records)))
+        return self._local_cache[1]
 
 
 @lru_cache
-def _embedded() -> tuple[AtlasEntry, ...]:
-    return tuple(map(entry_of, embedded_records()))
+def _embedded_entries() -> tuple[AtlasEntry, ...]:
+    return tuple(map(make_entry, embedded_records()))

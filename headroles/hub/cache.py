@@ -16,11 +16,11 @@ from headroles.core.records.head_categories import HeadCategories
 from headroles.core.records.record_files import file_part, read_record, write_record
 from headroles.errors import InvalidRecordError
 
-MAX_LOCAL = 1000  # records in one folder
-KEPT = 3  # copies of one model's record: the newest may turn out not to fit, once its model is read
+MAX_LOCAL_RECORDS = 1000  # records in one folder
+MAX_COPIES = 3  # copies of one model's record: the newest may turn out not to fit, once its model is read
 
 
-class Named(Protocol):
+class HasModelName(Protocol):
     """What is kept of a model: its record, or its training run."""
 
     @property
@@ -28,10 +28,10 @@ class Named(Protocol):
 
 
 T = TypeVar("T")
-N = TypeVar("N", bound=Named)
+N = TypeVar("N", bound=HasModelName)
 
 
-class Copies(ABC, Generic[N]):
+class FileCache(ABC, Generic[N]):
     """Things in a folder of the home, a file each, named by model and version: a revision of it, or a commit of the dataset.
 
     Attributes:
@@ -48,49 +48,49 @@ class Copies(ABC, Generic[N]):
         """What a file holds. Raises InvalidRecordError and OSError."""
 
     @abstractmethod
-    def write_file(self, thing: N, path: Path) -> Path:
+    def write_file(self, item: N, path: Path) -> Path:
         """Writes it, whole or not at all. Raises OSError."""
 
     def path(self, model_name: str, version: str) -> Path:
         return self._folder / f"{file_part(model_name)}@{file_part(version)}{self.suffix}"
 
-    def write(self, thing: N, version: str) -> Path:
+    def write(self, item: N, version: str) -> Path:
         """Keeps it. Raises OSError when the disk does not take it."""
         make_folder(self._folder, self._home)
-        return self.write_file(thing, self.path(thing.model_name, version))
+        return self.write_file(item, self.path(item.model_name, version))
 
-    def confirm(self, thing: N, version: str) -> None:
+    def confirm(self, item: N, version: str) -> None:
         """Keeps a copy as the newest one, its time saying when, and few others. A disk that does not take it costs nothing."""
         now = time.time()
         with suppress(OSError):
-            path = self.path(thing.model_name, version)
-            if if_whole(path, self.read_file) != thing:
-                self.write(thing, version)
+            path = self.path(item.model_name, version)
+            if read_or_none(path, self.read_file) != item:
+                self.write(item, version)
             os.utime(path, (now, now))
-            for number, file in enumerate(other for other in self._files(thing.model_name) if other != path):
+            for number, file in enumerate(other for other in self._files(item.model_name) if other != path):
                 with suppress(OSError):
-                    if number >= KEPT - 1:
+                    if number >= MAX_COPIES - 1:
                         file.unlink()
-                    elif _time(file) >= now:  # the clock was put back, and the newest must not be the oldest
+                    elif _modified_time(file) >= now:  # the clock was put back, and the newest must not be the oldest
                         os.utime(file, (now - 1 - number, now - 1 - number))
 
     def read(self, model_name: str, version: str) -> N | None:
         """What there is of one version; None where there is none that is whole."""
-        older = self._folder / f"{_old_part(model_name)}@{_old_part(version)}{self.suffix}"
+        older = self._folder / f"{_legacy_file_part(model_name)}@{_legacy_file_part(version)}{self.suffix}"
         for path in (self.path(model_name, version), older):
-            thing = if_whole(path, self.read_file)
-            if thing is not None and thing.model_name == model_name:
-                return thing
+            item = read_or_none(path, self.read_file)
+            if item is not None and item.model_name == model_name:
+                return item
         return None
 
-    def newest(self, model_name: str) -> Iterator[tuple[N, str, float]]:
+    def newest_first(self, model_name: str) -> Iterator[tuple[N, str, float]]:
         """What is whole of a model, the last written first, with the version by their files' names, and their times."""
         for file in self._files(model_name):
-            thing = if_whole(file, self.read_file)
-            if thing is not None and thing.model_name == model_name:
-                yield thing, file.stem.rpartition("@")[2], _time(file)
+            item = read_or_none(file, self.read_file)
+            if item is not None and item.model_name == model_name:
+                yield item, file.stem.rpartition("@")[2], _modified_time(file)
 
-    def what_is_wrong(self, model_name: str, version: str | None = None) -> InvalidRecordError | None:
+    def find_error(self, model_name: str, version: str | None = None) -> InvalidRecordError | None:
         """Why what there is of one version, or the newest, is none; None without a file, or where nothing is wrong with it."""
         path = self.path(model_name, version) if version else next(iter(self._files(model_name)), None)
         try:
@@ -105,13 +105,13 @@ class Copies(ABC, Generic[N]):
         return None
 
     def _files(self, model_name: str) -> list[Path]:
-        patterns = f"{file_part(model_name)}@*{self.suffix}", f"{_old_part(model_name)}@*{self.suffix}"
+        patterns = f"{file_part(model_name)}@*{self.suffix}", f"{_legacy_file_part(model_name)}@*{self.suffix}"
         with suppress(OSError):
-            return sorted({file for pattern in patterns for file in self._folder.glob(pattern)}, key=_time, reverse=True)
+            return sorted({file for pattern in patterns for file in self._folder.glob(pattern)}, key=_modified_time, reverse=True)
         return []
 
 
-class Folder(Copies[HeadCategories]):
+class RecordCache(FileCache[HeadCategories]):
     """Records."""
 
     suffix = ".json"
@@ -119,8 +119,8 @@ class Folder(Copies[HeadCategories]):
     def read_file(self, path: Path) -> HeadCategories:
         return _read(path)
 
-    def write_file(self, thing: HeadCategories, path: Path) -> Path:
-        return write_record(thing, path)
+    def write_file(self, item: HeadCategories, path: Path) -> Path:
+        return write_record(item, path)
 
 
 class LocalRecords:
@@ -132,9 +132,9 @@ class LocalRecords:
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
-        self._seen: tuple[int, tuple[HeadCategories, ...]] = (-1, ())
+        self._cached: tuple[int, tuple[HeadCategories, ...]] = (-1, ())
 
-    def of(self, model_name: str, revision: str | None) -> Iterator[HeadCategories]:
+    def for_model(self, model_name: str, revision: str | None) -> Iterator[HeadCategories]:
         """The records of a model by its name, then those of the very weights that `revision` is the hash of."""
         records = self.all()
         yield from (record for record in records if record.model_name == model_name)
@@ -153,38 +153,38 @@ class LocalRecords:
             changed = self._folder.stat().st_mtime_ns  # a record is put in its place by a rename, which the folder notices
         except OSError:
             return ()
-        if self._seen[0] != changed:
-            files = sorted(self._folder.glob("*.json"))[:MAX_LOCAL]
-            self._seen = (changed, tuple(filter(None, map(read_if_whole, files))))
-        return self._seen[1]
+        if self._cached[0] != changed:
+            files = sorted(self._folder.glob("*.json"))[:MAX_LOCAL_RECORDS]
+            self._cached = (changed, tuple(filter(None, map(read_record_or_none, files))))
+        return self._cached[1]
 
 
-def dataset_folder(home: Path, dataset: str, revision: str) -> Folder:
+def dataset_cache(home: Path, dataset: str, revision: str) -> RecordCache:
     """Where copies of a dataset's records are kept; those of two datasets never mix."""
-    return Folder(home, *dataset_place(dataset, revision))
+    return RecordCache(home, *dataset_cache_path(dataset, revision))
 
 
-def dataset_place(dataset: str, revision: str) -> tuple[str, str]:
+def dataset_cache_path(dataset: str, revision: str) -> tuple[str, str]:
     """The folder of the home, part by part, of what comes from a dataset."""
     # the folder's name as it always was: what was kept before goes on serving
-    name = _old_part(f"{dataset}@{revision}")
+    name = _legacy_file_part(f"{dataset}@{revision}")
     plain = re.fullmatch(r"[a-z0-9][a-z0-9.-]*/[a-z0-9][a-z0-9.-]*@[a-z0-9.-]+", f"{dataset}@{revision}")
     return "published", name if plain and len(name) < 80 else file_part(f"{dataset}@{revision}")
 
 
-def clear_up(home: Path) -> None:
+def delete_partial_files(home: Path) -> None:
     """Deletes what processes that were killed left half-written; never raises."""
     with suppress(OSError):
         for folder in (home / "analysed", *(home / "atlas").glob("*"), *(home / "published").glob("*")):
             clear_halves(folder)
 
 
-def read_if_whole(path: Path) -> HeadCategories | None:
-    """The record in a file on this machine; see `if_whole`."""
-    return if_whole(path, _read)
+def read_record_or_none(path: Path) -> HeadCategories | None:
+    """The record in a file on this machine; see `read_or_none`."""
+    return read_or_none(path, _read)
 
 
-def if_whole(path: Path, read: Callable[[Path], T]) -> T | None:
+def read_or_none(path: Path, read: Callable[[Path], T]) -> T | None:
     """What a file holds; None for one that is gone, half-written or something else: it is as good as none."""
     try:
         return read(path)
@@ -195,23 +195,23 @@ def if_whole(path: Path, read: Callable[[Path], T]) -> T | None:
         return None
 
 
-def once(path: Path) -> tuple[Path, int, int, int]:
+def file_version(path: Path) -> tuple[Path, int, int, int]:
     """What stays the same as long as a file does, for those who read it once. Raises OSError."""
     found = path.stat()
     return path, found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _read(path: Path) -> HeadCategories:
-    return read_once(*once(path))
+    return read_record_version(*file_version(path))
 
 
 @lru_cache
-def read_once(path: Path, *_: int) -> HeadCategories:
+def read_record_version(path: Path, *_: int) -> HeadCategories:
     """A record on this machine, read again only when its file changed."""
     return read_record(path)
 
 
-def _time(file: Path) -> float:
+def _modified_time(file: Path) -> float:
     """When it was last written or confirmed; 0 for what cannot be looked at."""
     try:
         return file.stat().st_mtime
@@ -219,6 +219,6 @@ def _time(file: Path) -> float:
         return 0.0
 
 
-def _old_part(text: str) -> str:
+def _legacy_file_part(text: str) -> str:
     """What `file_part` was in 0.1: two names could share it, so the record inside is asked whose it is."""
     return re.sub(r"[^\w.-]+", "_", text).lstrip(".")[:80] or "_"

@@ -11,7 +11,7 @@ from huggingface_hub.errors import GatedRepoError
 from tqdm.auto import tqdm
 
 from headroles.errors import ModelLoadError
-from headroles.hub.http import HTTPError, gated
+from headroles.hub.http import HTTPError, gated_error
 from headroles.hub.repository import RepositoryFacts, storage_folder
 from headroles.hub.weights import weight_bytes
 from headroles.settings import GIGABYTE
@@ -36,7 +36,7 @@ def fetch(facts: RepositoryFacts, on_progress: Callable[[float], None] = lambda 
         if weight_bytes(folder) != facts.weight_bytes:  # cut off on this disk at some time; the library would never notice
             folder = _download(facts, on_progress, force=True)
     except GatedRepoError as error:
-        raise gated(facts.source) from error
+        raise gated_error(facts.source) from error
     except (HTTPError, OSError) as error:
         # the libraries' own texts name paths and addresses
         reason = getattr(error, "strerror", None) or "the connection or the Hub failed"
@@ -69,12 +69,12 @@ def _download(facts: RepositoryFacts, on_progress: Callable[[float], None], forc
             revision=facts.commit,
             allow_patterns=facts.patterns,
             force_download=force,
-            tqdm_class=_bar(on_progress, facts.weight_bytes),
+            tqdm_class=_progress_bar_type(on_progress, facts.weight_bytes),
         )
     )
 
 
-def _bar(on_progress: Callable[[float], None], total: int) -> type[tqdm]:
+def _progress_bar_type(on_progress: Callable[[float], None], total: int) -> type[tqdm]:
     """A progress bar that draws nothing and tells the share of `total` bytes. There are several; the furthest counts."""
     furthest = 0.0
 

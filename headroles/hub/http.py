@@ -12,11 +12,11 @@ try:  # huggingface_hub 2 speaks httpx2, 1 spoke httpx
 except ImportError:
     from httpx import HTTPError as HTTPError
 
-ANSWER_SECONDS = 3  # how long the Hub may keep a question about a repository waiting
-STALL_SECONDS = 30  # how long any other request may stay without a byte; the library's own default is for ever
+HUB_TIMEOUT_SECONDS = 3  # how long the Hub may keep a question about a repository waiting
+READ_TIMEOUT_SECONDS = 30  # how long any other request may stay without a byte; the library's own default is for ever
 
 
-def bound_waits(seconds: float = STALL_SECONDS) -> None:
+def set_timeouts(seconds: float = READ_TIMEOUT_SECONDS) -> None:
     """No request of the Hub's library waits longer without a byte, where it names no time of its own; for the whole process, so
     whoever starts one calls it.
 
@@ -28,15 +28,15 @@ def bound_waits(seconds: float = STALL_SECONDS) -> None:
 
 
 def is_reachable() -> bool:
-    """Whether anything answers where the Hub should be, within ANSWER_SECONDS."""
+    """Whether anything answers where the Hub should be, within HUB_TIMEOUT_SECONDS."""
     try:
-        get_session().head(constants.ENDPOINT, timeout=ANSWER_SECONDS)
+        get_session().head(constants.ENDPOINT, timeout=HUB_TIMEOUT_SECONDS)
     except (HTTPError, OSError):
         return False
     return True
 
 
-def trouble(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """What the Hub does instead of answering, to follow "The Hub"; the libraries' own texts name paths and addresses."""
     if isinstance(error, HfHubHTTPError):
         status = error.response.status_code
@@ -44,11 +44,11 @@ def trouble(error: Exception) -> str:
     return "gives a broken answer" if isinstance(error, ValueError | KeyError) else "does not answer"
 
 
-def no_dataset(dataset: str) -> HubError:
+def no_dataset_error(dataset: str) -> HubError:
     return HubError(f"There is no dataset {dataset} on the Hub, or it is closed to the token in HF_TOKEN.")
 
 
-def gated(repository: str) -> ModelLoadError:
+def gated_error(repository: str) -> ModelLoadError:
     return ModelLoadError(
         f"{repository} is gated: accept its licence on its page on the Hub, and set HF_TOKEN to a token of that account."
     )

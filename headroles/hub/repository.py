@@ -21,20 +21,20 @@ from headroles.core.text.phrases import listed
 from headroles.errors import ModelLoadError, ModelTooLargeError, UnknownModelError, UnsupportedModelError
 from headroles.hub.gguf import is_gguf, read_gguf
 from headroles.hub.gguf_config import gguf_config
-from headroles.hub.http import ANSWER_SECONDS, HTTPError, gated, trouble
+from headroles.hub.http import HUB_TIMEOUT_SECONDS, HTTPError, describe_error, gated_error
 from headroles.hub.packages import is_packaged
 from headroles.hub.plain_files import UnfitError, check_file_size, read_plain
-from headroles.hub.weights import count_numbers, pick_weights, tensor_shapes, weight_bytes, weight_files
+from headroles.hub.weights import count_parameters, pick_weights, tensor_shapes, weight_bytes, weight_files
 from headroles.settings import GIGABYTE
 
 MEGABYTE = 1024**2
-MAIN = "main"  # the branch that a repository's name alone means
+MAIN_BRANCH = "main"  # the branch that a repository's name alone means
 # all that is read of a repository that the registry does not name, beside its weights, and how large each may be
-STRANGERS_FILES = {"config.json": MEGABYTE, "tokenizer.json": 64 * MEGABYTE, "tokenizer_config.json": 8 * MEGABYTE}
+UNTRUSTED_FILES = {"config.json": MEGABYTE, "tokenizer.json": 64 * MEGABYTE, "tokenizer_config.json": 8 * MEGABYTE}
 # no pattern that could match code, or a large file that is not among the weights
-FILES = [*STRANGERS_FILES, "tokenizer.model", "vocab.json", "merges.txt", "special_tokens_map.json", "added_tokens.json"]
+TRUSTED_FILES = [*UNTRUSTED_FILES, "tokenizer.model", "vocab.json", "merges.txt", "special_tokens_map.json", "added_tokens.json"]
 WEIGHT_PATTERNS = ["model.safetensors", "model-?????-of-?????.safetensors"]
-CONVERTER = "SFconvertbot"  # the Hub's own account that offers repositories a safetensors copy of their weights
+CONVERTER_ACCOUNT = "SFconvertbot"  # the Hub's own account that offers repositories a safetensors copy of their weights
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class RepositoryFacts:
     @property
     def patterns(self) -> list[str]:
         """The files to download."""
-        return [*(FILES if self.is_registered else STRANGERS_FILES), *WEIGHT_PATTERNS]
+        return [*(TRUSTED_FILES if self.is_registered else UNTRUSTED_FILES), *WEIGHT_PATTERNS]
 
 
 def is_registered(source: str | Path) -> bool:
@@ -80,10 +80,10 @@ def is_registered(source: str | Path) -> bool:
     return str(source) in {str(info.source) for info in MODELS.values()} or is_packaged(Path(source))
 
 
-def inspect(source: str | Path, revision: str = MAIN, ask_hub: bool = True) -> RepositoryFacts:
+def inspect(source: str | Path, revision: str = MAIN_BRANCH, ask_hub: bool = True) -> RepositoryFacts:
     """What a local folder, a GGUF file or a repository on the hub holds.
 
-    Downloads nothing; a hub that is silent for ANSWER_SECONDS is away.
+    Downloads nothing; a hub that is silent for HUB_TIMEOUT_SECONDS is away.
 
     Args:
         revision: of a repository, its branch, tag or commit.
@@ -112,44 +112,44 @@ def inspect(source: str | Path, revision: str = MAIN, ask_hub: bool = True) -> R
             raise OfflineModeIsEnabled
         return _inspect_repository(repository, revision)
     except GatedRepoError as error:
-        raise gated(repository) from error
+        raise gated_error(repository) from error
     except RevisionNotFoundError as error:
         raise UnknownModelError(f"{repository} has no revision {revision[:100]} on the Hub.") from error
     except RepositoryNotFoundError as error:
         raise UnknownModelError(f"The Hub has no model {repository}, or it is a private one that needs HF_TOKEN.") from error
     except (HTTPError, OSError, ValueError, KeyError) as error:
-        cached = _cached(repository, revision)
+        cached = _find_cached(repository, revision)
         if cached is None:
             raise ModelLoadError(
-                f"{repository} is not on this machine and the Hub {trouble(error)}; try again later or take another model."
+                f"{repository} is not on this machine and the Hub {describe_error(error)}; try again later or take another model."
             ) from error
         return _inspect_folder(cached, repository, repository)
 
 
-def check_size(facts: RepositoryFacts, limit_bytes: int, bytes_each: int = 4, where: str = "here") -> None:
+def check_size(facts: RepositoryFacts, limit_bytes: int, bytes_per_parameter: int = 4, where: str = "here") -> None:
     """Raises ModelTooLargeError when the model, with that many bytes a parameter, would take more than `limit_bytes`.
 
     Args:
         where: whose limit it is, as the sentence says it.
     """
-    memory_bytes = facts.parameters * bytes_each
+    memory_bytes = facts.parameters * bytes_per_parameter
     if memory_bytes > limit_bytes:
         raise ModelTooLargeError(
             f"{facts.source} has {facts.parameters / 1e6:,.0f} million parameters, which take "
-            f"{memory_bytes / GIGABYTE:.1f} GB of memory with {bytes_each} bytes each; at most {limit_bytes / GIGABYTE:.1f} GB "
+            f"{memory_bytes / GIGABYTE:.1f} GB of memory with {bytes_per_parameter} bytes each; at most {limit_bytes / GIGABYTE:.1f} GB "
             f"are allowed {where}. Pick a smaller model."
         )
 
 
 def _inspect_repository(repository: str, revision: str) -> RepositoryFacts:
-    info = HfApi().model_info(repository, revision=revision, files_metadata=True, timeout=ANSWER_SECONDS)
+    info = HfApi().model_info(repository, revision=revision, files_metadata=True, timeout=HUB_TIMEOUT_SECONDS)
     model_type = _check_architecture((info.config or {}).get("model_type"), repository)
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
     weights = [sizes[name] for name in pick_weights(sizes)]
     if not weights:
-        converted = _converted_revision(repository) if revision == MAIN else None
+        converted = _converted_revision(repository) if revision == MAIN_BRANCH else None
         if converted is None:
-            raise _only_pickles(repository)
+            raise _only_pickles_error(repository)
         return _inspect_repository(repository, converted)
     if not is_registered(repository):
         try:
@@ -165,8 +165,8 @@ def _inspect_folder(folder: Path, source: str, name: str) -> RepositoryFacts:
     try:
         model_type = _check_architecture(read_config(folder, is_registered(source)).get("model_type"), name)
         if not weight_files(folder):
-            raise _only_pickles(name)
-        parameters = count_numbers(tensor_shapes(folder, is_registered(source)))
+            raise _only_pickles_error(name)
+        parameters = count_parameters(tensor_shapes(folder, is_registered(source)))
     except UnfitError as error:
         raise ModelLoadError(f"{name} could not be loaded: {error}") from None
     return RepositoryFacts(source, model_type, parameters, weight_bytes(folder), path=folder)
@@ -181,7 +181,7 @@ def read_config(folder: Path, trusted: bool = False) -> dict[str, object]:
     if is_gguf(folder):
         return gguf_config(read_gguf(folder))
     name = "config.json"
-    content = read_plain(folder, name, STRANGERS_FILES[name], stays_inside=not trusted)
+    content = read_plain(folder, name, UNTRUSTED_FILES[name], stays_inside=not trusted)
     try:
         config = json.loads(content)
     except (ValueError, RecursionError):
@@ -193,7 +193,7 @@ def read_config(folder: Path, trusted: bool = False) -> dict[str, object]:
 
 def _check_files(sizes: dict[str, int]) -> None:
     """Raises UnfitError unless a stranger's repository has what is read of it, in a size that is read."""
-    for name, limit in STRANGERS_FILES.items():
+    for name, limit in UNTRUSTED_FILES.items():
         if name not in sizes and name != "tokenizer_config.json":
             raise UnfitError(f"it has no {name}.")
         check_file_size(name, sizes.get(name, 0), limit)
@@ -202,14 +202,14 @@ def _check_files(sizes: dict[str, int]) -> None:
 def _check_architecture(model_type: object, name: str) -> str:
     if model_type not in ARCHITECTURES:
         raise UnsupportedModelError(
-            f"{name} is of {_named(model_type)}, which headroles cannot read, and code from a repository is "
+            f"{name} is of {_architecture_name(model_type)}, which headroles cannot read, and code from a repository is "
             f"never run; it reads {len(ARCHITECTURES)} architectures, {listed(ARCHITECTURES[:6])} among them, and docs/models.md "
             "names them all."
         )
     return str(model_type)
 
 
-def _named(model_type: object) -> str:
+def _architecture_name(model_type: object) -> str:
     """An architecture that is none of ours: its name where it looks like one, and nothing else of what stands in the file."""
     looks_like_one = isinstance(model_type, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,39}", model_type)
     return f"the architecture {model_type}" if looks_like_one else "no known architecture"
@@ -220,13 +220,13 @@ def _converted_revision(repository: str) -> str | None:
     # not `HfApi.get_repo_discussions`, which waits for ever
     answer = get_session().get(
         f"{constants.ENDPOINT}/api/models/{repository}/discussions",
-        params={"type": "pull_request", "status": "open", "author": CONVERTER},
+        params={"type": "pull_request", "status": "open", "author": CONVERTER_ACCOUNT},
         headers=build_hf_headers(),
-        timeout=ANSWER_SECONDS,
+        timeout=HUB_TIMEOUT_SECONDS,
     )
     hf_raise_for_status(answer)
     for request in answer.json()["discussions"]:
-        by_converter = request["isPullRequest"] and request.get("author", {}).get("name") == CONVERTER
+        by_converter = request["isPullRequest"] and request.get("author", {}).get("name") == CONVERTER_ACCOUNT
         if by_converter and request["status"] == "open" and "safetensors" in request["title"]:
             return f"refs/pr/{request['num']}"
     return None
@@ -237,10 +237,10 @@ def storage_folder(repository: str) -> Path:
     return Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
 
 
-def _cached(repository: str, revision: str) -> Path | None:
+def _find_cached(repository: str, revision: str) -> Path | None:
     """The files of the branch that was last downloaded, or for the main one of the converter's pull request."""
-    patterns = [*FILES, *WEIGHT_PATTERNS]
-    requests = (storage_folder(repository) / "refs" / "refs" / "pr").glob("*") if revision == MAIN else ()
+    patterns = [*TRUSTED_FILES, *WEIGHT_PATTERNS]
+    requests = (storage_folder(repository) / "refs" / "refs" / "pr").glob("*") if revision == MAIN_BRANCH else ()
     for place in (revision, *(f"refs/pr/{request.name}" for request in requests)):
         try:
             folder = Path(snapshot_download(repository, revision=place, allow_patterns=patterns, local_files_only=True))
@@ -251,7 +251,7 @@ def _cached(repository: str, revision: str) -> Path | None:
     return None
 
 
-def _only_pickles(name: str) -> UnsupportedModelError:
+def _only_pickles_error(name: str) -> UnsupportedModelError:
     return UnsupportedModelError(
         f"{name} holds no model.safetensors; pickled weights can run code and are never read. Save it as safetensors first."
     )

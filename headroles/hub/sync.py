@@ -13,17 +13,17 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import ClassVar, Generic, TypedDict
 
-from headroles.core.readings.analysis import Kind
+from headroles.core.readings.analysis import SourceKind
 from headroles.core.records.compatibility import ModelIdentity
 from headroles.errors import HeadRolesError, InvalidRecordError, MissingPackageError
-from headroles.hub.cache import KEPT, Copies, N
+from headroles.hub.cache import MAX_COPIES, FileCache, N
 from headroles.jobs import Job, Jobs
 from headroles.settings import Settings
 
 FRESH_SECONDS = 600  # how long the Hub's answer counts as fresh
 RETRY_SECONDS = 60  # how soon the Hub is asked again after a failure
-PATIENCE_SECONDS = 3  # how long a request that has nothing else waits for the Hub
-REFRESHES_AT_ONCE = 2
+HUB_WAIT_SECONDS = 3  # how long a request that has nothing else waits for the Hub
+MAX_REFRESHES = 2
 
 
 class Origin(TypedDict):
@@ -38,13 +38,13 @@ class Origin(TypedDict):
 class Published(Generic[N]):
     """What came from the dataset repo: its commit, when the Hub last confirmed it, and whether to this process."""
 
-    thing: N
+    item: N
     commit: str
     confirmed: float
     is_fresh: bool
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> SourceKind:
         return "published" if self.is_fresh else "cached"
 
     def origin(self, dataset: str) -> Origin:
@@ -52,7 +52,7 @@ class Published(Generic[N]):
 
 
 @dataclass
-class Known(Generic[N]):
+class SyncState(Generic[N]):
     """What this process knows of what the dataset has of one model.
 
     Attributes:
@@ -63,8 +63,8 @@ class Known(Generic[N]):
     """
 
     published: tuple[Published[N], ...] | None = None
-    due: float = 0.0
-    trouble: str = ""
+    next_refresh: float = 0.0
+    error: str = ""
     identity: ModelIdentity | None = None
 
 
@@ -78,30 +78,30 @@ def check_client(dataset: str) -> None:
         raise MissingPackageError.of(f"Reading {dataset} from the Hub", "app", missing)
 
 
-class NewestStore(ABC, Generic[N]):
+class SyncedStore(ABC, Generic[N]):
     """What one server shows of a dataset; safe to share between threads.
 
     Attributes:
-        max_remembered: models; past it, the one not asked for longest is forgotten.
+        max_models: models; past it, the one not asked for longest is forgotten.
     """
 
-    max_remembered: ClassVar[int] = 1000
+    max_models: ClassVar[int] = 1000
 
-    def __init__(self, settings: Settings, copies: Copies[N]) -> None:
-        self._settings, self._copies = settings, copies
-        self._refreshes: Jobs[None] = Jobs(REFRESHES_AT_ONCE)
-        self._models: OrderedDict[str, Known[N]] = OrderedDict()
+    def __init__(self, settings: Settings, cache: FileCache[N]) -> None:
+        self._settings, self._cache = settings, cache
+        self._refreshes: Jobs[None] = Jobs(MAX_REFRESHES)
+        self._models: OrderedDict[str, SyncState[N]] = OrderedDict()
         self._lock = threading.Lock()
 
     @abstractmethod
-    def _ask(self, model_name: str, known: str) -> tuple[N | None, str]:
+    def _fetch_newest(self, model_name: str, known_commit: str) -> tuple[N | None, str]:
         """What the dataset has now, and its commit; nothing where the commit is the `known` one.
 
         Raises HeadRolesError where there is no whole answer, and FileNotFoundError where the dataset has nothing of this model.
         """
 
     @abstractmethod
-    def _check_arrived(self, thing: N, now: float) -> None:
+    def _validate(self, item: N, now: float) -> None:
         """Raises InvalidRecordError for what cannot serve, as far as its model is known here.
 
         Args:
@@ -109,69 +109,69 @@ class NewestStore(ABC, Generic[N]):
         """
 
     @abstractmethod
-    def _has(self, model_name: str, revision: str | None) -> bool:
+    def _has_any(self, model_name: str, revision: str | None) -> bool:
         """Whether anything is at hand."""
 
     def refresh(self, model_name: str) -> Job[None] | None:
         """Asks the Hub in the background for what is newer, where that is due; never raises, never waits."""
         if not self._settings.dataset or not isinstance(model_name, str):
             return None
-        known = self._known(model_name)
+        known = self._state(model_name)
         with self._lock:
-            if time.monotonic() < known.due:
+            if time.monotonic() < known.next_refresh:
                 return self._refreshes.find(model_name)
-            known.due = time.monotonic() + FRESH_SECONDS
-        return self._refreshes.start(model_name, lambda _: self._fetch(model_name))
+            known.next_refresh = time.monotonic() + FRESH_SECONDS
+        return self._refreshes.start(model_name, lambda _: self._refresh_now(model_name))
 
-    def _known(self, model_name: str) -> Known[N]:
+    def _state(self, model_name: str) -> SyncState[N]:
         with self._lock:
-            known = self._models.pop(model_name, None) or Known()
+            known = self._models.pop(model_name, None) or SyncState()
             self._models[model_name] = known
-            while len(self._models) > self.max_remembered:
+            while len(self._models) > self.max_models:
                 self._models.popitem(last=False)
             return known
 
-    def _fetch(self, model_name: str) -> None:
-        known, published = self._known(model_name), self._published(model_name)
+    def _refresh_now(self, model_name: str) -> None:
+        known, published = self._state(model_name), self._published(model_name)
         here = published[0] if published else None
         try:
-            thing, commit = self._ask(model_name, here.commit if here else "")
-            thing = thing or (here.thing if here else None)
-            assert thing is not None  # without a known commit there is no "unchanged"
-            self._check_arrived(thing, time.time())
+            item, commit = self._fetch_newest(model_name, here.commit if here else "")
+            item = item or (here.item if here else None)
+            assert item is not None  # without a known commit there is no "unchanged"
+            self._validate(item, time.time())
         except FileNotFoundError:
-            known.trouble = ""
+            known.error = ""
             return
         except HeadRolesError as error:
-            known.trouble, known.due = str(error), time.monotonic() + RETRY_SECONDS
+            known.error, known.next_refresh = str(error), time.monotonic() + RETRY_SECONDS
             return
         # the one before stays at hand: whether this one fits, some models tell only once they are read
         others = [other for other in published if other.commit != commit]
-        known.published = (Published(thing, commit, time.time(), is_fresh=True), *others[: KEPT - 1])
-        known.trouble = ""
-        self._copies.confirm(thing, commit)
+        known.published = (Published(item, commit, time.time(), is_fresh=True), *others[: MAX_COPIES - 1])
+        known.error = ""
+        self._cache.confirm(item, commit)
 
     def _published(self, model_name: str) -> tuple[Published[N], ...]:
         """What the Hub gave to this process, or else to an earlier one, the newest first."""
-        known = self._known(model_name)
+        known = self._state(model_name)
         if known.published is None:
-            found = tuple(self._kept(model_name)) if self._settings.dataset else ()
+            found = tuple(self._read_cached(model_name)) if self._settings.dataset else ()
             known.published = known.published or found
         return known.published
 
-    def _kept(self, model_name: str) -> Iterator[Published[N]]:
-        wrong = self._copies.what_is_wrong(model_name)
-        for thing, commit, when in self._copies.newest(model_name):
+    def _read_cached(self, model_name: str) -> Iterator[Published[N]]:
+        wrong = self._cache.find_error(model_name)
+        for item, commit, when in self._cache.newest_first(model_name):
             try:
-                self._check_arrived(thing, max(time.time(), when))
+                self._validate(item, max(time.time(), when))
             except InvalidRecordError as error:
                 wrong = wrong or error
                 continue
-            yield Published(thing, commit, when, is_fresh=False)
-        known = self._known(model_name)
-        known.trouble = known.trouble or str(wrong or "")  # what the Hub said meanwhile is newer
+            yield Published(item, commit, when, is_fresh=False)
+        known = self._state(model_name)
+        known.error = known.error or str(wrong or "")  # what the Hub said meanwhile is newer
 
     def _wait_if_empty(self, model_name: str, revision: str | None) -> None:
         job = self.refresh(model_name)
-        if job is not None and not self._has(model_name, revision):
-            job.wait(PATIENCE_SECONDS)
+        if job is not None and not self._has_any(model_name, revision):
+            job.wait(HUB_WAIT_SECONDS)

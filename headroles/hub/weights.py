@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from headroles.hub.gguf import is_gguf, read_gguf
 from headroles.hub.plain_files import UnfitError, check_plain
 
-WEIGHTS = re.compile(r"model(-(\d{5})-of-(\d{5}))?\.safetensors")  # not its variants, `model.fp16.safetensors`
+WEIGHT_FILE_NAME = re.compile(r"model(-(\d{5})-of-(\d{5}))?\.safetensors")  # not its variants, `model.fp16.safetensors`
 MAX_SHARDS = 512
 MAX_HEADER_BYTES = 16 * 1024**2  # mixtral's 995 tensors take 120 kB
 MAX_TENSORS = 100_000
@@ -27,7 +27,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 def pick_weights(names: Iterable[str]) -> list[str]:
     """Of a folder's file names those of its weights: one file, or else the parts that it is cut into."""
-    found = sorted(name for name in names if WEIGHTS.fullmatch(name))
+    found = sorted(name for name in names if WEIGHT_FILE_NAME.fullmatch(name))
     return ["model.safetensors"] if "model.safetensors" in found else found
 
 
@@ -57,14 +57,14 @@ def tensor_shapes(folder: Path, trusted: bool = False) -> Shapes:
     return shapes
 
 
-def count_numbers(shapes: Shapes) -> int:
+def count_parameters(shapes: Shapes) -> int:
     """How many numbers there are in all tensors together."""
     return sum(map(prod, shapes.values()))
 
 
 def _check_complete(names: list[str]) -> None:
     """Raises UnfitError unless the parts that the names count are all there."""
-    parts = [(int(match[2]), int(match[3])) for name in names if (match := WEIGHTS.fullmatch(name)) and match[1]]
+    parts = [(int(match[2]), int(match[3])) for name in names if (match := WEIGHT_FILE_NAME.fullmatch(name)) and match[1]]
     if not parts:
         return
     total = parts[0][1]

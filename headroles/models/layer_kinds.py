@@ -3,10 +3,10 @@
 from transformers import PreTrainedConfig
 
 # in a hybrid layer, attention stands beside a state space, or before it
-WITH_PATTERN = {"full_attention", "sliding_attention", "chunked_attention", "hybrid", "global", "local"}
-WORDS = {"linear_attention": "linear attention", "conv": "convolution", "mlp": "feed-forward", "moe": "feed-forward"}
+ATTENTION_KINDS = {"full_attention", "sliding_attention", "chunked_attention", "hybrid", "global", "local"}
+KIND_NAMES = {"linear_attention": "linear attention", "conv": "convolution", "mlp": "feed-forward", "moe": "feed-forward"}
 # transformers calls every layer that carries a state from token to token "linear_attention"
-CALLED_LINEAR = {
+LINEAR_KIND_NAMES = {
     "bamba": "state space",
     "granitemoehybrid": "state space",
     "jamba": "state space",
@@ -25,6 +25,8 @@ def layer_kinds(config: PreTrainedConfig) -> list[str]:
 
 def other_layers(config: PreTrainedConfig) -> dict[int, str]:
     """The layers without an attention pattern, by number, and what they are in words."""
-    words = WORDS | {"linear_attention": CALLED_LINEAR.get(config.get_text_config().model_type, WORDS["linear_attention"])}
+    words = KIND_NAMES | {
+        "linear_attention": LINEAR_KIND_NAMES.get(config.get_text_config().model_type, KIND_NAMES["linear_attention"])
+    }
     kinds = enumerate(layer_kinds(config))
-    return {layer: words.get(kind, kind.replace("_", " ")) for layer, kind in kinds if kind not in WITH_PATTERN}
+    return {layer: words.get(kind, kind.replace("_", " ")) for layer, kind in kinds if kind not in ATTENTION_KINDS}

@@ -16,13 +16,13 @@ from headroles.hub.repository import RepositoryFacts, check_size, inspect
 from headroles.jobs import POLL_SECONDS, Job, Jobs
 from headroles.models.loading.loader import load_model
 from headroles.models.reading.pattern_reader import PatternReader
-from headroles.models.untrusted.sandbox import try_out
+from headroles.models.untrusted.sandbox import check_in_sandbox
 
 T = TypeVar("T")
-LOADS_AT_ONCE = 4
-MAPPED_BYTES = 1024**2
+MAX_LOADS = 4
+MMAP_THRESHOLD_BYTES = 1024**2
 M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # from glibc's malloc.h
-ARENAS = 2  # heaps that all threads share
+MAX_ARENAS = 2  # heaps that all threads share
 WAIT_SECONDS = 60  # for models in use to fall idle, before a load gives up
 
 
@@ -57,7 +57,7 @@ def load_reader(name: str, facts: RepositoryFacts, job: Job) -> PatternReader:
     if not facts.is_registered:
         note = f"trying out {name} in a process of its own"
         job.report(0.76, note)
-        tokenizer = try_out(name, facts, while_waiting=lambda: job.report(0.76, note))
+        tokenizer = check_in_sandbox(name, facts, while_waiting=lambda: job.report(0.76, note))
     else:
         tokenizer = None
     try:
@@ -74,7 +74,7 @@ def load_reader(name: str, facts: RepositoryFacts, job: Job) -> PatternReader:
 class ModelPool:
     """Shared by all threads. Models in `pinned` are never evicted.
 
-    A request for a model in memory never waits, a load waits for another one only where memory or LOADS_AT_ONCE are short. A
+    A request for a model in memory never waits, a load waits for another one only where memory or MAX_LOADS are short. A
     model that has to go is gone for new requests at once, while those under way finish on it; its memory counts until they have.
     """
 
@@ -89,7 +89,7 @@ class ModelPool:
     ) -> None:
         self._budget, self._pinned, self._wait_seconds = budget_bytes, frozenset(pinned), wait_seconds
         self._inspect, self._fetch, self._load = inspect, fetch, load
-        self._loads: Jobs[None] = Jobs(LOADS_AT_ONCE)
+        self._loads: Jobs[None] = Jobs(MAX_LOADS)
         self._current: dict[str, _Entry] = {}  # what a new request gets, least recently used first
         self._held: set[_Entry] = set()  # all that take memory: those, and what was evicted or cancelled but has not ended
         self._changed = threading.Condition()
@@ -129,7 +129,7 @@ class ModelPool:
             assert entry.reader is not None
             return work(entry.reader)
         finally:
-            self._give_back(entry)
+            self._release(entry)
 
     def _find_or_load(self, name: str, source: str | Path) -> _Entry:
         """Needs the lock."""
@@ -156,20 +156,20 @@ class ModelPool:
             with self._changed:
                 entry.reader = reader
         except BaseException as error:
-            _forget_locals(error)
+            _clear_frames(error)
             with self._changed:
                 if self._current.get(name) is entry:
                     del self._current[name]
             raise
         finally:
-            self._give_back(entry)
+            self._release(entry)
 
     def _drop(self, entry: _Entry) -> None:
         """For an entry whose load nobody waited for long enough to begin."""
         with self._changed:
             if self._is_current(entry):
                 del self._current[entry.name]
-        self._give_back(entry)
+        self._release(entry)
 
     def _make_room(self, entry: _Entry, need: int, job: Job) -> None:
         """Gives the entry `need` bytes of the budget, evicting what was not used for longest, and waiting for what is in use."""
@@ -211,7 +211,7 @@ class ModelPool:
             if entry.users and entry.reader:
                 self._current.setdefault(entry.name, entry)
 
-    def _give_back(self, entry: _Entry) -> None:
+    def _release(self, entry: _Entry) -> None:
         with self._changed:
             entry.users -= 1
             if current := self._is_current(entry):
@@ -224,7 +224,7 @@ class ModelPool:
     def _free(self, entry: _Entry) -> None:
         """Lets go of a model that nobody can reach any more, and only then counts its memory as free."""
         if entry.reader is not None:
-            _empty(entry.reader)
+            _free_tensors(entry.reader)
             entry.reader = None
         with self._changed:
             self._held.remove(entry)
@@ -234,7 +234,7 @@ class ModelPool:
         return self._current.get(entry.name) is entry
 
 
-def _empty(reader: PatternReader) -> None:
+def _free_tensors(reader: PatternReader) -> None:
     """Ends its tokenizer's process, and frees the weights even where something still refers to the reader, as the traceback of a
     request that failed does."""
     reader.loaded.close()
@@ -243,21 +243,21 @@ def _empty(reader: PatternReader) -> None:
         tensor.data = tensor.new_empty(0)
 
 
-def _forget_locals(error: BaseException | None) -> None:
+def _clear_frames(error: BaseException | None) -> None:
     """Frees a half-built model that the frames of a failed load hold, for as long as somebody keeps the error."""
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__
 
 
-def tame_glibc() -> None:
+def configure_malloc() -> None:
     """Has memory that is freed go back to the system; for the whole process, so whoever starts one calls it.
 
-    Every block over MAPPED_BYTES has pages of its own: by itself glibc raises that limit up to 32 MB as blocks are freed, and
+    Every block over MMAP_THRESHOLD_BYTES has pages of its own: by itself glibc raises that limit up to 32 MB as blocks are freed, and
     keeps them. After 200 switches between four models of 45 MB, 170 to 245 MB more than the budget were resident; like this it
-    is 51 to 81 MB (tests/models/test_model_pool.py). And all threads share ARENAS heaps, where each had one of its own, full of
+    is 51 to 81 MB (tests/models/test_model_pool.py). And all threads share MAX_ARENAS heaps, where each had one of its own, full of
     holes: a minute after a visitor asked for 239 pictures, 102 MB were left, and 78 MB like this.
     """
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):  # musl has none
-        library.mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES)
-        library.mallopt(M_ARENA_MAX, ARENAS)
+        library.mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES)
+        library.mallopt(M_ARENA_MAX, MAX_ARENAS)

@@ -18,17 +18,17 @@ from transformers import PreTrainedTokenizerFast
 
 from headroles.errors import HeadRolesError, ModelLoadError
 from headroles.hub.plain_files import UnfitError
-from headroles.models.untrusted.subprocess_worker import as_answer
+from headroles.models.untrusted.subprocess_worker import error_response
 from headroles.models.untrusted.tokenizer_loader import open_tokenizer
 
-TRIED_TEXTS = (
+TEST_TEXTS = (
     "The king and the queen lived in a castle. The king and the",
     "  def f(x):\n\treturn x ** 2  # 1,234.5\n",
     "Ünïcödé \u4f60\u597d \u0645\u0631\u062d\u0628\u0627 \U0001f600 \ufdfa \u0000",
     "a" * 300,
     " " * 300,
 )
-_opened: dict[str, PreTrainedTokenizerFast] = {}  # the one tokenizer that this process has
+_tokenizers: dict[str, PreTrainedTokenizerFast] = {}  # the one tokenizer that this process has
 
 
 def main() -> None:
@@ -38,38 +38,40 @@ def main() -> None:
     os.nice(5)  # visitors of other models come first
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     tempfile.tempdir = "/tmp"  # libraries ask where they could write; by itself it is looked for with a byte
-    close_in(int(sys.argv[1]))
+    limit_memory_and_files(int(sys.argv[1]))
     for line in sys.stdin.buffer:
         question = json.loads(line.decode("utf-8", "surrogatepass"))
-        limit_time(question["cpu_seconds"])
-        answers.write(json.dumps(answer(question["work"], question["arguments"])).encode() + b"\n")
+        limit_cpu_time(question["cpu_seconds"])
+        answers.write(json.dumps(run_task(question["work"], question["arguments"])).encode() + b"\n")
         answers.flush()
 
 
-def answer(work: str, arguments: Mapping[str, object]) -> dict[str, object]:
-    """What one of WORKS gives, or which error it raised; a panic ends the process, whose end says so."""
+def run_task(task: str, arguments: Mapping[str, object]) -> dict[str, object]:
+    """What one of TASKS gives, or which error it raised; a panic ends the process, whose end says so."""
     name = str(arguments.get("name", "The model"))
     try:
-        return {"value": WORKS[work](**arguments)}
+        return {"value": TASKS[task](**arguments)}
     except HeadRolesError as error:
-        return as_answer(error)
+        return error_response(error)
     except UnfitError as unfit:
-        return as_answer(ModelLoadError(f"{name} could not be loaded: {unfit}"))
+        return error_response(ModelLoadError(f"{name} could not be loaded: {unfit}"))
     except MemoryError:
-        return as_answer(ModelLoadError(f"{name} could not be loaded: it takes more memory than its files say."))
+        return error_response(ModelLoadError(f"{name} could not be loaded: it takes more memory than its files say."))
     except Exception:  # what stands in a file can break the libraries in any way, and their texts repeat it
-        return as_answer(ModelLoadError(f"{name} could not be loaded: its config, tokenizer and weights do not fit together."))
+        return error_response(
+            ModelLoadError(f"{name} could not be loaded: its config, tokenizer and weights do not fit together.")
+        )
 
 
-def open_and_try(name: str, folder: str, vocabulary: int) -> dict[str, object]:
+def open_and_test_tokenizer(name: str, folder: str, vocab_size: int) -> dict[str, object]:
     """Opens a folder's tokenizer and cuts texts of many kinds with it; gives what is asked of it once."""
-    tokenizer = _opened["tokenizer"] = open_tokenizer(Path(folder), vocabulary)
-    for text in TRIED_TEXTS:
+    tokenizer = _tokenizers["tokenizer"] = open_tokenizer(Path(folder), vocab_size)
+    for text in TEST_TEXTS:
         for token_id in encode(text, True):
-            if not 0 <= token_id < vocabulary:
+            if not 0 <= token_id < vocab_size:
                 raise UnfitError("its tokenizer gives tokens that its weights do not know.")
             decode([token_id])
-            piece(token_id)
+            convert_id_to_token(token_id)
     return {
         "bos_token_id": tokenizer.bos_token_id,
         "special": tokenizer.all_special_ids,
@@ -79,53 +81,53 @@ def open_and_try(name: str, folder: str, vocabulary: int) -> dict[str, object]:
 
 
 def encode(text: str, split_special_tokens: bool) -> list[int]:
-    return _opened["tokenizer"].encode(text, split_special_tokens=split_special_tokens)
+    return _tokenizers["tokenizer"].encode(text, split_special_tokens=split_special_tokens)
 
 
 def decode(token_ids: list[int]) -> str:
-    return str(_opened["tokenizer"].decode(token_ids, clean_up_tokenization_spaces=False))
+    return str(_tokenizers["tokenizer"].decode(token_ids, clean_up_tokenization_spaces=False))
 
 
-def piece(token_id: int) -> str:
-    return str(_opened["tokenizer"].convert_ids_to_tokens(token_id))
+def convert_id_to_token(token_id: int) -> str:
+    return str(_tokenizers["tokenizer"].convert_ids_to_tokens(token_id))
 
 
 def vocabulary() -> Mapping[str, int]:
-    return _opened["tokenizer"].get_vocab()
+    return _tokenizers["tokenizer"].get_vocab()
 
 
-def try_model(name: str, folder: str, memory_bytes: int) -> dict[str, object]:
+def check_model(name: str, folder: str, memory_bytes: int) -> dict[str, object]:
     """Builds a folder's model, tests its attention, and reads a text of the greatest length; gives what it takes in memory."""
-    open_up()
-    from headroles.models.trial import try_folder  # with torch, which takes more room than a tokenizer
+    lift_memory_limit()
+    from headroles.models.model_check import check_model_folder  # with torch, which takes more room than a tokenizer
 
-    close_in(memory_bytes)
-    return {"memory_bytes": try_folder(name, Path(folder))}
+    limit_memory_and_files(memory_bytes)
+    return {"memory_bytes": check_model_folder(name, Path(folder))}
 
 
-WORKS: Mapping[str, Callable[..., object]] = {
-    work.__name__: work for work in (open_and_try, encode, decode, piece, vocabulary, try_model)
+TASKS: Mapping[str, Callable[..., object]] = {
+    work.__name__: work for work in (open_and_test_tokenizer, encode, decode, convert_id_to_token, vocabulary, check_model)
 }
 
 
-def close_in(more_bytes: int) -> None:
+def limit_memory_and_files(more_bytes: int) -> None:
     """From now on the process may take that much more memory, and write no file."""
-    _limit(resource.RLIMIT_AS, psutil.Process().memory_info().vms + more_bytes)
-    _limit(resource.RLIMIT_FSIZE, 0)
+    _set_limit(resource.RLIMIT_AS, psutil.Process().memory_info().vms + more_bytes)
+    _set_limit(resource.RLIMIT_FSIZE, 0)
 
 
-def open_up() -> None:
+def lift_memory_limit() -> None:
     """Takes the limit of memory back, for our own imports."""
-    _limit(resource.RLIMIT_AS, resource.getrlimit(resource.RLIMIT_AS)[1])
+    _set_limit(resource.RLIMIT_AS, resource.getrlimit(resource.RLIMIT_AS)[1])
 
 
-def limit_time(seconds: int) -> None:
+def limit_cpu_time(seconds: int) -> None:
     """From now on it may keep a processor busy for that long; then it is ended."""
     used = resource.getrusage(resource.RUSAGE_SELF)
-    _limit(resource.RLIMIT_CPU, math.ceil(used.ru_utime + used.ru_stime) + seconds)
+    _set_limit(resource.RLIMIT_CPU, math.ceil(used.ru_utime + used.ru_stime) + seconds)
 
 
-def _limit(limit: int, amount: int) -> None:
+def _set_limit(limit: int, amount: int) -> None:
     """Sets what the process may lift again; a system without such a limit (macOS has none for memory) goes without."""
     most = resource.getrlimit(limit)[1]
     with contextlib.suppress(ValueError, OSError):

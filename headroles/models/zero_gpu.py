@@ -33,13 +33,13 @@ def _call(owner: int, method: str, *args: object) -> Any:
     return getattr(_owners[owner], method)(*args)
 
 
-def on_device(owner: object, method: str, *args: object) -> Any:
+def call_on_device(owner: object, method: str, *args: object) -> Any:
     """`owner.method(*args)` where the GPU is: only a number crosses to the process that has it, with arguments and result."""
     _owners[id(owner)] = owner
     return _call(id(owner), method, *args)
 
 
-def lend_gpu(model: nn.Module) -> torch.device:
+def to_forward_device(model: nn.Module) -> torch.device:
     """The device that a forward of the model runs on, inside a function under `on_gpu`; moves it there."""
     if os.environ.get("SPACES_ZERO_GPU"):
         model.to("cuda")

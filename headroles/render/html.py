@@ -9,17 +9,17 @@ from jinja2.ext import Extension
 from markupsafe import Markup
 
 from headroles.core.roles.roles import Role
-from headroles.core.text.phrases import percent, signed
-from headroles.core.text.tokens import visible
+from headroles.core.text.tokens import visible_text
 from headroles.render.wording.glossary import term
-from headroles.render.wording.wording import MARKS
+from headroles.render.wording.phrases import percent, signed
+from headroles.render.wording.states import MARKS
 
 ASSETS = Path(__file__).parent.parent / "assets"
 # in the order in which a page takes them: later ones use what earlier ones set
 STYLES = tuple(ASSETS / name for name in ("page.css", "panel.css", "compare.css", "lessons.css", "training.css", "atlas.css"))
 
 
-def draw(template: str, **values: object) -> str:
+def render_template(template: str, **values: object) -> str:
     """What a template in assets/templates makes of the values; every text in them is escaped where it is placed."""
     return _TEMPLATES.get_template(f"{template}.html").render(values)
 
@@ -68,5 +68,5 @@ _TEMPLATES.globals |= {
     "signed": signed,
     "term": term,
     "shape_points": shape_points,
-    "visible": visible,
+    "visible": visible_text,
 }

@@ -9,9 +9,9 @@ from starlette.middleware import Middleware
 
 from headroles.errors import InvalidInputError
 from headroles.explorer import Explorer
-from headroles.hub.cache import clear_up
-from headroles.hub.http import bound_waits
-from headroles.models.model_pool import tame_glibc
+from headroles.hub.cache import delete_partial_files
+from headroles.hub.http import set_timeouts
+from headroles.models.model_pool import configure_malloc
 from headroles.render.html import STYLES
 from headroles.server.addresses import check_address, gradios_name
 from headroles.server.gate.middleware import guard
@@ -23,14 +23,14 @@ from headroles.settings import Settings
 
 def prepare_process() -> None:
     """What holds for every thread and every library of the process: how long the Hub is waited for, and where tensors lie."""
-    bound_waits()
-    tame_glibc()
+    set_timeouts()
+    configure_malloc()
 
 
 def build(settings: Settings) -> gr.Blocks:
     """The app, in a process that is prepared for it."""
     prepare_process()
-    clear_up(settings.home)
+    delete_partial_files(settings.home)
     return build_app(Explorer(settings))
 
 

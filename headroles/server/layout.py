@@ -16,12 +16,22 @@ from headroles.render.page.lessons import render_lessons
 from headroles.render.page.messages import render_model
 from headroles.render.page.toolbar import render_examples, render_tools
 from headroles.server.api.api_help import render_help
-from headroles.server.api.publish import Blocks, add_api
-from headroles.server.gate.request_queue import Desk
+from headroles.server.api.publish import GuardedBlocks, add_api
+from headroles.server.gate.request_queue import RequestQueue
 from headroles.server.gate.visitors import visitor_of
-from headroles.server.page.actions import SENT, Boxes, Move, beside_model, beside_text, explore, follow_link, press, take_offer
+from headroles.server.page.actions import (
+    EVENT_FIELDS,
+    Action,
+    Inputs,
+    accept_analysis,
+    beside_model,
+    beside_text,
+    explore,
+    follow_link,
+    press,
+)
 from headroles.server.page.handlers import INPUTS, OUTPUTS, SAYING, Event, Handlers, Outputs
-from headroles.server.page.page_state import FIRST_PROMPT, TABS, Place
+from headroles.server.page.page_state import FIRST_PROMPT, TABS, PageState
 from headroles.server.page.parts import first_visit
 
 # darker than the theme's own where that has too little contrast
@@ -43,10 +53,10 @@ INTRODUCTION = (
     "and does it matter?</p></div>"
 )
 # where an event of an element leads
-MOVES: tuple[tuple[str, str, Move], ...] = (
+MOVES: tuple[tuple[str, str, Action], ...] = (
     ("explore", "click", explore),
     ("prompt", "submit", explore),
-    ("offer", "click", take_offer),
+    ("offer", "click", accept_analysis),
     *((name, "submit", press) for name in ("examples", "map", "view", "causes", "panel", "edits", "by_prompt", "by_model")),
     *((name, "submit", press) for name in ("training", "lessons_here", "lessons")),
     ("compare-texts", "click", beside_text),
@@ -85,15 +95,15 @@ ByElement = dict[Block, object]  # what a handler gives, as gradio takes it
 def build_app(explorer: Explorer) -> gr.Blocks:
     """The page, showing a full result for the first example at once, and the API. Does not launch."""
     here, parts = first_visit(explorer)
-    desk = Desk(explorer.settings)
-    with Blocks(title="headroles", analytics_enabled=False) as app:
+    desk = RequestQueue(explorer.settings)
+    with GuardedBlocks(title="headroles", analytics_enabled=False) as app:
         elements = lay_out(here, parts, explorer.settings.any_model)
         add_api(explorer, desk, explorer.settings.mcp)
         connect(elements, Handlers(explorer, desk))
     return app.queue(default_concurrency_limit=None)  # the desk refuses in words, gradio's queue would only hold back
 
 
-def lay_out(here: Place, parts: Mapping[str, str], any_model: bool) -> Elements:
+def lay_out(here: PageState, parts: Mapping[str, str], any_model: bool) -> Elements:
     """The page's elements, of which those that a handler names are given back."""
     made: dict[str, Block] = {
         "place": gr.Textbox(here.contents, visible="hidden", elem_id="place"),
@@ -185,7 +195,7 @@ def connect(elements: Elements, handlers: Handlers) -> None:
         return by_element(elements, handlers.describe_model(name))
 
     for name, event, move in MOVES:
-        handler = answer_move(elements, handlers, move, analyses=move is take_offer)
+        handler = answer_move(elements, handlers, move, analyses=move is accept_analysis)
         shown, changed = ([elements[name] for name in names] for names in (("place", "tab", "refused", *INPUTS), OUTPUTS))
         listen(elements, name, event)(handler, shown, changed, js=TIMED, **quiet)
     listen(elements, "tools", "select")(save, place, [elements["file"], *saying], **quiet)
@@ -199,7 +209,7 @@ def connect(elements: Elements, handlers: Handlers) -> None:
         listen(elements, f"{name}-tab", "select")(None, None, tab, js=turn, api_visibility="private")
 
 
-def answer_move(elements: Elements, handlers: Handlers, move: Move, analyses: bool) -> Callable[..., AsyncIterator[ByElement]]:
+def answer_move(elements: Elements, handlers: Handlers, move: Action, analyses: bool) -> Callable[..., AsyncIterator[ByElement]]:
     """The handler of an event that leads from one place to another, as gradio calls it."""
 
     async def handler(
@@ -213,7 +223,7 @@ def answer_move(elements: Elements, handlers: Handlers, move: Move, analyses: bo
         data: gr.EventData,
         request: gr.Request,
     ) -> AsyncIterator[ByElement]:
-        boxes = Boxes(model, prompt, other_prompt, other_model, refused)
+        boxes = Inputs(model, prompt, other_prompt, other_model, refused)
         event = Event(query, tab, boxes, details_of(data), request.session_hash, visitor_of(request))
         async for outputs in handlers.follow_move(event, move, analyses):
             yield by_element(elements, outputs)
@@ -233,7 +243,7 @@ def by_element(elements: Elements, outputs: Outputs) -> ByElement:
 def details_of(data: gr.EventData) -> Mapping[str, object]:
     """What the script passed to `trigger`, of the names that ours use; a client may send anything instead."""
     details = {}
-    for name in SENT:
+    for name in EVENT_FIELDS:
         with suppress(AttributeError, TypeError):  # there is no such name, or what was sent has none
             details[name] = getattr(data, name)
     return details

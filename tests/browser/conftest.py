@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,10 +12,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Dialog, Frame, Page, Request, expect, sync_playwright
 
-from tests.fixtures.app_process import serve, stop
+from tests.fixtures.app_process import link_models, serve, stop
+from tests.fixtures.patience import PATIENCE
 
-expect.set_options(timeout=30_000)  # two busy cores take seconds for what a visitor's machine does at once
-ROOT = Path(__file__).parent.parent.parent
+expect.set_options(timeout=PATIENCE * 1000)
 AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
 FLAGS = [
     "--no-sandbox",
@@ -32,13 +33,16 @@ def find_chromium() -> str | None:
 
 
 @pytest.fixture(scope="session")
-def url() -> Iterator[str]:
-    process, address = serve()
+def url(tmp_path_factory) -> Iterator[str]:
+    """A server for all tests that change nothing on it, with the models that this machine has."""
+    process, address = serve(HEADROLES_HOME=str(link_models(tmp_path_factory.mktemp("home"))))
     yield address
     stop(process)
 
 
-@pytest.fixture(scope="module")  # while Playwright is there, its event loop runs, and no other test can run one of its own
+# one for all files of this folder, which run one after the other: while Playwright is there, its event loop runs, and no other
+# test can run one of its own
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     chromium = find_chromium()
     if chromium is None:
@@ -64,18 +68,25 @@ def refuse_dialog(dialog: Dialog, faults: list[str]) -> None:
 
 
 @contextmanager
-def open_page(browser: Browser, url: str, query: str = "", width: int = 1280, **options: Any) -> Iterator[Page]:
-    """The open page with its first result; fails if a script error or a request to another host happens on it."""
-    page = browser.new_page(viewport={"width": width, "height": 900}, **options)
-    page.set_default_timeout(60_000)
-    faults: list[str] = []
-    page.on("pageerror", lambda error: faults.append(f"script error: {error}"))
-    page.on("dialog", lambda dialog: refuse_dialog(dialog, faults))
-    page.on("request", lambda request: faults.append(request.url) if outside(request.url, url) else None)
-    page.goto(url + query)
-    wait_until_settled(page)
+def bare_page(browser: Browser, **options: Any) -> Iterator[Page]:
+    """An empty page of a context of its own, which waits as long as all tests do."""
+    page = browser.new_page(**options)
+    page.set_default_timeout(PATIENCE * 1000)
     yield page
     page.close()
+
+
+@contextmanager
+def open_page(browser: Browser, url: str, query: str = "", width: int = 1280, **options: Any) -> Iterator[Page]:
+    """The open page with its first result; fails if a script error or a request to another host happens on it."""
+    faults: list[str] = []
+    with bare_page(browser, viewport={"width": width, "height": 900}, **options) as page:
+        page.on("pageerror", lambda error: faults.append(f"script error: {error}"))
+        page.on("dialog", lambda dialog: refuse_dialog(dialog, faults))
+        page.on("request", lambda request: faults.append(request.url) if outside(request.url, url) else None)
+        page.goto(url + query)
+        wait_until_settled(page)
+        yield page
     assert not faults
 
 
@@ -98,8 +109,10 @@ def wait_until_quiet(page: Page, act: Callable[[], None]) -> None:
         page.on(end, lambda request: open_requests.discard(request))
     with page.expect_request("**/queue/join**"):
         act()
+    deadline = time.monotonic() + PATIENCE
     while open_requests:
-        page.wait_for_timeout(50)
+        assert time.monotonic() < deadline, open_requests
+        page.wait_for_timeout(50)  # the events come only meanwhile
 
 
 def violations(page: Page | Frame) -> list[str]:

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from headroles.core.roles.roles import ROLES
-from tests.browser.conftest import open_page
+from tests.browser.conftest import open_page, wait_until_quiet
 from tests.browser.test_page import card, cell, opened_card, prompt_box, type_sentence
 from tests.fixtures.known import known
 
@@ -117,8 +117,7 @@ def test_a_tap_on_the_heatmap_does_what_the_pointer_does(browser: Browser, url):
 def test_a_deep_head_opens_where_one_is_looking(page: Page):
     deep = cell(page, 3, 7)
     deep.scroll_into_view_if_needed()
-    deep.click()
+    wait_until_quiet(page, deep.click)
     expect(page.locator("#view h2")).to_contain_text("L3H7")
-    page.wait_for_timeout(500)
     expect(page.locator("#view h2")).to_be_in_viewport()
     expect(deep).to_be_in_viewport()

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from headroles.hub.record_store import EMBEDDED
+from headroles.hub.record_store import EMBEDDED_RECORDS
 from tests.browser.conftest import open_page
 
 pytestmark = pytest.mark.browser
@@ -21,7 +21,7 @@ def test_it_is_drawn_once_when_it_is_opened_and_its_tables_are_reached_by_keyboa
     expect(page.locator("#atlas .hr-announce")).to_contain_text("2 models of 2 families")
     page.locator("#atlas summary").press("Enter")
     models = page.get_by_role("region", name="Models")
-    expect(models.locator("tbody tr")).to_have_count(len(EMBEDDED))
+    expect(models.locator("tbody tr")).to_have_count(len(EMBEDDED_RECORDS))
     page.keyboard.press("Tab")
     expect(models).to_be_focused()
     check_axe(page)

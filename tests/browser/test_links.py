@@ -10,14 +10,15 @@ import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from headroles.core.roles.roles import measured_roles
 from headroles.render.files.exports import DOWNLOADS
-from tests.browser.conftest import has_axe, open_page, serve, stop, violations, wait_until_settled
+from tests.browser.conftest import bare_page, has_axe, open_page, serve, stop, violations, wait_until_settled
 from tests.browser.test_page import assert_in_step, card, cell, prompt_box, type_sentence
 from tests.conftest import REPEATING
 from tests.fixtures.app_process import find_port
@@ -70,16 +71,16 @@ def test_a_comparison_and_a_tab_are_in_the_address_and_a_reload_shows_them_again
 
 
 def test_a_tab_turned_to_while_an_answer_is_under_way_stays_and_loses_nothing_of_it(linked: Page):
-    network = linked.context.new_cdp_session(linked)
-    network.send("Network.enable")
-    slow = {"offline": False, "latency": 1500, "downloadThroughput": -1, "uploadThroughput": -1}
-    network.send("Network.emulateNetworkConditions", slow)
+    held: list[Route] = []
+    linked.route("**/queue/join**", held.append)
     type_sentence(linked, REPEATING)
     linked.get_by_role("tab", name="Lessons").click()
     expect(linked).to_have_url(re.compile("prompt=one\\+two.*tab=learn"))  # at once, the answer is not there yet
+    linked.unroute("**/queue/join**")
+    for route in held:
+        route.continue_()
     expect(linked).to_have_url(re.compile("prompt=The\\+king.*tab=learn"))
     expect(linked.get_by_role("tab", name="Lessons")).to_have_attribute("aria-selected", "true")
-    network.send("Network.emulateNetworkConditions", {**slow, "latency": 0})
     linked.locator('[data-try="previous_token"]').first.click()
     expect(linked.get_by_role("tab", name="Explore")).to_have_attribute("aria-selected", "true")
     expect(linked).not_to_have_url(re.compile("tab=learn"))  # the step is written, and can be gone back
@@ -98,16 +99,15 @@ def test_a_tab_turned_to_while_an_answer_is_under_way_stays_and_loses_nothing_of
     ("query", "answer"), [("tab=explore", ".hr-tools:not([data-number='0'])"), ("model=no-such-model", "#message .hr-message")]
 )
 def test_a_link_to_what_the_page_shows_anyway_or_to_nothing_shows_at_once(browser: Browser, url: str, query: str, answer: str):
-    page = browser.new_page()
-    # after five seconds the page opens by itself; here it never does
-    page.add_init_script(
-        "{ const real = window.setTimeout;"
-        "window.setTimeout = (act, wait, ...more) => (wait === 5000 ? 0 : real.call(window, act, wait, ...more)); }"
-    )
-    page.goto(f"{url}?{query}")
-    page.wait_for_selector(answer, state="attached")
-    page.wait_for_selector("body:not(.hr-opening)")
-    page.close()
+    with bare_page(browser) as page:
+        # after five seconds the page opens by itself; here it never does
+        page.add_init_script(
+            "{ const real = window.setTimeout;"
+            "window.setTimeout = (act, wait, ...more) => (wait === 5000 ? 0 : real.call(window, act, wait, ...more)); }"
+        )
+        page.goto(f"{url}?{query}")
+        page.wait_for_selector(answer, state="attached")
+        page.wait_for_selector("body:not(.hr-opening)")
 
 
 def test_the_theme_is_in_the_address_and_stays_on_the_way(linked: Page, check_axe):
@@ -120,23 +120,32 @@ def test_the_theme_is_in_the_address_and_stays_on_the_way(linked: Page, check_ax
 
 
 def test_copy_link_and_copy_embed_code_give_what_opens_the_same_state(browser: Browser, url: str):
-    context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
-    page = context.new_page()
-    page.goto(url + LINK)
-    wait_until_settled(page)
-    page.get_by_role("button", name="Copy link").click()
-    expect(page.locator(".hr-copied")).to_contain_text("Link copied.")
-    assert page.evaluate("navigator.clipboard.readText()") == page.url
-    page.get_by_role("button", name="Copy embed code").click()
-    expect(page.locator(".hr-copied")).to_contain_text("Embed code copied.")
-    code = page.evaluate("navigator.clipboard.readText()")
-    frame = page.evaluate(
-        "code => { const t = document.createElement('template'); t.innerHTML = code; return t.content.firstChild.src }", code
-    )
-    assert frame == page.url + "&embed=1"
-    assert context.cookies() == []  # nothing of the visitor's is kept, here or there
-    assert page.evaluate("localStorage.length + sessionStorage.length") == 0
-    context.close()
+    with open_page(browser, url, LINK, permissions=["clipboard-read", "clipboard-write"]) as page:
+        page.get_by_role("button", name="Copy link").click()
+        expect(page.locator(".hr-copied")).to_contain_text("Link copied.")
+        assert page.evaluate("navigator.clipboard.readText()") == page.url
+        page.get_by_role("button", name="Copy embed code").click()
+        expect(page.locator(".hr-copied")).to_contain_text("Embed code copied.")
+        code = page.evaluate("navigator.clipboard.readText()")
+        frame = page.evaluate(
+            "code => { const t = document.createElement('template'); t.innerHTML = code; return t.content.firstChild.src }", code
+        )
+        assert frame == page.url + "&embed=1"
+        assert page.context.cookies() == []  # nothing of the visitor's is kept, here or there
+        assert page.evaluate("localStorage.length + sessionStorage.length") == 0
+
+
+def test_a_head_is_cited_in_a_line_and_in_bibtex_with_the_link(browser: Browser, url: str):
+    with open_page(browser, url, LINK, permissions=["clipboard-read", "clipboard-write"]) as page:
+        page.get_by_text("Cite this head").click()
+        for name, end in (("Copy with its link", ""), ("Copy BibTeX", "}\n}")):
+            for _ in range(2):  # the link is added once
+                page.get_by_role("button", name=name).click()
+                expect(page.get_by_role("button", name=name).locator("+ span")).to_have_text("Copied.")
+            copied = page.evaluate("navigator.clipboard.readText()")
+            assert copied.endswith(page.url + end)
+            assert copied.count(page.url) == 1
+        assert copied.startswith("@misc{headroles,")
 
 
 def test_without_leave_to_copy_the_text_stands_there_to_be_copied(browser: Browser, url: str):
@@ -161,26 +170,24 @@ def course(url: str, tmp_path: Path) -> Iterator[str]:
 
 
 def test_a_frame_on_another_origin_is_compact_dark_and_leads_back(browser: Browser, url: str, course: str, check_axe):
-    page = browser.new_page()
-    page.set_default_timeout(60_000)
-    page.goto(course)
-    frame = next(frame for frame in page.frames if frame.url.startswith(url))
-    frame.wait_for_selector("body.dark.hr-embed:not(.hr-opening) #view h2")
-    inside = page.frame_locator("iframe")
-    expect(inside.locator("#view h2")).to_contain_text("L2H1")
-    expect(inside.locator("#panel")).to_be_hidden()
-    expect(inside.locator(".hr-top")).to_be_hidden()
-    expect(inside.get_by_role("tab").first).to_be_hidden()
-    assert frame.evaluate("document.documentElement.scrollWidth") <= 640
-    back = inside.get_by_role("link", name="Open in headroles")
-    assert "embed" not in known(back.get_attribute("href"))
-    assert "head=L2H1" in known(back.get_attribute("href"))
-    inside.locator('.hr-cell[data-layer="1"][data-head="2"]').click()
-    expect(inside.locator("#view h2")).to_contain_text("L1H2")
-    assert violations(frame) == []
-    page.go_back()  # clicks in the frame are no steps of the page around it
-    assert page.url == "about:blank"
-    page.close()
+    with bare_page(browser) as page:
+        page.goto(course)
+        frame = next(frame for frame in page.frames if frame.url.startswith(url))
+        frame.wait_for_selector("body.dark.hr-embed:not(.hr-opening) #view h2")
+        inside = page.frame_locator("iframe")
+        expect(inside.locator("#view h2")).to_contain_text("L2H1")
+        expect(inside.locator("#panel")).to_be_hidden()
+        expect(inside.locator(".hr-top")).to_be_hidden()
+        expect(inside.get_by_role("tab").first).to_be_hidden()
+        assert frame.evaluate("document.documentElement.scrollWidth") <= 640
+        back = inside.get_by_role("link", name="Open in headroles")
+        assert "embed" not in known(back.get_attribute("href"))
+        assert "head=L2H1" in known(back.get_attribute("href"))
+        inside.locator('.hr-cell[data-layer="1"][data-head="2"]').click()
+        expect(inside.locator("#view h2")).to_contain_text("L1H2")
+        assert violations(frame) == []
+        page.go_back()  # clicks in the frame are no steps of the page around it
+        assert page.url == "about:blank"
 
 
 def test_a_frame_of_a_comparison_shows_it_and_leads_back_to_it(browser: Browser, url: str):
@@ -275,27 +282,37 @@ def test_the_same_file_can_be_saved_twice(linked: Page):
     assert save(linked, "scores.csv") == save(linked, "scores.csv")
 
 
-def test_a_server_that_goes_and_comes_back_loses_nothing_on_the_page(browser: Browser, check_axe):
-    port = find_port()
-    process, url = serve(port=port)
-    page = browser.new_page()
-    page.set_default_timeout(60_000)
-    page.goto(url + LINK)
-    wait_until_settled(page)
-    assert_in_step(page, "L2H1")
-    stop(process)
-    prompt_box(page).fill("typed while nobody listens")
-    with page.expect_event("requestfailed"):
-        cell(page, 1, 2).click()
-    expect(page.locator("#view h2")).to_contain_text("L2H1")  # the last result stays on the screen
-    expect(page.locator("#text .hr-tokens li")).to_have_count(8)
-    check_axe(page)
-    page.get_by_role("tab", name="Lessons").click()  # nobody needs to be asked for what is there already
-    expect(page.locator(".hr-lesson").first).to_be_visible()
-    page.get_by_role("tab", name="Explore").click()
-    try:
+@pytest.fixture
+def restarted() -> Iterator[SimpleNamespace]:
+    """A server that a test may stop and start again at the same address."""
+    server = SimpleNamespace(port=find_port())
+
+    def start() -> None:
+        server.process, server.url = serve(port=server.port)
+
+    server.start, server.stop = start, lambda: stop(server.process)
+    start()
+    yield server
+    server.stop()
+
+
+def test_a_server_that_goes_and_comes_back_loses_nothing_on_the_page(browser: Browser, restarted: SimpleNamespace, check_axe):
+    with bare_page(browser) as page:
+        page.goto(restarted.url + LINK)
+        wait_until_settled(page)
+        assert_in_step(page, "L2H1")
+        restarted.stop()
+        prompt_box(page).fill("typed while nobody listens")
+        with page.expect_event("requestfailed"):
+            cell(page, 1, 2).click()
+        expect(page.locator("#view h2")).to_contain_text("L2H1")  # the last result stays on the screen
+        expect(page.locator("#text .hr-tokens li")).to_have_count(8)
+        check_axe(page)
+        page.get_by_role("tab", name="Lessons").click()  # nobody needs to be asked for what is there already
+        expect(page.locator(".hr-lesson").first).to_be_visible()
+        page.get_by_role("tab", name="Explore").click()
         with page.expect_navigation():  # gradio loads the page again when the server answers
-            process, _ = serve(port=port)
+            restarted.start()
         wait_until_settled(page)
         assert_in_step(page, "L2H1")
         expect(prompt_box(page)).to_have_value("typed while nobody listens")
@@ -304,6 +321,3 @@ def test_a_server_that_goes_and_comes_back_loses_nothing_on_the_page(browser: Br
         expect(page.locator("#view .hr-heatmap")).to_have_attribute("alt", re.compile("over 8 tokens"))
         type_sentence(page, REPEATING)
         expect(card(page, "induction")).to_contain_text("● seen")
-    finally:
-        page.close()
-        stop(process)

@@ -201,7 +201,7 @@ def test_a_wrong_prompt_says_so_in_one_line_and_the_last_result_stays(page: Page
     expect(page.locator("#message .hr-message")).to_have_count(0)
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", ["dark", pytest.param("light", marks=pytest.mark.thorough)])
 def test_a_phone_shows_everything_without_scrolling_sideways(browser: Browser, url: str, theme: str, check_axe):
     with open_page(browser, url, f"?__theme={theme}", width=360) as page:
         expect(page.locator("#view img.hr-heatmap")).to_be_visible()

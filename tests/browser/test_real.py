@@ -12,22 +12,16 @@ from headroles.core.roles.roles import ROLES, measured_roles
 from tests.browser.conftest import open_page
 from tests.browser.test_links import save
 from tests.browser.test_page import card, cell, prompt_box
-from tests.fixtures.app_process import analyze, serve, stop
-from tests.fixtures.real import REAL_MODEL
+from tests.fixtures.real import REAL_MODEL, real_file
+from tests.fixtures.web import call
 
 INDUCTION = ROLES["induction"].suggested_prompt
 
 
-@pytest.fixture(scope="module")
-def real_url(real_home) -> Iterator[str]:
-    process, address = serve(HEADROLES_HOME=str(real_home))
-    yield address
-    stop(process)
-
-
 @pytest.fixture
-def real_page(browser: Browser, real_url: str) -> Iterator[Page]:
-    with open_page(browser, real_url) as page:
+def real_page(browser: Browser, url: str) -> Iterator[Page]:
+    real_file()
+    with open_page(browser, url) as page:
         page.locator("#model input").click()
         page.get_by_role("option", name=REAL_MODEL).click()
         expect(page.locator("#about")).to_contain_text("A real, published chat model")
@@ -55,7 +49,6 @@ def test_a_deep_head_opens_and_its_files_hold_what_it_does(real_page: Page):
     assert len(list(csv.DictReader(io.StringIO(save(real_page, "scores.csv").decode())))) == 30 * 9 * len(measured_roles())
 
 
-def test_the_api_answers_of_it_as_of_any(real_url: str, real_page: Page):
-    answer = analyze(real_url, INDUCTION, REAL_MODEL)
-    assert REAL_MODEL in answer
-    assert '"source": "embedded"' in answer
+def test_the_api_answers_of_it_as_of_any(url: str, real_page: Page):
+    event, answer = call(url, "/analyze", [REAL_MODEL, INDUCTION])
+    assert (event, answer["model"], answer["source"]) == ("complete", REAL_MODEL, "embedded")

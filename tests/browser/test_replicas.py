@@ -6,6 +6,7 @@ import http.client
 import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urljoin
@@ -17,7 +18,7 @@ from bench.answers import is_equal
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.explorer import Explorer
 from headroles.models.loading.loader import LoadedModel
-from headroles.render.api.serialize import analysis_result
+from headroles.render.api.schema import analysis_result
 from headroles.server.page.page_state import FIRST_PROMPT
 from tests.browser.conftest import open_page
 from tests.browser.test_links import save
@@ -27,7 +28,10 @@ from tests.fixtures.app_process import take_offer
 from tests.fixtures.architectures import build
 from tests.fixtures.replicas import Cluster, has_nginx, replicas
 
-pytestmark = pytest.mark.skipif(not has_nginx(), reason="no nginx on this machine; `apt-get install nginx` brings one")
+pytestmark = [
+    pytest.mark.thorough,
+    pytest.mark.skipif(not has_nginx(), reason="no nginx on this machine; `apt-get install nginx` brings one"),
+]
 ANALYSES = "coring all heads of"  # what the page says meanwhile
 
 
@@ -69,7 +73,7 @@ def test_the_page_its_files_and_its_description_are_the_same_at_both_and_of_the_
 def test_both_answer_as_one_alone_does_and_an_answer_is_found_by_whoever_has_its_name(
     cluster: Cluster, visitors: dict[int, int], explorer: Explorer
 ):
-    alone = json.loads(json.dumps(analysis_result(explorer.analyze(EMBEDDED_MODEL, REPEATING))))
+    alone = json.loads(json.dumps(analysis_result(explorer.analyze(EMBEDDED_MODEL, REPEATING)).model_dump()))
     for port, visitor in visitors.items():
         mover = next(other for other in visitors.values() if other != visitor)  # whose address is another one by now
         _, answer = cluster.call("analyze", [EMBEDDED_MODEL, REPEATING], visitor, mover)
@@ -95,7 +99,6 @@ def test_links_embed_code_and_downloads_work_at_a_path_of_its_own(cluster: Clust
         expect(page.locator("#prompt textarea")).to_have_value(FIRST_PROMPT)
 
 
-@pytest.mark.slow
 def test_a_chat_client_keeps_its_tools_when_the_replica_that_it_talked_to_dies(cluster: Cluster):
     """Its session is its own: no replica remembers it."""
     mcp = pytest.importorskip("mcp", reason="`pip install 'gradio[mcp]'` brings it")
@@ -115,13 +118,13 @@ def test_a_chat_client_keeps_its_tools_when_the_replica_that_it_talked_to_dies(c
             assert answers[0].content == answers[1].content
 
     try:
-        asyncio.run(use())
+        with ThreadPoolExecutor(1) as thread:  # Playwright has an event loop in this one
+            thread.submit(asyncio.run, use()).result()
     finally:
         cluster.restart(port)
         cluster.wait_for(1, port)
 
 
-@pytest.mark.slow
 def test_a_replica_that_dies_costs_its_own_requests_alone_pages_go_on_and_what_is_analysed_serves_both(
     cluster: Cluster, visitors: dict[int, int], browser: Browser, tiny: LoadedModel, tmp_path: Path
 ):

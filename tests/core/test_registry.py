@@ -133,7 +133,14 @@ def test_the_registry_can_be_read_without_torch_and_transformers():
 
 
 @pytest.mark.slow
-@every_model
+@pytest.mark.parametrize(
+    "info",
+    [
+        info if name in ("gpt2", "google/gemma-3-270m") else pytest.param(info, marks=pytest.mark.thorough)
+        for name, info in MODELS.items()
+    ],
+    ids=lambda info: info.name,
+)
 def test_the_capture_reads_the_first_two_layers_of_every_registered_model(info, tiny):
     """Its real width, heads and windows, with random weights and few words, so that it takes a second."""
     config = registered_config(info)

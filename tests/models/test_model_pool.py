@@ -26,12 +26,12 @@ from headroles.errors import BusyError, JobCancelledError, ModelLoadError, Model
 from headroles.hub.repository import RepositoryFacts, inspect
 from headroles.jobs import Job
 from headroles.models.loading.loader import load_model
-from headroles.models.model_pool import ModelPool, tame_glibc
+from headroles.models.model_pool import ModelPool, configure_malloc
 from headroles.models.reading.pattern_reader import PatternReader
 from tests.fixtures.architectures import build
+from tests.fixtures.patience import NEVER, PATIENCE, wait_until
 
 MB = 1024**2
-SOON = 20  # seconds for what takes milliseconds; only a test that fails waits this long
 # For what is no weight: 51 to 81 MB were seen, 23 of them the pages of the file that is being read, the rest its tensors before
 # they are converted, activations, and gaps in the heap; 129 in a process that other tests had left at 1.8 GB, beside a busy
 # machine. Where glibc keeps what is freed, it is 170 to 245 MB.
@@ -59,11 +59,13 @@ class Gate:
 
     def __call__(self, job: Job | None = None) -> None:
         self.reached.set()
-        deadline = time.monotonic() + SOON
-        while not self.opened.wait(0.005):
-            assert time.monotonic() < deadline, "nobody opened the gate"
+
+        def is_open() -> bool:
             if job is not None:
                 job.report(0.5, "at the gate")
+            return self.opened.is_set()
+
+        wait_until(is_open, "nobody opened the gate")
 
 
 class World:
@@ -80,7 +82,7 @@ class World:
         self.pools: list[ModelPool] = []
         self.threads = ThreadPoolExecutor(16)
 
-    def pool(self, megabytes: int, wait_seconds: float = SOON, pinned: tuple[str, ...] = ()) -> ModelPool:
+    def pool(self, megabytes: int, wait_seconds: float = PATIENCE, pinned: tuple[str, ...] = ()) -> ModelPool:
         load: Any = self.load  # of a FakeReader
         self.pools.append(ModelPool(megabytes * MB, pinned, self.inspect, load=load, wait_seconds=wait_seconds))
         return self.pools[-1]
@@ -117,7 +119,7 @@ class World:
         self.threads.shutdown()
         for thread in threading.enumerate():
             if thread.name.startswith("job "):
-                thread.join(SOON)
+                thread.join(PATIENCE)
                 assert not thread.is_alive()
         gc.collect()
         for pool in self.pools:
@@ -145,22 +147,15 @@ def use(pool: ModelPool, name: str, work: Callable = name_of) -> str:
     return pool.use(name, name, work)
 
 
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SOON
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.002)
-
-
 def test_a_model_is_loaded_once_for_all_who_want_it(world):
     pool, gate = world.pool(100), world.gate(load_of="a")
     wanted = [world.threads.submit(use, pool, "a") for _ in range(8)]
-    assert gate.reached.wait(SOON)
+    assert gate.reached.wait(PATIENCE)
     assert "a" not in pool.loaded
     job = pool.prepare("a", "a")
     gate.opened.set()
-    assert [future.result(SOON) for future in wanted] == ["a"] * 8
-    assert job.result(SOON) is None
+    assert [future.result(PATIENCE) for future in wanted] == ["a"] * 8
+    assert job.result(PATIENCE) is None
     assert world.loads == ["a"]
     assert pool.prepare("a", "a").is_done
     assert "a" in pool.loaded
@@ -173,17 +168,17 @@ def test_nobody_waits_for_a_slow_a_failing_or_a_huge_model(world):
     slow, slower = world.gate(load_of="slow"), world.gate(load_of="slower")
     world.errors["failing"] = ModelLoadError("failing could not be loaded: its weights file is broken.")
     waiting = [world.threads.submit(use, pool, name) for name in ("slow", "slower", "slow")]
-    assert slow.reached.wait(SOON)
-    assert slower.reached.wait(SOON)  # two loads are under way at the same time
+    assert slow.reached.wait(PATIENCE)
+    assert slower.reached.wait(PATIENCE)  # two loads are under way at the same time
     for name in ("embedded", "a", "b", "embedded"):  # those in memory, and one that has to be loaded
-        assert world.threads.submit(use, pool, name).result(SOON) == name
+        assert world.threads.submit(use, pool, name).result(PATIENCE) == name
     for name, error in (("failing", ModelLoadError), ("huge", ModelTooLargeError)):
         with pytest.raises(error):
-            world.threads.submit(use, pool, name).result(SOON)
+            world.threads.submit(use, pool, name).result(PATIENCE)
     assert not any(future.done() for future in waiting)
     slow.opened.set()
     slower.opened.set()
-    assert [future.result(SOON) for future in waiting] == ["slow", "slower", "slow"]
+    assert [future.result(PATIENCE) for future in waiting] == ["slow", "slower", "slow"]
 
 
 def test_a_failing_load_says_its_sentence_to_all_leaves_nothing_and_can_be_tried_again(world):
@@ -193,15 +188,15 @@ def test_a_failing_load_says_its_sentence_to_all_leaves_nothing_and_can_be_tried
     world.errors["failing"] = ModelLoadError("The download of failing broke off: no network. Try again.")
     job = pool.prepare("failing", "failing")
     waiting = [world.threads.submit(use, pool, "failing") for _ in range(4)]
-    assert gate.reached.wait(SOON)
-    eventually(lambda: pool._current["failing"].users == 5)
+    assert gate.reached.wait(PATIENCE)
+    wait_until(lambda: pool._current["failing"].users == 5)
     assert pool.used_bytes == before + 20 * MB
     gate.opened.set()
     for future in waiting:
         with pytest.raises(ModelLoadError, match="no network. Try again"):
-            future.result(SOON)
+            future.result(PATIENCE)
     with pytest.raises(ModelLoadError, match="no network. Try again"):
-        job.result(SOON)
+        job.result(PATIENCE)
     assert pool.used_bytes == before
     assert pool.loaded == ("a",)
     del world.errors["failing"]
@@ -265,12 +260,12 @@ def test_the_least_recently_used_model_goes_first_and_frees_its_weights(world):
 def test_a_model_in_use_goes_only_when_no_idle_one_is_left(world):
     pool, gate = world.pool(40), world.gate()
     using = world.threads.submit(use, pool, "a", lambda reader: (gate(), name_of(reader)))
-    assert gate.reached.wait(SOON)
+    assert gate.reached.wait(PATIENCE)
     use(pool, "b")  # used later than a, but idle
     use(pool, "c")
     assert set(pool.loaded) == {"a", "c"}
     gate.opened.set()
-    using.result(SOON)
+    using.result(PATIENCE)
 
 
 def test_the_pinned_model_stays_even_when_it_fills_most_of_the_budget(world):
@@ -286,15 +281,15 @@ def test_the_pinned_model_stays_even_when_it_fills_most_of_the_budget(world):
 def test_an_evicted_model_finishes_its_requests_and_counts_until_then(world):
     pool, gate = world.pool(30), world.gate()
     using = world.threads.submit(use, pool, "a", lambda reader: (gate(), name_of(reader))[1])
-    assert gate.reached.wait(SOON)
+    assert gate.reached.wait(PATIENCE)
     load = pool.prepare("b", "b")
-    eventually(lambda: pool.loaded == ())
+    wait_until(lambda: pool.loaded == ())
     assert load.progress.note == "waiting for memory"
     assert pool.used_bytes == 20 * MB
     assert world.loads == ["a"]
     gate.opened.set()
-    assert using.result(SOON) == "a"
-    load.result(SOON)
+    assert using.result(PATIENCE) == "a"
+    load.result(PATIENCE)
     assert pool.loaded == ("b",)
     assert use(pool, "a") == "a"
     assert world.loads == ["a", "b", "a"]
@@ -303,13 +298,13 @@ def test_an_evicted_model_finishes_its_requests_and_counts_until_then(world):
 def test_a_load_that_finds_all_memory_in_use_for_too_long_gives_up_and_takes_nothing_away(world):
     pool, gate = world.pool(30, wait_seconds=0), world.gate()
     using = world.threads.submit(use, pool, "a", lambda reader: (gate(), name_of(reader))[1])
-    assert gate.reached.wait(SOON)
+    assert gate.reached.wait(PATIENCE)
     with pytest.raises(BusyError, match="fill this machine's memory; try again in a minute"):
         use(pool, "b")
     assert pool.loaded == ("a",)
     assert use(pool, "a") == "a"
     gate.opened.set()
-    assert using.result(SOON) == "a"
+    assert using.result(PATIENCE) == "a"
     assert use(pool, "b") == "b"
 
 
@@ -322,15 +317,15 @@ def test_a_load_gives_up_in_time_however_busy_the_other_models_are(world):
 
     holding = [world.threads.submit(use, pool, name, lambda _: gate()) for name in ("a", "b")]
     busy = world.threads.submit(keep_busy)
-    eventually(lambda: world.loads.count("a") == world.loads.count("b") == 1)
+    wait_until(lambda: world.loads.count("a") == world.loads.count("b") == 1)
     try:
         with pytest.raises(BusyError):
-            world.threads.submit(use, pool, "c").result(SOON)
+            world.threads.submit(use, pool, "c").result(PATIENCE)
     finally:
         over.set()
         gate.opened.set()
     for future in (*holding, busy):
-        future.result(SOON)
+        future.result(PATIENCE)
 
 
 def test_a_load_that_waits_takes_away_no_more_than_it_needs(world):
@@ -340,29 +335,29 @@ def test_a_load_that_waits_takes_away_no_more_than_it_needs(world):
     using = []
     for name, gate in (("a", first), ("b", second)):
         using.append(world.threads.submit(use, pool, name, lambda _, gate=gate: gate()))
-        assert gate.reached.wait(SOON)
+        assert gate.reached.wait(PATIENCE)
     load = pool.prepare("c", "c")
-    eventually(lambda: len(looks) > 3)
+    wait_until(lambda: len(looks) > 3)
     assert pool.loaded == ("b",)
     first.opened.set()
-    load.result(SOON)
+    load.result(PATIENCE)
     second.opened.set()
     for future in using:
-        future.result(SOON)
+        future.result(PATIENCE)
     assert set(pool.loaded) == {"b", "c"}
 
 
 def test_a_load_can_be_stopped_while_it_waits_for_memory(world):
     pool, gate = world.pool(30), world.gate()
     using = world.threads.submit(use, pool, "a", lambda _: gate())
-    assert gate.reached.wait(SOON)
+    assert gate.reached.wait(PATIENCE)
     load = pool.prepare("b", "b")
-    eventually(lambda: load.progress.note == "waiting for memory")
+    wait_until(lambda: load.progress.note == "waiting for memory")
     load.leave()
     with pytest.raises(JobCancelledError):
-        load.result(SOON)
+        load.result(PATIENCE)
     gate.opened.set()
-    using.result(SOON)
+    using.result(PATIENCE)
     assert world.loads == ["a"]
 
 
@@ -370,13 +365,13 @@ def test_a_visitor_who_leaves_does_not_stop_the_load_others_wait_for(world):
     pool, gate = world.pool(100), world.gate(load_of="slow")
     leaving = pool.prepare("slow", "slow")
     staying = world.threads.submit(use, pool, "slow")
-    assert gate.reached.wait(SOON)
-    eventually(lambda: pool._current["slow"].users == 2)
+    assert gate.reached.wait(PATIENCE)
+    wait_until(lambda: pool._current["slow"].users == 2)
     leaving.leave()
     assert pool.prepare("slow", "slow") is leaving
     leaving.leave()
     gate.opened.set()
-    assert staying.result(SOON) == "slow"
+    assert staying.result(PATIENCE) == "slow"
 
 
 def test_whoever_asks_for_a_model_whose_load_was_stopped_gets_a_load_of_their_own(world):
@@ -384,14 +379,14 @@ def test_whoever_asks_for_a_model_whose_load_was_stopped_gets_a_load_of_their_ow
     world.load, load = (lambda name, facts, job: (hanging(), load(name, facts, job))[1]), world.load
     pool._load = world.load
     stopped = pool.prepare("a", "a")  # in a piece of work that never reports
-    assert hanging.reached.wait(SOON)
+    assert hanging.reached.wait(PATIENCE)
     stopped.leave()
     pool._load = load
     assert use(pool, "a") == "a"
     assert pool.used_bytes == 40 * MB  # the old load still takes its memory
     hanging.opened.set()
-    assert stopped.result(SOON) is None
-    eventually(lambda: pool.used_bytes == 20 * MB)
+    assert stopped.result(PATIENCE) is None
+    wait_until(lambda: pool.used_bytes == 20 * MB)
 
 
 def test_a_model_counts_as_it_measures_once_it_is_loaded(world):
@@ -424,7 +419,7 @@ def test_the_weights_of_an_evicted_model_are_freed_while_the_error_of_a_request_
 def test_who_keeps_the_job_of_a_load_does_not_keep_the_model(world):
     pool = world.pool(30)
     job = pool.prepare("a", "a")
-    job.result(SOON)
+    job.result(PATIENCE)
     use(pool, "b")
     gc.collect()
     assert world.readers[0]() is None
@@ -444,7 +439,7 @@ def test_a_thread_that_cannot_start_leaves_no_trace(world, monkeypatch):
 
 
 def test_everybody_gets_their_model_though_all_want_the_memory_of_one(world):
-    pool = world.pool(30, wait_seconds=200)
+    pool = world.pool(30, wait_seconds=NEVER)
 
     def visit(number: int) -> list[str]:
         return [use(pool, "abcd"[(number + turn) % 4]) for turn in range(25)]
@@ -458,7 +453,7 @@ def test_memory_stays_under_the_budget_whatever_happens_at_once(world, seed):
     budget, names = 70 * MB, ["embedded", "a", "b", "c", "d", "small", "failing", "huge"]
     world.sizes["small"] = world.measured["small"] = 4 * MB
     world.measured["d"] = 16 * MB
-    pool = world.pool(70, pinned=("embedded",), wait_seconds=200)
+    pool = world.pool(70, pinned=("embedded",), wait_seconds=NEVER)
     chance, load, failed = random.Random(seed), world.load, []
 
     def check() -> None:
@@ -509,13 +504,13 @@ def folders(tiny, tmp_path) -> dict[str, Path]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_resident_memory_stays_under_the_budget_over_200_switches_of_real_models(tiny, folders):
     sources = {EMBEDDED_MODEL: get_model_info(EMBEDDED_MODEL).source, **folders}
     texts = [tuple(range(start, start + 24)) for start in (5, 500)]
     budget = tiny.memory_bytes + 2 * inspect(folders["random-0"]).memory_bytes + 2 * MB
     expected = {(name, ids): read_alone(name, sources[name], ids) for name in sources for ids in texts}
-    tame_glibc()  # as the app does when it starts
+    configure_malloc()  # as the app does when it starts
     baseline, samples, loads = resident_at_rest(), [], []
 
     def load(name: str, facts: RepositoryFacts, job: Job) -> PatternReader:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from headroles.models.zero_gpu import on_gpu
+from tests.fixtures.patience import PATIENCE
 
 ROOT = Path(__file__).parent.parent.parent
 # counts its calls in a file, so that a test can see that the forward really went through it
@@ -44,7 +45,7 @@ print([(head.head.label, round(head.activation, 5)) for role in analysis.roles f
 
 def run(environment: dict[str, str]) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", CODE], cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", CODE], cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=PATIENCE
     )
     return done.stdout
 

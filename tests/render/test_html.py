@@ -7,7 +7,7 @@ import pytest
 
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.render import html
-from headroles.render.html import ASSETS, STYLES, draw
+from headroles.render.html import ASSETS, STYLES, render_template
 from headroles.render.page.cards import render_panel
 from headroles.render.page.lessons import render_lessons
 from headroles.render.page.model_map import render_map
@@ -22,7 +22,7 @@ def laid_out(monkeypatch):
 
     def made(text: str, **values: object) -> str:
         monkeypatch.setattr(html, "_TEMPLATES", html._TEMPLATES.overlay(loader=jinja2.DictLoader({"t.html": text})))
-        return draw("t", **values)
+        return render_template("t", **values)
 
     return made
 

@@ -1,7 +1,5 @@
 """How the app starts: a wrong setting ends it in one sentence, and what is served is the page with the limits of its settings."""
 
-import urllib.request
-
 import gradio as gr
 import pytest
 
@@ -9,6 +7,7 @@ from headroles.__main__ import main
 from headroles.server import launch
 from headroles.server.gate.request_queue import events_at_once
 from headroles.settings import read_settings
+from tests.fixtures.web import read
 
 
 def test_a_wrong_setting_ends_the_start_in_one_sentence(monkeypatch):
@@ -27,8 +26,7 @@ def test_main_prepares_the_process_and_serves_the_page_as_its_settings_say(monke
     def serve_and_look(app: gr.Blocks, **options: object) -> None:
         steps.append(options["max_threads"])
         _, url, _ = real(app, **{**options, "prevent_thread_lock": True, "quiet": True})  # type: ignore[arg-type]
-        with urllib.request.urlopen(url, timeout=60) as answer:
-            steps.append("headroles" in answer.read().decode())
+        steps.append("headroles" in read(url))
         app.close()
 
     monkeypatch.setattr(gr.Blocks, "launch", serve_and_look)

@@ -11,7 +11,7 @@ from headroles.explorer import Explorer
 from headroles.render.html import ASSETS
 from headroles.server.api.api_help import ENDPOINTS
 from headroles.server.layout import EXAMPLES, MOVES, build_app, details_of, lay_out
-from headroles.server.page.actions import SENT
+from headroles.server.page.actions import EVENT_FIELDS
 from headroles.server.page.handlers import OUTPUTS
 from headroles.server.page.page_state import TABS
 from headroles.server.page.parts import PARTS, first_visit
@@ -56,7 +56,7 @@ def test_every_name_that_a_script_sends_is_read():
     scripts = "".join(path.read_text("utf-8") for path in ASSETS.glob("*.js"))
     sent = re.findall(r"trigger\('\w+', \{(.*?)\}\)", scripts)
     names = {part.split(":")[0].strip() for call in sent for part in call.split(",")}
-    assert names == set(SENT)
+    assert names == set(EVENT_FIELDS)
 
 
 def test_every_part_and_everything_that_a_handler_names_is_on_the_page(explorer):

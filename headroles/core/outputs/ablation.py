@@ -1,6 +1,5 @@
-"""What is lost without some heads: effects of knock-outs, and where they lie among those of other heads of the same layers."""
+"""Effects of ablations: what is lost without some heads, and where that lies among control heads of the same layers."""
 
-import math
 import random
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -10,12 +9,12 @@ from typing import Literal, get_args
 from headroles.core.display import NotebookRepr
 from headroles.core.heads import Head
 from headroles.core.outputs.next_tokens import NextToken
-from headroles.core.text.phrases import fine_percent, signed
-from headroles.core.text.tokens import in_a_sentence
 
-Method = Literal["zero", "mean", "resample", "null"]
-METHODS: tuple[Method, ...] = get_args(Method)
-Matters = Literal["matters", "no more than other heads", "hardly anything", "surer without", "no control"]
+AblationMethod = Literal["zero", "mean", "resample", "null"]
+ABLATION_METHODS: tuple[AblationMethod, ...] = get_args(AblationMethod)
+Importance = Literal["matters", "no more than other heads", "hardly anything", "surer without", "no control"]
+# less is lost than the heads write, or more; or they do not write the token themselves
+Gap = Literal["less lost", "more lost", "indirect"]
 CONTROLS = (
     20  # sets of other heads; that the heads' own effect is the largest of 21 has a chance of 1 in 21 if they are no different
 )
@@ -25,16 +24,16 @@ TRIES = 50  # draws for each set that is wanted, before there are taken to be no
 
 
 @dataclass(frozen=True)
-class Effect:
-    """What is lost at one token and over some.
+class AblationEffect:
+    """What is lost at one token, and over several.
 
     Attributes:
-        fall: of the logarithm of the probability of the token that the model favoured before, at the query; nats.
-        rise: of the mean loss of the tokens that were looked at; nats; None where there were none.
+        logprob_drop: by how much the log-probability of the top token drops at the query, in nats.
+        loss_increase: by how much the mean loss of the scored tokens increases, in nats; None where there are none.
     """
 
-    fall: float
-    rise: float | None
+    logprob_drop: float
+    loss_increase: float | None
 
 
 @dataclass(frozen=True)
@@ -42,28 +41,28 @@ class ControlText:
     """The text with every earlier copy of a token replaced by tokens that stand nowhere else, so that nothing in it repeats."""
 
     tokens: tuple[str, ...]
-    favourite: NextToken
-    effect: Effect
+    top_token: NextToken
+    effect: AblationEffect
 
 
 @dataclass(frozen=True)
-class KnockOut(NotebookRepr):
+class Ablation(NotebookRepr):
     """A text read without some heads.
 
     Attributes:
-        heads: in the order in which they were taken out one by one.
-        role: name of the role that they stand for; empty for a set that somebody picked.
+        heads: in the order in which they were ablated one by one.
+        role: name of the role that they stand for; empty for a set that a visitor chose.
         method, seed: how their outputs were replaced, and what other text and other heads were drawn by.
         query: the token after which the next one was looked at.
-        favourite: the model's likeliest next token before.
+        top_token: the model's likeliest next token before.
         before, after: the likeliest ones before, and those after, each with both probabilities where both are known.
         losses_before, losses_after: of every token of the text but the first, in nats.
-        looked_at: the tokens whose loss makes the rise: those that follow a token that calls for the role, else all.
+        scored_positions: the tokens whose loss counts: those that follow a token that calls for the role, or else all.
         effect: of all these heads together.
-        grown: of the first, of the first two, and so on.
+        cumulative: the effect of the first head, of the first two, and so on.
         control_sets, controls: as many other heads of the same layers, drawn at random, and the effect of each such set.
         control_text: the same heads out of a text that does not call for the role; None for a set without a role.
-        direct, total: what the heads write themselves to the favourite's logit, and what it loses without them; in logits,
+        direct, total: what the heads write themselves to the top token's logit, and what it loses without them; in logits,
             each less the mean of all words.
     """
 
@@ -72,59 +71,58 @@ class KnockOut(NotebookRepr):
     tokens: tuple[str, ...]
     heads: tuple[Head, ...]
     role: str
-    method: Method
+    method: AblationMethod
     seed: int
     query: int
-    favourite: NextToken
+    top_token: NextToken
     before: tuple[NextToken, ...]
     after: tuple[NextToken, ...]
     losses_before: tuple[float, ...]
     losses_after: tuple[float, ...]
-    looked_at: tuple[int, ...]
-    effect: Effect
-    grown: tuple[Effect, ...]
+    scored_positions: tuple[int, ...]
+    effect: AblationEffect
+    cumulative: tuple[AblationEffect, ...]
     control_sets: tuple[tuple[Head, ...], ...]
-    controls: tuple[Effect, ...]
+    controls: tuple[AblationEffect, ...]
     control_text: ControlText | None
     direct: float
     total: float
 
     @property
-    def at_the_end(self) -> Matters:
+    def importance_at_query(self) -> Importance:
         """Whether the heads matter to what comes next."""
-        return judge(self.effect.fall, [control.fall for control in self.controls])
+        return classify_effect(self.effect.logprob_drop, [control.logprob_drop for control in self.controls])
 
     @property
-    def in_the_text(self) -> Matters | None:
-        """Whether they matter to the tokens of the text that were looked at; None where there are none."""
-        if self.effect.rise is None:
+    def importance_in_text(self) -> Importance | None:
+        """Whether they matter to the scored tokens of the text; None where there are none."""
+        if self.effect.loss_increase is None:
             return None
-        return judge(self.effect.rise, [control.rise or 0.0 for control in self.controls])
+        return classify_effect(self.effect.loss_increase, [control.loss_increase or 0.0 for control in self.controls])
 
     @property
     def matters(self) -> bool:
-        return "matters" in (self.at_the_end, self.in_the_text)
+        """Whether the heads matter at the end of the text or over its tokens."""
+        return "matters" in (self.importance_at_query, self.importance_in_text)
 
     @property
-    def harder(self) -> Mapping[int, float]:
-        """The tokens that the model foresees worse without the heads, by position, with the rise of their loss in nats."""
-        rises = {at: after - before for at, (before, after) in enumerate(zip(self.losses_before, self.losses_after), start=1)}
-        return {at: rise for at, rise in rises.items() if rise >= LEAST_EFFECT}
+    def loss_increases(self) -> Mapping[int, float]:
+        """The tokens that the model predicts worse without the heads, by position, with the increase of their loss in nats."""
+        increases = (after - before for before, after in zip(self.losses_before, self.losses_after))
+        return {at: increase for at, increase in enumerate(increases, start=1) if increase >= LEAST_EFFECT}
 
     @property
-    def gap(self) -> str:
-        """What lies between the direct effect and the total one, named; empty where it is small."""
+    def gap(self) -> Gap | None:
+        """How the total effect differs from the direct one; None where it hardly does."""
         if max(abs(self.direct), abs(self.total)) < LEAST_EFFECT or abs(self.direct - self.total) <= abs(self.direct) / 4:
-            return ""
-        if self.direct > 0 and self.total < self.direct:
-            return "less is lost than they write: others stepped in, or had written the same already"
-        if self.direct > 0:
-            return "more is lost than they write themselves: later layers build on what they pass on"
-        return "they do not write this token themselves: what is lost goes through later layers"
+            return None
+        if self.direct <= 0:
+            return "indirect"
+        return "less lost" if self.total < self.direct else "more lost"
 
 
-def judge(effect: float, controls: Sequence[float]) -> Matters:
-    """Where an effect lies among those of other heads, in words."""
+def classify_effect(effect: float, controls: Sequence[float]) -> Importance:
+    """How important heads are by an effect in nats and the same effect of control heads."""
     if effect <= -LEAST_EFFECT:
         return "surer without"
     if effect < LEAST_EFFECT:
@@ -137,7 +135,7 @@ def judge(effect: float, controls: Sequence[float]) -> Matters:
 SPARE = 3  # heads more than are needed, so that sets differ
 
 
-def control_sets(
+def draw_control_sets(
     heads: Collection[Head], others: Collection[Head], count: int = CONTROLS, seed: int = 0
 ) -> list[tuple[Head, ...]]:
     """Different sets of as many other heads, drawn at random; fewer where there are not so many.
@@ -168,84 +166,3 @@ def control_sets(
 def are_of_same_layers(heads: Collection[Head], control: Collection[Head]) -> bool:
     """Whether a control set has as many heads of each layer."""
     return Counter(head.layer for head in heads) == Counter(head.layer for head in control)
-
-
-def sentences(knock_out: KnockOut) -> tuple[str, ...]:
-    """All that is said of it: at the end of the text, over its tokens, on the control text, and of what stepped in."""
-    gap = f"They write {signed(knock_out.direct)} to its logit themselves, and without them it loses {knock_out.total:.2f}"
-    said = (
-        told(knock_out),
-        told_of_text(knock_out),
-        told_of_control_text(knock_out),
-        f"{gap}: {knock_out.gap}." if knock_out.gap else "",
-    )
-    return tuple(sentence for sentence in said if sentence)
-
-
-def told(knock_out: KnockOut) -> str:
-    """What is lost at the end of the text, against which controls, in two sentences."""
-    heads, word = len(knock_out.heads), in_a_sentence(knock_out.favourite.token)
-    who = f"these {heads} heads" if heads > 1 else knock_out.heads[0].label
-    before, after = (fine_percent(share or 0.0) for share in (knock_out.favourite.before, knock_out.favourite.after))
-    return f"Without {who}, the model gives “{word}” {after} instead of {before}. {_among(knock_out)}"
-
-
-def told_of_text(knock_out: KnockOut) -> str:
-    """The same for the tokens of the text that were looked at, in one sentence; empty where there are none."""
-    rise, verdict = knock_out.effect.rise, knock_out.in_the_text
-    if rise is None or verdict is None:
-        return ""
-    which = f"the {len(knock_out.looked_at)} tokens" if len(knock_out.looked_at) > 1 else "the one token"
-    called = " after one that calls for the role" if knock_out.control_text else " of the text"
-    said = f"Over {which}{called}, the mean loss changes by {signed(rise)} nats"
-    rises = [control.rise or 0.0 for control in knock_out.controls]
-    return (
-        f"{said}, without {sets_told(knock_out.heads, knock_out.control_sets)} by {signed(min(rises))} to {signed(max(rises))}."
-        if rises
-        else f"{said}."
-    )
-
-
-def told_of_control_text(knock_out: KnockOut) -> str:
-    """What the same heads are worth where nothing calls for their role, in one sentence; empty where that was not looked at."""
-    if (text := knock_out.control_text) is None:
-        return ""
-    before, after = (fine_percent(share or 0.0) for share in (text.favourite.before, text.favourite.after))
-    word = in_a_sentence(text.favourite.token)
-    return f"With every earlier copy of a token replaced, so that nothing repeats, they take “{word}” from {before} to {after}."
-
-
-def _among(knock_out: KnockOut) -> str:
-    controls = [control.fall for control in knock_out.controls]
-    is_one = len(knock_out.heads) == 1
-    if not controls:
-        return "The model has too few other heads to take out instead, so nothing says whether that is much."
-    least, most = (fine_percent(_less(knock_out.favourite.before or 0.0, fall)) for fall in (max(controls), min(controls)))
-    they, them = ("it matters", "it") if is_one else ("they matter", "them")
-    verdict = {
-        "matters": f"so here {they} more than any of these",
-        "no more than other heads": f"so here {they} no more than others",
-        "hardly anything": f"so here hardly anything depends on {them}",
-        "surer without": f"and the model is surer without {them}",
-        "no control": "too few to say whether that is much",
-    }[knock_out.at_the_end]
-    said = f"Without {sets_told(knock_out.heads, knock_out.control_sets)} it gives it {least} to {most}, {verdict}."
-    if knock_out.at_the_end != "no more than other heads":
-        return said
-    worst = max(zip(controls, knock_out.control_sets))[1]
-    return f"{said} Most is lost without {', '.join(head.label for head in worst)}."
-
-
-def sets_told(chosen: Collection[Head], sets: Sequence[Collection[Head]]) -> str:
-    """`20 sets of 8 other heads of the same layers`."""
-    count, heads = len(sets), len(chosen)
-    where = "the same layers"
-    if not all(are_of_same_layers(chosen, control) for control in sets):
-        where = "the same layers, and of others where these have too few,"
-    if heads == 1:
-        return f"any one of {count} other heads of {where}" if count > 1 else f"one other head of {where}"
-    return f"{count} sets of {heads} other heads of {where}" if count > 1 else f"one set of {heads} other heads of {where}"
-
-
-def _less(probability: float, fall: float) -> float:
-    return min(1.0, probability * math.exp(-fall))

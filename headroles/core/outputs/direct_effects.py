@@ -3,13 +3,10 @@
 from dataclasses import dataclass
 
 from headroles.core.heads import Head
-from headroles.core.outputs.ablation import sets_told
-from headroles.core.text.phrases import signed
-from headroles.core.text.tokens import in_a_sentence
 
 
 @dataclass(frozen=True)
-class Word:
+class TokenEffect:
     """A token of the vocabulary, and what heads write to its logit directly; in logits, less the mean of all words."""
 
     token_id: int
@@ -18,7 +15,7 @@ class Word:
 
 
 @dataclass(frozen=True)
-class Target:
+class LogitAttribution:
     """A token that may come next, and what every part of the model writes to its logit; in logits, less the mean of all words.
 
     Attributes:
@@ -37,18 +34,19 @@ class Target:
     rest: float
     biases: float
 
-    def of(self, head: Head) -> float:
+    def head_effect(self, head: Head) -> float:
+        """What one head writes to the token, in logits."""
         return self.heads[head.layer][head.index]
 
     @property
     def strongest(self) -> tuple[Head, ...]:
         """All heads, by how much they write to it, whichever way."""
         every = [Head(layer, index) for layer, row in enumerate(self.heads) for index in range(len(row))]
-        return tuple(sorted(every, key=lambda head: -abs(self.of(head))))
+        return tuple(sorted(every, key=lambda head: -abs(self.head_effect(head))))
 
 
 @dataclass(frozen=True)
-class Writes:
+class DirectEffects:
     """What some heads write at one token of a text.
 
     Attributes:
@@ -56,10 +54,10 @@ class Writes:
         role: name of the role that they stand for; empty for none.
         control_sets: as many other heads of the same layers, drawn at random.
         query: the token at which they write.
-        favourite: the likeliest next token.
-        foretold: the token that the role foretells there; None where it foretells none, or this is the favourite.
-        by_key: what these heads together write to the favourite's logit because of each token that they read.
-        foretold_by_key: the same for the foretold token.
+        top_token: the likeliest next token.
+        expected_token: the token that the role predicts_token there; None where it predicts_token none, or this is the top token.
+        by_key: what these heads together write to the top token's logit because of each token that they read.
+        expected_token_by_key: the same for the expected token.
         raised, lowered: the tokens of the vocabulary that they raise and lower most.
     """
 
@@ -70,35 +68,17 @@ class Writes:
     control_sets: tuple[tuple[Head, ...], ...]
     role: str
     query: int
-    favourite: Target
-    foretold: Target | None
+    top_token: LogitAttribution
+    expected_token: LogitAttribution | None
     by_key: tuple[float, ...]
-    foretold_by_key: tuple[float, ...]
-    raised: tuple[Word, ...]
-    lowered: tuple[Word, ...]
+    expected_token_by_key: tuple[float, ...]
+    raised: tuple[TokenEffect, ...]
+    lowered: tuple[TokenEffect, ...]
 
-    def written(self, target: Target) -> float:
+    def total_effect(self, target: LogitAttribution) -> float:
         """By these heads together."""
-        return sum(target.of(head) for head in self.heads)
+        return sum(target.head_effect(head) for head in self.heads)
 
-    def written_by_controls(self, target: Target) -> tuple[float, ...]:
+    def control_effects(self, target: LogitAttribution) -> tuple[float, ...]:
         """By each of the control sets."""
-        return tuple(sum(target.of(head) for head in heads) for heads in self.control_sets)
-
-    @property
-    def told(self) -> str:
-        """What they write to the foretold token, or else the favourite, beside what all heads write."""
-        target = self.foretold or self.favourite
-        labels = [head.label for head in self.heads]
-        who = f"These {len(labels)} heads write" if len(labels) > 1 else f"{', '.join(labels)} writes"
-        total = sum(map(sum, target.heads))
-        why = "the token that the role foretells" if self.foretold else "the model's favourite"
-        controls, others = self.written_by_controls(target), ""
-        if controls:
-            sets = sets_told(self.heads, self.control_sets)
-            others = f" {sets[:1].upper()}{sets[1:]} write {signed(min(controls))} to {signed(max(controls))}."
-        word = in_a_sentence(target.token)
-        return (
-            f"{who} {signed(self.written(target))} to the logit of “{word}”, {why}; all heads together write "
-            f"{signed(total)}, and the rest of the model {signed(target.logit - total)}."
-        ) + others
+        return tuple(sum(target.head_effect(head) for head in heads) for heads in self.control_sets)

@@ -14,7 +14,7 @@ FITS = 1e-4
 
 
 @dataclass(frozen=True)
-class FrozenNorm:
+class LinearNorm:
     """`(x - mean) * gain * scale + bias`, where the scale is one number a token and is not part of this value.
 
     Attributes:
@@ -46,7 +46,7 @@ class FrozenNorm:
         return (part - part.mean(-1, keepdim=True) if self.centres else part) * self.gain
 
 
-def fit_norm(module: nn.Module, before: Float[Tensor, "*token model"], after: Float[Tensor, "*token model"]) -> FrozenNorm | None:
+def fit_norm(module: nn.Module, before: Float[Tensor, "*token model"], after: Float[Tensor, "*token model"]) -> LinearNorm | None:
     """The norm that a module is, by what it got and gave; None where it is none of these."""
     weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
     ones = torch.ones(before.shape[-1], dtype=before.dtype, device=before.device)
@@ -54,7 +54,7 @@ def fit_norm(module: nn.Module, before: Float[Tensor, "*token model"], after: Fl
     bias = None if bias is None else bias.detach()
     for centres in (False, True):
         for gain in gains:
-            norm = FrozenNorm(centres, gain, bias)
+            norm = LinearNorm(centres, gain, bias)
             made = norm.apply(before, norm.scale(before, after)) + (0 if bias is None else bias)
             if (made - after).abs().max() <= FITS * after.abs().max():
                 return norm

@@ -25,7 +25,7 @@ class Predictions:
 
 @dataclass(frozen=True)
 class NextToken:
-    """A token that may come next, with its probability before and after a knock-out; None where it is among the unlikely ones."""
+    """A token that may come next, with its probability before and after a ablation; None where it is among the unlikely ones."""
 
     token_id: int
     token: str

@@ -12,11 +12,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from headroles.core.outputs.linear_norm import FrozenNorm
+from headroles.core.outputs.linear_norm import LinearNorm
 
 
 @dataclass(frozen=True)
-class Way:
+class OutputPath:
     """What one layer's heads write with, and what that passes before it is added to the residual stream.
 
     Attributes:
@@ -28,7 +28,7 @@ class Way:
 
     writes: Float[Tensor, "head width model"]
     bias: Float[Tensor, " model"] | None = None
-    norm: FrozenNorm | None = None
+    norm: LinearNorm | None = None
     scale: Float[Tensor, ""] | None = None
     factor: float = 1.0
 
@@ -56,7 +56,7 @@ class Way:
 
 
 @dataclass(frozen=True)
-class Stream:
+class ResidualStream:
     """What every part of a model wrote at one token of a text, the query; of the layers that have heads, where not said.
 
     Attributes:
@@ -75,10 +75,10 @@ class Stream:
     pattern: Float[Tensor, "layer head key"]
     values: tuple[Float[Tensor, "head key _"], ...]
     gates: tuple[Float[Tensor, "head _"], ...] | None
-    ways: tuple[Way, ...]
+    paths: tuple[OutputPath, ...]
     embedding: Float[Tensor, " model"]
     rest: Float[Tensor, "block model"]
-    norm: FrozenNorm
+    norm: LinearNorm
     scale: Float[Tensor, ""]
     last: Float[Tensor, " model"]
 
@@ -96,7 +96,7 @@ class Stream:
     def along(self, unembedding: Float[Tensor, "target model"]) -> list[Float[Tensor, "head _ target"]]:
         """By how much each logit rises with each number that a head puts out, layer by layer."""
         directions = self.norm.pull(unembedding, self.scale[None])
-        return [torch.einsum("hdm,tm->hdt", way.writes, way.pull(directions)) for way in self.ways]
+        return [torch.einsum("hdm,tm->hdt", way.writes, way.pull(directions)) for way in self.paths]
 
     def _gated(self, along: list[Float[Tensor, "head _ target"]]) -> list[Float[Tensor, "head _ target"]]:
         """The same for each number that a head mixes."""
@@ -113,13 +113,13 @@ class Stream:
         """What the embedding, each layer's rest, and the biases that stand in no layer's rest give to those logits."""
         directions = self.norm.pull(unembedding, self.scale[None])
         biases = directions.new_zeros(len(directions)) if self.norm.bias is None else unembedding @ self.norm.bias
-        for way in self.ways:
+        for way in self.paths:
             biases = biases + way.constant(directions)
         return directions @ self.embedding, self.rest @ directions.T, biases
 
     def written(self, row: int, head: int) -> Float[Tensor, " model"]:
         """What one head adds to the residual stream, after the last norm; `row` counts the layers that have heads."""
-        way = self.ways[row]
+        way = self.paths[row]
         added = self.output(row, head) @ way.writes[head]
         if way.norm is not None and way.scale is not None:
             added = way.norm.apply(added, way.scale)

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from headroles.core.patterns.pattern_ops import sums_at
 
-CONTROLS = 8  # queries, or shifts, of each kind: the nearest
-FEWEST = 2  # other queries below which there is nothing to compare with
+MAX_CONTROLS = 8  # queries, or shifts, of each kind: the nearest
+MIN_CONTROLS = 2  # other queries below which there is nothing to compare with
 SHIFTS = 32  # how far away the same distance is looked at
 NEVER = 1 << 20  # farther than any query
 
@@ -37,6 +37,7 @@ class Excess:
 
     @property
     def control(self) -> Float[Tensor, "*heads place"]:
+        """The larger of both controls, 0 to 1."""
         return torch.maximum(self.elsewhere, self.shifted)
 
     @property
@@ -45,7 +46,7 @@ class Excess:
         return self.mass - self.control
 
 
-def excess_of(
+def compute_excess(
     patterns: Float[Tensor, "*heads query key"], expected: Bool[Tensor, "query key"], window: int | None = None
 ) -> Excess:
     """The excess of every head at every query of one text that expects keys.
@@ -63,7 +64,7 @@ def excess_of(
     right_before = torch.nn.functional.pad(expected.diagonal(-1), (1, 0))
     queries = (expected.any(-1) & ~right_before).nonzero()[:, 0]
     others, are_there = _other_queries(expected, queries, window)
-    enough = are_there.sum(-1) >= FEWEST
+    enough = are_there.sum(-1) >= MIN_CONTROLS
     queries, others, are_there = queries[enough], others[enough], are_there[enough]
     place, key = expected[queries].nonzero().unbind(-1)
     shifts, are_possible = _shifts(expected, queries, place, key)
@@ -97,13 +98,14 @@ def control_cells(expected: Bool[Tensor, "query key"], query: int, window: int |
     return cells
 
 
-def without_excess(
+def remove_excess(
     patterns: Float[Tensor, "*heads query key"], expected: Bool[Tensor, "query key"], window: int | None = None
 ) -> Float[Tensor, "*heads query key"]:
-    """The patterns as they would be if nothing called for the role: what is more than the control on the expected keys of a query
-    is taken from them and shared among its other keys, in the proportions that these have.
+    """The patterns as they would be if nothing called for the role.
+
+    What the expected keys of a query have beyond the control goes to its other keys, in the proportions that these have.
     """
-    found = excess_of(patterns, expected, window)
+    found = compute_excess(patterns, expected, window)
     rows, mass = patterns[..., found.queries, :], found.mass
     kept, total = torch.minimum(mass, found.control), rows.sum(-1)
     tiny = torch.finfo(patterns.dtype).tiny
@@ -148,7 +150,7 @@ def _shifts(
 def _nearest(
     far: Int[Tensor, "place candidate"], can: Bool[Tensor, "place candidate"]
 ) -> tuple[Int[Tensor, "place control"], Bool[Tensor, "place control"]]:
-    distance, chosen = far.masked_fill(~can, NEVER).topk(min(CONTROLS, far.shape[1]), largest=False)
+    distance, chosen = far.masked_fill(~can, NEVER).topk(min(MAX_CONTROLS, far.shape[1]), largest=False)
     return chosen, distance < NEVER
 
 

@@ -8,8 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from headroles.core.display import NotebookRepr, to_dataframe
-from headroles.core.heads import Head, as_head, taken_by_sink
-from headroles.core.readings.head_description import tell_nature
+from headroles.core.heads import Head, sink_mass
 from headroles.core.readings.head_readings import HeadReading, HeadTable, RoleReading
 from headroles.core.roles.roles import Role, get_role, measured_roles
 from headroles.errors import InvalidInputError
@@ -17,11 +16,11 @@ from headroles.errors import InvalidInputError
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-Kind = Literal["embedded", "cached", "published", "local", "analysed here"]
+SourceKind = Literal["embedded", "cached", "published", "local", "analysed here"]
 
 
 @dataclass(frozen=True)
-class Source:
+class RecordSource:
     """Where the offline scores came from, when they were measured, and on which revision of the model.
 
     Attributes:
@@ -36,7 +35,7 @@ class Source:
         note: what went wrong on the way to newer ones; empty when nothing did.
     """
 
-    kind: Kind
+    kind: SourceKind
     analysis_date: str
     revision: str
     dataset: str = ""
@@ -60,7 +59,7 @@ class Analysis(NotebookRepr):
     model: str
     prompt: str
     tokens: tuple[str, ...]
-    source: Source
+    source: RecordSource
     num_layers: int
     num_heads: int
     roles: tuple[RoleReading, ...]
@@ -69,6 +68,7 @@ class Analysis(NotebookRepr):
     has_sink: bool = False
 
     def __repr__(self) -> str:
+        """The model, the prompt, the sizes and the active roles."""
         active = ", ".join(reading.role.display_name for reading in self.roles if reading.is_active) or "nothing"
         prompt = self.prompt if len(self.prompt) <= 60 else f"{self.prompt[:57]}..."
         size = f"{len(self.tokens)} tokens, {self.num_layers} x {self.num_heads} heads"
@@ -82,18 +82,10 @@ class Analysis(NotebookRepr):
                 return reading
         raise InvalidInputError(f"This analysis has no role {wanted.name}; it has {', '.join(r.role.name for r in self.roles)}.")
 
-    def tell(self, head: Head | str | tuple[int, int]) -> str:
-        """What a head is in this model, whatever the text: its roles and where it rests. Raises InvalidInputError for a head
-        outside the model."""
-        head = as_head(head)
-        primary = self.heads.primary_role(head)  # raises for a head outside
-        scores = {name: table[head.layer][head.index] for name, table in self.heads.scores.items()}
-        return tell_nature(head, primary, scores, self.has_sink)
-
     def rows(self) -> Iterator[dict[str, object]]:
-        """One row a head and measured role: what the CSV file and the data frame hold."""
+        """One row a head and measured role, as in the data frame; the CSV file adds a sentence on each head."""
         for head in self.heads.heads():
-            primary, told = self.heads.primary_role(head), self.tell(head)
+            primary = self.heads.primary_role(head)
             for role in measured_roles():
                 reading = self.heads.reading(role, head)
                 yield {
@@ -106,10 +98,9 @@ class Analysis(NotebookRepr):
                     "activation": reading.activation,
                     "chance": reading.chance,
                     "is_active": reading.is_active,
-                    "excess": reading.excess if reading.is_triggered else None,
+                    "excess": reading.triggered_excess,
                     "percentile": reading.percentile,
                     "is_unusual": reading.is_unusual,
-                    "told": told,
                 }
 
     def to_frame(self) -> "DataFrame":
@@ -139,14 +130,15 @@ class HeadView(NotebookRepr):
     pattern: Float[Tensor, "query key"]
     expected: Bool[Tensor, "query key"]
     readings: Mapping[str, HeadReading]
-    called: Mapping[str, int] = field(default_factory=dict)
+    eligible_counts: Mapping[str, int] = field(default_factory=dict)
     other_layers: Collection[int] = ()
     has_sink: bool = False
     suggested_prompt: str = ""
     controls: Bool[Tensor, "query key"] | None = None
-    source: Source | None = None
+    source: RecordSource | None = None
 
     def __repr__(self) -> str:
+        """The model, the head, its main role and the size of the prompt."""
         return f"HeadView({self.model!r}, {self.head.label}, mainly {self.primary.display_name}, {len(self.tokens)} tokens)"
 
     @property
@@ -172,7 +164,7 @@ class HeadView(NotebookRepr):
     @property
     def sink(self) -> tuple[float, ...]:
         """The attention that each query gives to the learned sink; empty without one."""
-        return tuple(taken_by_sink(self.pattern).tolist()) if self.has_sink else ()
+        return tuple(sink_mass(self.pattern).tolist()) if self.has_sink else ()
 
     @property
     def previous(self) -> Head | None:

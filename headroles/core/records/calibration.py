@@ -90,11 +90,14 @@ class Triggered(_Calibrated):
 
     @property
     def shape(self) -> tuple[int, int]:
+        """Layers that have heads, and heads a layer."""
         return _shape(self.tails)
 
     def level_at(self, tokens: int) -> float:
-        """What the chance of the role must be below on a text of so many tokens: between LEVELS, its logarithm in a straight line
-        over that of the tokens."""
+        """The level that the role's null probability must be below on a text of so many tokens.
+
+        Between LEVELS, its logarithm lies on a straight line over the logarithm of the tokens.
+        """
         if self.role_levels is None:
             return self.role_level
         levels = [math.log(max(level, sys.float_info.min)) for level in self.role_levels]
@@ -110,6 +113,7 @@ class Triggered(_Calibrated):
 
     @cached_property
     def table(self) -> Float[Tensor, "layer head tail"]:
+        """The tails as a tensor."""
         return torch.tensor(self.tails)
 
 
@@ -135,10 +139,12 @@ class AlwaysOn(_Calibrated):
 
     @property
     def shape(self) -> tuple[int, int]:
+        """Layers that have heads, and heads a layer."""
         return _shape(self.usual)
 
     @cached_property
     def table(self) -> Float[Tensor, "layer head share"]:
+        """The usual ranges as a tensor."""
         return torch.tensor(self.usual)
 
 
@@ -180,30 +186,30 @@ def shares_above(excess: Float[Tensor, "*heads place"], tails: Float[Tensor, "*h
     return torch.where((above > 0) & (excess >= LEAST_EXCESS), logarithm.exp(), 1.0)
 
 
-def chances_by_rank(shares: Float[Tensor, "*heads place"]) -> Float[Tensor, "*heads place"]:
+def null_probabilities_by_rank(shares: Float[Tensor, "*heads place"]) -> Float[Tensor, "*heads place"]:
     """How likely a null text has as many tokens as extreme, for the most extreme one, the two most, and so on: n p(k) / k."""
     tokens = shares.shape[-1]
     rank = torch.arange(1, tokens + 1, dtype=shares.dtype, device=shares.device)
     return shares.sort(-1).values * tokens / rank
 
 
-def chance_of(excess: Float[Tensor, "*heads place"], tails: Float[Tensor, "*heads tail"]) -> Float[Tensor, "*heads"]:
+def null_probability(excess: Float[Tensor, "*heads place"], tails: Float[Tensor, "*heads tail"]) -> Float[Tensor, "*heads"]:
     """How likely a head shows so much on a null text with as many tokens to look at, 0 to 1.
 
     Simes 1986, An improved Bonferroni procedure for multiple tests of significance: one token must be as extreme as it takes
     among so many, but several together need less each.
     """
-    return chances_by_rank(shares_above(excess, tails)).amin(-1).clamp(max=1)
+    return null_probabilities_by_rank(shares_above(excess, tails)).amin(-1).clamp(max=1)
 
 
-def far_from(activation: Float[Tensor, "*heads"], usual: Float[Tensor, "*heads share"]) -> Float[Tensor, "*heads"]:
+def distance_from_usual(activation: Float[Tensor, "*heads"], usual: Float[Tensor, "*heads share"]) -> Float[Tensor, "*heads"]:
     """How far outside its usual range a head is, in widths of that range: 0 within, above 0 for more than usual, else below."""
     low, high = usual[..., 1], usual[..., -2]
     width = high - low + LEAST_EXCESS
     return ((activation - high).clamp(min=0) - (low - activation).clamp(min=0)) / width
 
 
-def percentile_of(activation: Float[Tensor, "*heads"], usual: Float[Tensor, "*heads share"]) -> Float[Tensor, "*heads"]:
+def compute_percentile(activation: Float[Tensor, "*heads"], usual: Float[Tensor, "*heads share"]) -> Float[Tensor, "*heads"]:
     """On which share of ordinary texts a head's activation is smaller, 0 to 1."""
     shares = torch.tensor(USUAL, dtype=activation.dtype)
     above = torch.searchsorted(usual.contiguous(), activation[..., None].contiguous(), right=True).squeeze(-1)

@@ -8,7 +8,7 @@ from pydantic_core import from_json
 
 from headroles.core.records.atomic_files import write_whole
 from headroles.core.records.head_categories import HeadCategories
-from headroles.core.records.validation import read_bounded, validated
+from headroles.core.records.validation import read_bounded, validate
 from headroles.errors import InvalidRecordError
 
 # what a registry or the Hub can call a model, and one revision of it
@@ -47,9 +47,11 @@ def _hashed(readable: str, text: str) -> str:
 
 
 def parse_record(text: str | bytes, name: str, model_name: str = "") -> HeadCategories:
-    """A record from JSON text; `name` is what an error calls it.
+    """A record from JSON text.
 
     Args:
+        text: the JSON.
+        name: what an error calls it.
         model_name: whose record to take where the text holds several, as `{model_name: record, ...}`.
 
     Raises:
@@ -63,7 +65,7 @@ def parse_record(text: str | bytes, name: str, model_name: str = "") -> HeadCate
         raise InvalidRecordError(f"The record {name} is no JSON: {str(error)[:200]}.") from error
     if isinstance(content, dict) and "schema_version" not in content:
         content = content.get(model_name, content)
-    return validated(HeadCategories, content, f"The record {name} is not valid", "the record")
+    return validate(HeadCategories, content, f"The record {name} is not valid", "the record")
 
 
 def read_record(path: Path, model_name: str = "", name: str = "") -> HeadCategories:

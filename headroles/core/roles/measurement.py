@@ -24,7 +24,7 @@ class HeadWeights:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Capture:
     """What a capture brings of many heads, as far as a measure `needs` it; the rest stays None.
 
     Attributes:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from headroles.core.heads import Attention, Head, as_head, check_patterns
 from headroles.core.patterns.excess import Excess
-from headroles.core.roles.measurement import Evidence, Measurement
+from headroles.core.roles.measurement import Capture, Measurement
 from headroles.core.roles.roles import MeasuredRole, Role, get_role, measured_roles
 from headroles.core.text.tokens import is_delimiter
 from headroles.errors import InvalidInputError
@@ -42,12 +42,12 @@ def measure_heads(
             not given.
     """
     if roles is None:
-        roles = [role for role in roles_of_patterns() if delimiters is not None or not role.measure.reads_texts]
-    evidence = Evidence(patterns, token_ids, lengths, window, delimiters=delimiters)
+        roles = [role for role in pattern_roles() if delimiters is not None or not role.measure.reads_texts]
+    evidence = Capture(patterns, token_ids, lengths, window, delimiters=delimiters)
     return {role.name: role.measure_in(has_sink)(evidence) for role in roles}
 
 
-def roles_of_patterns() -> tuple[MeasuredRole, ...]:
+def pattern_roles() -> tuple[MeasuredRole, ...]:
     """The roles that a text can show in a head's pattern."""
     return tuple(role for role in measured_roles() if role.measure.needs == "patterns")
 
@@ -56,8 +56,8 @@ def measure_windows(attention: Attention) -> dict[int | None, dict[str, Measurem
     """All patterns measured under each window that their layers have on this prompt: one, unless windows are shorter than it."""
     windows = {attention.window(layer) for layer in attention.layers}
     token_ids = torch.tensor([attention.token_ids], device=attention.patterns.device)
-    told = {"has_sink": attention.has_sink, "delimiters": attention.delimiters[None].to(token_ids.device)}
-    return {window: measure_heads(attention.patterns[None], token_ids, window=window, **told) for window in windows}
+    options = {"has_sink": attention.has_sink, "delimiters": attention.delimiters[None].to(token_ids.device)}
+    return {window: measure_heads(attention.patterns[None], token_ids, window=window, **options) for window in windows}
 
 
 def can_show(role: Role, measured: Mapping[int | None, Mapping[str, Measurement]]) -> bool:
@@ -65,7 +65,7 @@ def can_show(role: Role, measured: Mapping[int | None, Mapping[str, Measurement]
     return any(bool(under[role.name].count[0] > 0) for under in measured.values())
 
 
-def of_layers(
+def stack_layers(
     attention: Attention,
     measured: Mapping[int | None, Mapping[str, Measurement]],
     role: str,
@@ -86,6 +86,9 @@ def excess_by_window(
     """A triggered role's excess on one text, each layer under its own window; 0 at a query whose keys a window hides.
 
     Args:
+        role: one that a text triggers.
+        patterns: of the layers that have them.
+        token_ids: the tokens of the text.
         windows: of each layer of `patterns`; None for one that sees all.
         first_query: queries before it do not count.
     """
@@ -142,9 +145,9 @@ def verify_head_activation(
     if texts is not None and len(texts) != len(token_ids):
         raise InvalidInputError(f"texts must be one for each of the {len(token_ids)} tokens, but are {len(texts)}.")
     delimiters = None if texts is None else torch.tensor([[is_delimiter(text) for text in texts]])
-    asked = [shown for shown in roles_of_patterns() if shown == role]
-    told = {"window": window, "has_sink": has_sink, "delimiters": delimiters}
-    measured = measure_heads(pattern[None], token_ids[None], roles=asked, **told)
+    asked = [shown for shown in pattern_roles() if shown == role]
+    options = {"window": window, "has_sink": has_sink, "delimiters": delimiters}
+    measured = measure_heads(pattern[None], token_ids[None], roles=asked, **options)
     return float(measured[role.name].values) if asked else 0.0
 
 

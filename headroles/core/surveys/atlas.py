@@ -35,14 +35,17 @@ class Spread(NamedTuple):
 
     @property
     def models(self) -> int:
+        """How many models."""
         return len(self.values)
 
     @property
     def low(self) -> float | None:
+        """The smallest share; None without models."""
         return self.values[0] if self.values else None
 
     @property
     def high(self) -> float | None:
+        """The largest share; None without models."""
         return self.values[-1] if self.values else None
 
     @property
@@ -131,7 +134,7 @@ class Atlas:
         return to_dataframe(self.rows())
 
 
-def atlas_of(entries: Iterable[AtlasEntry], dataset: str = "", note: str = "") -> Atlas:
+def build_atlas(entries: Iterable[AtlasEntry], dataset: str = "", note: str = "") -> Atlas:
     """The atlas of these records; of several of one model the first counts."""
     by_model: dict[str, AtlasEntry] = {}
     for entry in entries:
@@ -140,7 +143,7 @@ def atlas_of(entries: Iterable[AtlasEntry], dataset: str = "", note: str = "") -
     return Atlas(tuple(by_model[name] for name in whole), len(by_model) - len(whole), dataset, note)
 
 
-def spread(role: MeasuredRole, entries: Iterable[AtlasEntry]) -> Spread:
+def compute_spread(role: MeasuredRole, entries: Iterable[AtlasEntry]) -> Spread:
     """The share of heads that reach a role's threshold, over those of the models that score it."""
     return _spread(entry.share(role) for entry in entries)
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from headroles.core.readings.comparison import DEPTH_BINS, depth_slice
 from headroles.core.records.head_categories import MAX_ROLES, Count, Family, HeadCategories, Interval, Parameters, Score, Text
-from headroles.core.records.validation import parsed_line
+from headroles.core.records.validation import parse_line
 from headroles.core.registry import MODELS
 from headroles.core.roles.roles import MeasuredRole, measured_roles
 from headroles.errors import InvalidRecordError
@@ -120,13 +120,13 @@ class AtlasEntry(_Checked):
             yield dict(zip(ATLAS_COLUMNS, (*known, *counted, *best, *self.shares_by_depth(role))))
 
 
-def entry_of(record: HeadCategories) -> AtlasEntry:
+def make_entry(record: HeadCategories) -> AtlasEntry:
     """The rows of a record."""
     family, parameters = family_and_size(record)
     return AtlasEntry(
         model=record.model_name,
         revision=record.revision,
-        digest=digest_of(record),
+        digest=record_digest(record),
         family=family,
         parameters=parameters,
         num_layers=record.num_layers,
@@ -136,16 +136,16 @@ def entry_of(record: HeadCategories) -> AtlasEntry:
     )
 
 
-def renewed(known: Mapping[str, AtlasEntry], records: Iterable[HeadCategories]) -> tuple[AtlasEntry, ...]:
+def update_entries(known: Mapping[str, AtlasEntry], records: Iterable[HeadCategories]) -> tuple[AtlasEntry, ...]:
     """The entries of these records by the models' names: those that are known already as they are, of all others new ones."""
     found = {}
     for record in records:
         there = known.get(record.model_name)
-        found[record.model_name] = there if there is not None and _is_of(there, record) else entry_of(record)
+        found[record.model_name] = there if there is not None and _is_of(there, record) else make_entry(record)
     return tuple(found[name] for name in sorted(found))
 
 
-def digest_of(record: HeadCategories) -> str:
+def record_digest(record: HeadCategories) -> str:
     """What tells a record from any other."""
     return hashlib.sha256(record.to_json().encode()).hexdigest()
 
@@ -156,7 +156,7 @@ def family_and_size(record: HeadCategories) -> tuple[str | None, int | None]:
     return (info.model_type, info.parameters) if info else (record.model_type, record.parameters)
 
 
-def to_lines(entries: Iterable[AtlasEntry]) -> bytes:
+def entries_to_lines(entries: Iterable[AtlasEntry]) -> bytes:
     """The file of the atlas; `parse_entries` reads it back."""
     return "".join(f"{entry.model_dump_json()}\n" for entry in entries).encode()
 
@@ -172,12 +172,12 @@ def parse_entries(content: bytes, name: str) -> tuple[AtlasEntry, ...]:
     lines = content.splitlines()
     if len(lines) > MAX_ENTRIES:
         raise InvalidRecordError(f"The atlas {name} has {len(lines)} models; it may have {MAX_ENTRIES}.")
-    told = f"The atlas {name} is not valid in line"
-    entries = tuple(parsed_line(AtlasEntry, line, f"{told} {number}", "the entry") for number, line in enumerate(lines, 1))
+    subject = f"The atlas {name} is not valid in line"
+    entries = tuple(parse_line(AtlasEntry, line, f"{subject} {number}", "the entry") for number, line in enumerate(lines, 1))
     seen: set[str] = set()
     for number, entry in enumerate(entries, 1):
         if entry.model in seen:
-            raise InvalidRecordError(f"{told} {number}: a model is there twice.")
+            raise InvalidRecordError(f"{subject} {number}: a model is there twice.")
         seen.add(entry.model)
     return entries
 
@@ -187,7 +187,7 @@ def known_entries(content: bytes) -> dict[str, AtlasEntry]:
     found = {}
     for line in content.splitlines():
         with suppress(InvalidRecordError):
-            entry = parsed_line(AtlasEntry, line, "", "")
+            entry = parse_line(AtlasEntry, line, "", "")
             found[entry.model] = entry
     return found
 
@@ -198,7 +198,7 @@ def _is_of(entry: AtlasEntry, record: HeadCategories) -> bool:
     return (
         thresholds == {role.name: role.threshold for role in record.scored_roles}
         and (entry.revision, entry.family, entry.parameters) == (record.revision, *family_and_size(record))
-        and entry.digest == digest_of(record)
+        and entry.digest == record_digest(record)
     )
 
 

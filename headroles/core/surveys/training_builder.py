@@ -9,7 +9,14 @@ from itertools import pairwise
 
 from headroles.core.records.head_categories import HeadCategories
 from headroles.core.records.record_files import record_file_name
-from headroles.core.surveys.training_run import MAX_POINTS, MAX_TRAINING_BYTES, Point, TrainingRun, run_of, unlike
+from headroles.core.surveys.training_run import (
+    MAX_POINTS,
+    MAX_TRAINING_BYTES,
+    TrainingPoint,
+    TrainingRun,
+    build_run,
+    find_mismatch,
+)
 from headroles.errors import InvalidRecordError
 
 # Pythia's `step1000`, SmolLM's `step-1000`, OLMo's `step1000-tokens4B`
@@ -33,7 +40,7 @@ def run_file_name(model_name: str) -> str:
     return record_file_name(model_name) + "l"
 
 
-def point_of(record: HeadCategories) -> Point:
+def make_point(record: HeadCategories) -> TrainingPoint:
     """The point that a record of one revision is, without losses, which a record does not have.
 
     Raises InvalidRecordError where its name tells no step.
@@ -49,10 +56,10 @@ def point_of(record: HeadCategories) -> Point:
         "model_name": model,
         "recipe": recipe.model_dump(exclude_unset=True, exclude_none=True) | {"transformer_lens": recipe.transformer_lens},
     }
-    return Point(step=step, losses={}, record=HeadCategories.model_validate(kept))
+    return TrainingPoint(step=step, losses={}, record=HeadCategories.model_validate(kept))
 
 
-def merged(old: Iterable[Point], new: Iterable[Point]) -> list[Point]:
+def merge_points(old: Iterable[TrainingPoint], new: Iterable[TrainingPoint]) -> list[TrainingPoint]:
     """All points in order, a new one in place of an old one of its step.
 
     Raises InvalidRecordError where they are not points of one run, or too many.
@@ -62,7 +69,7 @@ def merged(old: Iterable[Point], new: Iterable[Point]) -> list[Point]:
     if len(points) > MAX_POINTS:
         raise InvalidRecordError(f"There are {len(points)} points; a training run may have {MAX_POINTS}.")
     for before, point in pairwise(points):
-        if fault := unlike(before, point):
+        if fault := find_mismatch(before, point):
             raise InvalidRecordError(
                 f"Step {point.step} and step {before.step} of {before.record.model_name} make no training run: {fault}; "
                 "analyse all its steps in the same way."
@@ -70,21 +77,21 @@ def merged(old: Iterable[Point], new: Iterable[Point]) -> list[Point]:
     return points
 
 
-def run_of_records(records: Iterable[HeadCategories]) -> TrainingRun:
+def build_run_from_records(records: Iterable[HeadCategories]) -> TrainingRun:
     """The run that records of two revisions of one model or more make, whatever their order; it has no losses.
 
     Raises InvalidRecordError where they make none: a name without a step, two of one step, too few, or not of one model, one
     shape and one recipe.
     """
-    points = list(map(point_of, records))
+    points = list(map(make_point, records))
     if len({point.step for point in points}) < len(points):
         raise InvalidRecordError("Two of the records are of the same step.")
     if len(points) < 2:
         raise InvalidRecordError("A training run takes the records of two steps or more.")
-    return run_of(merged((), points))
+    return build_run(merge_points((), points))
 
 
-def to_lines(points: Sequence[Point]) -> bytes:
+def points_to_lines(points: Sequence[TrainingPoint]) -> bytes:
     """The text of a run's file; `parse_points` reads it back. Raises InvalidRecordError where it would be longer than is read."""
     lines = (point.model_dump_json(exclude_unset=True) + "\n" for point in points)
     content = "".join(lines).encode()

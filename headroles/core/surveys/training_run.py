@@ -13,9 +13,9 @@ from typing import Annotated, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from headroles.core.heads import Head
-from headroles.core.readings.analysis import Source
+from headroles.core.readings.analysis import RecordSource
 from headroles.core.records.head_categories import HeadCategories
-from headroles.core.records.validation import parsed_line, read_bounded
+from headroles.core.records.validation import parse_line, read_bounded
 from headroles.core.roles.roles import MeasuredRole, Role
 from headroles.errors import InvalidRecordError
 
@@ -29,7 +29,7 @@ Loss = Annotated[float, Field(ge=0, le=1e4, allow_inf_nan=False)]
 Table = tuple[tuple[float, ...], ...]  # [layer][head]; an empty row for a layer without heads
 
 
-class Point(BaseModel):
+class TrainingPoint(BaseModel):
     """One line of the file: the model after so many steps."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -39,14 +39,14 @@ class Point(BaseModel):
     record: HeadCategories
 
 
-class Stretch(NamedTuple):
+class TrainingPhase(NamedTuple):
     """From this step on it read texts of this kind."""
 
     step: int
-    told: str
+    description: str
 
 
-class Best(NamedTuple):
+class StepBest(NamedTuple):
     """The head with the highest score in a role."""
 
     head: Head
@@ -54,7 +54,7 @@ class Best(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Birth:
+class Onset:
     """When a role appears: its best head reaches the role's threshold and, as far as was recorded, stays there.
 
     Attributes:
@@ -79,7 +79,7 @@ class TrainingRun:
         primary: what each head mainly does, [point][layer][head].
         roles: those that are scored at the points, in the order of ROLES.
         layers: those that have heads.
-        stretches: what kinds of text it read, and from when on, where that is known.
+        phases: what kinds of text it read, and from when on, where that is known.
         analysis_date, reader: of the points' records.
         source: where the run came from; None for one that nobody asked a store for.
     """
@@ -95,10 +95,10 @@ class TrainingRun:
     primary: tuple[tuple[tuple[Role, ...], ...], ...]
     analysis_date: str = ""
     reader: str = ""
-    stretches: tuple[Stretch, ...] = ()
-    source: Source | None = None
+    phases: tuple[TrainingPhase, ...] = ()
+    source: RecordSource | None = None
 
-    def best(self, role: MeasuredRole) -> tuple[Best, ...]:
+    def best(self, role: MeasuredRole) -> tuple[StepBest, ...]:
         """The best head of a role at each point; of equals the first."""
         return self._best[role.name]
 
@@ -106,67 +106,70 @@ class TrainingRun:
         """How many heads reach a role's threshold at each point."""
         return tuple(sum(score >= role.threshold for row in table for score in row) for table in self.scores[role.name])
 
-    def birth(self, role: MeasuredRole) -> Birth | None:
+    def onset(self, role: MeasuredRole) -> Onset | None:
         """When a role appears for good; None for one that is not there at the last point."""
         there = [best.score >= role.threshold for best in self.best(role)]
         if not there[-1]:
             return None
         at = len(there) - next((gone for gone, is_there in enumerate(reversed(there)) if not is_there), len(there))
-        return Birth(self.steps[at - 1] if at else None, self.steps[at], self.steps[there.index(True)])
+        return Onset(self.steps[at - 1] if at else None, self.steps[at], self.steps[there.index(True)])
 
     def at(self, step: int) -> int:
         """The number of the point after that many steps. Raises ValueError for one that was not recorded."""
         return self.steps.index(step)
 
     @cached_property
-    def _best(self) -> Mapping[str, tuple[Best, ...]]:
+    def _best(self) -> Mapping[str, tuple[StepBest, ...]]:
         return {name: tuple(map(_best_of, tables)) for name, tables in self.scores.items()}
 
 
-def _best_of(table: Table) -> Best:
+def _best_of(table: Table) -> StepBest:
     score, layer, head = max(
         ((score, -layer, -head) for layer, row in enumerate(table) for head, score in enumerate(row)), default=(0.0, 0, 0)
     )
-    return Best(Head(-layer, -head), score)
+    return StepBest(Head(-layer, -head), score)
 
 
-def parse_training(content: bytes, name: str, model: str = "", stretches: Sequence[Stretch] = ()) -> TrainingRun:
-    """A run from the text of its file; `name` is what an error calls it.
+def parse_training(content: bytes, name: str, model: str = "", phases: Sequence[TrainingPhase] = ()) -> TrainingRun:
+    """A run from the text of its file.
 
     Args:
+        content: the text, in JSON lines.
+        name: what an error calls it.
         model: whose run it must be; empty for any.
+        phases: what kinds of text the model read, and from when on.
 
     Raises:
         InvalidRecordError: says in one sentence what is wrong first, and in which line.
     """
-    return run_of(parse_points(content, name, model), stretches)
+    return build_run(parse_points(content, name, model), phases)
 
 
-def parse_points(content: bytes, name: str, model: str = "") -> list[Point]:
+def parse_points(content: bytes, name: str, model: str = "") -> list[TrainingPoint]:
     """The points that `parse_training` makes a run of. Raises as it does."""
     if len(content) > MAX_TRAINING_BYTES:
         raise InvalidRecordError(f"The training run {name} has more than {MAX_TRAINING_BYTES} bytes, which are not read.")
     lines = [(number, line) for number, line in enumerate(content.split(b"\n"), 1) if line.strip()]
     if not 2 <= len(lines) <= MAX_POINTS:
         raise InvalidRecordError(f"The training run {name} has {len(lines)} points; it must have 2 to {MAX_POINTS}.")
-    told = f"The training run {name} is not valid in line"
-    points = [parsed_line(Point, line, f"{told} {number}", "the point") for number, line in lines]
+    subject = f"The training run {name} is not valid in line"
+    points = [parse_line(TrainingPoint, line, f"{subject} {number}", "the point") for number, line in lines]
     for (number, _), (before, point) in zip(lines[1:], pairwise(points)):
-        if fault := unlike(before, point):
-            raise InvalidRecordError(f"{told} {number}: {fault}.")
+        if fault := find_mismatch(before, point):
+            raise InvalidRecordError(f"{subject} {number}: {fault}.")
     if model and points[0].record.model_name != model:
         raise InvalidRecordError(f"The training run {name} is one of {points[0].record.model_name}, and not of {model}.")
     return points
 
 
-def read_training(path: Path, model: str = "", stretches: Sequence[Stretch] = ()) -> TrainingRun:
+def read_training(path: Path, model: str = "", phases: Sequence[TrainingPhase] = ()) -> TrainingRun:
     """The run in a file, no more of which is read than a run may have. See `parse_training`.
 
     Raises:
         InvalidRecordError: also when it is no ordinary file.
         OSError: when it is not there, or cannot be read.
     """
-    return parse_training(read_run_file(path), path.name, model, stretches)
+    return parse_training(read_run_file(path), path.name, model, phases)
 
 
 def read_run_file(path: Path) -> bytes:
@@ -174,7 +177,7 @@ def read_run_file(path: Path) -> bytes:
     return read_bounded(path, MAX_TRAINING_BYTES, f"The training run {path.name}")
 
 
-def run_of(points: Sequence[Point], stretches: Sequence[Stretch] = ()) -> TrainingRun:
+def build_run(points: Sequence[TrainingPoint], phases: Sequence[TrainingPhase] = ()) -> TrainingRun:
     """The run that points make, which are of one model and in order."""
     last = points[-1].record
     return TrainingRun(
@@ -189,11 +192,11 @@ def run_of(points: Sequence[Point], stretches: Sequence[Stretch] = ()) -> Traini
         primary=tuple(point.record.primary_roles for point in points),
         analysis_date=last.analysis_date,
         reader=last.reader,
-        stretches=tuple(stretches),
+        phases=tuple(phases),
     )
 
 
-def unlike(before: Point, point: Point) -> str:
+def find_mismatch(before: TrainingPoint, point: TrainingPoint) -> str:
     """What of a point does not go with the one before; empty where all does."""
     last, record = before.record, point.record
     if point.step <= before.step:

@@ -5,7 +5,7 @@ import unicodedata
 ISOLATE, ISOLATED = "\u2068", "\u2069"  # what stands between them is laid out apart from what stands around
 
 
-def clean(text: str) -> str:
+def clean_text(text: str) -> str:
     """The text as a tokenizer and an answer can hold it: a lone surrogate has no UTF-8 form, and becomes `?`."""
     return text.encode("utf-8", "replace").decode()
 
@@ -15,7 +15,7 @@ def is_delimiter(token: str) -> bool:
     return bool(token.strip(" ")) and set(token) <= _DELIMITERS | {" "}
 
 
-def visible(token: str) -> str:
+def visible_text(token: str) -> str:
     """A token's text with everything that would not be seen made visible, and never empty: `·king`, `↵`, `<U+200B>`, `◌́`.
 
     Letters of any script and emoji stay; so do the joiners and variation selectors inside an emoji.
@@ -37,12 +37,12 @@ def visible(token: str) -> str:
     return "".join(shown) or "∅"
 
 
-def in_a_sentence(token: str) -> str:
+def inline_text(token: str) -> str:
     """A token's text as `visible`, held apart from the words around it where it is written from right to left.
 
     Without the two marks of Unicode (isolates) the words and numbers after it would change places with it.
     """
-    shown = visible(token)
+    shown = visible_text(token)
     is_turned = any(unicodedata.bidirectional(character) in ("R", "AL") for character in shown)
     return f"{ISOLATE}{shown}{ISOLATED}" if is_turned else shown
 

@@ -1,4 +1,4 @@
-"""A text read without some heads, beside the same text without other ones: all forwards of one knock-out, and what they show."""
+"""A text read without some heads, beside the same text without other ones: all forwards of one ablation, and what they show."""
 
 import math
 import random
@@ -8,24 +8,24 @@ from dataclasses import dataclass
 import torch
 
 from headroles.core.heads import Head
-from headroles.core.outputs.ablation import CONTROLS, ControlText, Effect, KnockOut, Method
+from headroles.core.outputs.ablation import CONTROLS, Ablation, AblationEffect, AblationMethod, ControlText
 from headroles.core.outputs.next_tokens import NextToken
-from headroles.core.patterns.excess import without_excess
+from headroles.core.patterns.excess import remove_excess
 from headroles.core.roles.roles import MeasuredRole
-from headroles.core.text.tokens import clean
-from headroles.models.interventions.ablator import After, KnockOuts, Replacement, other_heads
+from headroles.core.text.tokens import clean_text
+from headroles.models.interventions.ablator import AblatedOutput, Ablator, Replacement, draw_control_heads
 from headroles.models.loading.loader import LoadedModel
 from headroles.models.probes.probe_texts import ordinary_ids
 from headroles.models.reading.batches import TokenIds
 from headroles.models.reading.output_reader import OutputReader
 
-STEPS = 8  # at most, of a set that grows head by head
-TOLD = 8  # next words on each side
+MAX_STEPS = 8  # at most, of a set that grows head by head
+MAX_NEXT_TOKENS = 8  # next words on each side
 
 
 @dataclass(frozen=True)
-class Question:
-    """What is to be knocked out of which text.
+class AblationRequest:
+    """What is to be ablated of which text.
 
     Attributes:
         heads: strongest first.
@@ -37,18 +37,18 @@ class Question:
     token_ids: TokenIds
     heads: tuple[Head, ...]
     role: MeasuredRole | None = None
-    spared: frozenset[Head] = frozenset()
-    method: Method = "zero"
+    excluded_controls: frozenset[Head] = frozenset()
+    method: AblationMethod = "zero"
     seed: int = 0
     query: int = -1
 
     def steps(self) -> list[tuple[Head, ...]]:
         """The first of the heads, the first two, and so on; of many, at most STEPS sizes, the last of all."""
         count = len(self.heads)
-        sizes = sorted({math.ceil(count * step / min(count, STEPS)) for step in range(1, min(count, STEPS) + 1)})
+        sizes = sorted({math.ceil(count * step / min(count, MAX_STEPS)) for step in range(1, min(count, MAX_STEPS) + 1)})
         return [self.heads[:size] for size in sizes]
 
-    def looked_at(self) -> tuple[int, ...]:
+    def scored_positions(self) -> tuple[int, ...]:
         """The tokens that follow one which calls for the role; of a role that is always on, and of none, all but the first."""
         following = range(1, len(self.token_ids))
         if self.role is None or not self.is_triggered:
@@ -61,37 +61,37 @@ class Question:
         return self.role is not None and self.role.measure.is_triggered
 
 
-def texts_read(heads: int) -> int:
-    """How many texts a knock-out of so many heads reads, at most."""
-    return 1 + min(heads, STEPS) + CONTROLS + 2
+def count_texts(heads: int) -> int:
+    """How many texts a ablation of so many heads reads, at most."""
+    return 1 + min(heads, MAX_STEPS) + CONTROLS + 2
 
 
-def knock_out(
+def run_ablation(
     outputs: OutputReader,
-    knock_outs: KnockOuts,
+    ablator: Ablator,
     prompt: str,
-    question: Question,
+    request: AblationRequest,
     on_progress: Callable[[float], None] = lambda _: None,
-) -> KnockOut:
+) -> Ablation:
     """Reads the text as it is, without the heads, without growing parts of them, without other heads of the same layers, and a
     text that does not call for their role.
 
     Args:
         on_progress: called between forwards with the share that is done, 0 to 1; what it raises ends the work.
     """
-    loaded, ids = outputs.loaded, question.token_ids
-    query, looked_at = question.query % len(ids), question.looked_at()
+    loaded, ids = outputs.loaded, request.token_ids
+    query, looked_at = request.query % len(ids), request.scored_positions()
     nothing, replacement = (
-        knock_outs.replacement("zero", ids),
-        knock_outs.replacement(question.method, ids, question.role, question.seed),
+        ablator.replacement("zero", ids),
+        ablator.replacement(request.method, ids, request.role, request.seed),
     )
-    (first,) = knock_outs.run(ids, [()], nothing, query=query, losses=False)
-    favourite, words = first.top[0][0], [token for token, _ in first.top[:TOLD]]
-    steps, controls = question.steps(), other_heads(loaded, question.heads, question.spared, question.seed)
-    found: list[After] = []
-    for after in knock_outs.run(ids, [(), *steps, *controls], replacement, words, query):
+    (first,) = ablator.run(ids, [()], nothing, query=query, losses=False)
+    top_token, words = first.top[0][0], [token for token, _ in first.top[:MAX_NEXT_TOKENS]]
+    steps, controls = request.steps(), draw_control_heads(loaded, request.heads, request.excluded_controls, request.seed)
+    found: list[AblatedOutput] = []
+    for after in ablator.run(ids, [(), *steps, *controls], replacement, words, query):
         found.append(after)
-        on_progress(len(found) / (texts_read(len(question.heads))))
+        on_progress(len(found) / (count_texts(len(request.heads))))
     base, grown, others = found[0], found[1 : len(steps) + 1], found[len(steps) + 1 :]
     last = grown[-1]
     told = {token: math.exp(value) for token, value in base.top}, {token: math.exp(value) for token, value in last.top}
@@ -100,30 +100,30 @@ def knock_out(
     def next_token(token: int) -> NextToken:
         return NextToken(token, loaded.token_texts((token,))[0], told[0].get(token), told[1].get(token))
 
-    def effect(after: After) -> Effect:
-        return Effect(base.log_probs[0] - after.log_probs[0], mean_rise(base.losses, after.losses, looked_at))
+    def effect(after: AblatedOutput) -> AblationEffect:
+        return AblationEffect(base.log_probs[0] - after.log_probs[0], mean_loss_increase(base.losses, after.losses, looked_at))
 
-    made = KnockOut(
+    made = Ablation(
         model=loaded.name,
-        prompt=clean(prompt),
+        prompt=clean_text(prompt),
         tokens=loaded.token_texts(ids),
-        heads=question.heads,
-        role=question.role.name if question.role else "",
-        method=question.method,
-        seed=question.seed,
+        heads=request.heads,
+        role=request.role.name if request.role else "",
+        method=request.method,
+        seed=request.seed,
         query=query,
-        favourite=next_token(favourite),
-        before=tuple(next_token(token) for token, _ in base.top[:TOLD]),
-        after=tuple(next_token(token) for token, _ in last.top[:TOLD]),
+        top_token=next_token(top_token),
+        before=tuple(next_token(token) for token, _ in base.top[:MAX_NEXT_TOKENS]),
+        after=tuple(next_token(token) for token, _ in last.top[:MAX_NEXT_TOKENS]),
         losses_before=base.losses,
         losses_after=last.losses,
-        looked_at=looked_at,
+        scored_positions=looked_at,
         effect=effect(last),
-        grown=tuple(map(effect, grown)),
+        cumulative=tuple(map(effect, grown)),
         control_sets=controls,
         controls=tuple(map(effect, others)),
-        control_text=_on_control_text(outputs, knock_outs, question) if question.is_triggered else None,
-        direct=_direct(outputs, question, replacement, favourite),
+        control_text=_run_control_text(outputs, ablator, request) if request.is_triggered else None,
+        direct=_direct_effect(outputs, request, replacement, top_token),
         total=base.logits[0] - last.logits[0],
     )
     on_progress(1.0)
@@ -138,44 +138,44 @@ def control_ids(loaded: LoadedModel, token_ids: TokenIds, seed: int = 0) -> Toke
     return tuple(next(draw) if again else token for token, again in zip(token_ids, comes_again))
 
 
-def mean_rise(before: Sequence[float], after: Sequence[float], looked_at: Collection[int]) -> float | None:
+def mean_loss_increase(before: Sequence[float], after: Sequence[float], positions: Collection[int]) -> float | None:
     """Of the mean loss of those tokens; losses begin with the second token."""
-    if not looked_at:
+    if not positions:
         return None
-    return sum(after[at - 1] - before[at - 1] for at in looked_at) / len(looked_at)
+    return sum(after[at - 1] - before[at - 1] for at in positions) / len(positions)
 
 
-def _on_control_text(outputs: OutputReader, knock_outs: KnockOuts, question: Question) -> ControlText:
-    loaded, looked_at = outputs.loaded, question.looked_at()
-    ids = control_ids(loaded, question.token_ids, question.seed)
-    query = question.query % len(ids)
-    nothing = knock_outs.replacement("zero", ids)
-    method = "zero" if question.method == "null" else question.method  # there is nothing of the role to be taken out
-    (first,) = knock_outs.run(ids, [()], nothing, query=query, losses=False)
-    favourite = first.top[0][0]
-    base, after = knock_outs.run(
-        ids, [(), question.heads], knock_outs.replacement(method, ids, question.role, question.seed), [favourite], query
+def _run_control_text(outputs: OutputReader, ablator: Ablator, request: AblationRequest) -> ControlText:
+    loaded, looked_at = outputs.loaded, request.scored_positions()
+    ids = control_ids(loaded, request.token_ids, request.seed)
+    query = request.query % len(ids)
+    nothing = ablator.replacement("zero", ids)
+    method = "zero" if request.method == "null" else request.method  # there is nothing of the role to be taken out
+    (first,) = ablator.run(ids, [()], nothing, query=query, losses=False)
+    top_token = first.top[0][0]
+    base, after = ablator.run(
+        ids, [(), request.heads], ablator.replacement(method, ids, request.role, request.seed), [top_token], query
     )
     return ControlText(
         tokens=loaded.token_texts(ids),
-        favourite=NextToken(
-            favourite, loaded.token_texts((favourite,))[0], math.exp(base.log_probs[0]), math.exp(after.log_probs[0])
+        top_token=NextToken(
+            top_token, loaded.token_texts((top_token,))[0], math.exp(base.log_probs[0]), math.exp(after.log_probs[0])
         ),
-        effect=Effect(base.log_probs[0] - after.log_probs[0], mean_rise(base.losses, after.losses, looked_at)),
+        effect=AblationEffect(base.log_probs[0] - after.log_probs[0], mean_loss_increase(base.losses, after.losses, looked_at)),
     )
 
 
-def _direct(outputs: OutputReader, question: Question, replacement: Replacement, favourite: int) -> float:
-    """What the heads themselves write to the favourite's logit, less what stands in their place."""
-    stream = outputs.read(question.token_ids, question.query)
-    along, rows = stream.along(outputs.targets([favourite])), outputs.loaded.layers
-    patterns = outputs.patterns.read(question.token_ids) if replacement.expected else None
+def _direct_effect(outputs: OutputReader, request: AblationRequest, replacement: Replacement, top_token: int) -> float:
+    """What the heads themselves write to the top token's logit, less what stands in their place."""
+    stream = outputs.read(request.token_ids, request.query)
+    along, rows = stream.along(outputs.tokens_to_residual_directions([top_token])), outputs.loaded.layers
+    patterns = outputs.patterns.read(request.token_ids) if replacement.expected else None
     total = 0.0
-    for head in question.heads:
+    for head in request.heads:
         row = rows.index(head.layer)
         output = stream.output(row, head.index)
         if patterns is not None:
-            without = without_excess(patterns.pattern(head), replacement.expected[head.layer].cpu(), patterns.window(head.layer))
+            without = remove_excess(patterns.pattern(head), replacement.expected[head.layer].cpu(), patterns.window(head.layer))
             instead = without[stream.query].to(output) @ stream.values[row][head.index]
             if stream.gates is not None:
                 instead = instead * stream.gates[row][head.index]

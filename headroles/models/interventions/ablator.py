@@ -1,4 +1,4 @@
-"""Heads knocked out: what a model says without what some of its heads put out, many sets of them in one forward.
+"""Heads ablated: what a model says without what some of its heads put out, many sets of them in one forward.
 
 The input of each layer's output projection is what its heads put out, side by side; there a head's slice is replaced, in each row
 of the batch for another set of heads.
@@ -14,28 +14,28 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from headroles.core.heads import Head
-from headroles.core.outputs.ablation import CONTROLS, Method, control_sets
-from headroles.core.patterns.excess import without_excess
+from headroles.core.outputs.ablation import CONTROLS, AblationMethod, draw_control_sets
+from headroles.core.patterns.excess import remove_excess
 from headroles.core.roles.roles import MeasuredRole
 from headroles.errors import InvalidInputError
 from headroles.models.loading.loader import LoadedModel
-from headroles.models.probes.calibration_texts import tokens_of
+from headroles.models.probes.calibration_texts import encode_without_bos
 from headroles.models.probes.probe_texts import ProbeSizes, encoded_sentences
-from headroles.models.probes.sentences import FOR_CALIBRATION
+from headroles.models.probes.sentences import CALIBRATION_SENTENCES
 from headroles.models.reading.batches import TokenIds
-from headroles.models.reading.hooks import Met, Taps
-from headroles.models.reading.output_reader import NO_NUMBER, OutputReader
+from headroles.models.reading.hooks import HookFunction, Hooks
+from headroles.models.reading.output_reader import NOT_FINITE, OutputReader
 from headroles.models.reading.pattern_reader import PatternReader
-from headroles.models.reading.residual_map import UnknownAnatomyError
-from headroles.models.zero_gpu import lend_gpu, on_device
+from headroles.models.reading.residual_map import UnknownResidualMapError
+from headroles.models.zero_gpu import call_on_device, to_forward_device
 
-TOKENS_AT_ONCE = 2048  # of one forward: more texts side by side are hardly quicker, and who cancels waits for it
-TOP = 50  # next words that are looked at
+MAX_FORWARD_TOKENS = 2048  # of one forward: more texts side by side are hardly quicker, and who cancels waits for it
+MAX_TOP_TOKENS = 50  # next words that are looked at
 
 
 @dataclass(frozen=True)
-class After:
-    """What the model says with one set of heads knocked out.
+class AblatedOutput:
+    """What the model says with one set of heads ablated.
 
     Attributes:
         top: the likeliest tokens after the query, likeliest first, with the logarithm of their probability.
@@ -60,40 +60,40 @@ class Replacement:
         expected: where patterns are changed: the cells of the role that is taken out of them, by layer.
     """
 
-    method: Method
+    method: AblationMethod
     outputs: Mapping[int, Float[Tensor, "token head _"]]
     expected: Mapping[int, Bool[Tensor, "query key"]]
 
 
-class KnockOuts:
+class Ablator:
     """Knocks heads out of a model; built once a model, safe to share between threads."""
 
     def __init__(self, outputs: OutputReader) -> None:
         self._outputs, self.loaded = outputs, outputs.loaded
         self._plan: _Plan | None = None
-        self._kept: dict[int, Tensor] | None = None
-        self._mean: dict[int, Tensor] | None = None
+        self._collected: dict[int, Tensor] | None = None
+        self._mean_outputs: dict[int, Tensor] | None = None
         with self.loaded.lock:
-            self._taps = Taps(outputs.body, list(self._places()))
+            self._hooks = Hooks(outputs.body, list(self._hook_points()))
 
     def run(
         self,
         token_ids: TokenIds,
         sets: Sequence[Collection[Head]],
         replacement: Replacement,
-        words: Sequence[int] = (),
+        targets: Sequence[int] = (),
         query: int = -1,
         losses: bool = True,
-    ) -> Iterator[After]:
+    ) -> Iterator[AblatedOutput]:
         """What the model says of a text without each of these sets of heads, one after the other; an empty set is the model as
         it is. Several go through one forward, and between two forwards others may use the model.
         """
-        at_once = max(1, TOKENS_AT_ONCE // len(token_ids))
+        at_once = max(1, MAX_FORWARD_TOKENS // len(token_ids))
         query %= len(token_ids)
         for first in range(0, len(sets), at_once):
             some = tuple(tuple(heads) for heads in sets[first : first + at_once])
-            with self._outputs.in_our_words(), self.loaded.lock:
-                found = on_device(self, "forward", token_ids, some, replacement, tuple(words), query, losses)
+            with self._outputs.translate_errors(), self.loaded.lock:
+                found = call_on_device(self, "forward", token_ids, some, replacement, tuple(targets), query, losses)
             yield from found
 
     def forward(
@@ -101,35 +101,35 @@ class KnockOuts:
         token_ids: TokenIds,
         sets: Sequence[Sequence[Head]],
         replacement: Replacement,
-        words: Sequence[int],
+        targets: Sequence[int],
         query: int,
         losses: bool,
-    ) -> list[After]:
+    ) -> list[AblatedOutput]:
         """One forward, a row for each set; needs the model's lock."""
-        ids = torch.tensor([token_ids] * len(sets)).to(lend_gpu(self._outputs.body))
+        ids = torch.tensor([token_ids] * len(sets)).to(to_forward_device(self._outputs.body))
         self._plan = _Plan(self._rows(sets, ids.device), replacement)
         try:
-            hidden = self._taps.run({"input_ids": ids, "use_cache": False})
+            hidden = self._hooks.run({"input_ids": ids, "use_cache": False})
         finally:
             self._plan = None
         if not hidden.sum().isfinite():  # weights that are no numbers, or grow past them on this text
-            raise UnknownAnatomyError(NO_NUMBER)
-        ends = self._outputs.unembed(hidden[:, query], lambda logits: _ends(logits, words))
+            raise UnknownResidualMapError(NOT_FINITE)
+        ends = self._outputs.unembed(hidden[:, query], lambda logits: _summarize_logits(logits, targets))
         top, log_probs, of_words = ([row for part in ends for row in part[column]] for column in range(3))
         rows = self._losses(hidden, ids) if losses else [()] * len(sets)
-        return [After(*row) for row in zip(top, log_probs, of_words, rows)]
+        return [AblatedOutput(*row) for row in zip(top, log_probs, of_words, rows)]
 
-    def everywhere(self, token_ids: TokenIds, count: int) -> tuple[list[tuple[tuple[int, float], ...]], tuple[float, ...]]:
+    def predict_all(self, token_ids: TokenIds, count: int) -> tuple[list[tuple[tuple[int, float], ...]], tuple[float, ...]]:
         """The likeliest next tokens after each token of a text, with the logarithms of their probability, and `After.losses`."""
-        with self._outputs.in_our_words(), self.loaded.lock:
-            found: tuple[list, tuple] = on_device(self, "guess", token_ids, count)
+        with self._outputs.translate_errors(), self.loaded.lock:
+            found: tuple[list, tuple] = call_on_device(self, "predict_forward", token_ids, count)
         return found
 
-    def guess(self, token_ids: TokenIds, count: int) -> tuple[list[tuple[tuple[int, float], ...]], tuple[float, ...]]:
+    def predict_forward(self, token_ids: TokenIds, count: int) -> tuple[list[tuple[tuple[int, float], ...]], tuple[float, ...]]:
         """The forward itself; needs the model's lock."""
-        ids = torch.tensor([token_ids]).to(lend_gpu(self._outputs.body))
-        hidden = self._taps.run({"input_ids": ids, "use_cache": False})
-        parts = self._outputs.unembed(hidden[0], partial(_likeliest, count=count))
+        ids = torch.tensor([token_ids]).to(to_forward_device(self._outputs.body))
+        hidden = self._hooks.run({"input_ids": ids, "use_cache": False})
+        parts = self._outputs.unembed(hidden[0], partial(_top_tokens, count=count))
         return [row for part in parts for row in part], self._losses(hidden, ids)[0]
 
     def _losses(self, hidden: Float[Tensor, "row token model"], ids: Int[Tensor, "row token"]) -> list[tuple[float, ...]]:
@@ -138,7 +138,9 @@ class KnockOuts:
         found = self._outputs.unembed(hidden[:, :-1].flatten(0, 1), work, ids[:, 1:].flatten())
         return [tuple(row) for row in torch.cat(found).view(len(ids), -1).tolist()] if found else [()] * len(ids)
 
-    def replacement(self, method: Method, token_ids: TokenIds, role: MeasuredRole | None = None, seed: int = 0) -> Replacement:
+    def replacement(
+        self, method: AblationMethod, token_ids: TokenIds, role: MeasuredRole | None = None, seed: int = 0
+    ) -> Replacement:
         """What stands in place of a head's output on a text.
 
         Args:
@@ -154,50 +156,52 @@ class KnockOuts:
                 raise InvalidInputError(
                     "Only what a role that a text triggers adds to a pattern can be taken out of it; name one."
                 )
-            ids = torch.tensor(token_ids, device=self._outputs.home)
+            ids = torch.tensor(token_ids, device=self._outputs.device)
             windows = self.loaded.windows
             return Replacement(method, {}, {layer: role.expected_keys(ids, windows[layer]) for layer in self.loaded.layers})
         if method == "mean":
             return Replacement(method, self.mean_outputs(), {})
         if method == "resample":
-            return Replacement(method, self.outputs_on(self._other_text(len(token_ids), seed)), {})
+            return Replacement(method, self.outputs_on(self._resample_text(len(token_ids), seed)), {})
         return Replacement("zero", {}, {})
 
     def mean_outputs(self) -> dict[int, Float[Tensor, "1 head _"]]:
         """What each head puts out on average at the tokens of the probe sentences, a BOS left out, by layer."""
-        if self._mean is None:
+        if self._mean_outputs is None:
             texts = [self.outputs_on(ids) for ids in encoded_sentences(self.loaded, ProbeSizes())]
             start = len(self.loaded.bos)
-            self._mean = {
+            self._mean_outputs = {
                 layer: torch.cat([text[layer][start:] for text in texts]).mean(0, keepdim=True) for layer in self.loaded.layers
             }
-        return self._mean
+        return self._mean_outputs
 
     def outputs_on(self, token_ids: TokenIds) -> dict[int, Float[Tensor, "token head _"]]:
         """What each head puts out at every token of a text, by layer, on the model's device."""
-        with self._outputs.in_our_words(), self.loaded.lock:
-            found: dict[int, Tensor] = on_device(self, "collect", token_ids)
+        with self._outputs.translate_errors(), self.loaded.lock:
+            found: dict[int, Tensor] = call_on_device(self, "collect", token_ids)
         return found
 
     def collect(self, token_ids: TokenIds) -> dict[int, Tensor]:
         """The forward itself; needs the model's lock."""
-        self._kept = {}
+        self._collected = {}
         try:
-            self._taps.run({"input_ids": torch.tensor([token_ids]).to(lend_gpu(self._outputs.body)), "use_cache": False})
+            self._hooks.run(
+                {"input_ids": torch.tensor([token_ids]).to(to_forward_device(self._outputs.body)), "use_cache": False}
+            )
         finally:
-            kept, self._kept = self._kept, None
-        return {layer: outputs.to(self._outputs.home) for layer, outputs in kept.items()}
+            kept, self._collected = self._collected, None
+        return {layer: outputs.to(self._outputs.device) for layer, outputs in kept.items()}
 
-    def _other_text(self, length: int, seed: int) -> TokenIds:
+    def _resample_text(self, length: int, seed: int) -> TokenIds:
         """Another text of that many tokens, of the sentences that calibration has for itself."""
         draw = random.Random(seed)
         ids = [*self.loaded.bos]
         while len(ids) < length:
-            ids += tokens_of(self.loaded, " ".join(draw.sample(FOR_CALIBRATION, len(FOR_CALIBRATION))) + " ")
+            ids += encode_without_bos(self.loaded, " ".join(draw.sample(CALIBRATION_SENTENCES, len(CALIBRATION_SENTENCES))) + " ")
         return tuple(ids[:length])
 
     def _rows(self, sets: Sequence[Sequence[Head]], device: torch.device) -> dict[int, Bool[Tensor, "row head"]]:
-        """Which heads are knocked out in which row, by layer; only of the layers where any is."""
+        """Which heads are ablated in which row, by layer; only of the layers where any is."""
         rows: dict[int, Tensor] = {}
         for row, heads in enumerate(sets):
             for head in heads:
@@ -206,28 +210,28 @@ class KnockOuts:
                 rows[head.layer][row, head.index] = True
         return rows
 
-    def _places(self) -> Iterator[tuple[str, str, Met]]:
+    def _hook_points(self) -> Iterator[tuple[str, str, HookFunction]]:
         """Patterns and values, which are looked at where patterns are changed, and the input of every output projection."""
-        for writing in self._outputs.anatomy.writing:
+        for writing in self._outputs.residual_map.output_layers:
             layer = writing.layer
-            pattern, (values, shape) = self._outputs.attention_path(layer), self._outputs.value_source(layer)
-            yield pattern, "output", partial(self._see, layer, "pattern")
-            yield values, "output", lambda value, layer=layer, shape=shape: self._see(layer, "values", shape(value))
-            yield self._outputs.in_body(writing.projection), "input", partial(self._replace, layer)
+            pattern, (values, shape) = self._outputs.attention_path(layer), self._outputs.value_hook_point(layer)
+            yield pattern, "output", partial(self._capture, layer, "pattern")
+            yield values, "output", lambda value, layer=layer, shape=shape: self._capture(layer, "values", shape(value))
+            yield self._outputs.body_path(writing.projection), "input", partial(self._replace, layer)
 
-    def _see(self, layer: int, what: str, passing: Tensor) -> None:
+    def _capture(self, layer: int, what: str, passing: Tensor) -> None:
         if self._plan is not None and self._plan.replacement.expected and layer in self._plan.rows:
-            self._plan.seen[what] = passing
+            self._plan.captured[what] = passing
 
     def _replace(self, layer: int, passing: Float[Tensor, "row token all_heads"]) -> Tensor | None:
         """The heads' outputs of a layer with those of the plan replaced; kept as they are where nothing is planned."""
         outputs = passing.unflatten(-1, (self.loaded.identity.num_heads, -1))
-        if self._kept is not None:
-            self._kept[layer] = outputs[0].clone()
+        if self._collected is not None:
+            self._collected[layer] = outputs[0].clone()
         if self._plan is None or layer not in self._plan.rows:
             return None
         which = self._plan.rows[layer][:, None, :, None]
-        return torch.where(which, self._plan.in_place_of(layer, outputs), outputs).flatten(-2)
+        return torch.where(which, self._plan.replaced_outputs(layer, outputs), outputs).flatten(-2)
 
 
 @dataclass
@@ -241,41 +245,45 @@ class _Plan:
 
     rows: Mapping[int, Bool[Tensor, "row head"]]
     replacement: Replacement
-    seen: dict[str, Tensor] = field(default_factory=dict)
+    captured: dict[str, Tensor] = field(default_factory=dict)
 
-    def in_place_of(self, layer: int, outputs: Float[Tensor, "row token head width"]) -> Float[Tensor, "*some"]:
+    def replaced_outputs(self, layer: int, outputs: Float[Tensor, "row token head width"]) -> Float[Tensor, "*some"]:
         """What stands in place of all heads' outputs of a layer."""
         if not self.replacement.expected:
             made = self.replacement.outputs.get(layer)
             return outputs.new_zeros(()) if made is None else made.to(outputs)
-        pattern, values = self.seen["pattern"], self.seen["values"]
+        pattern, values = self.captured["pattern"], self.captured["values"]
         values = values.repeat_interleave(pattern.shape[1] // values.shape[1], dim=1)
-        without = torch.stack([without_excess(one, self.replacement.expected[layer].to(one.device)) for one in pattern])
+        without = torch.stack([remove_excess(one, self.replacement.expected[layer].to(one.device)) for one in pattern])
         mixed, other = ((some @ values).transpose(1, 2) for some in (pattern, without))
         # some models multiply what heads mix by a gate of the query
         gates = torch.where(mixed == 0, torch.ones_like(mixed), outputs / mixed)
         return outputs + gates * (other - mixed)
 
 
-def _ends(logits: Float[Tensor, "row word"], words: Sequence[int]) -> tuple[list, list, list]:
+def _summarize_logits(logits: Float[Tensor, "row word"], targets: Sequence[int]) -> tuple[list, list, list]:
     """Of the logits after the query in each row: the likeliest tokens, and those that were asked for."""
-    log_probs, asked = logits.log_softmax(-1), list(words)
+    log_probs, asked = logits.log_softmax(-1), list(targets)
     less = logits[:, asked] - logits.mean(-1, keepdim=True)
-    return _likeliest(logits, TOP), [tuple(row) for row in log_probs[:, asked].tolist()], [tuple(row) for row in less.tolist()]
+    return (
+        _top_tokens(logits, MAX_TOP_TOKENS),
+        [tuple(row) for row in log_probs[:, asked].tolist()],
+        [tuple(row) for row in less.tolist()],
+    )
 
 
-def _likeliest(logits: Float[Tensor, "token word"], count: int) -> list[tuple[tuple[int, float], ...]]:
+def _top_tokens(logits: Float[Tensor, "token word"], count: int) -> list[tuple[tuple[int, float], ...]]:
     """The likeliest words in each row, with the logarithm of their probability."""
     found = logits.log_softmax(-1).topk(min(count, logits.shape[-1]))
     return [tuple(zip(*row)) for row in zip(found.indices.tolist(), found.values.tolist())]
 
 
-def other_heads(
-    loaded: LoadedModel, heads: Collection[Head], spared: Collection[Head] = (), seed: int = 0
+def draw_control_heads(
+    loaded: LoadedModel, heads: Collection[Head], excluded_controls: Collection[Head] = (), seed: int = 0
 ) -> tuple[tuple[Head, ...], ...]:
     """Sets of as many other heads of the same layers, drawn at random, none of them spared ones."""
     every = {Head(layer, index) for layer in loaded.layers for index in range(loaded.identity.num_heads)}
-    return tuple(control_sets(heads, every - {*heads, *spared}, CONTROLS, seed))
+    return tuple(draw_control_sets(heads, every - {*heads, *excluded_controls}, CONTROLS, seed))
 
 
 def open_outputs(reader: PatternReader) -> OutputReader:
@@ -283,6 +291,6 @@ def open_outputs(reader: PatternReader) -> OutputReader:
     return reader.extras.get(OutputReader, lambda: OutputReader(reader))
 
 
-def open_knock_outs(reader: PatternReader) -> KnockOuts:
+def open_ablator(reader: PatternReader) -> Ablator:
     """What is lost without some of a model's heads. Raises as `open_outputs`."""
-    return reader.extras.get(KnockOuts, lambda: KnockOuts(open_outputs(reader)))
+    return reader.extras.get(Ablator, lambda: Ablator(open_outputs(reader)))

@@ -7,28 +7,28 @@ from jaxtyping import Float
 from torch import Tensor
 
 from headroles.core.heads import Head
-from headroles.core.outputs.direct_effects import Target, Word, Writes
-from headroles.core.outputs.residual_stream import Stream
+from headroles.core.outputs.direct_effects import DirectEffects, LogitAttribution, TokenEffect
+from headroles.core.outputs.residual_stream import ResidualStream
 from headroles.core.roles.roles import MeasuredRole
-from headroles.core.text.tokens import clean
-from headroles.models.interventions.ablator import other_heads
+from headroles.core.text.tokens import clean_text
+from headroles.models.interventions.ablator import draw_control_heads
 from headroles.models.reading.batches import TokenIds
 from headroles.models.reading.output_reader import OutputReader
 
-WORDS = 8  # that heads raise and lower most
+TOP_TOKENS = 8  # that heads raise and lower most
 
 
-def read_writes(
+def read_direct_effects(
     outputs: OutputReader,
     prompt: str,
     token_ids: TokenIds,
     heads: Sequence[Head],
     role: MeasuredRole | None = None,
     query: int = -1,
-    spared: Collection[Head] = (),
-) -> Writes:
+    excluded_controls: Collection[Head] = (),
+) -> DirectEffects:
     """What some heads write at a token of a text, by default the last, to the likeliest next token and to the one that the role
-    foretells.
+    predicts_token.
 
     Args:
         spared: heads that no control set may hold, since they have that role too.
@@ -36,21 +36,21 @@ def read_writes(
     loaded, query = outputs.loaded, query % len(token_ids)
     stream = outputs.read(token_ids, query)
     logits = outputs.logits(stream).cpu()
-    favourite = int(logits.argmax())
-    foretold = role.measure.foretold(torch.tensor(token_ids), query)[:1] if role else []
-    targets = list(dict.fromkeys([favourite, *foretold]))
-    unembedding = outputs.targets(targets)
+    top_token = int(logits.argmax())
+    expected_token = role.measure.expected_token(torch.tensor(token_ids), query)[:1] if role else []
+    targets = list(dict.fromkeys([top_token, *expected_token]))
+    unembedding = outputs.tokens_to_residual_directions(targets)
     by_key = stream.by_key(unembedding).cpu()
     embedding, rest, biases = (part.cpu() for part in stream.other_parts(unembedding))
-    biases = biases + outputs.bias_of(targets).cpu()
-    less, probabilities = outputs.uncapped(logits), logits.softmax(-1)
+    biases = biases + outputs.unembedding_bias(targets).cpu()
+    less, probabilities = outputs.centered_logits(logits), logits.softmax(-1)
     rows = loaded.layers
     mine = [(rows.index(head.layer), head.index) for head in heads]
 
-    def target(at: int) -> Target:
+    def target(at: int) -> LogitAttribution:
         of_heads = by_key[..., at].sum(-1)
         parts = float(embedding[at]), float(rest[:, at].sum())
-        return Target(
+        return LogitAttribution(
             token_id=targets[at],
             token=loaded.token_texts((targets[at],))[0],
             probability=float(probabilities[targets[at]]),
@@ -66,35 +66,37 @@ def read_writes(
     def of_keys(at: int) -> tuple[float, ...]:
         return tuple(sum(by_key[row, head, :, at] for row, head in mine).tolist())  # type: ignore[union-attr]
 
-    raised, lowered = _words(outputs, stream, mine)
+    raised, lowered = _top_effects(outputs, stream, mine)
     is_other = len(targets) > 1
-    return Writes(
+    return DirectEffects(
         model=loaded.name,
-        prompt=clean(prompt),
+        prompt=clean_text(prompt),
         tokens=loaded.token_texts(token_ids),
         heads=tuple(heads),
-        control_sets=other_heads(loaded, heads, spared),
+        control_sets=draw_control_heads(loaded, heads, excluded_controls),
         role=role.name if role else "",
         query=query,
-        favourite=target(0),
-        foretold=target(1) if is_other else None,
+        top_token=target(0),
+        expected_token=target(1) if is_other else None,
         by_key=of_keys(0),
-        foretold_by_key=of_keys(1) if is_other else (),
+        expected_token_by_key=of_keys(1) if is_other else (),
         raised=raised,
         lowered=lowered,
     )
 
 
-def _words(outputs: OutputReader, stream: Stream, heads: Sequence[tuple[int, int]]) -> tuple[tuple[Word, ...], tuple[Word, ...]]:
+def _top_effects(
+    outputs: OutputReader, stream: ResidualStream, heads: Sequence[tuple[int, int]]
+) -> tuple[tuple[TokenEffect, ...], tuple[TokenEffect, ...]]:
     """The words of the vocabulary that these heads together raise and lower most, and by how much."""
     written: Float[Tensor, " model"] = torch.stack([stream.written(row, head) for row, head in heads]).sum(0)
-    effects = outputs.on_all_words(written).cpu()
+    effects = outputs.direct_logits(written).cpu()
     effects = effects - effects.mean()
-    count = min(WORDS, len(effects))
+    count = min(TOP_TOKENS, len(effects))
 
-    def words(which: Tensor) -> tuple[Word, ...]:
+    def words(which: Tensor) -> tuple[TokenEffect, ...]:
         ids = which.tolist()
         texts = outputs.loaded.token_texts(tuple(ids))
-        return tuple(Word(token, text, float(effects[token])) for token, text in zip(ids, texts))
+        return tuple(TokenEffect(token, text, float(effects[token])) for token, text in zip(ids, texts))
 
     return words(effects.topk(count).indices), words((-effects).topk(count).indices)

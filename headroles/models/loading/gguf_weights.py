@@ -1,4 +1,4 @@
-"""A GGUF file's weights, as transformers' classes want them; its header is read by `hub.gguf`."""
+"""A GGUF file's weights, as transformers' classes want them; `hub.gguf` reads its header."""
 
 from pathlib import Path
 
@@ -8,25 +8,25 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_gguf_pytorch_utils import TENSOR_PROCESSORS, TensorProcessor
 
 from headroles.hub.gguf import open_gguf, read_gguf
-from headroles.hub.plain_files import UnfitError, short
+from headroles.hub.plain_files import UnfitError, shorten
 
 Weights = dict[str, torch.Tensor]
 ROTARY_FACTORS = "rope_freqs.weight"  # Llama 3.1 and later: what the speed of each pair of dimensions is divided by
 
 
 def read_weights(path: Path, config: PreTrainedConfig) -> tuple[Weights, torch.Tensor | None]:
-    """All tensors by transformers' names, back in float32, and the rotary factors where there are some.
+    """All tensors in float32, by transformers' names, and the rotary factors if the file has some.
 
     Raises:
-        UnfitError: when the file has a tensor that such a model has no place for.
+        UnfitError: when the file has a tensor that such a model lacks.
         And what the libraries raise.
     """
     from gguf import dequantize
 
     reader = open_gguf(path)
     architecture = read_gguf(path).architecture
-    # llama.cpp turns, joins and shifts some tensors; transformers' processors undo that
-    processor = TENSOR_PROCESSORS.get(architecture, TensorProcessor)(config=_for_processor(config))
+    # llama.cpp permutes, transposes and shifts some tensors; transformers' processors undo that
+    processor = TENSOR_PROCESSORS.get(architecture, TensorProcessor)(config=config.to_dict())
     names = _names(architecture, config)
     weights: Weights = {}
     factors = None
@@ -36,17 +36,17 @@ def read_weights(path: Path, config: PreTrainedConfig) -> tuple[Weights, torch.T
             factors = torch.tensor(values)
             continue
         if tensor.name not in names:
-            raise UnfitError(f"its tensor {short(tensor.name)} has no place in such a model.")
-        # the processor of GPT-2 keeps this one for itself, not turned
-        done = values if tensor.name == "output.weight" else processor.process(weights=values, name=tensor.name).weights
-        weights[names[tensor.name]] = torch.from_numpy(np.array(done, dtype=np.float32))
+            raise UnfitError(f"its tensor {shorten(tensor.name)} has no place in such a model.")
+        if tensor.name != "output.weight":  # which GPT-2's processor keeps for itself
+            values = processor.process(weights=values, name=tensor.name).weights
+        weights[names[tensor.name]] = torch.from_numpy(np.array(values, dtype=np.float32))
     return weights, factors
 
 
 def _names(architecture: str, config: PreTrainedConfig) -> dict[str, str]:
     """transformers' name of each tensor that such a model has, by the file's.
 
-    After transformers' `get_gguf_hf_weights_map`, which makes the whole map anew for each part of the model, some 480.
+    transformers' `get_gguf_hf_weights_map` says the same, but remakes gguf's map for each module: 4.3 s for SmolLM2, here 0.05 s.
     """
     from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
 
@@ -65,24 +65,18 @@ def _names(architecture: str, config: PreTrainedConfig) -> dict[str, str]:
 
 
 def turn_slower(model: PreTrainedModel, factors: torch.Tensor) -> None:
-    """Divides the speeds of the model's rotary angles, as `rope_freqs` says.
+    """Divides the speeds of the model's rotary angles, as `rope_freqs` says; transformers drops these factors.
 
-    Raises UnfitError when there are other numbers of them.
+    Args:
+        factors: one for each pair of dimensions of a head.
+
+    Raises:
+        UnfitError: when there are more or fewer, or one is not a finite number above 0.
     """
     rotary = getattr(model.base_model, "rotary_emb", None)
     speeds = getattr(rotary, "inv_freq", None)
-    if rotary is None or speeds is None or speeds.shape != factors.shape or not _are_plain(factors):
+    are_finite = bool((torch.isfinite(factors) & (factors > 0)).all())
+    if rotary is None or speeds is None or speeds.shape != factors.shape or not are_finite:
         raise UnfitError(f"its {ROTARY_FACTORS} does not fit its heads.")
     for name in ("inv_freq", "original_inv_freq"):
         getattr(rotary, name).div_(factors.to(speeds.dtype))
-
-
-def _are_plain(factors: torch.Tensor) -> bool:
-    return bool((torch.isfinite(factors) & (factors > 0)).all())
-
-
-def _for_processor(config: PreTrainedConfig) -> dict[str, int]:
-    """What the processors ask of a config, by the names that they know."""
-    heads, width = config.num_attention_heads, config.hidden_size
-    groups = getattr(config, "num_key_value_heads", None) or heads
-    return {"num_attention_heads": heads, "num_key_value_heads": groups, "n_head": heads, "hidden_size": width}

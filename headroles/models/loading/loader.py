@@ -18,26 +18,26 @@ from headroles.core.limits import MAX_PROMPT_CHARACTERS, MAX_PROMPT_TOKENS
 from headroles.core.records.compatibility import ModelIdentity
 from headroles.core.records.head_categories import WeightsFile
 from headroles.core.registry import ModelInfo, get_model_info
-from headroles.core.text.tokens import clean
+from headroles.core.text.tokens import clean_text
 from headroles.errors import ModelLoadError, ModelTooLargeError, PromptError, keep_for_debugging, panics_as_errors
 from headroles.hub.download import fetch
 from headroles.hub.gguf import is_gguf, read_gguf
-from headroles.hub.packages import source_of
+from headroles.hub.packages import model_source
 from headroles.hub.plain_files import UnfitError, is_snapshot, sha256_of
 from headroles.hub.repository import RepositoryFacts, inspect, read_config
 from headroles.hub.weights import Shapes, tensor_shapes, weight_files
 from headroles.models.layer_kinds import other_layers
 from headroles.models.loading.model_builder import build_model, check_memory
-from headroles.models.untrusted.config_validation import checked_config
+from headroles.models.untrusted.config_validation import validate_config
 from headroles.models.untrusted.sandbox import RemoteTokenizer
-from headroles.models.untrusted.tokenizer_loader import memory_of, open_tokenizer
+from headroles.models.untrusted.tokenizer_loader import open_tokenizer, tokenizer_bytes
 from headroles.settings import Settings
 
 # `from_pretrained` patches torch and transformers for the whole process while it builds a model, so one at a time; it only
 # reads from the disk, downloads are done before
-_READING = threading.Lock()
+_LOAD_LOCK = threading.Lock()
 Tokenizer = PreTrainedTokenizerFast | RemoteTokenizer
-REMEMBERED_TOKENS = 10_000  # texts of tokens that a model keeps, some hundred bytes each
+TOKEN_TEXT_CACHE_SIZE = 10_000  # texts of tokens that a model keeps, some hundred bytes each
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class LoadedModel:
     @cached_property
     def prepend_bos(self) -> bool:
         """Whether this model reads a BOS before a text: whatever its own tokenizer does."""
-        return reads_bos(self.tokenizer)
+        return adds_bos(self.tokenizer)
 
     @property
     def bos(self) -> tuple[int, ...]:
@@ -67,15 +67,15 @@ class LoadedModel:
         return (int(str(self.tokenizer.bos_token_id)),) if self.prepend_bos else ()
 
     @property
-    def context(self) -> int:
+    def context_length(self) -> int:
         """How many tokens the model can read at once."""
-        return context_of(self.model.config)
+        return context_length(self.model.config)
 
     @property
     def memory_bytes(self) -> int:
         """What weights, buffers and the tokenizer take, one in a process of its own with all of that."""
         tokenizer = self.tokenizer
-        words = tokenizer.memory_bytes if isinstance(tokenizer, RemoteTokenizer) else memory_of(tokenizer)
+        words = tokenizer.memory_bytes if isinstance(tokenizer, RemoteTokenizer) else tokenizer_bytes(tokenizer)
         return self.model.get_memory_footprint() + words
 
     @cached_property
@@ -133,12 +133,12 @@ class LoadedModel:
         if len(prompt) > MAX_PROMPT_CHARACTERS:
             raise PromptError(f"Your text has {len(prompt):,} characters; at most {MAX_PROMPT_CHARACTERS:,} are read.")
         with panics_as_errors(f"This text, as the tokenizer of {self.name} cuts it,"):
-            ids = tuple(self.tokenizer.encode(clean(prompt), split_special_tokens=True))
+            ids = tuple(self.tokenizer.encode(clean_text(prompt), split_special_tokens=True))
         if len(ids) > self.max_tokens:
             raise PromptError(f"Your text has {len(ids):,} tokens; {self.name} reads at most {self.max_tokens} here. Shorten it.")
         return ids
 
-    def reads(self, prompt: str) -> bool:
+    def can_encode(self, prompt: str) -> bool:
         """Whether it is short enough to be read, and not blank."""
         try:
             return bool(self.encode(prompt))
@@ -152,7 +152,7 @@ class LoadedModel:
     @cached_property
     def _text_of(self) -> Callable[[int], str]:
         """A token's text, remembered: decoding 250 one by one takes a twentieth of the embedded model's forward over them."""
-        return lru_cache(REMEMBERED_TOKENS)(partial(_token_text, self.tokenizer))
+        return lru_cache(TOKEN_TEXT_CACHE_SIZE)(partial(_token_text, self.tokenizer))
 
 
 def _token_text(tokenizer: Tokenizer, token_id: int) -> str:
@@ -166,7 +166,7 @@ def _token_text(tokenizer: Tokenizer, token_id: int) -> str:
     return "<" + " ".join(f"{byte_of[character]:02X}" for character in piece) + ">"
 
 
-def reads_bos(tokenizer: Tokenizer) -> bool:
+def adds_bos(tokenizer: Tokenizer) -> bool:
     """Whether a tokenizer puts a BOS before a text."""
     bos = tokenizer.bos_token_id
     return bos is not None and tokenizer.encode("a")[0] == bos
@@ -182,14 +182,14 @@ def registered_config(info: ModelInfo) -> PreTrainedConfig:
     return AutoConfig.for_model(info.model_type, **info.shape)
 
 
-def context_of(config: PreTrainedConfig) -> int:
+def context_length(config: PreTrainedConfig) -> int:
     """How many tokens a model of this config can read at once; MAX_PROMPT_TOKENS where it has no limit."""
     return getattr(config.get_text_config(), "max_position_embeddings", None) or MAX_PROMPT_TOKENS
 
 
 def max_prompt_tokens(config: PreTrainedConfig) -> int:
     """How many tokens, a BOS included, a prompt may have on a model of this config."""
-    return min(MAX_PROMPT_TOKENS, context_of(config))
+    return min(MAX_PROMPT_TOKENS, context_length(config))
 
 
 def attention_windows(config: PreTrainedConfig) -> tuple[int | None, ...]:
@@ -223,11 +223,11 @@ def load_model(
         UnsupportedModelError: when the architecture cannot be read, or there are only pickled weights.
         ModelLoadError: when the files are missing, broken, gated or out of reach, or are not what they should be.
     """
-    source = source_of(get_model_info(name), Settings.from_environment().home) if source is None else source
+    source = model_source(get_model_info(name), Settings.from_environment().home) if source is None else source
     facts = source if isinstance(source, RepositoryFacts) else inspect(source)
     folder = fetch(facts)
     model = read_model(name, facts, folder, dtype)
-    with _in_our_words(name):
+    with _translate_errors(name):
         tokenizer = tokenizer or _read_tokenizer(facts, folder, model.config.get_text_config().vocab_size)
     if is_gguf(folder):
         weights = WeightsFile(
@@ -239,7 +239,7 @@ def load_model(
 
 def read_model(name: str, facts: RepositoryFacts, folder: Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """A model without its tokenizer, from a folder on this machine. Raises as `load_model` does."""
-    with _in_our_words(name), _READING:
+    with _translate_errors(name), _LOAD_LOCK:
         config, shapes = _read_config(facts, folder)
         check_memory(config, shapes)
         return build_model(config, folder, dtype)
@@ -247,7 +247,7 @@ def read_model(name: str, facts: RepositoryFacts, folder: Path, dtype: torch.dty
 
 def read_tokenizer(name: str, facts: RepositoryFacts, folder: Path) -> Tokenizer:
     """A model's tokenizer alone, from a folder on this machine; no weight is read. Raises as `load_model` does."""
-    with _in_our_words(name):
+    with _translate_errors(name):
         config, _ = _read_config(facts, folder)
         return _read_tokenizer(facts, folder, config.get_text_config().vocab_size)
 
@@ -260,7 +260,7 @@ def revision_of(folder: Path) -> str:
 def _read_config(facts: RepositoryFacts, folder: Path) -> tuple[PreTrainedConfig, Shapes]:
     shapes = tensor_shapes(folder, trusted=facts.is_registered)
     if not facts.is_registered or is_gguf(folder):
-        return checked_config(read_config(folder), shapes), shapes
+        return validate_config(read_config(folder), shapes), shapes
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     config._attn_implementation = "eager"
     return config, shapes
@@ -273,7 +273,7 @@ def _read_tokenizer(facts: RepositoryFacts, folder: Path, vocabulary: int) -> To
 
 
 @contextmanager
-def _in_our_words(name: str) -> Iterator[None]:
+def _translate_errors(name: str) -> Iterator[None]:
     """Around the libraries that read a model: their own texts may hold what stands in files, and where those lie."""
     try:
         with panics_as_errors():

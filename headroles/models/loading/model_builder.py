@@ -11,7 +11,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from headroles.hub.gguf import is_gguf
 from headroles.hub.plain_files import UnfitError
-from headroles.hub.weights import Shapes, count_numbers, weight_files
+from headroles.hub.weights import Shapes, count_parameters, weight_files
 from headroles.models.loading.gguf_weights import read_weights, turn_slower
 from headroles.settings import GIGABYTE
 
@@ -22,7 +22,7 @@ MOST_BUFFER_BYTES = GIGABYTE // 4  # of what is no weight, such as causal masks,
 
 def check_memory(config: PreTrainedConfig, shapes: Shapes) -> None:
     """Raises UnfitError for a config of a far larger model than the weights are: building it could take all the memory."""
-    numbers = count_numbers(shapes)
+    numbers = count_parameters(shapes)
     if config.get_text_config().num_hidden_layers <= len(shapes):  # else even the skeleton could take for ever
         with torch.device("meta"):
             skeleton = AutoModelForCausalLM.from_config(config, trust_remote_code=False)

@@ -42,9 +42,9 @@ first second third fourth fifth sixth seventh eighth ninth tenth
 A B C D E F G H I J K L M N O P Q R S T U V W X Y Z
 """
 SERIES = tuple(tuple(line.split()) for line in _SERIES.strip().splitlines())
-SHOWN = 3  # words of a series before the one that comes next
-FEWEST_NAMES = 4
-REPEATED = 30  # random tokens of a string that comes twice
+SERIES_PROMPT_WORDS = 3  # words of a series before the one that comes next
+MIN_NAMES = 4
+REPEATED_TOKENS = 30  # random tokens of a string that comes twice
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,13 @@ class OutputProbe:
     token_ids: TokenIds
     target: int
     key: int | None = None
-    other: TokenIds | None = None
+    contrast: TokenIds | None = None
 
 
 def name_probes(loaded: LoadedModel, count: int, seed: int = 0) -> list[OutputProbe]:
     """Prompts that go on with the name that stands in them once (the indirect object), in both orders; none without names."""
-    names = [name for name in NAMES if _token(loaded, f" {name}") is not None]
-    if len(names) < FEWEST_NAMES:
+    names = [name for name in NAMES if _single_token(loaded, f" {name}") is not None]
+    if len(names) < MIN_NAMES:
         return []
     draw, probes = random.Random(seed), []
     while len(probes) < count:
@@ -76,7 +76,7 @@ def name_probes(loaded: LoadedModel, count: int, seed: int = 0) -> list[OutputPr
         # the second name stands where the first mention of {b} is; whoever gives is the one that comes again
         text = text.replace("{b}", second, 1).replace("{b}", twice)
         ids = _encode(loaded, text)
-        target = _token(loaded, f" {once}")
+        target = _single_token(loaded, f" {once}")
         if target is not None and ids.count(target) == 1:
             probes.append(OutputProbe(ids, target, ids.index(target)))
     return probes
@@ -84,18 +84,18 @@ def name_probes(loaded: LoadedModel, count: int, seed: int = 0) -> list[OutputPr
 
 def series_probes(loaded: LoadedModel, count: int, seed: int = 0) -> list[OutputProbe]:
     """`c1, c2, c3,` with the word that comes next, and the same three words in an order that leads nowhere."""
-    draw, runs = random.Random(seed), list(_runs(loaded))
+    draw, runs = random.Random(seed), list(_series_windows(loaded))
     draw.shuffle(runs)
     probes = []
     for run in runs[:count]:
         *shown, following = run
         mixed = shown
         while mixed == shown:
-            mixed = draw.sample(shown, SHOWN)
+            mixed = draw.sample(shown, SERIES_PROMPT_WORDS)
         text, other = (_encode(loaded, "".join(f" {word}," for word in words)) for words in (shown, mixed))
-        target = _token(loaded, f" {following}")
+        target = _single_token(loaded, f" {following}")
         if target is not None and len(text) == len(other):
-            probes.append(OutputProbe(text, target, other=other))
+            probes.append(OutputProbe(text, target, contrast=other))
     return probes
 
 
@@ -104,7 +104,7 @@ def repeat_probes(loaded: LoadedModel, count: int, seed: int = 0) -> list[Output
 
     None for a model that reads too few tokens, or knows too few words.
     """
-    length = min(REPEATED, (loaded.max_tokens - len(loaded.bos)) // 2)
+    length = min(REPEATED_TOKENS, (loaded.max_tokens - len(loaded.bos)) // 2)
     ordinary = ordinary_ids(loaded).tolist()
     if not 2 <= length <= len(ordinary):
         return []
@@ -117,22 +117,22 @@ def repeat_probes(loaded: LoadedModel, count: int, seed: int = 0) -> list[Output
     return probes
 
 
-def ordinals(loaded: LoadedModel) -> list[tuple[int, int]]:
+def successor_pairs(loaded: LoadedModel) -> list[tuple[int, int]]:
     """Each word of a series with the one that comes next, where both are one token."""
-    pairs = [tuple(_token(loaded, f" {word}") for word in pair) for words in SERIES for pair in pairwise(words)]
+    pairs = [tuple(_single_token(loaded, f" {word}") for word in pair) for words in SERIES for pair in pairwise(words)]
     return [(word, following) for word, following in pairs if word is not None and following is not None]
 
 
-def _runs(loaded: LoadedModel) -> Iterator[Sequence[str]]:
+def _series_windows(loaded: LoadedModel) -> Iterator[Sequence[str]]:
     """All stretches of a series whose words are one token each."""
     for words in SERIES:
-        for first in range(len(words) - SHOWN):
-            run = words[first : first + SHOWN + 1]
-            if all(_token(loaded, f" {word}") is not None for word in run):
+        for first in range(len(words) - SERIES_PROMPT_WORDS):
+            run = words[first : first + SERIES_PROMPT_WORDS + 1]
+            if all(_single_token(loaded, f" {word}") is not None for word in run):
                 yield run
 
 
-def _token(loaded: LoadedModel, text: str) -> int | None:
+def _single_token(loaded: LoadedModel, text: str) -> int | None:
     ids = _encode(loaded, text)[len(loaded.bos) :]
     return ids[0] if len(ids) == 1 else None
 

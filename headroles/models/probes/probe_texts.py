@@ -88,11 +88,11 @@ def fitting_repeat_length(loaded: LoadedModel, wanted: int) -> int:
     Raises:
         InvalidInputError: when less than MIN_REPEAT_LENGTH fits.
     """
-    room = (loaded.context - 1 - len(loaded.bos)) // 2
+    room = (loaded.context_length - 1 - len(loaded.bos)) // 2
     fitting = min(wanted, room, len(ordinary_ids(loaded)))
     if fitting < min(wanted, MIN_REPEAT_LENGTH):
         raise InvalidInputError(
-            f"{loaded.name} reads {loaded.context} tokens with {len(ordinary_ids(loaded))} ordinary ones in its vocabulary; "
+            f"{loaded.name} reads {loaded.context_length} tokens with {len(ordinary_ids(loaded))} ordinary ones in its vocabulary; "
             f"too little for a random string of {MIN_REPEAT_LENGTH} tokens twice."
         )
     return fitting
@@ -115,7 +115,7 @@ def encoded_sentences(loaded: LoadedModel, sizes: ProbeSizes) -> list[tuple[int,
     if not 1 <= sizes.sentences <= len(SENTENCES):
         raise InvalidInputError(f"There are {len(SENTENCES)} sentences, so {sizes.sentences} of them cannot be used.")
     # not `loaded.encode`: it refuses what is too long
-    return [tuple(loaded.tokenizer.encode(sentence)[: loaded.context - 1]) for sentence in SENTENCES[: sizes.sentences]]
+    return [tuple(loaded.tokenizer.encode(sentence)[: loaded.context_length - 1]) for sentence in SENTENCES[: sizes.sentences]]
 
 
 def ordinary_ids(loaded: LoadedModel) -> Int[Tensor, " id"]:

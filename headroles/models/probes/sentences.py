@@ -23,7 +23,7 @@ SENTENCES = (
     "There was no sound in the library except a clock, some rain, and the slow turning of pages.",
 )
 
-FOR_CALIBRATION = (
+CALIBRATION_SENTENCES = (
     "Our neighbour keeps seven hens in her garden, and each of them answers to a name of its own.",
     "The museum closes early on Mondays, so most visitors from abroad arrive too late and leave disappointed.",
     "Steel expands when it grows warm, which is why long bridges need gaps that let them move.",

@@ -30,14 +30,14 @@ def encode_all(loaded: LoadedModel, prompts: Sequence[str]) -> list[TokenIds]:
     return encoded
 
 
-def split_into_forwards(texts: set[TokenIds], bytes_a_cell: int) -> list[list[TokenIds]]:
+def split_into_forwards(texts: set[TokenIds], bytes_per_cell: int) -> list[list[TokenIds]]:
     """The texts in as few groups as MAX_BATCH_BYTES allows, those of like length together, so that little is padding.
 
     `bytes_a_cell` is what one query-key pair takes over all heads.
     """
     groups: list[list[TokenIds]] = []
     for text in sorted(texts, key=lambda text: (len(text), text)):  # the last one of a group is its longest
-        if groups and (len(groups[-1]) + 1) * len(text) ** 2 * bytes_a_cell <= MAX_BATCH_BYTES:
+        if groups and (len(groups[-1]) + 1) * len(text) ** 2 * bytes_per_cell <= MAX_BATCH_BYTES:
             groups[-1].append(text)
         else:
             groups.append([text])

@@ -15,24 +15,24 @@ from torch import Tensor, nn
 with contextlib.redirect_stdout(io.StringIO()):  # importing it prints a line about an optional package
     import pyvene
 
-Met = Callable[[Tensor], Tensor | None]  # what is done with a tensor on its way; None leaves it as it is
+HookFunction = Callable[[Tensor], Tensor | None]  # what is done with a tensor on its way; None leaves it as it is
 
 
-class _Tap(pyvene.ConstantSourceIntervention, pyvene.LocalistRepresentationIntervention):
+class _HookIntervention(pyvene.ConstantSourceIntervention, pyvene.LocalistRepresentationIntervention):
     """Hands what passes to a function, which may keep a part of it or give what goes on in its place."""
 
-    def __init__(self, met: Met) -> None:
+    def __init__(self, hook: HookFunction) -> None:
         super().__init__(keep_last_dim=True)
-        self._met = met
+        self._hook = hook
 
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, base: Tensor, source: None = None, subspaces: None = None, **_: object
     ) -> Tensor:
-        changed = self._met(base)
+        changed = self._hook(base)
         return base if changed is None else changed
 
 
-class _Tapped(pyvene.IntervenableModel):
+class _HookedModel(pyvene.IntervenableModel):
     """PyVene without the clone of what is met, and without writing back what was not changed."""
 
     def _gather_intervention_output(self, output: object, representations_key: str, unit_locations: None) -> Tensor:
@@ -44,7 +44,7 @@ class _Tapped(pyvene.IntervenableModel):
         return output if intervened_representation is output else output.copy_(intervened_representation)
 
 
-class Taps:
+class Hooks:
     """Runs a model's body with taps on it; whoever runs it holds the model's lock.
 
     Args:
@@ -53,10 +53,13 @@ class Taps:
             and what is done there.
     """
 
-    def __init__(self, body: nn.Module, places: Sequence[tuple[str, str, Met]]) -> None:
+    def __init__(self, body: nn.Module, hook_points: Sequence[tuple[str, str, HookFunction]]) -> None:
         self._body = body
-        taps = [{"component": f"{brackets(path)}.{side}", "unit": "pos", "intervention": _Tap(met)} for path, side, met in places]
-        self._model = _Tapped(taps, body)
+        taps = [
+            {"component": f"{pyvene_path(path)}.{side}", "unit": "pos", "intervention": _HookIntervention(met)}
+            for path, side, met in hook_points
+        ]
+        self._model = _HookedModel(taps, body)
 
     def run(self, inputs: Mapping[str, object]) -> Tensor:
         """The last hidden state, after the body's own last norm."""
@@ -65,7 +68,7 @@ class Taps:
         return output.last_hidden_state  # type: ignore[no-any-return, union-attr]
 
 
-def brackets(path: str) -> str:
+def pyvene_path(path: str) -> str:
     """A path as PyVene writes it: `layers[0].self_attn`."""
     parts = path.split(".")
     return "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in parts).removeprefix(".")

@@ -22,18 +22,18 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
-from headroles.core.heads import ROW_SUM_TOLERANCE, Attention, check_patterns, taken_by_sink
+from headroles.core.heads import ROW_SUM_TOLERANCE, Attention, check_patterns, sink_mass
 from headroles.core.registry import MODELS
 from headroles.core.text.phrases import layers_listed
 from headroles.errors import HeadRolesError, InvalidInputError, UnsupportedModelError, keep_for_debugging
 from headroles.models.loading.loader import LoadedModel
-from headroles.models.zero_gpu import lend_gpu, on_gpu
+from headroles.models.zero_gpu import on_gpu, to_forward_device
 
 with contextlib.redirect_stdout(io.StringIO()):  # importing it prints a line about an optional package
     import pyvene
 
 T = TypeVar("T")
-PROBED = "headroles_probed"
+PROBED_ATTENTION = "headroles_probed"
 SELF_TEST_TOKENS = 8
 MAX_TESTED_WINDOW = 512  # longer windows than any text that is read here need no test
 _attention_modules: ContextVar[list[nn.Module] | None] = ContextVar("attention_modules", default=None)
@@ -53,11 +53,11 @@ def probed_attention(
     return output, weights if probe is None else probe(weights)
 
 
-AttentionInterface.register(PROBED, probed_attention)
-AttentionMaskInterface.register(PROBED, eager_mask)  # without its mask function there would be no causal mask at all
+AttentionInterface.register(PROBED_ATTENTION, probed_attention)
+AttentionMaskInterface.register(PROBED_ATTENTION, eager_mask)  # without its mask function there would be no causal mask at all
 
 
-class _Together:
+class _PatternStack:
     """One forward's patterns of all layers that have one, in one float32 tensor [layer, batch, head, query, key]."""
 
     def __init__(self, layers: int) -> None:
@@ -76,18 +76,18 @@ class _Together:
         return patterns
 
 
-class _CollectTogether(pyvene.CollectIntervention):
+class _CollectPattern(pyvene.CollectIntervention):
     """Collects one layer's patterns next to those of the others, instead of a copy of its own that is joined to them later."""
 
-    def __init__(self, together: _Together, layer: int) -> None:
+    def __init__(self, stack: _PatternStack, layer: int) -> None:
         super().__init__(keep_last_dim=True)
-        self._together, self._layer = together, layer
+        self._stack, self._layer = stack, layer
 
     def forward(self, base: Tensor, source: None = None, subspaces: None = None, **_: object) -> Tensor:
-        return self._together.put(self._layer, base)
+        return self._stack.put(self._layer, base)
 
 
-class _Collector(pyvene.IntervenableModel):
+class _CollectingModel(pyvene.IntervenableModel):
     """PyVene without the clone that it makes of what is collected: the collecting itself copies."""
 
     def _gather_intervention_output(self, output: Tensor, representations_key: str, unit_locations: None) -> Tensor:
@@ -105,22 +105,22 @@ def collect_patterns(
     return _readers[reader].collect(token_ids)
 
 
-class Extras:
+class ReaderExtras:
     """What else is made of a model once somebody asks for it: each kind once, and a refusal is remembered too."""
 
     def __init__(self) -> None:
-        self._made: dict[type, object] = {}
+        self._instances: dict[type, object] = {}
         self._lock = threading.RLock()
 
     def get(self, kind: type[T], make: Callable[[], T]) -> T:
         """The one of that kind. Raises what `make` does, each time."""
         with self._lock:
-            if kind not in self._made:
+            if kind not in self._instances:
                 try:
-                    self._made[kind] = make()
+                    self._instances[kind] = make()
                 except UnsupportedModelError as error:
-                    self._made[kind] = str(error)
-            made = self._made[kind]
+                    self._instances[kind] = str(error)
+            made = self._instances[kind]
         if isinstance(made, str):
             raise UnsupportedModelError(made)
         return cast(T, made)
@@ -135,22 +135,22 @@ class PatternReader:
     """
 
     def __init__(self, loaded: LoadedModel) -> None:
-        self.loaded, self.extras = loaded, Extras()
+        self.loaded, self.extras = loaded, ReaderExtras()
         self._body = cast(PreTrainedModel, loaded.model.base_model)  # the unembedding is not needed for patterns
-        self._home = self._body.device
+        self._device = self._body.device
         if loaded.model.config.is_encoder_decoder:
-            raise self._unsupported("it is an encoder-decoder, not a model that reads from left to right")
-        with self.as_a_reason(), loaded.lock:
+            raise self._unsupported_error("it is an encoder-decoder, not a model that reads from left to right")
+        with self.translate_errors(), loaded.lock:
             paths = self._probe_attention_functions() or self._find_dropouts()
-            self.paths = by_layer = self._by_layer(paths)
-            self._together = _Together(len(by_layer))
+            self.paths = by_layer = self._paths_by_layer(paths)
+            self._stack = _PatternStack(len(by_layer))
             collect = [
-                {"component": f"{path}.output", "unit": "pos", "intervention": _CollectTogether(self._together, row)}
+                {"component": f"{path}.output", "unit": "pos", "intervention": _CollectPattern(self._stack, row)}
                 for row, path in enumerate(by_layer.values())
             ]
-            self._intervenable = _Collector(collect, self._body)
+            self._intervenable = _CollectingModel(collect, self._body)
         _readers[id(self)] = self
-        with self.as_a_reason():
+        with self.translate_errors():
             self._self_test()
 
     def read(self, token_ids: Sequence[int]) -> Attention:
@@ -178,47 +178,49 @@ class PatternReader:
 
     def read_layers(self, token_ids: Int[Tensor, "batch token"]) -> Float[Tensor, "layer batch head query key"]:
         """As `read_batch`, layer by layer."""
-        with self.as_a_reason(), self.loaded.lock:
+        with self.translate_errors(), self.loaded.lock:
             return collect_patterns(id(self), token_ids)[0]
 
     def collect(
         self, token_ids: Int[Tensor, "batch token"]
     ) -> tuple[Float[Tensor, "layer batch head query key"], list[torch.Size]]:
         """The forward itself, with the shape of everything that PyVene collected; needs the model's lock."""
-        inputs = {"input_ids": token_ids.to(lend_gpu(self._body)), "use_cache": False}
+        inputs = {"input_ids": token_ids.to(to_forward_device(self._body)), "use_cache": False}
         try:
             with torch.no_grad():
                 (_, collected), _ = self._intervenable(inputs)
         finally:
-            patterns = self._together.take()  # also what a forward that failed has left
+            patterns = self._stack.take()  # also what a forward that failed has left
         assert patterns is not None  # every path of the forward was met when the reader was built
         if not patterns.sum().isfinite():  # weights that are no numbers, or grow past them on this text
-            raise self._unsupported("its attention on this text is no number")
+            raise self._unsupported_error("its attention on this text is no number")
         # a GPU that was lent is gone when this returns
-        return patterns.to(self._home), [pattern.shape for pattern in collected]
+        return patterns.to(self._device), [pattern.shape for pattern in collected]
 
     def _attention(self, ids: tuple[int, ...], patterns: Float[Tensor, "layer head query key"]) -> Attention:
         loaded = self.loaded
         texts = loaded.token_texts(ids)
         return Attention(loaded.name, ids, texts, patterns, loaded.windows, loaded.other_layers, loaded.has_sink)
 
-    def _by_layer(self, paths: Sequence[str]) -> dict[int, str]:
+    def _paths_by_layer(self, paths: Sequence[str]) -> dict[int, str]:
         """The paths by the number of their layer, which is the first in each, `layers[3].self_attn`, in the order of the layers.
 
         Raises UnsupportedModelError unless they are one for each layer that has a pattern by the config.
         """
         expected = self.loaded.layers
         if not paths or not expected:
-            raise self._unsupported("no module of it puts out attention patterns")
+            raise self._unsupported_error("no module of it puts out attention patterns")
         if len(set(paths)) < len(paths):
-            raise self._unsupported("some of its attention modules are used several times in one forward")
+            raise self._unsupported_error("some of its attention modules are used several times in one forward")
         if len(paths) != len(expected):
-            raise self._unsupported(f"it gives {len(paths)} attention patterns for {len(expected)} layers")
+            raise self._unsupported_error(f"it gives {len(paths)} attention patterns for {len(expected)} layers")
         numbers = [re.search(r"\[(\d+)\]", path) for path in paths]
         by_layer = dict(sorted((int(number[1]), path) for number, path in zip(numbers, paths) if number))
         if tuple(by_layer) != expected:
             found = layers_listed(by_layer) if by_layer else "no numbered layer"
-            raise self._unsupported(f"its attention patterns come from {found}, but its config names {layers_listed(expected)}")
+            raise self._unsupported_error(
+                f"its attention patterns come from {found}, but its config names {layers_listed(expected)}"
+            )
         return by_layer
 
     def _probe_attention_functions(self) -> list[str]:
@@ -226,7 +228,7 @@ class PatternReader:
         met: list[nn.Module] = []
         token = _attention_modules.set(met)
         try:
-            self.loaded.model.set_attn_implementation(PROBED)
+            self.loaded.model.set_attn_implementation(PROBED_ATTENTION)
             self._dry_forward()
         except (AttributeError, ValueError):  # a file without a replaceable function, or without an eager one
             return []
@@ -273,19 +275,19 @@ class PatternReader:
         with self.loaded.lock:
             patterns, shapes = collect_patterns(id(self), token_ids)
         if len(shapes) != len(of_layer):
-            raise self._unsupported(f"it gives {len(shapes)} attention patterns for {len(of_layer)} layers")
+            raise self._unsupported_error(f"it gives {len(shapes)} attention patterns for {len(of_layer)} layers")
         if len(set(shapes)) > 1:
-            raise self._unsupported("its layers differ in their number of heads")
+            raise self._unsupported_error("its layers differ in their number of heads")
         try:
             for pattern, (layer, window) in zip(patterns, of_layer.items()):
                 check_patterns(pattern, token_ids.shape[1], f"its layer {layer}", window, has_sink)
         except InvalidInputError as error:
-            raise self._unsupported(str(error).rstrip(".")) from error
-        if has_sink and taken_by_sink(patterns).max() <= ROW_SUM_TOLERANCE:
-            raise self._unsupported("its learned sinks do not show in its attention patterns")
+            raise self._unsupported_error(str(error).rstrip(".")) from error
+        if has_sink and sink_mass(patterns).max() <= ROW_SUM_TOLERANCE:
+            raise self._unsupported_error("its learned sinks do not show in its attention patterns")
 
     @contextlib.contextmanager
-    def as_a_reason(self) -> Iterator[None]:
+    def translate_errors(self) -> Iterator[None]:
         """Around forwards: a model that the registry does not name can break one in any way; in a registered one it is a bug."""
         try:
             yield
@@ -295,8 +297,8 @@ class PatternReader:
             if self.loaded.name in MODELS:
                 raise
             keep_for_debugging(error)
-            raise self._unsupported("a forward through it fails") from None
+            raise self._unsupported_error("a forward through it fails") from None
 
-    def _unsupported(self, why: str) -> UnsupportedModelError:
+    def _unsupported_error(self, why: str) -> UnsupportedModelError:
         kind = self.loaded.model.config.model_type
         return UnsupportedModelError(f"{self.loaded.name} ({kind}) cannot be read by headroles: {why}.")

@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from headroles.core.roles.measurement import Evidence
+from headroles.core.roles.measurement import Capture
 from headroles.core.roles.roles import MeasuredRole, measured_roles
 from headroles.errors import UnsupportedModelError
 from headroles.models.interventions.ablator import open_outputs
-from headroles.models.interventions.successor_weights import successor_firsts
+from headroles.models.interventions.successor_weights import successor_hits
 from headroles.models.loading.loader import LoadedModel
 from headroles.models.probes.output_probes import OutputProbe, name_probes, repeat_probes, series_probes
 from headroles.models.reading.output_reader import OutputReader
@@ -31,7 +31,7 @@ class OutputScores:
     seconds: dict[str, Float[Tensor, "text layer head"]]
 
 
-def roles_of_outputs() -> tuple[MeasuredRole, ...]:
+def output_roles() -> tuple[MeasuredRole, ...]:
     """The roles that only what a head writes can show."""
     return tuple(role for role in measured_roles() if role.measure.needs == "outputs")
 
@@ -57,11 +57,11 @@ def score_outputs(
     for kind, probes in kinds.items():
         for probe in probes:
             on_progress(done / total)
-            effects[kind].append(effect_of(outputs, probe))
+            effects[kind].append(probe_effect(outputs, probe))
             done += 1
-    roles, on_texts = roles_of_outputs(), {kind: torch.stack(found) for kind, found in effects.items() if found}
+    roles, on_texts = output_roles(), {kind: torch.stack(found) for kind, found in effects.items() if found}
     scores = {role.name: _measured(role, on_texts[role.measure.probes]) for role in roles if role.measure.probes in on_texts}
-    if (firsts := successor_firsts(outputs)) is not None:
+    if (firsts := successor_hits(outputs)) is not None:
         on_texts["weights"] = firsts
     seconds = {
         role.name: _measured(role, on_texts[second.probes])
@@ -72,17 +72,17 @@ def score_outputs(
 
 
 def _measured(role: MeasuredRole, effects: Float[Tensor, "text layer head"]) -> Float[Tensor, "text layer head"]:
-    return role.measure(Evidence(effects=effects)).values
+    return role.measure(Capture(effects=effects)).values
 
 
-def effect_of(outputs: OutputReader, probe: OutputProbe) -> Float[Tensor, "layer head"]:
+def probe_effect(outputs: OutputReader, probe: OutputProbe) -> Float[Tensor, "layer head"]:
     """Every head's direct effect on the probe's target: through its key alone, or beyond that on the other text."""
     written = _written(outputs, probe.token_ids, probe.target)
     if probe.key is not None:
         return written[:, :, probe.key].cpu()
     written = written.sum(-1)
-    return (written if probe.other is None else written - _written(outputs, probe.other, probe.target).sum(-1)).cpu()
+    return (written if probe.contrast is None else written - _written(outputs, probe.contrast, probe.target).sum(-1)).cpu()
 
 
 def _written(outputs: OutputReader, token_ids: Sequence[int], target: int) -> Float[Tensor, "layer head key"]:
-    return outputs.read(token_ids).by_key(outputs.targets([target]))[..., 0]
+    return outputs.read(token_ids).by_key(outputs.tokens_to_residual_directions([target]))[..., 0]

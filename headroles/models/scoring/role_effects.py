@@ -9,8 +9,8 @@ from headroles.core.records.bootstrap import mean_interval
 from headroles.core.records.head_categories import HeadCategories
 from headroles.core.records.role_effects import RoleEffect
 from headroles.core.roles.roles import MeasuredRole
-from headroles.models.interventions.ablation_runs import Question, control_ids, mean_rise
-from headroles.models.interventions.ablator import KnockOuts, open_knock_outs, other_heads
+from headroles.models.interventions.ablation_runs import AblationRequest, control_ids, mean_loss_increase
+from headroles.models.interventions.ablator import Ablator, draw_control_heads, open_ablator
 from headroles.models.probes.probe_texts import ProbeSizes, encoded_sentences, repeated_sequences
 from headroles.models.reading.batches import TokenIds
 from headroles.models.reading.pattern_reader import PatternReader
@@ -27,22 +27,22 @@ def role_effects(
 
     Raises UnsupportedModelError when what the model writes cannot be read.
     """
-    knock_outs, roles = open_knock_outs(reader), [role for role in record.scored_roles if record.top_heads(role)]
+    ablator, roles = open_ablator(reader), [role for role in record.scored_roles if record.top_heads(role)]
     found: dict[str, RoleEffect] = {}
     for done, role in enumerate(roles):
         heads = record.top_heads(role)
-        texts = _texts(knock_outs, role, sizes)
-        sets = [(), heads, *other_heads(reader.loaded, heads, seed=sizes.seed)]
+        texts = _texts(ablator, role, sizes)
+        sets = [(), heads, *draw_control_heads(reader.loaded, heads, seed=sizes.seed)]
         rises = []
         for number, token_ids in enumerate(texts):
             on_progress((done + number / len(texts)) / len(roles))
-            rises.append(_rises(knock_outs, token_ids, sets, role, heads))
+            rises.append(_loss_increases(ablator, token_ids, sets, role, heads))
         found[role.name] = _effect(torch.tensor(rises), len(heads), role, sizes.seed)
         if role.measure.is_triggered:
             controls = [control_ids(reader.loaded, token_ids, sizes.seed + at) for at, token_ids in enumerate(texts)]
             # the losses that count stand where they stood in the text that repeats
             there = [
-                _rises(knock_outs, control, [(), heads], role, heads, looked_like)[0]
+                _loss_increases(ablator, control, [(), heads], role, heads, looked_like)[0]
                 for control, looked_like in zip(controls, texts)
             ]
             found[role.name] = found[role.name].model_copy(update={"control_text": round(sum(there) / len(there), 4)})
@@ -50,25 +50,25 @@ def role_effects(
     return found
 
 
-def _texts(knock_outs: KnockOuts, role: MeasuredRole, sizes: ProbeSizes) -> list[TokenIds]:
+def _texts(ablator: Ablator, role: MeasuredRole, sizes: ProbeSizes) -> list[TokenIds]:
     if role.measure.probes == "repeats":
         asked = ProbeSizes(sizes.effects, sizes.repeat_length, seed=sizes.seed)
-        return [tuple(row) for row in repeated_sequences(knock_outs.loaded, asked).tolist()]
-    return encoded_sentences(knock_outs.loaded, sizes)[: sizes.effects]
+        return [tuple(row) for row in repeated_sequences(ablator.loaded, asked).tolist()]
+    return encoded_sentences(ablator.loaded, sizes)[: sizes.effects]
 
 
-def _rises(
-    knock_outs: KnockOuts,
+def _loss_increases(
+    ablator: Ablator,
     token_ids: TokenIds,
     sets: Sequence[Sequence[Head]],
     role: MeasuredRole,
     heads: Sequence[Head],
-    looked_like: TokenIds | None = None,
+    repeating_ids: TokenIds | None = None,
 ) -> list[float]:
     """By how much the mean loss rises without each set but the first, which is empty; 0 where no token counts."""
-    looked_at = Question(looked_like or token_ids, tuple(heads), role).looked_at()
-    plain, *without = knock_outs.run(token_ids, sets, knock_outs.replacement("zero", token_ids))
-    return [mean_rise(plain.losses, after.losses, looked_at) or 0.0 for after in without]
+    looked_at = AblationRequest(repeating_ids or token_ids, tuple(heads), role).scored_positions()
+    plain, *without = ablator.run(token_ids, sets, ablator.replacement("zero", token_ids))
+    return [mean_loss_increase(plain.losses, after.losses, looked_at) or 0.0 for after in without]
 
 
 def _effect(rises: torch.Tensor, heads: int, role: MeasuredRole, seed: int) -> RoleEffect:
@@ -79,7 +79,7 @@ def _effect(rises: torch.Tensor, heads: int, role: MeasuredRole, seed: int) -> R
         texts=len(rises),
         heads=heads,
         tokens="called" if role.measure.is_triggered else "all",
-        rise=rise,
+        loss_increase=rise,
         interval=[min(round(low, 4), rise), max(round(high, 4), rise)],
         controls=[round(value, 4) for value in rises[:, 1:].mean(0).tolist()],
     )

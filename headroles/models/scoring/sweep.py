@@ -10,22 +10,22 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from headroles.core.readings.detection import is_seen
+from headroles.core.readings.detection import is_detected
 from headroles.core.records.calibration import Triggered
 from headroles.core.records.head_categories import HeadCategories, Recipe
 from headroles.core.records.record_builder import build_record, with_calibration, with_prompts, with_scores
-from headroles.core.roles.measurement import Evidence, HeadWeights
+from headroles.core.roles.measurement import Capture, HeadWeights
 from headroles.core.roles.roles import measured_roles
-from headroles.core.roles.scoring import measure_heads, roles_of_patterns
+from headroles.core.roles.scoring import measure_heads, pattern_roles
 from headroles.models.loading.loader import LoadedModel
 from headroles.models.probes.probe_texts import Probe, ProbeSizes, encoded_sentences, fitting_repeat_length, make_probes
 from headroles.models.reading.pattern_reader import PatternReader
 from headroles.models.scoring.calibration import calibrate
 from headroles.models.scoring.output_scores import score_outputs
 
-PATTERN_BYTES = 256 * 1024 * 1024  # of one forward's patterns, when a model is analysed here
+MAX_PATTERN_BYTES = 256 * 1024 * 1024  # of one forward's patterns, when a model is analysed here
 MAX_BATCH = 10
-SCORING = 0.4  # of the time that an analysis takes; calibrating takes the rest
+SCORING_SHARE = 0.4  # of the time that an analysis takes; calibrating takes the rest
 
 
 class Sweep:
@@ -36,10 +36,10 @@ class Sweep:
         self._layers = loaded.layers
         # of each role and layer, one table a probe
         self._values: dict[str, dict[int, list[Float[Tensor, "text head"]]]] = {
-            role.name: {layer: [] for layer in self._layers} for role in roles_of_patterns()
+            role.name: {layer: [] for layer in self._layers} for role in pattern_roles()
         }
         # likewise, in which texts the role can show under that layer's window
-        self._shows: dict[str, dict[int, list[Bool[Tensor, " text"]]]] = {
+        self._can_show: dict[str, dict[int, list[Bool[Tensor, " text"]]]] = {
             name: {layer: [] for layer in self._layers} for name in self._values
         }
 
@@ -50,7 +50,7 @@ class Sweep:
         delimiters = None if probe.delimiters is None else probe.delimiters.to(patterns.device)
         for name, measured in measure_heads(patterns, token_ids, lengths, probe.roles, window, has_sink, delimiters).items():
             self._values[name][layer].append(measured.values.cpu())
-            self._shows[name][layer].append(measured.count.cpu() > 0)
+            self._can_show[name][layer].append(measured.count.cpu() > 0)
 
     def scores(self) -> dict[str, Float[Tensor, "layer head"]]:
         """Each role's mean over the texts that score it, of the layers that have a pattern, on the CPU.
@@ -61,22 +61,22 @@ class Sweep:
         for name, by_layer in self._values.items():
             # probe by probe, as it always was: another order of adding would change the last digit of a score
             totals = [reduce(torch.add, [part.sum(0) for part in parts]) for parts in by_layer.values()]
-            means[name] = torch.stack(totals) / max(1, int(self._showing(name).sum()))
+            means[name] = torch.stack(totals) / max(1, int(self._scored_texts(name).sum()))
         return means
 
-    def _showing(self, name: str) -> Bool[Tensor, " text"]:
+    def _scored_texts(self, name: str) -> Bool[Tensor, " text"]:
         """The texts in which a role can show in any layer."""
-        return torch.stack([torch.cat(parts) for parts in self._shows[name].values()]).any(0)
+        return torch.stack([torch.cat(parts) for parts in self._can_show[name].values()]).any(0)
 
     def by_text(self) -> dict[str, Float[Tensor, "text layer head"]]:
         """What the means of `scores` are over: each role's texts in the order of the probes, however many a batch held."""
         return {
-            name: torch.stack([torch.cat(parts) for parts in by_layer.values()], dim=1)[self._showing(name)]
+            name: torch.stack([torch.cat(parts) for parts in by_layer.values()], dim=1)[self._scored_texts(name)]
             for name, by_layer in self._values.items()
         }
 
 
-def analyze_here(
+def analyze_model(
     reader: PatternReader,
     sizes: ProbeSizes | None = None,
     on_progress: Callable[[float], None] = lambda _: None,
@@ -89,13 +89,13 @@ def analyze_here(
     """
     sizes, loaded = sizes or ProbeSizes(), reader.loaded
     probes = list(make_probes(loaded, sizes, _fitting_batch(loaded, sizes)))
-    scoring = SCORING if sizes.calibration else 1.0
-    record = make_record(loaded, score_here(reader, probes, lambda share: on_progress(scoring * share)), sizes)
-    record = scored_by_outputs(reader, record, sizes, lambda share: on_progress(scoring))
-    return calibrated(reader, record, sizes, lambda share: on_progress(scoring + (1 - scoring) * share))
+    scoring = SCORING_SHARE if sizes.calibration else 1.0
+    record = make_record(loaded, score_patterns(reader, probes, lambda share: on_progress(scoring * share)), sizes)
+    record = add_output_scores(reader, record, sizes, lambda share: on_progress(scoring))
+    return add_calibration(reader, record, sizes, lambda share: on_progress(scoring + (1 - scoring) * share))
 
 
-def scored_by_outputs(
+def add_output_scores(
     reader: PatternReader,
     record: HeadCategories,
     sizes: ProbeSizes,
@@ -111,7 +111,7 @@ def scored_by_outputs(
     return with_scores(record, found.scores, found.seconds)
 
 
-def calibrated(
+def add_calibration(
     reader: PatternReader,
     record: HeadCategories,
     sizes: ProbeSizes,
@@ -125,7 +125,7 @@ def calibrated(
     return with_prompts(made, find_prompts(reader, made))
 
 
-def score_here(
+def score_patterns(
     reader: PatternReader,
     probes: Sequence[Probe],
     on_progress: Callable[[float], None] = lambda _: None,
@@ -148,7 +148,7 @@ def score_weights(layers: Iterable[HeadWeights]) -> dict[str, Float[Tensor, "lay
     rows: dict[str, list[Float[Tensor, " head"]]] = {role.name: [] for role in roles}
     for weights in layers if roles else ():
         for role in roles:
-            rows[role.name].append(role.measure(Evidence(weights=weights)).values[0].cpu())
+            rows[role.name].append(role.measure(Capture(weights=weights)).values[0].cpu())
     return {name: torch.stack(scores) for name, scores in rows.items()}
 
 
@@ -157,7 +157,7 @@ def make_record(
     sweep: Sweep,
     sizes: ProbeSizes,
     transformer_lens: str | None = None,
-    of_weights: Mapping[str, Float[Tensor, "layer head"]] = MappingProxyType({}),
+    weight_scores: Mapping[str, Float[Tensor, "layer head"]] = MappingProxyType({}),
 ) -> HeadCategories:
     """The JSON record of a scored model, dated today.
 
@@ -168,7 +168,7 @@ def make_record(
     today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
     how = make_recipe(loaded, sizes, transformer_lens)
     identity = {"model_name": loaded.name, "revision": loaded.revision}
-    scores = {**sweep.scores(), **of_weights}
+    scores = {**sweep.scores(), **weight_scores}
     return build_record(scores, **identity, date=today, recipe=how, other_layers=loaded.other_layers, by_text=sweep.by_text())
 
 
@@ -193,11 +193,11 @@ def make_recipe(loaded: LoadedModel, sizes: ProbeSizes, transformer_lens: str | 
 
 
 def _fitting_batch(loaded: LoadedModel, sizes: ProbeSizes) -> int:
-    """How many texts one forward takes, so that its patterns stay below PATTERN_BYTES; one text always."""
+    """How many texts one forward takes, so that its patterns stay below MAX_PATTERN_BYTES; one text always."""
     heads = len(loaded.layers) * loaded.identity.num_heads
     repeated = len(loaded.bos) + 2 * fitting_repeat_length(loaded, sizes.repeat_length)
     tokens = max(repeated, *map(len, encoded_sentences(loaded, sizes)))
-    return max(1, min(MAX_BATCH, PATTERN_BYTES // (heads * tokens * tokens * 4)))
+    return max(1, min(MAX_BATCH, MAX_PATTERN_BYTES // (heads * tokens * tokens * 4)))
 
 
 def find_prompts(reader: PatternReader, record: HeadCategories) -> dict[str, str]:
@@ -207,7 +207,7 @@ def find_prompts(reader: PatternReader, record: HeadCategories) -> dict[str, str
     for role in record.scored_roles:
         if not isinstance(record.calibrations.get(role.name), Triggered) or not record.top_heads(role):
             continue
-        readable = (prompt for prompt in role.prompts if reader.loaded.reads(prompt))
-        shows = (prompt for prompt in readable if is_seen(role, reader.read(reader.loaded.encode(prompt)), record))
+        readable = (prompt for prompt in role.prompts if reader.loaded.can_encode(prompt))
+        shows = (prompt for prompt in readable if is_detected(role, reader.read(reader.loaded.encode(prompt)), record))
         found[role.name] = next(shows, "")
     return found

@@ -12,14 +12,14 @@ from headroles.core.limits import MAX_PROMPT_TOKENS
 from headroles.core.registry import ARCHITECTURES
 from headroles.hub.plain_files import UnfitError
 from headroles.hub.weights import Shapes
-from headroles.models.layer_kinds import WITH_PATTERN, WORDS, layer_kinds
+from headroles.models.layer_kinds import ATTENTION_KINDS, KIND_NAMES, layer_kinds
 
 MAX_HEADS = 4096  # in all layers; their patterns on the longest prompt take 1 GB
 MAX_NUMBER = 2**31
 MAX_ITEMS = 1024  # in a list, or a table such as that of the rotary angles
 MAX_DEPTH = 4
 # what each may be, by transformers' common name; the largest published models stay far below
-SIZES = {
+MAX_SIZES = {
     "num_hidden_layers": 512,
     "num_attention_heads": 512,
     "num_key_value_heads": 512,
@@ -73,20 +73,20 @@ SIZES = {
     "attn_layer_period": 512,
     "expert_layer_period": 512,
 }
-PER_LAYER = {"head_dim", "num_key_value_heads"}  # what may differ from one layer of Gemma 4 to another
-OR_AUTO = {"mamba_d_head": 512, "mamba_dt_rank": 2**14}  # a size, or "auto"
+PER_LAYER_KEYS = {"head_dim", "num_key_value_heads"}  # what may differ from one layer of Gemma 4 to another
+MAX_SIZES_OR_AUTO = {"mamba_d_head": 512, "mamba_dt_rank": 2**14}  # a size, or "auto"
 # 0 where it has none
-OR_NONE = {"granitemoehybrid": {"num_local_experts", "num_experts_per_tok"}, "qwen2_moe": {"sliding_window"}}
-MAX_SHARING = 64  # layers that share blocks: each builds a place for every other
-PATTERN_OF_LAYERS = re.compile(r"[M*E-]{1,512}")  # Nemotron-H's layers, a sign each
+ZERO_ALLOWED = {"granitemoehybrid": {"num_local_experts", "num_experts_per_tok"}, "qwen2_moe": {"sliding_window"}}
+MAX_SHARED_LAYERS = 64  # layers that share blocks: each builds a place for every other
+HYBRID_PATTERN = re.compile(r"[M*E-]{1,512}")  # Nemotron-H's layers, a sign each
 # what older files say in another way than today's config classes, which read it on their own
-OLDER_KEYS = {"rope_theta", "rope_scaling", "rotary_pct", "rotary_emb_base", "partial_rotary_factor", "rope_local_base_freq"}
-OLDER_KEYS |= {"sliding_window_pattern", "head_dim", "ffn_dim", "full_attention_interval", "hybrid_override_pattern"}
-WORD = re.compile(r"[A-Za-z0-9_.-]{0,40}")
-BLOCK = re.compile(r"(?:^|\.)(\d{1,6})\.")  # the layer's number in a tensor's name, `model.layers.3.mlp.up_proj.weight`
+LEGACY_KEYS = {"rope_theta", "rope_scaling", "rotary_pct", "rotary_emb_base", "partial_rotary_factor", "rope_local_base_freq"}
+LEGACY_KEYS |= {"sliding_window_pattern", "head_dim", "ffn_dim", "full_attention_interval", "hybrid_override_pattern"}
+SHORT_WORD = re.compile(r"[A-Za-z0-9_.-]{0,40}")
+LAYER_NUMBER = re.compile(r"(?:^|\.)(\d{1,6})\.")  # the layer's number in a tensor's name, `model.layers.3.mlp.up_proj.weight`
 
 
-def checked_config(given: Mapping[str, Any], shapes: Shapes) -> PreTrainedConfig:
+def validate_config(raw_config: Mapping[str, Any], shapes: Shapes) -> PreTrainedConfig:
     """The config that a stranger's file describes, in milliseconds however large it says that the model is.
 
     Args:
@@ -96,22 +96,24 @@ def checked_config(given: Mapping[str, Any], shapes: Shapes) -> PreTrainedConfig
     Raises:
         UnfitError: when a value is none that its key can have, or the tensors are not those of such a model.
     """
-    if given.get("model_type") not in ARCHITECTURES:  # though the Hub may have said otherwise of it
-        raise _wrong("model_type")
-    if given.get("quantization_config"):
+    if raw_config.get("model_type") not in ARCHITECTURES:  # though the Hub may have said otherwise of it
+        raise _invalid_value("model_type")
+    if raw_config.get("quantization_config"):
         raise UnfitError("its weights are quantised, which is not read from safetensors.")
-    kind = CONFIG_MAPPING[given["model_type"]]
-    known = {field.name for field in fields(kind)} - {field.name for field in fields(PreTrainedConfig)} | OLDER_KEYS
+    kind = CONFIG_MAPPING[raw_config["model_type"]]
+    known = {field.name for field in fields(kind)} - {field.name for field in fields(PreTrainedConfig)} | LEGACY_KEYS
     known |= {*kind.attribute_map, *kind.attribute_map.values()}
     if kind.model_type == "gemma4_text":
         known |= {"per_layer_config", "global_head_dim", "num_global_key_value_heads"}
-    values = {key: value for key, value in given.items() if key in known and value is not None and not _is_no_limit(key, value)}
+    values = {
+        key: value for key, value in raw_config.items() if key in known and value is not None and not _is_no_limit(key, value)
+    }
     for key, value in values.items():
-        if not _is_plain(value) and not (key == "hybrid_override_pattern" and _is_pattern_of_layers(value)):
-            raise _wrong(key)
-    for name, most in SIZES.items():
-        _check_size(kind.attribute_map.get(name, name), values, most, least=name not in OR_NONE.get(kind.model_type, ()))
-    for name, most in OR_AUTO.items():
+        if not _is_plain(value) and not (key == "hybrid_override_pattern" and _is_hybrid_pattern(value)):
+            raise _invalid_value(key)
+    for name, most in MAX_SIZES.items():
+        _check_size(kind.attribute_map.get(name, name), values, most, least=name not in ZERO_ALLOWED.get(kind.model_type, ()))
+    for name, most in MAX_SIZES_OR_AUTO.items():
         if values.get(name) != "auto":
             _check_size(name, values, most)
     _check_lists(values)
@@ -128,7 +130,7 @@ def _is_plain(value: object, depth: int = 0) -> bool:
         inner = list(value.values()) + list(value) if isinstance(value, dict) else value
         return len(value) <= MAX_ITEMS and depth < MAX_DEPTH and all(_is_plain(item, depth + 1) for item in inner)
     if isinstance(value, str):
-        return WORD.fullmatch(value) is not None
+        return SHORT_WORD.fullmatch(value) is not None
     if isinstance(value, float):
         return math.isfinite(value) and abs(value) <= 1e12
     return value is None or isinstance(value, bool) or (isinstance(value, int) and abs(value) <= MAX_NUMBER)
@@ -146,8 +148,8 @@ def _has_head_dim(config: PreTrainedConfig) -> bool:
         return True
 
 
-def _is_pattern_of_layers(value: object) -> bool:
-    return isinstance(value, str) and PATTERN_OF_LAYERS.fullmatch(value) is not None
+def _is_hybrid_pattern(value: object) -> bool:
+    return isinstance(value, str) and HYBRID_PATTERN.fullmatch(value) is not None
 
 
 def _check_size(key: str, values: Mapping[str, Any], most: int, least: int = 1) -> None:
@@ -161,28 +163,28 @@ def _check_lists(values: Mapping[str, Any]) -> None:
     if "attention_types" in values:
         repeats = values["attention_types"]
         if not isinstance(repeats, list) or not all(_is_repeat(item) for item in repeats):
-            raise _wrong("attention_types")
-        if sum(len(kinds) * times for kinds, times in repeats) > SIZES["num_hidden_layers"]:
-            raise _wrong("attention_types")
-    for sizes in _by_layer(values.get("per_layer_config", {})):
-        for key in PER_LAYER:
-            _check_size(key, sizes, SIZES[key])
+            raise _invalid_value("attention_types")
+        if sum(len(kinds) * times for kinds, times in repeats) > MAX_SIZES["num_hidden_layers"]:
+            raise _invalid_value("attention_types")
+    for sizes in _layer_sizes(values.get("per_layer_config", {})):
+        for key in PER_LAYER_KEYS:
+            _check_size(key, sizes, MAX_SIZES[key])
 
 
-def _by_layer(sizes: object) -> Iterator[Mapping[str, Any]]:
+def _layer_sizes(sizes: object) -> Iterator[Mapping[str, Any]]:
     """Gemma 4's sizes of single layers, by number."""
     if not isinstance(sizes, dict):
-        raise _wrong("per_layer_config")
+        raise _invalid_value("per_layer_config")
     for layer, of_layer in sizes.items():
-        if not re.fullmatch(r"\d{1,3}", layer) or not isinstance(of_layer, dict) or not set(of_layer) <= PER_LAYER:
-            raise _wrong("per_layer_config")
+        if not re.fullmatch(r"\d{1,3}", layer) or not isinstance(of_layer, dict) or not set(of_layer) <= PER_LAYER_KEYS:
+            raise _invalid_value("per_layer_config")
         yield of_layer
 
 
 def _is_repeat(item: object) -> bool:
     match item:
         case [list(kinds), int(times)]:
-            return set(map(str, kinds)) <= {"global", "local"} and 1 <= times <= SIZES["num_hidden_layers"]
+            return set(map(str, kinds)) <= {"global", "local"} and 1 <= times <= MAX_SIZES["num_hidden_layers"]
     return False
 
 
@@ -190,10 +192,10 @@ def _build(kind: type[PreTrainedConfig], values: dict[str, Any]) -> PreTrainedCo
     try:
         return kind(**values)
     except Exception:  # the class checks in many ways, and its messages repeat what stands in the file
-        raise _wrong(next(_only_wrong(kind, values), "")) from None
+        raise _invalid_value(next(_invalid_keys(kind, values), "")) from None
 
 
-def _only_wrong(kind: type[PreTrainedConfig], values: dict[str, Any]) -> Iterator[str]:
+def _invalid_keys(kind: type[PreTrainedConfig], values: dict[str, Any]) -> Iterator[str]:
     """The keys without which the class takes all others; by itself one may be refused that is right, a width its heads fit."""
     for key in values:
         try:
@@ -223,15 +225,15 @@ def _check_layers(config: PreTrainedConfig) -> int:
     try:
         kinds = layer_kinds(config)
     except Exception:  # some classes work them out, by divisions too
-        raise _wrong("layer_types") from None
+        raise _invalid_value("layer_types") from None
     layers = config.num_hidden_layers
     if len(kinds) != layers:
         raise UnfitError(f"its config names {len(kinds)} layer_types for {layers} layers.")
-    if layers > SIZES["num_hidden_layers"] or not set(map(str, kinds)) <= {*WITH_PATTERN, *WORDS}:
-        raise _wrong("layer_types")
-    if config.model_type == "zamba2" and kinds.count("hybrid") > MAX_SHARING:
-        raise _wrong("layer_types")
-    count = sum(kind in WITH_PATTERN for kind in kinds)
+    if layers > MAX_SIZES["num_hidden_layers"] or not set(map(str, kinds)) <= {*ATTENTION_KINDS, *KIND_NAMES}:
+        raise _invalid_value("layer_types")
+    if config.model_type == "zamba2" and kinds.count("hybrid") > MAX_SHARED_LAYERS:
+        raise _invalid_value("layer_types")
+    count = sum(kind in ATTENTION_KINDS for kind in kinds)
     if not count:
         raise UnfitError("none of its layers has attention, so there are no patterns to read.")
     return count
@@ -239,7 +241,7 @@ def _check_layers(config: PreTrainedConfig) -> int:
 
 def _check_tensors(config: PreTrainedConfig, shapes: Shapes) -> None:
     """Whether the tensors can be those of such a model, by names and shapes; the rest is seen when they are put into it."""
-    blocks = {int(match[1]) for name in shapes if (match := BLOCK.search(name))}
+    blocks = {int(match[1]) for name in shapes if (match := LAYER_NUMBER.search(name))}
     if blocks != set(range(config.num_hidden_layers)):
         raise UnfitError(f"its config describes {config.num_hidden_layers} layers, but its weights have {len(blocks)}.")
     widths = {config.hidden_size, getattr(config, "word_embed_proj_dim", None)}
@@ -250,5 +252,5 @@ def _check_tensors(config: PreTrainedConfig, shapes: Shapes) -> None:
         )
 
 
-def _wrong(key: str) -> UnfitError:
+def _invalid_value(key: str) -> UnfitError:
     return UnfitError(f"its config has a value that cannot be at {key}." if key else "its config has values that cannot be.")

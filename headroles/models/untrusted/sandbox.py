@@ -10,17 +10,17 @@ from headroles.errors import ModelLoadError, PromptError
 from headroles.hub.plain_files import UnfitError
 from headroles.hub.repository import RepositoryFacts, read_config
 from headroles.hub.weights import tensor_shapes
-from headroles.models.untrusted.config_validation import checked_config
-from headroles.models.untrusted.subprocess_worker import Child, ChildDiedError
+from headroles.models.untrusted.config_validation import validate_config
+from headroles.models.untrusted.subprocess_worker import SubprocessWorker, WorkerDiedError
 from headroles.settings import GIGABYTE
 
 TOKENIZER_BYTES = GIGABYTE  # beyond the libraries'; a vocabulary of 262,144 tokens takes a third of it while it is opened
 OPEN_SECONDS = 30  # of a processor, to open a tokenizer; twice that by the clock
 TEXT_SECONDS = 2  # of a processor, for one text; ten by the clock, since the machine may be busy
 TEXT_WALL_SECONDS = 10
-TRIAL_SECONDS = 60  # of a processor, for a trial, and a second more for each of so many bytes:
-TRIAL_BYTES_A_SECOND = 50 * 1024**2
-TRIAL_BYTES = 2 * GIGABYTE  # beyond twice the weights: buffers, and the patterns of 4,096 heads on the longest text
+CHECK_SECONDS = 60  # of a processor, for a trial, and a second more for each of so many bytes:
+CHECK_BYTES_PER_SECOND = 50 * 1024**2
+CHECK_EXTRA_BYTES = 2 * GIGABYTE  # beyond twice the weights: buffers, and the patterns of 4,096 heads on the longest text
 
 
 class RemoteTokenizer:
@@ -31,10 +31,10 @@ class RemoteTokenizer:
     Raises ModelLoadError when it cannot be opened, and PromptError when it fails at a text.
     """
 
-    def __init__(self, name: str, folder: Path, vocabulary: int, while_waiting: Callable[[], object] = lambda: None) -> None:
+    def __init__(self, name: str, folder: Path, vocab_size: int, while_waiting: Callable[[], object] = lambda: None) -> None:
         self._name = name
-        self._opening: dict[str, object] = {"name": name, "folder": str(folder), "vocabulary": vocabulary}
-        self._child = Child(TOKENIZER_BYTES)
+        self._open_arguments: dict[str, object] = {"name": name, "folder": str(folder), "vocab_size": vocab_size}
+        self._worker = SubprocessWorker(TOKENIZER_BYTES)
         self._lock = threading.Lock()
         self._facts = self._open(while_waiting)
 
@@ -55,44 +55,46 @@ class RemoteTokenizer:
         return self._facts["size"]
 
     def get_vocab(self) -> Mapping[str, int]:
-        return cast(Mapping[str, int], self._ask("vocabulary", {}))
+        return cast(Mapping[str, int], self._call("vocabulary", {}))
 
     def encode(self, text: str, *, split_special_tokens: bool = False) -> list[int]:
-        return cast(list[int], self._ask("encode", {"text": text, "split_special_tokens": split_special_tokens}))
+        return cast(list[int], self._call("encode", {"text": text, "split_special_tokens": split_special_tokens}))
 
     def decode(self, token_ids: list[int], *, clean_up_tokenization_spaces: bool = False) -> str:
-        return str(self._ask("decode", {"token_ids": token_ids}))
+        return str(self._call("decode", {"token_ids": token_ids}))
 
     def convert_ids_to_tokens(self, ids: int) -> str:
-        return str(self._ask("piece", {"token_id": ids}))
+        return str(self._call("convert_id_to_token", {"token_id": ids}))
 
     def close(self) -> None:
         """Ends the process."""
-        self._child.close()
+        self._worker.close()
 
     def _open(self, while_waiting: Callable[[], object] = lambda: None) -> dict[str, Any]:
         try:
-            facts = self._child.ask("open_and_try", self._opening, OPEN_SECONDS, 2 * OPEN_SECONDS, while_waiting)
-        except ChildDiedError as error:
+            facts = self._worker.call(
+                "open_and_test_tokenizer", self._open_arguments, OPEN_SECONDS, 2 * OPEN_SECONDS, while_waiting
+            )
+        except WorkerDiedError as error:
             raise ModelLoadError(
                 f"{self._name} could not be loaded: the process that tried out its tokenizer {error}; a tokenizer may take "
                 f"{OPEN_SECONDS} seconds and {TOKENIZER_BYTES / GIGABYTE:.0f} GB of memory."
             ) from None
         return cast(dict[str, Any], facts)
 
-    def _ask(self, work: str, arguments: dict[str, object]) -> object:
+    def _call(self, task: str, arguments: dict[str, object]) -> object:
         with self._lock:
-            if not self._child.is_running:
+            if not self._worker.is_running:
                 self._open()
             try:
-                return self._child.ask(work, arguments, TEXT_SECONDS, TEXT_WALL_SECONDS)
-            except ChildDiedError as error:
+                return self._worker.call(task, arguments, TEXT_SECONDS, TEXT_WALL_SECONDS)
+            except WorkerDiedError as error:
                 raise PromptError(
                     f"The tokenizer of {self._name} {error} with this text; take another, {TEXT_SECONDS} seconds are the limit."
                 ) from None
 
 
-def try_out(name: str, facts: RepositoryFacts, while_waiting: Callable[[], object] = lambda: None) -> RemoteTokenizer:
+def check_in_sandbox(name: str, facts: RepositoryFacts, while_waiting: Callable[[], object] = lambda: None) -> RemoteTokenizer:
     """Checks a stranger's files, and has them tried in processes of their own. What `while_waiting` raises ends the trial.
 
     Args:
@@ -103,27 +105,27 @@ def try_out(name: str, facts: RepositoryFacts, while_waiting: Callable[[], objec
     """
     folder = cast(Path, facts.path)
     try:  # first what takes milliseconds
-        vocabulary = checked_config(read_config(folder), tensor_shapes(folder)).vocab_size
+        vocabulary = validate_config(read_config(folder), tensor_shapes(folder)).vocab_size
     except UnfitError as error:
         raise ModelLoadError(f"{name} could not be loaded: {error}") from None
     tokenizer = RemoteTokenizer(name, folder, vocabulary, while_waiting)
     try:
-        _try_weights(name, folder, facts.memory_bytes, while_waiting)
+        _check_weights(name, folder, facts.memory_bytes, while_waiting)
     except BaseException:
         tokenizer.close()
         raise
     return tokenizer
 
 
-def _try_weights(name: str, folder: Path, weight_bytes: int, while_waiting: Callable[[], object]) -> None:
-    seconds = TRIAL_SECONDS + weight_bytes // TRIAL_BYTES_A_SECOND
-    allowed = 2 * weight_bytes + TRIAL_BYTES
-    child = Child(TOKENIZER_BYTES)
+def _check_weights(name: str, folder: Path, weight_bytes: int, while_waiting: Callable[[], object]) -> None:
+    seconds = CHECK_SECONDS + weight_bytes // CHECK_BYTES_PER_SECOND
+    allowed = 2 * weight_bytes + CHECK_EXTRA_BYTES
+    child = SubprocessWorker(TOKENIZER_BYTES)
     try:
-        child.ask(
-            "try_model", {"name": name, "folder": str(folder), "memory_bytes": allowed}, seconds, 2 * seconds, while_waiting
+        child.call(
+            "check_model", {"name": name, "folder": str(folder), "memory_bytes": allowed}, seconds, 2 * seconds, while_waiting
         )
-    except ChildDiedError as error:
+    except WorkerDiedError as error:
         raise ModelLoadError(
             f"{name} could not be loaded: the process that tried it out {error}; a model of its size may take {seconds} seconds "
             f"and {allowed / GIGABYTE:.1f} GB of memory."

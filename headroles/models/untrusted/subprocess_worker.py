@@ -19,20 +19,20 @@ from typing import IO
 
 from headroles.errors import HeadRolesError, ModelLoadError, ModelTooLargeError, UnsupportedModelError
 
-MAX_ANSWER_BYTES = 64 * 1024**2  # the vocabulary of 512,000 tokens takes a third of it
+MAX_RESPONSE_BYTES = 64 * 1024**2  # the vocabulary of 512,000 tokens takes a third of it
 POLL_SECONDS = 0.2  # how often the one who waits is asked whether to go on
 # one thread each: several would share the memory limit, and other visitors' processors
 ENVIRONMENT = {"TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2", "HF_HUB_OFFLINE": "1"}
-PASSED_ON = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH")  # of this process's environment, which holds tokens
-HOUSE = str(Path(__file__).parents[3])
-RAISED = {error.__name__: error for error in (ModelLoadError, ModelTooLargeError, UnsupportedModelError)}
+INHERITED_VARIABLES = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH")  # of this process's environment, which holds tokens
+PROJECT_ROOT = str(Path(__file__).parents[3])
+ERROR_TYPES = {error.__name__: error for error in (ModelLoadError, ModelTooLargeError, UnsupportedModelError)}
 
 
-class ChildDiedError(Exception):
+class WorkerDiedError(Exception):
     """Raised when the process ended, or was ended at a limit, before it answered; the text says how, to follow "it"."""
 
 
-class Child:
+class SubprocessWorker:
     """One process that answers one question at a time; for one thread at a time. It starts with the first question.
 
     `memory_bytes` is what it may take beyond its libraries.
@@ -47,9 +47,9 @@ class Child:
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def ask(
+    def call(
         self,
-        work: str,
+        task: str,
         arguments: dict[str, object],
         cpu_seconds: int,
         wall_seconds: float,
@@ -62,14 +62,14 @@ class Child:
             ModelLoadError, ModelTooLargeError, UnsupportedModelError: what the function raised.
         """
         process = self._process if self._process and self.is_running else self._start()
-        question = {"work": work, "cpu_seconds": cpu_seconds, "arguments": arguments}
+        question = {"work": task, "cpu_seconds": cpu_seconds, "arguments": arguments}
         try:
             answer = _exchange(process, question, time.monotonic() + wall_seconds, while_waiting)
         except BaseException:
             self.close()
             raise
         if "raised" in answer:
-            raise RAISED.get(str(answer["raised"]), ModelLoadError)(str(answer.get("text"))[:500])
+            raise ERROR_TYPES.get(str(answer["raised"]), ModelLoadError)(str(answer.get("text"))[:500])
         return answer.get("value")
 
     def close(self) -> None:
@@ -79,33 +79,33 @@ class Child:
 
     def _start(self) -> "subprocess.Popen[bytes]":
         self.close()
-        environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        environment = {name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "headroles.models.worker_main", str(self._memory_bytes)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # where the libraries write what stands in files
-            env={**environment, **ENVIRONMENT, "PYTHONPATH": os.pathsep.join([HOUSE, *filter(None, sys.path)])},
+            env={**environment, **ENVIRONMENT, "PYTHONPATH": os.pathsep.join([PROJECT_ROOT, *filter(None, sys.path)])},
             start_new_session=True,  # Ctrl-C is for the server
         )
-        self._finalizer = weakref.finalize(self, _end, self._process)  # also when nobody holds this any more
+        self._finalizer = weakref.finalize(self, _kill, self._process)  # also when nobody holds this any more
         return self._process
 
 
 def _exchange(
-    process: "subprocess.Popen[bytes]", question: object, deadline: float, while_waiting: Callable[[], object]
+    process: "subprocess.Popen[bytes]", request: object, deadline: float, while_waiting: Callable[[], object]
 ) -> dict[str, object]:
     assert process.stdin is not None
     assert process.stdout is not None
     try:
         # a text of 10,000 characters takes less than a pipe holds, so this never waits
-        process.stdin.write(json.dumps(question, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
+        process.stdin.write(json.dumps(request, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
         process.stdin.flush()
         answer = json.loads(_read_line(process.stdout, deadline, while_waiting))
     except (OSError, ValueError):
-        raise ChildDiedError(_how_it_ended(process)) from None
+        raise WorkerDiedError(_exit_reason(process)) from None
     if not isinstance(answer, dict):
-        raise ChildDiedError("gave no answer")
+        raise WorkerDiedError("gave no answer")
     return answer
 
 
@@ -116,19 +116,19 @@ def _read_line(stream: IO[bytes], deadline: float, while_waiting: Callable[[], o
         while not line.endswith(b"\n"):
             while_waiting()
             if time.monotonic() >= deadline:
-                raise ChildDiedError("took too long")
+                raise WorkerDiedError("took too long")
             if not selector.select(POLL_SECONDS):
                 continue
             piece = os.read(stream.fileno(), 1024**2)
             if not piece:
                 raise OSError("the process has ended")
             line += piece
-            if len(line) > MAX_ANSWER_BYTES:
-                raise ChildDiedError("answered with too much")
+            if len(line) > MAX_RESPONSE_BYTES:
+                raise WorkerDiedError("answered with too much")
     return bytes(line)
 
 
-def _how_it_ended(process: "subprocess.Popen[bytes]") -> str:
+def _exit_reason(process: "subprocess.Popen[bytes]") -> str:
     try:
         code = process.wait(timeout=1)
     except subprocess.TimeoutExpired:
@@ -136,7 +136,7 @@ def _how_it_ended(process: "subprocess.Popen[bytes]") -> str:
     return "took too long" if code == -signal.SIGXCPU else "broke a library or took too much memory"
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
+def _kill(process: "subprocess.Popen[bytes]") -> None:
     process.kill()
     process.wait()
     for stream in (process.stdin, process.stdout):
@@ -144,6 +144,6 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
             stream.close()  # type: ignore[union-attr]
 
 
-def as_answer(error: HeadRolesError) -> dict[str, object]:
+def error_response(error: HeadRolesError) -> dict[str, object]:
     """How the process says what it raises."""
     return {"raised": type(error).__name__, "text": str(error)}

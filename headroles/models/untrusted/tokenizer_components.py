@@ -12,19 +12,19 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 MAX_PARTS = 32  # normalizers, pre-tokenizers and so on, those in sequences counted
 
-Word = Annotated[str, Field(max_length=1024)]  # the longest tokens of published vocabularies are runs of 256 spaces
-Short = Annotated[str, Field(max_length=64)]
+TokenText = Annotated[str, Field(max_length=1024)]  # the longest tokens of published vocabularies are runs of 256 spaces
+ShortText = Annotated[str, Field(max_length=64)]
 Pattern = Annotated[str, Field(min_length=1, max_length=2000)]  # those of GPT-4o's tokenizer have 300 characters
-Id = Annotated[int, Field(ge=0, lt=2**31)]
+TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 
 
-class Part(BaseModel):
+class TokenizerPart(BaseModel):
     """One part, its known keys alone; what is unknown is not passed on."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     @property
-    def parts(self) -> "tuple[Part, ...]":
+    def parts(self) -> "tuple[TokenizerPart, ...]":
         """What it is made of, where it is a sequence."""
         return ()
 
@@ -34,18 +34,18 @@ class Part(BaseModel):
         return 1.0
 
 
-class Literally(Part):
+class StringPattern(TokenizerPart):
     String: Pattern
 
 
-class Expression(Part):
+class RegexPattern(TokenizerPart):
     Regex: Pattern
 
 
-AnyPattern = Literally | Expression
+AnyPattern = StringPattern | RegexPattern
 
 
-class Plain(Part):
+class SimplePart(TokenizerPart):
     """What makes nothing longer than twice."""
 
     type: Literal[
@@ -55,15 +55,15 @@ class Plain(Part):
     strip_left: bool = True
     strip_right: bool = True
     individual_digits: bool = False
-    behavior: Short = "Isolated"
-    prefix: Short = "##"
+    behavior: ShortText = "Isolated"
+    prefix: ShortText = "##"
     cleanup: bool = True
-    content: Short = ""
+    content: ShortText = ""
     start: Annotated[int, Field(ge=0, le=64)] = 0
     stop: Annotated[int, Field(ge=0, le=64)] = 0
 
 
-class Unicode(Part):
+class UnicodeNormalizer(TokenizerPart):
     type: Literal["NFC", "NFD", "NFKC", "NFKD"]
 
     @property
@@ -71,7 +71,7 @@ class Unicode(Part):
         return 18.0  # U+FDFA alone; https://www.unicode.org/faq/normalization.html
 
 
-class Lowercase(Part):
+class Lowercase(TokenizerPart):
     type: Literal["Lowercase"]
 
     @property
@@ -79,7 +79,7 @@ class Lowercase(Part):
         return 2.0
 
 
-class BertNormalizer(Part):
+class BertNormalizer(TokenizerPart):
     type: Literal["BertNormalizer"]
     clean_text: bool = True
     handle_chinese_chars: bool = True
@@ -91,27 +91,27 @@ class BertNormalizer(Part):
         return 6.0  # a space on each side of a Chinese character, a small letter of two
 
 
-class Prepend(Part):
+class Prepend(TokenizerPart):
     type: Literal["Prepend"]
-    prepend: Short
+    prepend: ShortText
 
     @property
     def growth(self) -> float:
         return 1.0 + len(self.prepend)  # a text of one character
 
 
-class Replace(Part):
+class Replace(TokenizerPart):
     type: Literal["Replace"]
     pattern: AnyPattern
-    content: Short
+    content: ShortText
 
     @property
     def growth(self) -> float:
-        replaced = len(self.pattern.String) if isinstance(self.pattern, Literally) else 1
+        replaced = len(self.pattern.String) if isinstance(self.pattern, StringPattern) else 1
         return max(1.0, len(self.content) / replaced)
 
 
-class ByteLevel(Part):
+class ByteLevel(TokenizerPart):
     type: Literal["ByteLevel"]
     add_prefix_space: bool = True
     trim_offsets: bool = True
@@ -122,7 +122,7 @@ class ByteLevel(Part):
         return 4.0  # a character for each byte
 
 
-class Metaspace(Part):
+class Metaspace(TokenizerPart):
     type: Literal["Metaspace"]
     replacement: Annotated[str, Field(min_length=1, max_length=1)] = "\u2581"
     prepend_scheme: Literal["always", "never", "first"] = "always"
@@ -133,58 +133,58 @@ class Metaspace(Part):
         return 2.0
 
 
-class Split(Part):
+class Split(TokenizerPart):
     type: Literal["Split"]
     pattern: AnyPattern
     behavior: Literal["Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"]
     invert: bool = False
 
 
-class CharDelimiterSplit(Part):
+class CharDelimiterSplit(TokenizerPart):
     type: Literal["CharDelimiterSplit"]
     delimiter: Annotated[str, Field(min_length=1, max_length=1)]
 
 
-class BPEDecoder(Part):
+class BPEDecoder(TokenizerPart):
     type: Literal["BPEDecoder"]
-    suffix: Short = "</w>"
+    suffix: ShortText = "</w>"
 
 
-class _OfToken(Part):
-    id: Word
-    type_id: Id = 0
+class _SpecialTokenReference(TokenizerPart):
+    id: TokenText
+    type_id: TokenId = 0
 
 
-class _OfText(Part):
+class _TextReference(TokenizerPart):
     id: Literal["A", "B"]
-    type_id: Id = 0
+    type_id: TokenId = 0
 
 
-class SpecialPiece(Part):
-    SpecialToken: _OfToken
+class SpecialPiece(TokenizerPart):
+    SpecialToken: _SpecialTokenReference
 
 
-class TextPiece(Part):
-    Sequence: _OfText
+class TextPiece(TokenizerPart):
+    Sequence: _TextReference
 
 
 Piece = SpecialPiece | TextPiece
 
 
-class _Special(Part):
-    id: Word
-    ids: Annotated[list[Id], Field(min_length=1, max_length=8)]
-    tokens: Annotated[list[Word], Field(min_length=1, max_length=8)]
+class _SpecialToken(TokenizerPart):
+    id: TokenText
+    ids: Annotated[list[TokenId], Field(min_length=1, max_length=8)]
+    tokens: Annotated[list[TokenText], Field(min_length=1, max_length=8)]
 
 
-class Template(Part):
+class Template(TokenizerPart):
     type: Literal["TemplateProcessing"]
     single: Annotated[list[Piece], Field(min_length=1, max_length=16)]
     pair: Annotated[list[Piece], Field(max_length=32)]
-    special_tokens: Annotated[dict[Word, _Special], Field(max_length=64)]
+    special_tokens: Annotated[dict[TokenText, _SpecialToken], Field(max_length=64)]
 
     @model_validator(mode="after")
-    def _holds_the_text_once(self) -> "Template":
+    def _check_text_once(self) -> "Template":
         if sum(isinstance(piece, TextPiece) for piece in self.single) != 1:
             raise ValueError("a template that does not hold the text exactly once")
         return self
@@ -194,15 +194,15 @@ class Template(Part):
             yield from special.ids
 
 
-class BertProcessing(Part):
+class BertProcessing(TokenizerPart):
     type: Literal["BertProcessing", "RobertaProcessing"]
-    sep: tuple[Word, Id]
-    cls: tuple[Word, Id]
+    sep: tuple[TokenText, TokenId]
+    cls: tuple[TokenText, TokenId]
     trim_offsets: bool = True
     add_prefix_space: bool = True
 
 
-class Several(Part):
+class PartSequence(TokenizerPart):
     """A sequence, under the key that the library has for each kind."""
 
     type: Literal["Sequence"]
@@ -212,32 +212,32 @@ class Several(Part):
     decoders: "Annotated[list[AnyPart], Field(max_length=MAX_PARTS)] | None" = None
 
     @property
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[TokenizerPart, ...]:
         return tuple(
             part for some in (self.normalizers, self.pretokenizers, self.processors, self.decoders) for part in some or ()
         )
 
 
 AnyPart = Annotated[
-    Plain | Unicode | Lowercase | BertNormalizer | Prepend | Replace | ByteLevel | Metaspace | Split | CharDelimiterSplit
-    | BPEDecoder | Template | BertProcessing | Several,
+    SimplePart | UnicodeNormalizer | Lowercase | BertNormalizer | Prepend | Replace | ByteLevel | Metaspace | Split | CharDelimiterSplit
+    | BPEDecoder | Template | BertProcessing | PartSequence,
     Field(discriminator="type"),
 ]  # fmt: skip
 
 
-def every(part: Part | None) -> Iterator[Part]:
+def walk_parts(part: TokenizerPart | None) -> Iterator[TokenizerPart]:
     """The part, and all that it is made of."""
     if part:
         yield part
         for inner in part.parts:
-            yield from every(inner)
+            yield from walk_parts(inner)
 
 
-def depth(part: Part) -> int:
+def depth(part: TokenizerPart) -> int:
     """How many sequences in sequences it is."""
     return 1 + max(map(depth, part.parts), default=0)
 
 
-def growth(*chains: Part | None) -> float:
+def growth(*chains: TokenizerPart | None) -> float:
     """How many times longer a text may become that goes through all of them."""
-    return math.prod(part.growth for chain in chains for part in every(chain))
+    return math.prod(part.growth for chain in chains for part in walk_parts(chain))

@@ -10,14 +10,14 @@ from headroles.models.untrusted.tokenizer_components import (
     MAX_PARTS,
     AnyPart,
     BertProcessing,
-    Id,
-    Part,
-    Short,
+    ShortText,
     Template,
-    Word,
+    TokenId,
+    TokenizerPart,
+    TokenText,
     depth,
-    every,
     growth,
+    walk_parts,
 )
 
 MAX_TOKENS = 512_000  # Gemma's vocabulary, among the largest, has 262,144
@@ -26,11 +26,11 @@ MAX_ADDED = 20_000
 MAX_DEPTH = 3  # of sequences in sequences
 MAX_GROWTH = 100  # how many times longer all steps together may make a text
 
-Vocabulary = Annotated[dict[Word, Id], Field(max_length=MAX_TOKENS)]
+Vocabulary = Annotated[dict[TokenText, TokenId], Field(max_length=MAX_TOKENS)]
 
 
-class AddedToken(Part):
-    id: Id
+class AddedToken(TokenizerPart):
+    id: TokenId
     content: Annotated[str, Field(min_length=1, max_length=512)]
     single_word: bool = False
     lstrip: bool = False
@@ -39,7 +39,7 @@ class AddedToken(Part):
     special: bool = False
 
 
-class _Model(Part):
+class _Model(TokenizerPart):
     """What cuts words into tokens."""
 
     def vocabulary(self) -> Mapping[str, int]:
@@ -56,20 +56,20 @@ class _Model(Part):
 class BPE(_Model):
     type: Literal["BPE"] = "BPE"
     dropout: None = None  # with one, the same text has other tokens each time
-    unk_token: Word | None = None
-    continuing_subword_prefix: Short | None = None
-    end_of_word_suffix: Short | None = None
+    unk_token: TokenText | None = None
+    continuing_subword_prefix: ShortText | None = None
+    end_of_word_suffix: ShortText | None = None
     fuse_unk: bool = False
     byte_fallback: bool = False
     ignore_merges: bool = False
     vocab: Vocabulary
-    merges: Annotated[list[Annotated[str, Field(max_length=2049)] | tuple[Word, Word]], Field(max_length=MAX_MERGES)]
+    merges: Annotated[list[Annotated[str, Field(max_length=2049)] | tuple[TokenText, TokenText]], Field(max_length=MAX_MERGES)]
 
     def vocabulary(self) -> Mapping[str, int]:
         return self.vocab
 
     @model_validator(mode="after")
-    def _has_sound_words(self) -> "BPE":
+    def _check_vocabulary(self) -> "BPE":
         self._check_words(self.unk_token)
         return self
 
@@ -79,7 +79,7 @@ class Unigram(_Model):
     unk_id: Annotated[int, Field(ge=0)] | None = None
     byte_fallback: bool = False
     vocab: Annotated[
-        list[tuple[Word, Annotated[float, Field(allow_inf_nan=False, ge=-1e6, le=1e6)]]],
+        list[tuple[TokenText, Annotated[float, Field(allow_inf_nan=False, ge=-1e6, le=1e6)]]],
         Field(min_length=1, max_length=MAX_TOKENS),
     ]
 
@@ -87,7 +87,7 @@ class Unigram(_Model):
         return {token: number for number, (token, _) in enumerate(self.vocab)}
 
     @model_validator(mode="after")
-    def _knows_the_unknown(self) -> "Unigram":
+    def _check_unknown(self) -> "Unigram":
         if self.unk_id is None or self.unk_id >= len(self.vocab):
             raise ValueError("an unknown token that is not in the vocabulary")
         return self
@@ -95,8 +95,8 @@ class Unigram(_Model):
 
 class WordPiece(_Model):
     type: Literal["WordPiece"] = "WordPiece"
-    unk_token: Word
-    continuing_subword_prefix: Short = "##"
+    unk_token: TokenText
+    continuing_subword_prefix: ShortText = "##"
     max_input_chars_per_word: Annotated[int, Field(ge=1, le=1000)] = 100
     vocab: Vocabulary
 
@@ -104,7 +104,7 @@ class WordPiece(_Model):
         return self.vocab
 
     @model_validator(mode="after")
-    def _has_sound_words(self) -> "WordPiece":
+    def _check_vocabulary(self) -> "WordPiece":
         self._check_words(self.unk_token)
         return self
 
@@ -127,7 +127,7 @@ def _kind_of_model(value: Any) -> str:
     return "WordPiece" if "max_input_chars_per_word" in given else "WordLevel"
 
 
-class TokenizerFile(Part):
+class TokenizerFile(TokenizerPart):
     """All of a tokenizer.json that is passed on."""
 
     version: Literal["1.0"] = "1.0"
@@ -148,14 +148,14 @@ class TokenizerFile(Part):
 
     @model_validator(mode="before")
     @classmethod
-    def _cuts_and_fills_nothing(cls, value: Any) -> Any:
+    def _drop_truncation_and_padding(cls, value: Any) -> Any:
         # what it says of cutting and padding does not concern the reading of one text
         return {**value, "truncation": None, "padding": None} if isinstance(value, dict) else value
 
     @model_validator(mode="after")
-    def _stays_small(self) -> "TokenizerFile":
+    def _check_limits(self) -> "TokenizerFile":
         chains = [part for part in (self.normalizer, self.pre_tokenizer, self.post_processor, self.decoder) if part]
-        parts = [part for chain in chains for part in every(chain)]
+        parts = [part for chain in chains for part in walk_parts(chain)]
         if max(map(depth, chains), default=0) > MAX_DEPTH or len(parts) > MAX_PARTS:
             raise ValueError("too many parts")
         if max(growth(self.normalizer, self.pre_tokenizer), growth(self.decoder)) > MAX_GROWTH:
@@ -168,7 +168,7 @@ class TokenizerFile(Part):
 
     def largest_id(self) -> int:
         """The largest number that a text can turn into."""
-        processors = list(every(self.post_processor))
+        processors = list(walk_parts(self.post_processor))
         of_templates = (number for part in processors if isinstance(part, Template) for number in part.ids())
         of_pairs = (pair[1] for part in processors if isinstance(part, BertProcessing) for pair in (part.sep, part.cls))
         return max((*self.tokens().values(), *of_templates, *of_pairs), default=0)
@@ -184,11 +184,11 @@ def parse_tokenizer(content: bytes) -> TokenizerFile:
         return TokenizerFile.model_validate_json(content)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        places = [place for place in first["loc"] if isinstance(place, str) and place in KNOWN_PLACES]
+        places = [place for place in first["loc"] if isinstance(place, str) and place in KNOWN_FIELDS]
         what = first["msg"].removeprefix("Value error, ") if first["type"] == "value_error" else "a part that is not known"
         raise UnfitError(f"its tokenizer.json has {what}{' at ' + '.'.join(places) if places else ''}.") from None
     except RecursionError:
         raise UnfitError("its tokenizer.json has too many parts.") from None
 
 
-KNOWN_PLACES = frozenset(TokenizerFile.model_fields) | {"vocab", "merges", "pattern", "content", "single", "special_tokens"}
+KNOWN_FIELDS = frozenset(TokenizerFile.model_fields) | {"vocab", "merges", "pattern", "content", "single", "special_tokens"}

@@ -1,13 +1,25 @@
-"""The shapes of what programs get: plain numbers, strings, lists and dicts, each with an `api_version`."""
+"""What programs get of models, records and analyses. The field docstrings are the documentation of the API."""
 
-from typing import TypedDict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import AliasPath, Field, SerializerFunctionWrapHandler, model_serializer
+
+from headroles.core.heads import Head
+from headroles.core.readings.analysis import Analysis, HeadView
+from headroles.core.readings.comparison import ModelComparison, PromptComparison
+from headroles.core.records.head_categories import HeadCategories
+from headroles.core.roles.roles import ROLES, Role, measured_roles
+from headroles.render.api.result import Answer, IndexOfHead, LayerOfHead, Result, RoleKey, RoleName, Table
+from headroles.render.wording.head_sentences import describe_head, describe_head_view
+from headroles.render.wording.role_states import describe_role
 
 
-class PlaceResult(TypedDict):
+class TokenEvidenceResult(Result):
     """What a head does at one token that calls for a role: positions of the token and of the expected key it looks at most.
 
-    `attention` on all expected keys; `control`, the larger of what other tokens give them, and what the head gives keys as far
-    back. `most_key`, of all keys the one it looks at most, or null for its learned sink; `most_attention` on that.
+    `attention` is that on all expected keys; `control` is the larger of what other tokens give them and what the head gives keys
+    as far back. `most_key` is the key it looks at most, or null for its learned sink; `most_attention` is that on it.
     """
 
     query: int
@@ -18,119 +30,119 @@ class PlaceResult(TypedDict):
     most_attention: float
 
 
-class HeadResult(TypedDict):
-    """One head in one role; null: a score that the record does not hold, an activation or a chance that no text gives.
+class HeadResult(Result):
+    """One head in one role. Null stands for a score that the record does not hold, or a number that no text gives.
 
-    `verdict` is "seen" or "not seen" of a role that a text calls for, with the strongest `places`, the `excess` at the first of
-    them, and at how many tokens it is seen; of an always-on role "as usual" or "unusual here", with the head's `percentile` among
-    ordinary texts and the range of nine in ten of them in `usual`; null where it is of the other kind, or the record has none.
+    For a role that a text triggers, `verdict` is "seen" or "not seen", `evidence` holds the strongest tokens, `excess` is that
+    at the first of them, and `seen_at` counts the tokens at which the head is seen. For an always-on role, `verdict` is "as
+    usual" or "unusual here", `percentile` ranks the head among ordinary texts, and nine in ten of those lie in `usual`.
     """
 
-    layer: int
-    head: int
+    layer: LayerOfHead
+    head: IndexOfHead
     score: float | None
-    activation_score: float | None
+    activation_score: float | None = Field(validation_alias="activation")
     chance: float | None
     is_active: bool
-    verdict: str
-    excess: float | None
-    seen_at: int
-    places: list[PlaceResult]
+    verdict: str = Field(validation_alias="state")
+    excess: float | None = Field(validation_alias="triggered_excess")
+    seen_at: int = Field(validation_alias="detections")
+    evidence: list[TokenEvidenceResult]
     percentile: float | None
     usual: list[float] | None
-    unusual: bool
+    unusual: bool = Field(validation_alias="is_unusual")
 
 
-class RoleEffectResult(TypedDict):
-    """The rise of the mean loss, in nats, without a role's heads on `texts` probe texts, with its interval; that without each
-    control set of other heads; and of the same heads where nothing repeats, null for a role that needs no repetition.
+class RoleEffectResult(Result):
+    """By how much the mean loss increases, in nats, without a role's heads on `texts` probe texts, with its interval.
+
+    `controls` is the same without each control set of other heads; `control_text` is of the same heads where nothing repeats,
+    null for a role that needs no repetition.
     """
 
     texts: int
     heads: int
-    rise: float
+    loss_increase: float
     interval: list[float]
     controls: list[float]
     control_text: float | None
 
 
-class RoleResult(TypedDict):
+class RoleResult(Result):
     """One role on the prompt; `heads` are the model's top heads of this role, best first.
 
-    `verdict` in words, `tokens` how many call for it and can be compared, `also_seen` the heads that are seen in it without being
-    known for it; of "other", those that are away from where they rest, and no role says why. `suggested_prompt` is a text on
-    which it shows on this model, empty where the analysis found none, or there is none. `effect`: what the model loses without
-    its heads on the probe texts, null where nobody looked.
+    `reason` says the `verdict` in a sentence; `tokens` counts those that call for the role and can be compared. `also_seen` are
+    heads that are seen in the role without being known for it; for "other", heads that do not rest as usual, where no role says
+    why. `suggested_prompt` is a text on which the role shows on this model, or empty. `effect` is what the model loses without
+    the role's heads on the probe texts, null where that was not measured.
     """
 
-    key: str
-    display_name: str
-    description: str
+    key: RoleKey
+    display_name: RoleName
+    description: str = Field(validation_alias=AliasPath("role", "description"))
     applicable: bool
-    active: bool
-    verdict: str
-    unusual: bool
+    active: bool = Field(validation_alias="is_active")
+    verdict: str = Field(validation_alias="state")
+    unusual: bool = Field(validation_alias="is_unusual")
     tokens: int
     reason: str
+    effect: RoleEffectResult | None
     suggested_prompt: str
     heads: list[HeadResult]
-    also_seen: list[HeadResult]
-    effect: RoleEffectResult | None
+    also_seen: list[HeadResult] = Field(validation_alias="other_heads")
 
 
-class HeadRoles(TypedDict):
-    """One head in every measured role, by role key; `told` in words, all its roles and where it rests, whatever the text."""
+class HeadRoles(Result):
+    """One head in every measured role, by role key; `description` says all its roles and where it rests, whatever the text."""
 
     layer: int
-    head: int
+    head: int = Field(validation_alias="index")
     primary_role: str
-    told: str
+    description: str
     roles: dict[str, HeadResult]
 
 
-class OfSomeModels(TypedDict, total=False):
-    """What is said only of a model that has it: what its layers without an attention pattern are, by number; a learned sink."""
-
-    other_layers: dict[str, str]
-    learned_sink: bool
-
-
-class AnalysisResult(OfSomeModels):
+class AnalysisResult(Answer):
     """What every role's top heads do on the prompt; `heads` are all heads of the model if they were asked for, else none.
 
-    A learned sink takes what a row of a pattern leaves of 1, and First Token counts it.
+    Only where a model has them: `other_layers` says what its layers without an attention pattern are, by number; `learned_sink`
+    is true where each head has a learned sink, which takes what a row of a pattern leaves of 1, and which First Token counts.
     """
 
-    api_version: str
     model: str
     prompt: str
     tokens: list[str]
     num_layers: int
     num_heads: int
-    source: str
-    source_note: str
-    dataset: str
-    commit: str
-    analysis_date: str
-    revision: str
+    source: str = Field(validation_alias=AliasPath("source", "kind"))
+    source_note: str = Field(validation_alias=AliasPath("source", "note"))
+    dataset: str = Field(validation_alias=AliasPath("source", "dataset"))
+    commit: str = Field(validation_alias=AliasPath("source", "commit"))
+    analysis_date: str = Field(validation_alias=AliasPath("source", "analysis_date"))
+    revision: str = Field(validation_alias=AliasPath("source", "revision"))
     roles: list[RoleResult]
     heads: list[HeadRoles]
+    other_layers: dict[str, str]
+    learned_sink: bool = Field(validation_alias="has_sink")
+
+    @model_serializer(mode="wrap")
+    def _leave_out_what_it_has_not(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in handler(self).items() if value or name not in ("other_layers", "learned_sink")}
 
 
-class BatchResult(TypedDict):
+class BatchResult(Answer):
     """One analysis a prompt, in the order of the prompts."""
 
-    api_version: str
     model: str
     analyses: list[AnalysisResult]
 
 
-class ModelResult(TypedDict):
+class ModelResult(Result):
     """A model that can be analysed, why one would, and how many tokens a prompt may have."""
 
     name: str
-    description: str
-    architecture: str
+    description: str = Field(validation_alias="title")
+    architecture: str = Field(validation_alias="model_type")
     num_layers: int
     num_heads: int
     parameters: int
@@ -140,8 +152,8 @@ class ModelResult(TypedDict):
     max_tokens: int
 
 
-class LimitsResult(TypedDict):
-    """What this server takes; 0 for any number."""
+class LimitsResult(Result):
+    """What this server takes; 0 means no limit."""
 
     prompt_characters: int
     batch_prompts: int
@@ -149,19 +161,18 @@ class LimitsResult(TypedDict):
     prompts_a_minute: int
 
 
-class ModelsResult(TypedDict):
+class ModelsResult(Answer):
     """Every model that can be picked by name."""
 
-    api_version: str
     limits: LimitsResult
     models: list[ModelResult]
 
 
-class TopHeadResult(TypedDict):
-    """A head that stands for a role; `score` within the range of the role's measure.
+class TopHeadResult(Result):
+    """A head that stands for a role; `score` lies within the range of the role's measure.
 
-    `interval` is between what the score lies with 95 % confidence over texts such as the probes; null where no texts tell.
-    `second_score` and its interval are of another number, from other evidence; null of a role that has none.
+    `interval` holds the score with 95 % confidence over texts such as the probes; null where no texts tell. `second_score` and
+    its interval are another number, from other evidence; null for a role that has none.
     """
 
     layer: int
@@ -172,27 +183,26 @@ class TopHeadResult(TypedDict):
     second_interval: list[float] | None
 
 
-class CategoryResult(TypedDict):
-    """One role in one model; `top_heads` best first; `scores` [layer][head], empty where it or the layer is not scored.
+class CategoryResult(Result):
+    """One role in one model; `top_heads` best first; `scores` [layer][head], empty where the role or the layer is not scored.
 
-    `second_scores` likewise, of another number for the role, which `second_definition` says in words; empty where it has none.
+    `second_scores` are another number for the role, which `second_definition` explains; empty where the role has none.
     """
 
-    key: str
+    key: str = Field(validation_alias="name")
     display_name: str
     description: str
     threshold: float
     top_heads: list[TopHeadResult]
-    scores: list[list[float]]
+    scores: Table
     second_definition: str
-    second_scores: list[list[float]]
+    second_scores: Table
 
 
-class CategoriesResult(TypedDict):
+class CategoriesResult(Answer):
     """Which head plays which role in a model, measured offline; `primary_roles` [layer][head] are role keys."""
 
-    api_version: str
-    model: str
+    model: str = Field(validation_alias="model_name")
     revision: str
     analysis_date: str
     num_layers: int
@@ -202,101 +212,162 @@ class CategoriesResult(TypedDict):
     primary_roles: list[list[str]]
 
 
-class RoleChangeResult(TypedDict):
+class RoleChangeResult(Result):
     """One role on two texts; `change` is "turns on", "turns off", "stays on" or "stays off"."""
 
-    key: str
-    display_name: str
-    applicable_a: bool
-    applicable_b: bool
+    key: RoleKey
+    display_name: RoleName
+    applicable_a: bool = Field(validation_alias=AliasPath("a", "applicable"))
+    applicable_b: bool = Field(validation_alias=AliasPath("b", "applicable"))
     change: str
 
 
-class HeadChangeResult(TypedDict):
+class HeadChangeResult(Result):
     """One head on two texts, in the role in which it changes most; `difference` is the activation on B minus that on A.
 
     `evidence` is what the verdicts go by, B minus A: the excess, or the activation of an always-on role where it is unusual.
     """
 
-    layer: int
-    head: int
-    role: str
-    activation_a: float | None
-    activation_b: float | None
+    layer: int = Field(validation_alias=AliasPath("a", "head", "layer"))
+    head: int = Field(validation_alias=AliasPath("a", "head", "index"))
+    role: RoleKey
+    activation_a: float | None = Field(validation_alias=AliasPath("a", "activation"))
+    activation_b: float | None = Field(validation_alias=AliasPath("b", "activation"))
     difference: float
     evidence: float
-    is_active_a: bool
-    is_active_b: bool
+    is_active_a: bool = Field(validation_alias=AliasPath("a", "is_active"))
+    is_active_b: bool = Field(validation_alias=AliasPath("b", "is_active"))
 
 
-class RoleCensusResult(TypedDict):
+class RoleCensusResult(Result):
     """The heads of two models whose primary role this is: counts in slices of relative depth, and shares of all heads."""
 
-    key: str
-    display_name: str
-    counts_a: list[int]
-    counts_b: list[int]
-    share_a: float
-    share_b: float
+    key: RoleKey
+    display_name: RoleName
+    counts_a: list[int] = Field(validation_alias=AliasPath("a", "counts"))
+    counts_b: list[int] = Field(validation_alias=AliasPath("b", "counts"))
+    share_a: float = Field(validation_alias=AliasPath("a", "share"))
+    share_b: float = Field(validation_alias=AliasPath("b", "share"))
     active_a: bool
     active_b: bool
 
 
-class ComparisonResult(TypedDict):
+class ComparisonResult(Answer):
     """Two texts on one model (`kind` "prompts": `changes` and `heads`), or two models on one text ("models": `census`)."""
 
-    api_version: str
     kind: str
     a: AnalysisResult
     b: AnalysisResult
-    changes: list[RoleChangeResult]
-    heads: list[HeadChangeResult]
-    census: list[RoleCensusResult]
+    changes: list[RoleChangeResult] = Field(default_factory=list)
+    heads: list[HeadChangeResult] = Field(default_factory=list)
+    census: list[RoleCensusResult] = Field(default_factory=list)
 
 
-class HeatmapResult(TypedDict):
-    """A picture of one head's pattern; `data` is text for "utf-8", else the bytes in base64."""
+class ExplainResult(Answer):
+    """What goes on in a text, in lines of words: the answer, then a line a role, then notes."""
 
-    api_version: str
-    media_type: str
-    encoding: str
-    data: str
-    description: str
-
-
-class FigureResult(TypedDict):
-    """A sheet for print; `data` is text for "utf-8", else the bytes in base64."""
-
-    api_version: str
-    media_type: str
-    encoding: str
-    data: str
-
-
-class ExplainResult(TypedDict):
-    """What goes on in a text, in lines of words: the answer, then a line a role, then what belongs below."""
-
-    api_version: str
     model: str
     prompt: str
     words: str
 
 
-class SinkResult(TypedDict, total=False):
-    """What the learned sink of a head takes, where it has one: `[query]`."""
+class PatternResult(Answer):
+    """One head's attention; `pattern` [query][key]; `roles` by role key; `sink` [query] only for a head with a learned sink."""
 
-    sink: list[float]
-
-
-class PatternResult(SinkResult):
-    """One head's attention; `pattern` [query][key]; `roles` by role key."""
-
-    api_version: str
     model: str
     tokens: list[str]
-    layer: int
-    head: int
-    pattern: list[list[float]]
-    primary_role: str
+    layer: LayerOfHead
+    head: IndexOfHead
+    pattern: Table
+    primary_role: str = Field(validation_alias=AliasPath("primary", "name"))
     description: str
-    roles: dict[str, HeadResult]
+    roles: dict[str, HeadResult] = Field(validation_alias="readings")
+    sink: list[float]
+
+    @model_serializer(mode="wrap")
+    def _leave_out_what_it_has_not(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in handler(self).items() if value or name != "sink"}
+
+
+def analysis_result(analysis: Analysis, all_heads: bool = False) -> AnalysisResult:
+    """Builds the answer to an analysis.
+
+    Args:
+        analysis: The analysis of one text.
+        all_heads: Whether to add every head of the model in every role.
+    """
+    return AnalysisResult.of(
+        analysis,
+        roles=[RoleResult.of(reading, reason=describe_role(reading, analysis)) for reading in analysis.roles],
+        heads=[_head_roles(analysis, head) for head in analysis.heads.heads()] if all_heads else [],
+        other_layers={str(layer): kind for layer, kind in analysis.other_layers.items()},
+    )
+
+
+def batch_result(model: str, analyses: Sequence[Analysis], all_heads: bool = False) -> BatchResult:
+    """Builds the answer to several texts.
+
+    Args:
+        model: The model's name.
+        analyses: The analysis of each text.
+        all_heads: Whether to add every head of the model in every role, to each text.
+    """
+    return BatchResult(model=model, analyses=[analysis_result(analysis, all_heads) for analysis in analyses])
+
+
+def comparison_result(comparison: PromptComparison | ModelComparison) -> ComparisonResult:
+    """Builds the answer to a comparison of two texts, or of two models."""
+    parts: Mapping[str, object] = {"kind": "models", "census": comparison.roles}
+    if isinstance(comparison, PromptComparison):
+        parts = {"kind": "prompts", "changes": comparison.roles, "heads": comparison.heads}
+    return ComparisonResult.model_validate(
+        {**parts, "a": analysis_result(comparison.a), "b": analysis_result(comparison.b)}, from_attributes=True
+    )
+
+
+def pattern_result(view: HeadView) -> PatternResult:
+    """Builds the answer to one head's pattern."""
+    return PatternResult.of(view, pattern=view.pattern.tolist(), description=describe_head_view(view))
+
+
+def categories_result(record: HeadCategories) -> CategoriesResult:
+    """Builds the answer to a model's record."""
+    return CategoriesResult.of(
+        record,
+        recipe=record.recipe.model_dump(exclude_unset=True),
+        roles=[_category(record, role) for role in ROLES.values()],
+        primary_roles=[[role.name for role in row] for row in record.primary_roles],
+    )
+
+
+def _category(record: HeadCategories, role: Role) -> CategoryResult:
+    return CategoryResult.of(
+        role,
+        top_heads=[
+            TopHeadResult(
+                layer=head.layer,
+                head=head.index,
+                score=record.score(role, head),
+                interval=_as_list(record.interval(role, head)),
+                second_score=record.second_score(role, head),
+                second_interval=_as_list(record.second_interval(role, head)),
+            )
+            for head in record.top_heads(role)
+        ],
+        scores=record.all_scores.get(role.name, ()),
+        second_definition=role.second.definition if role.second else "",
+        second_scores=record.second_table.get(role.name, ()),
+    )
+
+
+def _as_list(bounds: tuple[float, float] | None) -> list[float] | None:
+    return None if bounds is None else list(bounds)
+
+
+def _head_roles(analysis: Analysis, head: Head) -> HeadRoles:
+    return HeadRoles.of(
+        head,
+        primary_role=analysis.heads.primary_role(head).name,
+        description=describe_head(analysis, head),
+        roles={role.name: analysis.heads.reading(role, head) for role in measured_roles()},
+    )

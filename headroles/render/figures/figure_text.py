@@ -5,7 +5,7 @@ from functools import lru_cache
 
 from matplotlib.font_manager import FontProperties, fontManager, get_font, get_font_names
 
-from headroles.core.text.tokens import ISOLATE, ISOLATED, code_point, visible
+from headroles.core.text.tokens import ISOLATE, ISOLATED, code_point, visible_text
 
 # Tried in this order for each character, where they are installed.
 _FONTS = (
@@ -18,7 +18,7 @@ _FONTS = (
 
 def one_line(text: str) -> str:
     """Text of several words in one line, its control characters made visible, for titles."""
-    return " ".join(map(visible, text.split()))
+    return " ".join(map(visible_text, text.split()))
 
 
 def shorten(text: str, columns: int) -> str:

@@ -24,7 +24,7 @@ from torch import Tensor
 from headroles.core.heads import Head
 from headroles.core.readings.analysis import HeadView
 from headroles.core.roles.roles import ROLES, Role
-from headroles.core.text.tokens import visible
+from headroles.core.text.tokens import visible_text
 from headroles.errors import InvalidInputError
 from headroles.render.figures.figure_text import (
     FIGURE_LABELS,
@@ -53,7 +53,7 @@ def attention_figure(view: HeadView) -> Figure:
     """One head's pattern: queries down, keys across, the cells that the role expects outlined in the role's colour."""
     count = len(view.tokens)
     ticks = every_nth(count, FIGURE_LABELS)
-    labels = [shorten(visible(view.tokens[tick]), LABEL_COLUMNS) for tick in ticks]
+    labels = [shorten(visible_text(view.tokens[tick]), LABEL_COLUMNS) for tick in ticks]
     size = 9 if count <= 24 else 7
     side = min(max(0.27 * count, 2.6), 7.2)
     room = max(max(columns_of(label), columns_of(drawable(label))) for label in labels) * size * 0.6 / 72

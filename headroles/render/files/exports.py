@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 from markupsafe import Markup
 from matplotlib.figure import Figure
@@ -19,18 +19,19 @@ from headroles.core.surveys.atlas import Atlas
 from headroles.core.surveys.atlas_entries import ATLAS_COLUMNS
 from headroles.core.surveys.training_run import TrainingRun
 from headroles.errors import InvalidInputError
-from headroles.render.api.serialize import analysis_result
-from headroles.render.api.serialize_causes import effects_result, knock_out_result
-from headroles.render.api.serialize_training import training_result, training_rows
+from headroles.render.api.schema import analysis_result
+from headroles.render.api.schema_outputs import ablation_result, effects_result
+from headroles.render.api.schema_training import training_result, training_rows
 from headroles.render.figures.figure_text import one_line, shorten
 from headroles.render.figures.heatmaps import attention_figure, map_figure, to_pdf, to_png, to_svg
 from headroles.render.files.sheets import atlas_sheet, model_sheet, text_sheet
-from headroles.render.html import ASSETS, STYLES, draw
-from headroles.render.page.answer import tell_answer
-from headroles.render.page.causes import Causes
+from headroles.render.html import ASSETS, STYLES, render_template
+from headroles.render.page.answer import answer_text
+from headroles.render.page.causes import HeadEffects
 from headroles.render.surveys.atlas_text import tell_atlas
 from headroles.render.wording.bars import filling
-from headroles.render.wording.wording import describe_head, describe_layers
+from headroles.render.wording.head_sentences import describe_head, describe_head_view
+from headroles.render.wording.sources import describe_layers
 
 Kind = Literal["png", "svg", "pdf"]
 KINDS: tuple[Kind, ...] = ("png", "svg", "pdf")
@@ -84,10 +85,13 @@ def scores_csv(analysis: Analysis) -> Download:
     Every text is quoted, numbers are not. A text that a spreadsheet would calculate begins with an apostrophe, and so does one
     that began with one: whoever takes it off has the text back.
     """
-    rows = (
-        {**row, **{name: "true" if row[name] else "false" for name in ("is_active", "is_unusual")}} for row in analysis.rows()
-    )
-    return _table(_file_name(analysis.model, "scores.csv"), COLUMNS, rows)
+    sentences = {head: describe_head(analysis, head) for head in analysis.heads.heads()}
+
+    def written(row: Mapping[str, Any]) -> dict[str, object]:
+        flags = {name: "true" if row[name] else "false" for name in ("is_active", "is_unusual")}
+        return {**row, **flags, "told": sentences[Head(row["layer"], row["head"])]}
+
+    return _table(_file_name(analysis.model, "scores.csv"), COLUMNS, map(written, analysis.rows()))
 
 
 def training_csv(run: TrainingRun) -> Download:
@@ -98,7 +102,7 @@ def training_csv(run: TrainingRun) -> Download:
 
 def training_json(run: TrainingRun) -> Download:
     """The same result as the API's, with the scores of all heads."""
-    text = json.dumps(training_result(run), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    text = json.dumps(training_result(run).model_dump(), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return Download(_file_name(run.model, "training.json"), "application/json", text.encode("utf-8", "backslashreplace"))
 
 
@@ -107,12 +111,12 @@ def atlas_csv(atlas: Atlas) -> Download:
     return _table("headroles-atlas.csv", ATLAS_COLUMNS, atlas.rows())
 
 
-def analysis_json(analysis: Analysis, causes: Causes | None = None) -> Download:
+def analysis_json(analysis: Analysis, causes: HeadEffects | None = None) -> Download:
     """The same result as the API's, indented; with it, what was asked of heads beyond where they look."""
-    result: dict[str, object] = dict(analysis_result(analysis))
+    result: dict[str, object] = analysis_result(analysis).model_dump()
     if causes is not None:
-        result |= {"knock_out": knock_out_result(causes.knock_out)}
-        result |= {} if causes.writes is None else {"effects": effects_result(causes.writes)}
+        result |= {"ablation": ablation_result(causes.ablation).model_dump()}
+        result |= {} if causes.direct_effects is None else {"effects": effects_result(causes.direct_effects).model_dump()}
     text = json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False)
     # a lone surrogate has no UTF-8 form; what is written for it is JSON's own escape
     return Download(_file_name(analysis.model, "analysis.json"), "application/json", text.encode("utf-8", "backslashreplace"))
@@ -122,7 +126,7 @@ def heatmap_file(view: HeadView, kind: Kind) -> Download:
     """One head's heatmap. Raises InvalidInputError for an unknown kind."""
     title = f"{view.model} {view.head.label}"
     name = _file_name(view.model, f"{view.head.label}-{view.role.name}")
-    return _picture(name, kind, lambda: attention_figure(view), title, describe_head(view))
+    return _picture(name, kind, lambda: attention_figure(view), title, describe_head_view(view))
 
 
 def map_file(analysis: Analysis, kind: Kind, selected: Head | None = None) -> Download:
@@ -149,7 +153,7 @@ def text_sheet_file(analysis: Analysis, views: Sequence[HeadView], kind: Kind) -
     """The sheet of a sentence, for print. Raises InvalidInputError for an unknown kind."""
     title = shorten(one_line(f"{analysis.model}: {analysis.prompt}"), TITLE_COLUMNS)
     name = _file_name(analysis.model, "sheet")
-    return _picture(name, kind, lambda: text_sheet(analysis, views), title, tell_answer(analysis))
+    return _picture(name, kind, lambda: text_sheet(analysis, views), title, answer_text(analysis))
 
 
 def model_sheet_file(record: HeadCategories, kind: Kind) -> Download:
@@ -173,7 +177,7 @@ def standalone_page(title: str, body: str, analysis_date: str = "") -> Download:
     """
     title = shorten(one_line(title), TITLE_COLUMNS)
     measured = f", from a record of {analysis_date}" if analysis_date else ""
-    page = draw(
+    page = render_template(
         "saved",
         policy=POLICY,
         title=title,

@@ -15,14 +15,16 @@ from headroles.core.readings.comparison import DEPTH_BINS
 from headroles.core.records.calibration import TAIL, Triggered
 from headroles.core.records.head_categories import HeadCategories
 from headroles.core.roles.roles import MeasuredRole, Role
-from headroles.core.surveys.atlas import FEW, Atlas, spread, spreads_by_depth
-from headroles.core.text.tokens import visible
+from headroles.core.surveys.atlas import FEW, Atlas, compute_spread, spreads_by_depth
+from headroles.core.text.tokens import visible_text
 from headroles.render.figures.figure_text import drawable, every_nth, font_families, one_line, shorten
 from headroles.render.figures.heatmaps import add_role_map, outline
 from headroles.render.figures.pixels import COLORMAP, as_array
-from headroles.render.page.answer import tell_answer
+from headroles.render.page.answer import answer_text
 from headroles.render.surveys.atlas_text import tell_atlas, tell_spread
-from headroles.render.wording.wording import MARKS, describe_source
+from headroles.render.wording.evidence import describe_evidence
+from headroles.render.wording.sources import describe_source
+from headroles.render.wording.states import MARKS
 
 PRINT_DOTS_PER_INCH = 300
 WIDTH_INCHES = 7.2  # of a page's text on A4 and on Letter
@@ -33,7 +35,7 @@ LINES = 12  # of tokens
 COLUMNS = 5  # of small pictures of the atlas
 
 
-def told_heads(analysis: Analysis) -> list[tuple[Head, Role]]:
+def sheet_heads(analysis: Analysis) -> list[tuple[Head, Role]]:
     """The heads that a sheet shows, and what for: of each role that is seen the clearest in turn, else the clearest of all."""
     seen = [reading for reading in analysis.roles if reading.state in ("seen", "unusual here") and reading.heads]
     ranked = [
@@ -55,10 +57,10 @@ def told_heads(analysis: Analysis) -> list[tuple[Head, Role]]:
 
 def text_sheet(analysis: Analysis, views: Sequence[HeadView]) -> Figure:
     """The sentence with its verdicts, and the heads of the roles that are seen, each a small heatmap with its expected cells."""
-    words = [visible(token) for token in analysis.tokens]
+    words = [visible_text(token) for token in analysis.tokens]
     lines = _wrap(" ".join(words), LINES)
     verdicts = [f"{MARKS[reading.state]} {reading.role.display_name}: {reading.state}" for reading in analysis.roles]
-    answer = _wrap(tell_answer(analysis))
+    answer = _wrap(answer_text(analysis))
     rows = -(-len(views) // 3)
     top = 0.75 + 0.15 * (len(lines) + len(answer)) + 0.15 * -(-len(verdicts) // 3)
     figure = Figure(figsize=(WIDTH_INCHES, top + 2.45 * rows + 0.45), dpi=PRINT_DOTS_PER_INCH, layout="constrained")
@@ -154,13 +156,13 @@ def _small_heatmap(axes: Axes, view: HeadView) -> None:
     axes.imshow(as_array(view.pattern), cmap=COLORMAP, vmin=0, vmax=1, interpolation="nearest")
     axes.add_collection(outline(view.expected, view.role.color, count))
     ticks = every_nth(count, LABELS)
-    labels = [shorten(visible(view.tokens[tick]), 9) for tick in ticks]
+    labels = [shorten(visible_text(view.tokens[tick]), 9) for tick in ticks]
     text = {"fontsize": 4.5 if count > 10 else 5.5, "parse_math": False, "fontfamily": font_families()}
     axes.set_xticks(ticks, labels, rotation=90, **text)
     axes.set_yticks(ticks, labels, **text)
     axes.tick_params(length=1, pad=1)
     reading = view.readings[view.role.name]
-    place = reading.places[0].told(view.tokens) if reading.places else ""
+    place = describe_evidence(reading.evidence[0], view.tokens) if reading.evidence else ""
     title = f"{view.head.label}: {view.role.display_name}" + (f"\n{shorten(drawable(place), 44)}" if place else "")
     axes.set_title(title, fontsize=6.5, parse_math=False, fontfamily=font_families())
 
@@ -186,7 +188,7 @@ def _role_by_depth(axes: Axes, atlas: Atlas, role: MeasuredRole) -> None:
     axes.set_xticks([0, DEPTH_BINS - 1], ["first", "last"])
     axes.tick_params(labelsize=5.5, length=2, pad=1)
     axes.grid(axis="y", linewidth=0.3)
-    axes.set_title(f"{role.display_name}\n{tell_spread(spread(role, atlas.entries))}", fontsize=6.5)
+    axes.set_title(f"{role.display_name}\n{tell_spread(compute_spread(role, atlas.entries))}", fontsize=6.5)
 
 
 def _own_lines(axes: Axes, atlas: Atlas, role: MeasuredRole) -> None:

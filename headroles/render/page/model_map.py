@@ -11,9 +11,11 @@ from headroles.core.heads import Head
 from headroles.core.readings.analysis import Analysis
 from headroles.core.readings.head_readings import State
 from headroles.core.roles.roles import RESTING_ROLE, ROLES, Role
-from headroles.render.html import draw
+from headroles.render.html import render_template
 from headroles.render.wording.bars import figures, filling, hundredths
-from headroles.render.wording.wording import MARKS, ON_EVERY_TEXT, describe_layers, state_of
+from headroles.render.wording.catalog import message, plural
+from headroles.render.wording.sources import describe_layers
+from headroles.render.wording.states import MARKS, ON_EVERY_TEXT
 
 DEEP = 12  # layers of one group
 WIDE = 16  # heads a layer beyond which the map takes the page's whole width
@@ -45,7 +47,7 @@ class Cell(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Row:
+class LayerRow:
     """A layer with heads, or one or more layers without an attention pattern, with what they are instead."""
 
     name: str
@@ -54,10 +56,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Filter:
-    """A button of the legend: a role, and what is told of its heads."""
+    """A button of the legend: a role, and how many heads it has in which state."""
 
     role: Role
-    told: str
+    text: str
 
 
 def render_map(analysis: Analysis) -> str:
@@ -66,7 +68,7 @@ def render_map(analysis: Analysis) -> str:
     The script also marks the cell of the head that is open, moves the focus with the arrow keys and shows the name of the head
     under the pointer.
     """
-    return draw(
+    return render_template(
         "map",
         analysis=analysis,
         is_wide=analysis.num_heads > WIDE,
@@ -81,7 +83,7 @@ def render_map(analysis: Analysis) -> str:
                 "roles": [[role.name, role.display_name, role.color] for role in ROLES.values()],
                 "states": STATES,
                 "figures": FIGURES[101:],
-                "always": ON_EVERY_TEXT,
+                "always": message(ON_EVERY_TEXT),
             },
             separators=(",", ":"),
         ),
@@ -99,23 +101,23 @@ def _packed(analysis: Analysis) -> str:
     return base64.b64encode(b"".join(CELL.pack(*_cell(analysis, head)) for head in analysis.heads.heads())).decode()
 
 
-def _rows(analysis: Analysis) -> list[Row]:
+def _rows(analysis: Analysis) -> list[LayerRow]:
     rows = []
-    for gap, layers in groupby(range(analysis.num_layers), lambda layer: analysis.other_layers.get(layer, "")):
-        numbers = list(layers)
+    for gap, members in groupby(range(analysis.num_layers), lambda layer: analysis.other_layers.get(layer, "")):
+        numbers = list(members)
         if gap:
             first, last = numbers[0], numbers[-1]
-            named = f"layers {first} to {last}" if last > first else f"layer {first}"
-            rows.append(Row(f"{named}: {gap}, no pattern", has_heads=False))
+            layers = plural("layer {first}", "layers {first} to {last}", len(numbers), first=first, last=last)
+            rows.append(LayerRow(message("{layers}: {kind}, no pattern", layers=layers, kind=gap), has_heads=False))
         else:
-            rows += [Row(str(layer)) for layer in numbers]
+            rows += [LayerRow(str(layer)) for layer in numbers]
     return rows
 
 
 def _filter(analysis: Analysis, role: Role) -> Filter:
     count, state = analysis.heads.counts(role), analysis.role(role).state
-    heads = f"{count} head{'' if count == 1 else 's'}"
-    return Filter(role, heads if state == "not a role" else f"{heads}, {MARKS[state]} {state}")
+    heads = plural("{count} head", "{count} heads", count)
+    return Filter(role, heads if state == "not a role" else f"{heads}, {MARKS[state]} {message(state)}")
 
 
 def _cell(analysis: Analysis, head: Head) -> Cell:
@@ -128,11 +130,11 @@ def _cell(analysis: Analysis, head: Head) -> Cell:
     flags |= OFFLINE if reading.activation is None else 0
     figure = FIGURES.index("–" if reading.activation is None else figures(reading))
     score = NO_SCORE if reading.score is None else hundredths(reading.score)
-    return Cell(number, STATES.index(state_of(reading)), round(filling(role, reading) * 100), flags, figure, score)
+    return Cell(number, STATES.index(reading.state), round(filling(role, reading) * 100), flags, figure, score)
 
 
 def _here(analysis: Analysis, head: Head) -> int:
     heads = analysis.heads
-    if any(heads.active[name][head.layer][head.index] for name in heads.places):
+    if any(heads.active[name][head.layer][head.index] for name in heads.evidence):
         return SEEN
     return UNUSUAL if any(table[head.layer][head.index] for table in heads.unusual.values()) else 0

@@ -3,27 +3,27 @@
 from dataclasses import dataclass
 
 from headroles.core.outputs.next_tokens import Predictions
-from headroles.core.text.phrases import fine_percent
-from headroles.core.text.tokens import visible
-from headroles.render.html import draw
+from headroles.core.text.tokens import visible_text
+from headroles.render.html import render_template
+from headroles.render.wording.phrases import precise_percent
 
 GUESSES = 4
 
 
 @dataclass(frozen=True)
-class Next:
+class NextTokenView:
     """What a model expects after a text; or why that cannot be read."""
 
     predictions: Predictions | None
     why_not: str = ""
 
 
-def render_next(found: Next) -> str:
+def render_next(found: NextTokenView) -> str:
     """One line: the likeliest next tokens with their chances."""
-    return draw("next", guesses=guesses_of(found), why_not=found.why_not)
+    return render_template("next", guesses=guesses_of(found), why_not=found.why_not)
 
 
-def guesses_of(found: Next) -> list[tuple[str, str]]:
+def guesses_of(found: NextTokenView) -> list[tuple[str, str]]:
     """The likeliest next tokens with their chances; none where they cannot be read."""
     guesses = found.predictions.guesses[-1][:GUESSES] if found.predictions else ()
-    return [(visible(guess.token), fine_percent(guess.probability)) for guess in guesses]
+    return [(visible_text(guess.token), precise_percent(guess.probability)) for guess in guesses]

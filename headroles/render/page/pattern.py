@@ -8,18 +8,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from headroles.core.readings.analysis import HeadView
-from headroles.core.text.phrases import percent
-from headroles.core.text.tokens import in_a_sentence, visible
+from headroles.core.text.tokens import inline_text, visible_text
 from headroles.render.figures.figure_text import LABEL_COLUMNS, PAGE_LABELS, every_nth
 from headroles.render.figures.pixels import outline_path, pattern_bytes, pattern_png
-from headroles.render.wording.wording import describe_sink
+from headroles.render.wording.phrases import percent
+from headroles.render.wording.sources import describe_sink
 
 STRONGEST = 6  # cells that are named below a picture
 LEAST = 0.05  # attention of a cell that is named
 
 
 @dataclass(frozen=True)
-class PatternShown:
+class PatternView:
     """The values of `pattern.html`.
 
     Attributes:
@@ -53,11 +53,11 @@ class PatternShown:
     strongest: tuple[tuple[str, str, str], ...]
 
 
-def pattern_shown(view: HeadView, told: str) -> PatternShown:
+def pattern_shown(view: HeadView, told: str) -> PatternView:
     """One head's pattern, one pixel a cell."""
-    tokens = [visible(token) for token in view.tokens]
+    tokens = [visible_text(token) for token in view.tokens]
     count = len(tokens)
-    return PatternShown(
+    return PatternView(
         count=count,
         density="many" if count > PAGE_LABELS // 2 else "some" if count > PAGE_LABELS // 4 else "few",
         longest=min(max(map(len, tokens)), LABEL_COLUMNS),
@@ -67,7 +67,7 @@ def pattern_shown(view: HeadView, told: str) -> PatternShown:
         png=base64.b64encode(pattern_png(view.pattern)).decode(),
         outline=outline_path(view.expected),
         controls="" if view.controls is None else outline_path(view.controls),
-        strongest_token="" if view.controls is None else _numbered(view, view.readings[view.role.name].places[0].query),
+        strongest_token="" if view.controls is None else _numbered(view, view.readings[view.role.name].evidence[0].query),
         told=told,
         role=view.role.display_name,
         sink=describe_sink(view),
@@ -78,7 +78,7 @@ def pattern_shown(view: HeadView, told: str) -> PatternShown:
 
 
 def _numbered(view: HeadView, position: int) -> str:
-    return f"“{in_a_sentence(view.tokens[position])}” ({position + 1})"
+    return f"“{inline_text(view.tokens[position])}” ({position + 1})"
 
 
 def strongest_cells(pattern: Float[Tensor, "query key"], count: int = STRONGEST) -> list[tuple[int, int, float]]:

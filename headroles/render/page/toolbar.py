@@ -3,7 +3,7 @@
 import base64
 from collections.abc import Iterable, Mapping
 
-from headroles.render.html import draw
+from headroles.render.html import render_template
 
 
 def render_tools(query: str, downloads: Mapping[str, str], turned: str = "", number: int = 0) -> str:
@@ -15,15 +15,15 @@ def render_tools(query: str, downloads: Mapping[str, str], turned: str = "", num
         number: of the answer that it comes with, so that the script notices one that changes nothing; 0 with the page itself.
         downloads: the name of each download, and what people call it.
     """
-    return draw("tools", query=query, downloads=downloads, turned=turned, number=number)
+    return render_template("tools", query=query, downloads=downloads, turned=turned, number=number)
 
 
 def render_download(name: str, media_type: str, content: bytes, number: int) -> str:
     """A link that the script presses and takes away; `number` tells a second download of the same file from the first."""
     data = base64.b64encode(content).decode()
-    return draw("download", name=name, media_type=media_type, data=data, number=number)
+    return render_template("download", name=name, media_type=media_type, data=data, number=number)
 
 
 def render_examples(prompts: Iterable[str]) -> str:
     """Sentences that run with one click."""
-    return draw("examples", prompts=prompts)
+    return render_template("examples", prompts=prompts)

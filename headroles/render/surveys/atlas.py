@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from headroles.core.readings.comparison import DEPTH_BINS
 from headroles.core.roles.roles import MeasuredRole
-from headroles.core.surveys.atlas import FEW, Atlas, spread
+from headroles.core.surveys.atlas import FEW, Atlas, compute_spread
 from headroles.core.surveys.atlas_entries import AtlasEntry
-from headroles.render.html import draw
-from headroles.render.surveys.atlas_chart import FRAME, charts_of, lines_of, ticks
+from headroles.render.html import render_template
+from headroles.render.surveys.atlas_chart import FRAME, atlas_charts, lines_of, ticks
 from headroles.render.surveys.atlas_text import (
     NONE,
     counted,
@@ -24,7 +24,7 @@ MAX_SHOWN = 100  # models in the table; the CSV has all
 
 
 @dataclass(frozen=True)
-class Row:
+class AtlasRow:
     """A role over all models."""
 
     role: MeasuredRole
@@ -44,14 +44,14 @@ class Group:
 
 def render_atlas(atlas: Atlas) -> str:
     """The atlas of all models that the server knows records of."""
-    return draw(
+    return render_template(
         "atlas",
         atlas=atlas,
         said=tell_atlas(atlas),
         families=tell_families(atlas),
         unusual=tell_unusual(atlas),
         left_out=tell_left_out(atlas),
-        charts=charts_of(atlas),
+        charts=atlas_charts(atlas),
         frame=FRAME,
         ticks=ticks(),
         dashes=lines_of(atlas),
@@ -66,10 +66,10 @@ def render_atlas(atlas: Atlas) -> str:
     )
 
 
-def _row(atlas: Atlas, role: MeasuredRole) -> Row:
-    shares = spread(role, atlas.entries)
+def _row(atlas: Atlas, role: MeasuredRole) -> AtlasRow:
+    shares = compute_spread(role, atlas.entries)
     found = f"{atlas.found_in(role):,} of {shares.models:,}"
-    return Row(role, found, tell_role_families(atlas.families_with(role)), tell_spread(shares))
+    return AtlasRow(role, found, tell_role_families(atlas.families_with(role)), tell_spread(shares))
 
 
 def _groups(atlas: Atlas, groups: Mapping[str, tuple[AtlasEntry, ...]]) -> list[Group]:
@@ -78,7 +78,7 @@ def _groups(atlas: Atlas, groups: Mapping[str, tuple[AtlasEntry, ...]]) -> list[
 
 def _group(atlas: Atlas, name: str, about: str, entries: Iterable[AtlasEntry]) -> Group:
     entries = tuple(entries)
-    return Group(name, about, tuple(tell_spread(spread(role, entries)) for role in atlas.roles))
+    return Group(name, about, tuple(tell_spread(compute_spread(role, entries)) for role in atlas.roles))
 
 
 def _about(entry: AtlasEntry) -> str:

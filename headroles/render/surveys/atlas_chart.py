@@ -34,7 +34,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Chart:
+class AtlasChart:
     """One role by depth.
 
     Attributes:
@@ -49,7 +49,7 @@ class Chart:
     told: str
 
 
-def charts_of(atlas: Atlas) -> tuple[Chart, ...]:
+def atlas_charts(atlas: Atlas) -> tuple[AtlasChart, ...]:
     """Every role that a model scores."""
     return tuple(_chart(atlas, role) for role in atlas.roles)
 
@@ -74,13 +74,13 @@ def across(number: int) -> float:
     return round(LEFT + (RIGHT - LEFT) * (number + 0.5) / DEPTH_BINS, 1)
 
 
-def _chart(atlas: Atlas, role: MeasuredRole) -> Chart:
+def _chart(atlas: Atlas, role: MeasuredRole) -> AtlasChart:
     spreads, dashes = spreads_by_depth(role, atlas.entries), lines_of(atlas)
     columns = tuple(_column(across(number), spread) for number, spread in enumerate(spreads))
     usual = [None if spread.median is None else (column.x, column.marks[0]) for column, spread in zip(columns, spreads)]
     between = [(_points([one, other]), "") for one, other in pairwise(usual) if one and other]
     own = [(_line(entry, role), dashes[entry.model]) for entry in atlas.entries if dashes and entry.of(role)]
-    return Chart(role, columns, tuple(own or between), tell_depths(role, spreads))
+    return AtlasChart(role, columns, tuple(own or between), tell_depths(role, spreads))
 
 
 def _line(entry: AtlasEntry, role: MeasuredRole) -> str:

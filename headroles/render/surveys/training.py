@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from headroles.core.roles.role import MeasuredRole
 from headroles.core.roles.roles import ROLES
 from headroles.core.surveys.training_run import TrainingRun
-from headroles.render.html import draw
+from headroles.render.html import render_template
 from headroles.render.page.model_map import NO_SCORE, WIDE
-from headroles.render.surveys.training_chart import FRAME, Axis, charts_of
+from headroles.render.surveys.training_chart import FRAME, Axis, training_charts
 from headroles.render.surveys.training_text import (
     LATER,
     loss_name,
@@ -29,7 +29,7 @@ TAKE_OUT = "Zorbat melkin frayd ustole. Zorbat melkin frayd"  # a text on which 
 
 
 @dataclass(frozen=True)
-class Recorded:
+class RecordedRun:
     """What there is of a model's training: its run, or the sentence that says why there is none."""
 
     model: str
@@ -38,7 +38,7 @@ class Recorded:
 
 
 @dataclass(frozen=True)
-class Row:
+class TrainingRow:
     """A role at the last recorded step, and when it appeared."""
 
     role: MeasuredRole
@@ -48,12 +48,12 @@ class Row:
     heads: int
 
 
-def render_training(recorded: Recorded) -> str:
+def render_training(recorded: RecordedRun) -> str:
     """The run of a model; one sentence where there is none."""
     run = recorded.run
     if run is None:
-        return draw("training_missing", model=recorded.model, missing=recorded.missing)
-    return draw(
+        return render_template("training_missing", model=recorded.model, missing=recorded.missing)
+    return render_template(
         "training",
         model=recorded.model,
         run=run,
@@ -69,7 +69,7 @@ def render_training(recorded: Recorded) -> str:
         shapes=ROLES.values(),
         rows=[_row(run, role) for role in run.roles],
         losses=[(name, loss_name(name), f"{values[-1]:.2f}") for name, values in run.losses.items()],
-        charts=charts_of(run),
+        charts=training_charts(run),
         frame=FRAME,
         is_wide=run.num_heads > WIDE,
         cells=pack_run(run),
@@ -108,6 +108,6 @@ def _known(run: TrainingRun) -> dict[str, object]:
     }
 
 
-def _row(run: TrainingRun, role: MeasuredRole) -> Row:
+def _row(run: TrainingRun, role: MeasuredRole) -> TrainingRow:
     best = run.best(role)[-1]
-    return Row(role, tell_birth(run.birth(role)), best.head.label, f"{best.score:.2f}", run.counts(role)[-1])
+    return TrainingRow(role, tell_birth(run.onset(role)), best.head.label, f"{best.score:.2f}", run.counts(role)[-1])

@@ -44,7 +44,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Chart:
+class TrainingChart:
     """A picture of several lines over one axis of steps.
 
     Attributes:
@@ -123,7 +123,7 @@ class Scale:
         return [round(apart * number, 9) for number in range(int(self.top / apart + 1e-9) + 1)]
 
 
-def charts_of(run: TrainingRun) -> tuple[Chart, ...]:
+def training_charts(run: TrainingRun) -> tuple[TrainingChart, ...]:
     """The best head's score and the number of heads of each role, and the losses, over the steps."""
     best = [[role.measure.fill(found.score) for found in run.best(role)] for role in run.roles]
     counts = [list(map(float, run.counts(role))) for role in run.roles]
@@ -138,17 +138,17 @@ def charts_of(run: TrainingRun) -> tuple[Chart, ...]:
 
 def _chart(
     run: TrainingRun, title: str, of: Sequence[MeasuredRole | str], rows: Sequence[Sequence[float]], scale: Scale
-) -> Chart:
+) -> TrainingChart:
     axis = Axis.of(run.steps)
     lines = [_line(run, axis, scale, what, number, row) for number, (what, row) in enumerate(zip(of, rows))]
     ends = "; ".join(f"{line.name} {_tell(row, scale.digits)}" for line, row in zip(lines, rows))
-    return Chart(
+    return TrainingChart(
         title,
         f"{title}, over steps {run.steps[0]:,} to {run.steps[-1]:,} on a log axis. {ends}.",
         tuple(lines),
         tuple(Tick(scale.at(value), f"{value:g}") for value in scale.named()),
         tuple(Tick(axis.at(step), f"{step:,}") for step in axis.named()),
-        tuple(axis.at(stretch.step) for stretch in run.stretches if axis.first <= stretch.step < axis.last),
+        tuple(axis.at(stretch.step) for stretch in run.phases if axis.first <= stretch.step < axis.last),
     )
 
 
@@ -157,7 +157,7 @@ def _line(run: TrainingRun, axis: Axis, scale: Scale, what: MeasuredRole | str, 
     points = " ".join(f"{x:g},{y:g}" for x, y in zip(across, down))
     if isinstance(what, str):
         return Line(what, points, dash=DASHES[number])
-    birth = run.birth(what)
+    birth = run.onset(what)
     spaced = _spaced(across, LEFT + APART * number / len(run.roles))
     return Line(
         what.display_name,

@@ -3,9 +3,9 @@
 from itertools import pairwise
 
 from headroles.core.roles.roles import MeasuredRole, get_measured_role, measured_roles
-from headroles.core.surveys.training_run import FIRST_TIME, SECOND_TIME, Birth, TrainingRun
-from headroles.core.text.phrases import listed
-from headroles.render.wording.wording import tell_kind
+from headroles.core.surveys.training_run import FIRST_TIME, SECOND_TIME, Onset, TrainingRun
+from headroles.render.wording.phrases import join_names
+from headroles.render.wording.sources import describe_kind
 
 EARLIER, LATER = get_measured_role("previous_token"), get_measured_role("induction")  # which builds upon the other
 LOSSES = {
@@ -20,7 +20,7 @@ def loss_name(name: str) -> str:
     return LOSSES.get(name, name.replace("_", " "))
 
 
-def tell_birth(birth: Birth | None) -> str:
+def tell_birth(birth: Onset | None) -> str:
     """`between step 1,150 and 1,200; for a while from step 900 on`."""
     if birth is None:
         return "not there at the last recorded step"
@@ -40,7 +40,7 @@ def tell_not_scored(run: TrainingRun) -> str:
     """Which roles of this version the run does not score; empty where it scores all."""
     missing = [role.display_name for role in measured_roles() if role not in run.roles]
     return (
-        f"Not scored in this run: {listed(missing)}. A head that does one of these stands as what else it does."
+        f"Not scored in this run: {join_names(missing)}. A head that does one of these stands as what else it does."
         if missing
         else ""
     )
@@ -56,7 +56,7 @@ def tell_source(run: TrainingRun) -> str:
     scored = f"Scored {run.analysis_date} with {run.reader}"
     if run.source is None:
         return f"{scored}."
-    return f"{scored}; {tell_kind(run.source, 'run')}.{run.source.note and ' ' + run.source.note}"
+    return f"{scored}; {describe_kind(run.source, is_run=True)}.{run.source.note and ' ' + run.source.note}"
 
 
 def tell_untrained(run: TrainingRun) -> str:
@@ -65,7 +65,7 @@ def tell_untrained(run: TrainingRun) -> str:
     everywhere = [role for role in run.roles if run.counts(role)[0] == heads]
     if run.steps[0] or not everywhere:
         return ""
-    names = listed([role.display_name for role in everywhere])
+    names = join_names([role.display_name for role in everywhere])
     return (
         f"At step 0, before any training, all {heads} heads reach the threshold of {names}: an untrained head looks at "
         f"everything about alike. So for {names} it is not the first mark that tells, but when a trained head has one again."
@@ -78,16 +78,16 @@ def tell_lesson(run: TrainingRun) -> tuple[str, ...]:
     return tuple(filter(None, told))
 
 
-def birth_of(run: TrainingRun, role: MeasuredRole) -> Birth | None:
+def birth_of(run: TrainingRun, role: MeasuredRole) -> Onset | None:
     """When a role appears in a run; None also where the run does not score it."""
-    return run.birth(role) if role in run.roles else None
+    return run.onset(role) if role in run.roles else None
 
 
 def _tell_order(run: TrainingRun) -> str:
     earlier, later = birth_of(run, EARLIER), birth_of(run, LATER)
     first, second = EARLIER.display_name, LATER.display_name
     if earlier is None or later is None:
-        missing = listed([role.display_name for role, birth in ((EARLIER, earlier), (LATER, later)) if birth is None])
+        missing = join_names([role.display_name for role, birth in ((EARLIER, earlier), (LATER, later)) if birth is None])
         return f"{missing} heads do not stay in this run, so it says nothing of which of {first} and {second} comes first."
     if is_before(earlier, later):
         when = f"{first} heads are there for good {_between(earlier)}, {second} heads only {_between(later)}."
@@ -106,12 +106,12 @@ def _tell_layers(run: TrainingRun) -> str:
     )
 
 
-def is_before(one: Birth, other: Birth) -> bool:
+def is_before(one: Onset, other: Onset) -> bool:
     """Whether one surely appeared before another: the steps between which they did do not overlap."""
     return other.before is not None and one.step <= other.before
 
 
-def _between(birth: Birth) -> str:
+def _between(birth: Onset) -> str:
     if birth.before is None:
         return f"from the first recorded step on, {birth.step:,}"
     return f"between step {birth.before:,} and {birth.step:,}"
@@ -140,7 +140,11 @@ def _tell_caution(run: TrainingRun) -> str:
     birth = birth_of(run, LATER)
     if birth is None or birth.before is None:
         return ""
-    changed = next((stretch for stretch in run.stretches if birth.before <= stretch.step < birth.step), None)
-    what = f" What it read changed there too: from step {changed.step:,} on {changed.told}." if changed and changed.step else ""
+    changed = next((stretch for stretch in run.phases if birth.before <= stretch.step < birth.step), None)
+    what = (
+        f" What it read changed there too: from step {changed.step:,} on {changed.description}."
+        if changed and changed.step
+        else ""
+    )
     together = f"That two things come together does not say that one makes the other.{what} " if run.losses else ""
     return f"{together}Whether the model needs these heads, only taking them out tells:"

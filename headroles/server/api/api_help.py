@@ -24,7 +24,7 @@ ENDPOINTS = (
     ("next_tokens", "model, prompt, count = 5", "what comes next after every token, and each token's loss"),
     ("effects", 'model, prompt, heads = null, role = "", query = -1', "what heads write to the next token's logits"),
     (
-        "knock_out",
+        "ablate",
         'model, prompt, heads = null, role = "", method = "zero", seed = 0, query = -1',
         "what is lost without heads, beside as many others",
     ),

@@ -11,8 +11,7 @@ from headroles.core.registry import ModelInfo
 from headroles.core.roles.roles import ROLES, Role, get_role
 from headroles.errors import InvalidInputError
 from headroles.models.loading.loader import max_prompt_tokens, registered_config
-from headroles.render.api.schema import ModelResult, ModelsResult
-from headroles.render.api.serialize import API_VERSION
+from headroles.render.api.schema import LimitsResult, ModelResult, ModelsResult
 from headroles.settings import Settings
 
 MAX_HEAD_NUMBER = 9_999  # far above any model's layers and heads
@@ -22,31 +21,19 @@ T = TypeVar("T", bound=str)
 
 
 def models_result(models: Iterable[ModelInfo], settings: Settings) -> ModelsResult:
-    return {
-        "api_version": API_VERSION,
-        "limits": {
-            "prompt_characters": MAX_PROMPT_CHARACTERS,
-            "batch_prompts": MAX_BATCH_PROMPTS,
-            "waiting_requests": settings.max_waiting,
-            "prompts_a_minute": settings.prompts_a_minute,
-        },
-        "models": [model_result(info) for info in models],
-    }
+    """Builds the answer to which models there are.
 
-
-def model_result(info: ModelInfo) -> ModelResult:
-    return {
-        "name": info.name,
-        "description": info.title,
-        "architecture": info.model_type,
-        "num_layers": info.num_layers,
-        "num_heads": info.num_heads,
-        "parameters": info.parameters,
-        "license": info.license,
-        "gated": info.gated,
-        "prepend_bos": info.prepend_bos,
-        "max_tokens": max_tokens(info),
-    }
+    Args:
+        models: Those that can be picked by name.
+        settings: What the server takes.
+    """
+    limits = LimitsResult(
+        prompt_characters=MAX_PROMPT_CHARACTERS,
+        batch_prompts=MAX_BATCH_PROMPTS,
+        waiting_requests=settings.max_waiting,
+        prompts_a_minute=settings.prompts_a_minute,
+    )
+    return ModelsResult(limits=limits, models=[ModelResult.of(info, max_tokens=max_tokens(info)) for info in models])
 
 
 @cache

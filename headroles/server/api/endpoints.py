@@ -8,30 +8,28 @@ from typing import TypeVar
 import gradio as gr
 
 from headroles.core.limits import MAX_BATCH_PROMPTS, MAX_PROMPT_TOKENS
-from headroles.core.outputs.ablation import METHODS
+from headroles.core.outputs.ablation import ABLATION_METHODS
 from headroles.core.readings.comparison import compare_models, compare_prompts
 from headroles.core.records.head_categories import MAX_TOP_HEADS
 from headroles.errors import InvalidInputError
 from headroles.explorer import Explorer
 from headroles.jobs import Job
-from headroles.models.interventions.ablation_runs import texts_read
+from headroles.models.interventions.ablation_runs import count_texts
 from headroles.models.reading.batches import check_batch
-from headroles.render.api import schema as results
-from headroles.render.api import serialize as plain
-from headroles.render.api import serialize_atlas as plain_atlas
-from headroles.render.api import serialize_causes as plain_causes
-from headroles.render.api import serialize_training as plain_training
-from headroles.render.api.schema_atlas import AtlasResult
-from headroles.render.api.schema_causes import EffectsResult, KnockOutResult, NextTokensResult
-from headroles.render.api.schema_training import TrainingResult
+from headroles.render.api import schema
+from headroles.render.api.result import FigureResult, HeatmapResult
+from headroles.render.api.schema_atlas import AtlasResult, atlas_result
+from headroles.render.api.schema_outputs import AblationResult, EffectsResult, NextTokensResult, ablation_result, effects_result
+from headroles.render.api.schema_training import TrainingResult, training_result
 from headroles.render.files.exports import KINDS, SHEETS, atlas_sheet_file, heatmap_file, model_sheet_file, text_sheet_file
-from headroles.render.page.chat import explain
+from headroles.render.page.chat import explain_in_words
+from headroles.render.wording.head_sentences import describe_head_view
 from headroles.server.api import arguments as api
-from headroles.server.gate.progress import follow
-from headroles.server.gate.request_queue import LARGE_PROMPTS, Desk
+from headroles.server.gate.progress import follow_job
+from headroles.server.gate.request_queue import LARGE_PROMPTS, RequestQueue
 from headroles.server.gate.visitors import visitor_of
-from headroles.server.page.page_data import ask, view_told_heads
-from headroles.server.page.page_state import Place
+from headroles.server.page.page_data import load_page_data, view_sheet_heads
+from headroles.server.page.page_state import PageState
 
 F = TypeVar("F", bound=Callable)
 R = TypeVar("R")
@@ -49,29 +47,29 @@ class Endpoints:
     The docstrings are what the page, gradio's own list and MCP tell of the endpoints. Each raises HeadRolesErrors alone.
     """
 
-    def __init__(self, explorer: Explorer, desk: Desk) -> None:
+    def __init__(self, explorer: Explorer, desk: RequestQueue) -> None:
         self._explorer, self._desk = explorer, desk
 
     def all(self) -> tuple[Callable, ...]:
         """Those that are published, in the order in which they are told."""
         asked = self.models, self.categories, self.analyze, self.analyze_batch, self.compare, self.pattern, self.heatmap
-        return *asked, self.figure, self.explain, self.next_tokens, self.effects, self.knock_out, self.training, self.atlas
+        return *asked, self.figure, self.explain, self.next_tokens, self.effects, self.ablate, self.training, self.atlas
 
-    async def models(self, request: gr.Request) -> results.ModelsResult:
+    async def models(self, request: gr.Request) -> schema.ModelsResult:
         """The models that can be analysed, with how many tokens each reads, and the limits of this server."""
         explorer = self._explorer
         return await self._desk.run(visitor_of(request), api.models_result, explorer.models(), explorer.settings, cost=0)
 
-    async def categories(self, request: gr.Request, model: str) -> results.CategoriesResult:
+    async def categories(self, request: gr.Request, model: str) -> schema.CategoriesResult:
         """Which head plays which role in a model, measured offline: the top heads of every role, all scores, all primary roles.
 
         Args:
             model: The model's name as /models gives it, for instance headroles-tiny.
         """
-        return plain.categories_result(await self._asked(request, [model], self._explorer.categories, model))
+        return schema.categories_result(await self._asked(request, [model], self._explorer.categories, model))
 
     @with_limits
-    async def analyze(self, request: gr.Request, model: str, prompt: str, all_heads: bool = False) -> results.AnalysisResult:
+    async def analyze(self, request: gr.Request, model: str, prompt: str, all_heads: bool = False) -> schema.AnalysisResult:
         """Which attention heads of a model do which job on a text: every role with its top heads, applicable or not and why.
 
         Args:
@@ -81,12 +79,12 @@ class Endpoints:
         """
         api.checked_switch("all_heads", all_heads)
         analysis = await self._asked(request, [model], self._explorer.analyze, model, prompt)
-        return plain.analysis_result(analysis, all_heads)
+        return schema.analysis_result(analysis, all_heads)
 
     @with_limits
     async def analyze_batch(
         self, request: gr.Request, model: str, prompts: list[str], all_heads: bool = False
-    ) -> results.BatchResult:
+    ) -> schema.BatchResult:
         """The same as analyze for several texts at once, in their order; far faster than one call a text.
 
         Args:
@@ -97,15 +95,15 @@ class Endpoints:
         check_batch(prompts)
         api.checked_switch("all_heads", all_heads)
 
-        def read() -> results.BatchResult:  # with all heads, what is read is large enough to hold up other requests
-            return plain.batch_result(model, self._explorer.analyze_batch(model, prompts), all_heads)
+        def read() -> schema.BatchResult:  # with all heads, what is read is large enough to hold up other requests
+            return schema.batch_result(model, self._explorer.analyze_batch(model, prompts), all_heads)
 
         return await self._asked(request, [model], read, cost=len(prompts))
 
     @with_limits
     async def compare(
         self, request: gr.Request, model: str, prompt: str, other_prompt: str = "", other_model: str = ""
-    ) -> results.ComparisonResult:
+    ) -> schema.ComparisonResult:
         """What changes between two texts on one model, or between two models on one text; give one of the last two arguments.
 
         Args:
@@ -119,13 +117,13 @@ class Endpoints:
         analyze, analyze_batch = self._explorer.analyze, self._explorer.analyze_batch
         if other_prompt:
             analyses = await self._asked(request, [model], analyze_batch, model, [prompt, other_prompt], cost=2)
-            return plain.prompts_result(compare_prompts(*analyses))
+            return schema.comparison_result(compare_prompts(*analyses))
         on_both = [model, other_model]
         analyses = await self._asked(request, on_both, lambda: [analyze(name, prompt) for name in on_both], cost=2)
-        return plain.two_models_result(compare_models(*analyses))
+        return schema.comparison_result(compare_models(*analyses))
 
     @with_limits
-    async def pattern(self, request: gr.Request, model: str, prompt: str, layer: int, head: int) -> results.PatternResult:
+    async def pattern(self, request: gr.Request, model: str, prompt: str, layer: int, head: int) -> schema.PatternResult:
         """The attention of one head on a text, [query][key], with what the head does there in every role.
 
         Args:
@@ -135,12 +133,12 @@ class Endpoints:
             head: The head's number within the layer, from 0.
         """
         which = api.checked_head(layer, head)
-        return plain.pattern_result(await self._asked(request, [model], self._explorer.view_head, model, prompt, which))
+        return schema.pattern_result(await self._asked(request, [model], self._explorer.view_head, model, prompt, which))
 
     @with_limits
     async def heatmap(
         self, request: gr.Request, model: str, prompt: str, layer: int, head: int, role: str = "", format: str = "png"
-    ) -> results.HeatmapResult:
+    ) -> HeatmapResult:
         """A picture of one head's attention on a text, with the cells outlined that a role expects to be strong.
 
         Args:
@@ -154,17 +152,17 @@ class Endpoints:
         which, looked_for = api.checked_head(layer, head), api.checked_role(role)
         kind = api.checked_choice("format", format, KINDS)
 
-        def draw() -> results.HeatmapResult:
+        def draw() -> HeatmapResult:
             view = self._explorer.view_head(model, prompt, which, looked_for)
             file = heatmap_file(view, kind)
-            return plain.heatmap_result(view, file.media_type, file.content)
+            return HeatmapResult.encode(file.media_type, file.content, description=describe_head_view(view))
 
         return await self._asked(request, [model], draw)
 
     @with_limits
     async def figure(
         self, request: gr.Request, model: str, prompt: str = "", sheet: str = "text", format: str = "pdf"
-    ) -> results.FigureResult:
+    ) -> FigureResult:
         """A sheet for print: of a text with the heads of the roles that are seen on it, of a model, or of all models.
 
         Args:
@@ -175,20 +173,20 @@ class Endpoints:
         """
         kind, which = api.checked_choice("format", format, KINDS), api.checked_choice("sheet", sheet, SHEETS)
 
-        def draw() -> results.FigureResult:
+        def draw() -> FigureResult:
             if which == "atlas":
                 file = atlas_sheet_file(self._explorer.atlas(), kind)
             elif which == "model":
                 file = model_sheet_file(self._explorer.categories(model), kind)
             else:
                 analysis = self._explorer.analyze(model, prompt)
-                file = text_sheet_file(analysis, view_told_heads(self._explorer, analysis), kind)
-            return plain.figure_result(file.media_type, file.content)
+                file = text_sheet_file(analysis, view_sheet_heads(self._explorer, analysis), kind)
+            return FigureResult.encode(file.media_type, file.content)
 
         return await self._asked(request, [model], draw)
 
     @with_limits
-    async def explain(self, request: gr.Request, model: str, prompt: str) -> results.ExplainResult:
+    async def explain(self, request: gr.Request, model: str, prompt: str) -> schema.ExplainResult:
         """What goes on in a text, in words: which roles are seen, where, in which heads, why others are not, and the next word.
 
         Args:
@@ -196,12 +194,12 @@ class Endpoints:
             prompt: The text, at most {tokens} tokens.
         """
 
-        def say() -> results.ExplainResult:
-            place = Place(prompt=prompt, model=model)
-            scene = ask(self._explorer, place, ("analysis", "next"))
+        def say() -> schema.ExplainResult:
+            place = PageState(prompt=prompt, model=model)
+            scene = load_page_data(self._explorer, place, ("analysis", "next"))
             assert scene.analysis is not None
             assert scene.next is not None
-            return plain.explain_result(scene.analysis, explain(scene.analysis, scene.next))
+            return schema.ExplainResult.of(scene.analysis, words=explain_in_words(scene.analysis, scene.next))
 
         return await self._asked(request, [model], say, cost=2)
 
@@ -215,7 +213,7 @@ class Endpoints:
             count: How many of the likeliest next tokens, 1 to 50.
         """
         found = await self._asked(request, [model], self._explorer.next_tokens, model, prompt, count)
-        return plain_causes.next_tokens_result(found)
+        return NextTokensResult.of(found)
 
     @with_limits
     async def effects(
@@ -227,15 +225,15 @@ class Endpoints:
             model: The model's name as /models gives it, for instance headroles-tiny.
             prompt: The text, at most {tokens} tokens.
             heads: The heads, such as L2H2; by default those of the role that are seen on this text.
-            role: The role that they are looked at for, for instance induction; its foretold token is told too.
+            role: The role that they are looked at for, for instance induction; its expected token is told too.
             query: After which token, from 0; by default the last.
         """
         which, looked_for = api.checked_heads(heads), api.checked_role(role)
         found = await self._asked(request, [model], self._explorer.effects, model, prompt, which, looked_for, query, cost=2)
-        return plain_causes.effects_result(found)
+        return effects_result(found)
 
     @with_limits
-    async def knock_out(
+    async def ablate(
         self,
         request: gr.Request,
         model: str,
@@ -245,7 +243,7 @@ class Endpoints:
         method: str = "zero",
         seed: int = 0,
         query: int = -1,
-    ) -> KnockOutResult:
+    ) -> AblationResult:
         """What is lost without some heads, beside what is lost without as many other heads of the same layers.
 
         Reads the text some thirty times, and counts as that many prompts.
@@ -260,14 +258,14 @@ class Endpoints:
             query: After which token the next one is looked at, from 0; by default the last.
         """
         which, looked_for = api.checked_heads(heads), api.checked_role(role)
-        chosen = api.checked_choice("method", method, METHODS)
-        cost, job = texts_read(len(which) or MAX_TOP_HEADS), Job((model, prompt))
-        ask = partial(self._explorer.knock_out, on_progress=lambda share: job.report(share, "taking heads out"))
+        chosen = api.checked_choice("method", method, ABLATION_METHODS)
+        cost, job = count_texts(len(which) or MAX_TOP_HEADS), Job((model, prompt))
+        ask = partial(self._explorer.ablate, on_progress=lambda share: job.report(share, "taking heads out"))
         try:
             found = await self._asked(request, [model], ask, model, prompt, which, looked_for, chosen, seed, query, cost=cost)
         finally:
             job.cancel()  # whoever asked may be gone; then the work ends between two forwards
-        return plain_causes.knock_out_result(found)
+        return ablation_result(found)
 
     async def training(self, request: gr.Request, model: str) -> TrainingResult:
         """How the roles of a model came to be: what every head did at each recorded step of its training, and the losses.
@@ -277,7 +275,7 @@ class Endpoints:
         """
 
         def read() -> TrainingResult:
-            return plain_training.training_result(self._explorer.training(model))
+            return training_result(self._explorer.training(model))
 
         return await self._desk.run(visitor_of(request), read)
 
@@ -285,7 +283,7 @@ class Endpoints:
         """Which share of heads plays which role over all models whose records this server knows: by depth, family and size."""
 
         def read() -> AtlasResult:
-            return plain_atlas.atlas_result(self._explorer.atlas())
+            return atlas_result(self._explorer.atlas())
 
         return await self._desk.run(visitor_of(request), read)
 
@@ -295,7 +293,7 @@ class Endpoints:
         with self._desk.charged(visitor, cost):
             for model in models:
                 if not self._explorer.has_loaded(model):
-                    async with aclosing(follow(partial(self._explorer.prepare, model), self._desk, visitor, model)) as steps:
+                    async with aclosing(follow_job(partial(self._explorer.prepare, model), self._desk, visitor, model)) as steps:
                         async for _ in steps:
                             pass
             return await self._desk.run(visitor, function, *args, cost=0, is_large=cost >= LARGE_PROMPTS)

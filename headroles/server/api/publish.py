@@ -3,25 +3,28 @@
 from collections.abc import Callable, Coroutine
 from copy import copy
 from functools import wraps
+from inspect import signature
 from typing import Any
 
 import gradio as gr
+from anyio import to_thread
 from gradio.block_function import BlockFunction
 from gradio.components.api_component import Api
 from gradio.state_holder import SessionState
 
 from headroles.errors import HeadRolesError
 from headroles.explorer import Explorer
+from headroles.render.api.result import Result, typed_dict_of
 from headroles.render.page.chat import chat_card
 from headroles.server.api.endpoints import Endpoints
-from headroles.server.gate.request_queue import Desk
-from headroles.server.gate.visitors import while_listened_to
+from headroles.server.gate.request_queue import RequestQueue
+from headroles.server.gate.visitors import while_connected
 
 WORDED = "answer"  # the tool whose words a chat client may show on the card
 CARD, CARD_TYPE = "ui://headroles/answer.html", "text/html;profile=mcp-app"
 
 
-class Blocks(gr.Blocks):
+class GuardedBlocks(gr.Blocks):
     """gradio's Blocks, except for what a client may send to an endpoint.
 
     Too few values get the defaults, and None where there is none: gradio answers with an error without words, and writes the
@@ -49,7 +52,7 @@ class Blocks(gr.Blocks):
         return [by_block.get(block, gr.skip()) for block in block_fn.outputs]
 
 
-def add_api(explorer: Explorer, desk: Desk, mcp: bool = False) -> None:
+def add_api(explorer: Explorer, desk: RequestQueue, mcp: bool = False) -> None:
     """Adds the public endpoints to the Blocks that are being built; for chat clients also one that answers in words alone."""
     endpoints = Endpoints(explorer, desk)
     for endpoint in endpoints.all():
@@ -69,22 +72,29 @@ def _words_of(endpoints: Endpoints) -> Callable[..., Coroutine[Any, Any, str]]:
     """`explain` with its words alone: of an object gradio's tools give what Python would print."""
 
     async def answer(request: gr.Request, model: str, prompt: str) -> str:
-        return (await endpoints.explain(request, model, prompt))["words"]
+        return (await endpoints.explain(request, model, prompt)).words
 
     answer.__doc__ = endpoints.explain.__doc__
     return answer
 
 
 def in_words(endpoint: Callable[..., Coroutine[Any, Any, object]]) -> Callable[..., Coroutine[Any, Any, object]]:
-    """The endpoint for as long as its client listens, with what it refuses as gradio's own error; a bug stays a bug."""
+    """The endpoint for as long as its client listens, with what it refuses as gradio's own error; a bug stays a bug.
+
+    A result becomes plain values off the event loop, which a large one would hold; for gradio's own list it is a TypedDict.
+    """
 
     @wraps(endpoint)
     async def checked(*args: object, **kwargs: object) -> object:
         try:
-            return await while_listened_to(endpoint(*args, **kwargs))
+            answer = await while_connected(endpoint(*args, **kwargs))
         except HeadRolesError as error:
             raise gr.Error(str(error), print_exception=False) from None
+        return await to_thread.run_sync(answer.model_dump) if isinstance(answer, Result) else answer
 
+    given = typed_dict_of(endpoint.__annotations__["return"])
+    checked.__annotations__ = {**endpoint.__annotations__, "return": given}
+    checked.__signature__ = signature(endpoint).replace(return_annotation=given)  # pyright: ignore[reportAttributeAccessIssue]
     return checked
 
 

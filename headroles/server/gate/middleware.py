@@ -69,10 +69,10 @@ MCP_ROUTE = Route(
 def guard(blocks: Blocks, settings: Settings) -> dict[str, Any]:
     """What gradio's `launch` takes so that an app has a door, and nothing is kept behind it."""
     sessions = Sessions(blocks)
-    return {"middleware": [Middleware(Door, sessions=sessions, settings=settings)], "lifespan": sessions.lifespan}
+    return {"middleware": [Middleware(GateMiddleware, sessions=sessions, settings=settings)], "lifespan": sessions.lifespan}
 
 
-class Door:
+class GateMiddleware:
     """An ASGI middleware in front of gradio's app."""
 
     def __init__(self, app: App, sessions: Sessions, settings: Settings) -> None:

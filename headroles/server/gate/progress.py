@@ -7,12 +7,12 @@ from contextlib import suppress
 
 from headroles.jobs import Job, Progress
 from headroles.render.page.messages import render_progress
-from headroles.server.gate.request_queue import LARGE_PROMPTS, Desk
+from headroles.server.gate.request_queue import LARGE_PROMPTS, RequestQueue
 
 POLL_SECONDS = 0.25  # how often the page asks how far a job is
 
 
-async def follow(start: Callable[[], Job], desk: Desk, visitor: str, what: str) -> AsyncGenerator[str, None]:
+async def follow_job(start: Callable[[], Job], desk: RequestQueue, visitor: str, what: str) -> AsyncGenerator[str, None]:
     """A job's progress as HTML until it is done, with the time that is left; raises what the job raises.
 
     Args:
@@ -33,7 +33,7 @@ async def follow(start: Callable[[], Job], desk: Desk, visitor: str, what: str) 
 
 
 async def work_with_progress(
-    function: Callable[[Callable[[float], None]], object], desk: Desk, visitor: str, what: str, cost: int
+    function: Callable[[Callable[[float], None]], object], desk: RequestQueue, visitor: str, what: str, cost: int
 ) -> AsyncGenerator[str, None]:
     """The progress of work that a desk's worker does, as HTML until it is done; raises what it raises.
 

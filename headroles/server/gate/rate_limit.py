@@ -11,7 +11,7 @@ MINUTE = 60.0
 MAX_VISITORS = 10_000  # remembered at once; past it, who was away for longest starts afresh
 
 
-def share(places: int, alone: bool) -> int:
+def visitor_share(places: int, alone: bool) -> int:
     """How many of so many places one visitor may have: half while nobody else asks, else a quarter; at least one."""
     return max(places // (2 if alone else 4), 1)
 

@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeVar
 from anyio import CapacityLimiter, to_thread
 
 from headroles.errors import BusyError, panics_as_errors
-from headroles.server.gate.rate_limit import MINUTE, Budget, in_seconds, share
+from headroles.server.gate.rate_limit import MINUTE, Budget, in_seconds, visitor_share
 from headroles.settings import Settings
 
 WEIGHT_OF_LAST = 0.2  # in the running mean of how long requests take
@@ -27,7 +27,7 @@ LOADS_A_VISITOR = 2  # different models that load at once for one visitor; half 
 R = TypeVar("R")
 
 
-class _Place(NamedTuple):
+class _Slot(NamedTuple):
     """A request that waits: the number of its arrival, what it waits for, and whether it is a large one."""
 
     arrival: int
@@ -40,14 +40,14 @@ class _Present:
     """A visitor with requests under way: how many work, and those that wait, in the order of their arrival."""
 
     working: int = 0
-    waiting: deque[_Place] = field(default_factory=deque)
+    waiting: deque[_Slot] = field(default_factory=deque)
 
-    def next_place(self, takes_large: bool) -> _Place | None:
+    def next_place(self, takes_large: bool) -> _Slot | None:
         """Who comes next; a large request lets smaller ones pass while no worker takes one."""
         return next((place for place in self.waiting if takes_large or not place.is_large), None)
 
 
-class Desk:
+class RequestQueue:
     """Lets requests in; one for all that share an event loop, page and API alike. Threads must not share it.
 
     `settings` say how many work at once (`workers`), wait (`max_waiting`), come from one visitor (`prompts_a_minute`), and how
@@ -135,7 +135,7 @@ class Desk:
         of_all, limit = self.loads, self.settings.max_waiting
         if limit and of_all >= limit:
             raise BusyError(f"{of_all} requests are waiting for models to load, which is the limit; {in_seconds(MINUTE)}")
-        if limit and mine.total() >= share(limit, alone=len(self._loading) <= 1):
+        if limit and mine.total() >= visitor_share(limit, alone=len(self._loading) <= 1):
             raise BusyError(
                 f"{mine.total()} of your requests are waiting for models to load, which is one visitor's limit; "
                 f"{in_seconds(MINUTE)}"
@@ -163,7 +163,7 @@ class Desk:
         seconds = self._mean_seconds * waiting / self.settings.workers
         if limit and waiting >= limit:
             raise BusyError(f"{waiting} requests are waiting here, which is the limit; {in_seconds(seconds)}")
-        if limit and len(mine.waiting) >= share(limit, alone=waiting == len(mine.waiting)):
+        if limit and len(mine.waiting) >= visitor_share(limit, alone=waiting == len(mine.waiting)):
             raise BusyError(
                 f"{len(mine.waiting)} of your requests are waiting here, which is one visitor's limit; {in_seconds(seconds)}"
             )
@@ -177,7 +177,7 @@ class Desk:
     @property
     def _takes_large(self) -> bool:
         """Whether a worker may have one more large request."""
-        return self._large < share(self.settings.workers, alone=False)
+        return self._large < visitor_share(self.settings.workers, alone=False)
 
     def _takes_at_once(self, mine: _Present, visitor: str, is_large: bool) -> bool:
         """Whether a request of this visitor would not wait at all."""
@@ -187,7 +187,7 @@ class Desk:
     async def _wait_for_a_worker(self, visitor: str, is_large: bool) -> None:
         present = self._present.setdefault(visitor, _Present())
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        place = _Place(next(self._arrivals), turn, is_large)
+        place = _Slot(next(self._arrivals), turn, is_large)
         present.waiting.append(place)
         self._hand_out()
         try:
@@ -234,7 +234,7 @@ class Desk:
     def _share_of(self, visitor: str) -> int:
         """How many may work for a visitor at once: fewer while somebody else waits."""
         alone = not any(present.waiting for name, present in self._present.items() if name != visitor)
-        return share(self.settings.workers, alone)
+        return visitor_share(self.settings.workers, alone)
 
     def _timed(self, function: Callable[[], R], spent: list[float]) -> R:
         started, before = self._clock(), self._effort()

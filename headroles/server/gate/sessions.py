@@ -25,7 +25,7 @@ MAX_SESSIONS = 10_000  # with answers that are not delivered yet; gradio's own l
 NEVER = 10**12
 
 
-class Forgetful(SessionState):
+class EmptySession(SessionState):
     """A session for as long as one answer is made: components may change for its sake, and nobody remembers."""
 
     def __init__(self, blocks: gr.Blocks) -> None:
@@ -47,7 +47,7 @@ class NoSessions(StateHolder):
     """In place of gradio's sessions: ours have no state, the page itself carries its place."""
 
     def __getitem__(self, session_id: str) -> SessionState:
-        return Forgetful(self.blocks)
+        return EmptySession(self.blocks)
 
     def __contains__(self, session_id: str) -> bool:
         return False

@@ -44,13 +44,13 @@ def _plain(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress.
     return getattr(address, "ipv4_mapped", None) or address
 
 
-async def while_listened_to(work: Coroutine[Any, Any, R]) -> R:
+async def while_connected(work: Coroutine[Any, Any, R]) -> R:
     """What the work gives; cancels it when the client went away, so that its place is free for others."""
     task = asyncio.create_task(work)
     try:
         while not task.done():
             await asyncio.wait([task], timeout=POLL_SECONDS)
-            if not is_heard():
+            if not is_connected():
                 raise JobCancelledError("The client went away.")
         return task.result()
     finally:
@@ -58,7 +58,7 @@ async def while_listened_to(work: Coroutine[Any, Any, R]) -> R:
         task.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody else looks at it any more
 
 
-def is_heard() -> bool:
+def is_connected() -> bool:
     """Whether somebody still waits for the event under way.
 
     gradio marks the event, but has no public way to ask: this is the one place that looks inside. Where another version keeps

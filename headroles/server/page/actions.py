@@ -8,10 +8,10 @@ from urllib.parse import parse_qsl
 from headroles.core.heads import Head
 from headroles.core.roles.roles import get_role
 from headroles.errors import InvalidInputError
-from headroles.server.page.page_state import Place
+from headroles.server.page.page_state import PageState
 
 
-class Boxes(NamedTuple):
+class Inputs(NamedTuple):
     """What stands in the page's inputs; a client may send anything."""
 
     model: object
@@ -21,7 +21,7 @@ class Boxes(NamedTuple):
     refused: object
 
 
-SENT = (
+EVENT_FIELDS = (
     "layer",
     "head",
     "role",
@@ -33,16 +33,16 @@ SENT = (
     "out",
     "method",
 )  # what the scripts tell of an event
-Move = Callable[[Place, Boxes, Mapping], Place]  # where an event leads: from a place, by what it says itself
+Action = Callable[[PageState, Inputs, Mapping], PageState]  # where an event leads: from a place, by what it says itself
 
 
-def explore(last: Place, boxes: Boxes, _: Mapping) -> Place:
+def explore(last: PageState, boxes: Inputs, _: Mapping) -> PageState:
     """The typed sentence on the picked model."""
     here = last if last.model == boxes.model else replace(last, model=as_text(boxes.model), head=None, role=None, out=None)
     return _of_text(here, as_text(boxes.prompt))
 
 
-def press(last: Place, _: Boxes, data: Mapping) -> Place:
+def press(last: PageState, _: Inputs, data: Mapping) -> PageState:
     """A button in one of the page's own parts: a head, a role's suggested prompt, an example, or heads to take out, maybe
     of another text."""
     if "try" in data:
@@ -66,34 +66,34 @@ def press(last: Place, _: Boxes, data: Mapping) -> Place:
     return opened
 
 
-def _of_text(last: Place, prompt: str) -> Place:
+def _of_text(last: PageState, prompt: str) -> PageState:
     """Another text; what was asked about heads on the last one is asked no more."""
     return replace(last, prompt=prompt, out=last.out if prompt == last.prompt else None, tab="explore")
 
 
-def beside_text(last: Place, boxes: Boxes, data: Mapping) -> Place:
+def beside_text(last: PageState, boxes: Inputs, data: Mapping) -> PageState:
     """The typed sentence beside another one."""
     return replace(explore(last, boxes, data), other_prompt=as_text(boxes.other_prompt), tab="prompts")
 
 
-def beside_model(last: Place, boxes: Boxes, data: Mapping) -> Place:
+def beside_model(last: PageState, boxes: Inputs, data: Mapping) -> PageState:
     """The picked model beside another one, on the typed sentence."""
     return replace(explore(last, boxes, data), other_model=as_text(boxes.other_model), tab="models")
 
 
-def take_offer(_: Place, boxes: Boxes, __: Mapping) -> Place:
+def accept_analysis(_: PageState, boxes: Inputs, __: Mapping) -> PageState:
     """What was refused for want of roles, which are now measured first."""
     return read_place(boxes.refused)
 
 
-def follow_link(_: Place, __: Boxes, data: Mapping) -> Place:
+def follow_link(_: PageState, __: Inputs, data: Mapping) -> PageState:
     """Where the address of the page says."""
     return read_place(data.get("query"))
 
 
-def read_place(query: object, **rest: str) -> Place:
+def read_place(query: object, **rest: str) -> PageState:
     """The place that an address's query, and the rest, says. Raises InvalidInputError when it says none."""
-    return Place.from_query({**dict(parse_qsl(as_text(query).lstrip("?"))), **rest})
+    return PageState.from_query({**dict(parse_qsl(as_text(query).lstrip("?"))), **rest})
 
 
 def as_text(value: object) -> str:

@@ -17,17 +17,17 @@ from headroles.core.records.head_categories import MAX_TOP_HEADS
 from headroles.errors import HeadRolesError, NoHeadCategoriesError
 from headroles.explorer import Explorer
 from headroles.jobs import Job
-from headroles.models.interventions.ablation_runs import texts_read
+from headroles.models.interventions.ablation_runs import count_texts
 from headroles.render.files.exports import DOWNLOADS
-from headroles.render.page.causes import Causes
+from headroles.render.page.causes import HeadEffects
 from headroles.render.page.messages import render_message, render_model
 from headroles.render.page.toolbar import render_download, render_tools
-from headroles.server.gate.progress import follow, work_with_progress
-from headroles.server.gate.request_queue import Desk
-from headroles.server.page.actions import Boxes, Move, as_text, read_place
-from headroles.server.page.ordering import Turn, Turns
-from headroles.server.page.page_data import Scene, find_causes
-from headroles.server.page.page_state import Place
+from headroles.server.gate.progress import follow_job, work_with_progress
+from headroles.server.gate.request_queue import RequestQueue
+from headroles.server.page.actions import Action, Inputs, as_text, read_place
+from headroles.server.page.ordering import EventOrder, PageEvent
+from headroles.server.page.page_data import PageData, find_head_effects
+from headroles.server.page.page_state import PageState
 from headroles.server.page.parts import PARTS, download, draw, draw_atlas, draw_later, draw_training, visit
 
 INPUTS = ("model", "prompt", "other_prompt", "other_model")  # the boxes that hold an attribute of a place
@@ -51,7 +51,7 @@ class Event:
 
     query: object
     tab: object
-    boxes: Boxes
+    boxes: Inputs
     details: Mapping[str, object]
     session: str | None
     visitor: str
@@ -60,14 +60,14 @@ class Event:
 class Handlers:
     """Answers the events of all pages of one server."""
 
-    def __init__(self, explorer: Explorer, desk: Desk) -> None:
+    def __init__(self, explorer: Explorer, desk: RequestQueue) -> None:
         self._explorer, self._desk = explorer, desk
-        self._turns = Turns()
+        self._turns = EventOrder()
         self._numbers = itertools.count(random.randrange(2**31))  # of downloads, another one on each server
 
-    async def follow_move(self, event: Event, move: Move, analyses: bool = False) -> AsyncIterator[Outputs]:
+    async def follow_move(self, event: Event, move: Action, analyses: bool = False) -> AsyncIterator[Outputs]:
         """Leads from one place to another; with `analyses`, a model without roles is scored on this machine before."""
-        turn, here = self._turns.begin(event.session, analyses, moment_of(event.query)), Place()
+        turn, here = self._turns.begin(event.session, analyses, moment_of(event.query)), PageState()
         try:
             last = read_place(event.query, tab=as_text(event.tab))
             here = move(last, event.boxes, event.details)
@@ -75,10 +75,10 @@ class Handlers:
                 yield outputs
         except NoHeadCategoriesError as error:
             if self._turns.is_newest(turn):
-                yield {**say(render_message(str(error)), offered=True), "refused": here.query()}
+                yield {**show_message(render_message(str(error)), offered=True), "refused": here.query()}
         except HeadRolesError as error:
             if self._turns.is_newest(turn):
-                yield say(render_message(str(error)), offered=analyses)
+                yield show_message(render_message(str(error)), offered=analyses)
         # gradio sends the last answer once more, and empties every output of a handler without one
         yield {"message": gr.skip()}
 
@@ -88,7 +88,7 @@ class Handlers:
             here = read_place(query)
             made = await self._desk.run(visitor, download, self._explorer, here, as_text(name))
         except HeadRolesError as error:
-            return say(render_message(str(error)))
+            return show_message(render_message(str(error)))
         return {"file": render_download(made.name, made.media_type, made.content, next(self._numbers)), "message": ""}
 
     async def show_training(self, query: object, visitor: str) -> Outputs:
@@ -96,7 +96,7 @@ class Handlers:
         try:
             drawn = await self._desk.run(visitor, draw_training, self._explorer, read_place(query), cost=0)
         except HeadRolesError as error:
-            return say(render_message(str(error)))
+            return show_message(render_message(str(error)))
         return {"training": drawn}
 
     async def show_atlas(self, visitor: str) -> Outputs:
@@ -104,23 +104,23 @@ class Handlers:
         try:
             drawn = await self._desk.run(visitor, draw_atlas, self._explorer, cost=0)
         except HeadRolesError as error:
-            return say(render_message(str(error)))
+            return show_message(render_message(str(error)))
         return {"atlas": drawn}
 
     def stop(self, session: str | None) -> Outputs:
         """Ends the turn under way; gradio's own `cancels` shows errors all over the page."""
         running = self._turns.newest(session)
         self._turns.begin(session)
-        return say(render_message("Stopped; nothing of it is kept."), offered=bool(running and running.analyses))
+        return show_message(render_message("Stopped; nothing of it is kept."), offered=bool(running and running.analyses))
 
     def describe_model(self, name: str) -> Outputs:
         """What there is to say of the model that was picked."""
-        return {"about": self._about(name), **say("")}
+        return {"about": self._about(name), **show_message("")}
 
     def _about(self, model: str, is_loaded: bool = False) -> str:
         return render_model(model, self._explorer.settings.any_model, is_loaded)
 
-    async def _lead(self, last: Place, here: Place, turn: Turn, visitor: str) -> AsyncIterator[Outputs]:
+    async def _lead(self, last: PageState, here: PageState, turn: PageEvent, visitor: str) -> AsyncIterator[Outputs]:
         """The page on its way from one place to another."""
         for name in here.models:
             async for outputs in self._bring(name, turn, visitor):
@@ -150,24 +150,24 @@ class Handlers:
             async for outputs in self._take_out(here, turn, visitor):
                 yield outputs
 
-    async def _take_out(self, here: Place, turn: Turn, visitor: str) -> AsyncIterator[Outputs]:
+    async def _take_out(self, here: PageState, turn: PageEvent, visitor: str) -> AsyncIterator[Outputs]:
         """What the heads that a place takes out write, and what is lost without them, which takes many forwards."""
         assert here.out is not None
-        cost = texts_read(len(here.out.heads) or MAX_TOP_HEADS)
-        found: list[Causes | None] = []
+        cost = count_texts(len(here.out.heads) or MAX_TOP_HEADS)
+        found: list[HeadEffects | None] = []
 
         def ask(on_progress: Callable[[float], None]) -> None:
-            found.append(find_causes(self._explorer, here, on_progress))
+            found.append(find_head_effects(self._explorer, here, on_progress))
 
         async with aclosing(work_with_progress(ask, self._desk, visitor, "taking heads out", cost)) as steps:
             async for progress in steps:
                 if not self._turns.is_newest(turn):
                     return
-                yield say(progress, stoppable=True)
+                yield show_message(progress, stoppable=True)
         if self._turns.is_newest(turn):
-            yield {**say(""), **draw(Scene(here, causes=found[0]), [PARTS["causes"]])}
+            yield {**show_message(""), **draw(PageData(here, effects=found[0]), [PARTS["causes"]])}
 
-    async def _bring(self, model: str, turn: Turn, visitor: str) -> AsyncIterator[Outputs]:
+    async def _bring(self, model: str, turn: PageEvent, visitor: str) -> AsyncIterator[Outputs]:
         """A model into memory, and its roles to this machine where the turn measures them."""
         if not self._explorer.has_loaded(model):
             async for outputs in self._wait_for(partial(self._explorer.prepare, model), model, turn, visitor):
@@ -179,13 +179,13 @@ class Handlers:
             async for outputs in self._wait_for(analyze, f"the analysis of {model}", turn, visitor):
                 yield outputs
 
-    async def _wait_for(self, start: Callable[[], Job], what: str, turn: Turn, visitor: str) -> AsyncIterator[Outputs]:
+    async def _wait_for(self, start: Callable[[], Job], what: str, turn: PageEvent, visitor: str) -> AsyncIterator[Outputs]:
         """A job's progress with a button to stop it, for as long as the turn lasts."""
-        async with aclosing(follow(start, self._desk, visitor, what)) as steps:
+        async with aclosing(follow_job(start, self._desk, visitor, what)) as steps:
             async for progress in steps:
                 if not self._turns.is_newest(turn):
                     return
-                yield say(progress, stoppable=True)
+                yield show_message(progress, stoppable=True)
 
 
 def moment_of(query: object) -> float | None:
@@ -194,12 +194,12 @@ def moment_of(query: object) -> float | None:
     return float(found[1]) if found else None
 
 
-def arrive(here: Place, parts: Mapping[str, str], last: Place, turn: Turn) -> Outputs:
+def arrive(here: PageState, parts: Mapping[str, str], last: PageState, turn: PageEvent) -> Outputs:
     """The outputs of a page that comes from `last`: only what differs there."""
     changed = {name: getattr(here, name) for name in (*INPUTS, "tab") if getattr(here, name) != getattr(last, name)}
     turned = "" if here.tab == last.tab else here.tab
     return {
-        **say(""),
+        **show_message(""),
         **changed,
         **({"tabs": gr.update(selected=turned)} if turned else {}),
         "place": here.contents,
@@ -208,6 +208,6 @@ def arrive(here: Place, parts: Mapping[str, str], last: Place, turn: Turn) -> Ou
     }
 
 
-def say(html: str, offered: bool = False, stoppable: bool = False) -> Outputs:
+def show_message(html: str, offered: bool = False, stoppable: bool = False) -> Outputs:
     """A message, with the offer to analyse the model here, or to stop what is under way."""
     return {"message": html, "offer": gr.update(visible=offered), "stop": gr.update(visible=stoppable)}

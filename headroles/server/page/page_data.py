@@ -11,12 +11,12 @@ from headroles.core.surveys.atlas import Atlas
 from headroles.errors import InvalidRecordError, NoTrainingRunError, PromptError, UnsupportedModelError
 from headroles.explorer import Explorer
 from headroles.hub.record_store import embedded_records
-from headroles.render.files.sheets import told_heads
+from headroles.render.files.sheets import sheet_heads
 from headroles.render.page.cards import Found
-from headroles.render.page.causes import Causes
-from headroles.render.page.next_token import GUESSES, Next
-from headroles.render.surveys.training import Recorded
-from headroles.server.page.page_state import Place
+from headroles.render.page.causes import HeadEffects
+from headroles.render.page.next_token import GUESSES, NextTokenView
+from headroles.render.surveys.training import RecordedRun
+from headroles.server.page.page_state import PageState
 
 
 class Twin(NamedTuple):
@@ -26,7 +26,7 @@ class Twin(NamedTuple):
     is_same: bool
 
 
-class Edits(NamedTuple):
+class SuggestedEdits(NamedTuple):
     """For the roles that are not seen on a text, the smallest change of it that turns that; and the analysis of the text."""
 
     found: Found
@@ -34,7 +34,7 @@ class Edits(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Scene:
+class PageData:
     """What was asked for a place; None for what was not asked, or what the place does not have.
 
     Attributes:
@@ -53,45 +53,45 @@ class Scene:
         atlas: of all models, whatever the place.
     """
 
-    place: Place
+    state: PageState
     analysis: Analysis | None = None
     view: HeadView | None = None
     twin: Twin | None = None
-    next: Next | None = None
-    edits: Edits | None = None
-    causes: Causes | None = None
-    told: tuple[HeadView, ...] | None = None
+    next: NextTokenView | None = None
+    edits: SuggestedEdits | None = None
+    effects: HeadEffects | None = None
+    sheet_heads: tuple[HeadView, ...] | None = None
     record: HeadCategories | None = None
     lessons: tuple[HeadCategories, tuple[HeadCategories, ...]] | None = None
     prompts: PromptComparison | None = None
     models: ModelComparison | None = None
-    training: Recorded | None = None
+    training: RecordedRun | None = None
     atlas: Atlas | None = None
 
 
-EVERYTHING = frozenset(field.name for field in fields(Scene)) - {"place"}
+EVERYTHING = frozenset(field.name for field in fields(PageData)) - {"place"}
 
 
-def ask(explorer: Explorer, place: Place, wanted: Collection[str] = EVERYTHING) -> Scene:
+def load_page_data(explorer: Explorer, place: PageState, wanted: Collection[str] = EVERYTHING) -> PageData:
     """The scene of a place, with those of its attributes that are `wanted`; the head that is open is always known.
 
     Raises as `Explorer.analyze` and `Explorer.view_head` do, and InvalidInputError for a comparison of something with itself.
     """
     wanted = set(wanted)
     analysis = None
-    if place.head is None or wanted & {"analysis", "told", "prompts", "models"}:
+    if place.head is None or wanted & {"analysis", "sheet_heads", "prompts", "models"}:
         analysis = explorer.analyze(place.model, place.prompt)
         place = place if place.head else open_telling_head(place, analysis)
     view = _view(explorer, place) if wanted & {"view", "twin"} else None
-    return Scene(
+    return PageData(
         place,
         analysis,
         view,
         _twin(explorer, view) if view and "twin" in wanted else None,
         _next(explorer, place) if "next" in wanted else None,
         _edits(explorer, place, analysis) if "edits" in wanted else None,
-        find_causes(explorer, place) if "causes" in wanted else None,
-        view_told_heads(explorer, analysis) if analysis and "told" in wanted else None,
+        find_head_effects(explorer, place) if "effects" in wanted else None,
+        view_sheet_heads(explorer, analysis) if analysis and "sheet_heads" in wanted else None,
         explorer.categories(place.model) if "record" in wanted else None,
         _lessons(explorer, place) if "lessons" in wanted else None,
         _compare_prompts(explorer, place, analysis) if analysis and "prompts" in wanted else None,
@@ -101,7 +101,7 @@ def ask(explorer: Explorer, place: Place, wanted: Collection[str] = EVERYTHING) 
     )
 
 
-def open_telling_head(place: Place, analysis: Analysis) -> Place:
+def open_telling_head(place: PageState, analysis: Analysis) -> PageState:
     """The place with the strongest head of its role, or else of the first active role, content roles first."""
     readings = [reading for reading in analysis.roles if reading.heads and (place.role or reading.role) == reading.role]
     telling = min(readings, key=lambda reading: (not reading.is_active, not reading.role.requires_repetition), default=None)
@@ -110,31 +110,33 @@ def open_telling_head(place: Place, analysis: Analysis) -> Place:
     return replace(place, head=telling.strongest.head, role=telling.role)
 
 
-def find_causes(explorer: Explorer, place: Place, on_progress: Callable[[float], None] = lambda _: None) -> Causes | None:
+def find_head_effects(
+    explorer: Explorer, place: PageState, on_progress: Callable[[float], None] = lambda _: None
+) -> HeadEffects | None:
     """What the heads that a place takes out write and what is lost without them; None where it takes none out.
 
-    Raises as `Explorer.knock_out` does.
+    Raises as `Explorer.ablate` does.
     """
     if place.out is None:
         return None
     asked = place.model, place.prompt, place.out.heads, place.out.role
-    return Causes(
+    return HeadEffects(
         place.out.text,
         explorer.analyze(place.model, place.prompt).role(place.out.role) if place.out.role else None,
         explorer.effects(*asked),
-        explorer.knock_out(*asked, method=place.method, on_progress=on_progress),
+        explorer.ablate(*asked, method=place.method, on_progress=on_progress),
     )
 
 
-def find_training(explorer: Explorer, place: Place) -> Recorded:
+def find_training(explorer: Explorer, place: PageState) -> RecordedRun:
     """The recorded training run of a place's model, or why there is none. Raises UnknownModelError for no model."""
     try:
-        return Recorded(place.model, explorer.training(place.model))
+        return RecordedRun(place.model, explorer.training(place.model))
     except (NoTrainingRunError, InvalidRecordError) as error:
-        return Recorded(place.model, None, str(error))
+        return RecordedRun(place.model, None, str(error))
 
 
-def _view(explorer: Explorer, place: Place) -> HeadView:
+def _view(explorer: Explorer, place: PageState) -> HeadView:
     assert place.head is not None
     return explorer.view_head(place.model, place.prompt, place.head, place.role)
 
@@ -151,35 +153,35 @@ def _twin(explorer: Explorer, view: HeadView) -> Twin | None:
         return None
 
 
-def _next(explorer: Explorer, place: Place) -> Next:
+def _next(explorer: Explorer, place: PageState) -> NextTokenView:
     try:
-        return Next(explorer.next_tokens(place.model, place.prompt, GUESSES))
+        return NextTokenView(explorer.next_tokens(place.model, place.prompt, GUESSES))
     except UnsupportedModelError as error:  # its patterns can be read all the same
-        return Next(None, str(error))
+        return NextTokenView(None, str(error))
 
 
-def _edits(explorer: Explorer, place: Place, analysis: Analysis | None) -> Edits:
+def _edits(explorer: Explorer, place: PageState, analysis: Analysis | None) -> SuggestedEdits:
     found = explorer.find_edits(place.model, place.prompt)
-    return Edits(found, analysis or explorer.analyze(place.model, place.prompt))  # kept from when they were looked for
+    return SuggestedEdits(found, analysis or explorer.analyze(place.model, place.prompt))  # kept from when they were looked for
 
 
-def view_told_heads(explorer: Explorer, analysis: Analysis) -> tuple[HeadView, ...]:
+def view_sheet_heads(explorer: Explorer, analysis: Analysis) -> tuple[HeadView, ...]:
     """The heads that a sheet of a text shows, each looked at for a role that is seen. Raises as `Explorer.view_head` does."""
-    return tuple(explorer.view_head(analysis.model, analysis.prompt, head, role) for head, role in told_heads(analysis))
+    return tuple(explorer.view_head(analysis.model, analysis.prompt, head, role) for head, role in sheet_heads(analysis))
 
 
-def _lessons(explorer: Explorer, place: Place) -> tuple[HeadCategories, tuple[HeadCategories, ...]]:
+def _lessons(explorer: Explorer, place: PageState) -> tuple[HeadCategories, tuple[HeadCategories, ...]]:
     record = explorer.categories(place.model)
     return record, tuple(other for other in embedded_records() if other.model_name != record.model_name)
 
 
-def _compare_prompts(explorer: Explorer, place: Place, analysis: Analysis) -> PromptComparison | None:
+def _compare_prompts(explorer: Explorer, place: PageState, analysis: Analysis) -> PromptComparison | None:
     if not place.other_prompt:
         return None
     return compare_prompts(analysis, explorer.analyze(place.model, place.other_prompt))
 
 
-def _compare_models(explorer: Explorer, place: Place, analysis: Analysis) -> ModelComparison | None:
+def _compare_models(explorer: Explorer, place: PageState, analysis: Analysis) -> ModelComparison | None:
     if not place.other_model:
         return None
     return compare_models(analysis, explorer.analyze(place.other_model, place.prompt))

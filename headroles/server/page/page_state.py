@@ -7,7 +7,7 @@ from types import MappingProxyType
 from urllib.parse import urlencode
 
 from headroles.core.heads import Head
-from headroles.core.outputs.ablation import METHODS, Method
+from headroles.core.outputs.ablation import ABLATION_METHODS, AblationMethod
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles.roles import ROLES, MeasuredRole, Role, get_measured_role, get_role
 from headroles.errors import InvalidInputError
@@ -30,14 +30,14 @@ FIRST_PROMPT = ROLES["induction"].suggested_prompt
 
 
 @dataclass(frozen=True)
-class Out:
+class AblationTarget:
     """Heads that are asked about: those of a role, or these, looked at for a role or for none."""
 
     role: MeasuredRole | None = None
     heads: tuple[Head, ...] = ()
 
     @classmethod
-    def parse(cls, text: str) -> "Out":
+    def parse(cls, text: str) -> "AblationTarget":
         """`induction`, `L2H2,L3H1` or `induction:L2H2`. Raises InvalidInputError for anything else."""
         role, _, labels = text.rpartition(":") if ":" in text or text[:1].upper() == "L" else (text, "", "")
         heads = tuple(dict.fromkeys(_parse_head(label) for label in labels.split(",") if label))
@@ -52,7 +52,7 @@ class Out:
 
 
 @dataclass(frozen=True)
-class Place:
+class PageState:
     """One state of the page. Theme and layout are the browser's own: the page's script carries them along.
 
     Attributes:
@@ -71,13 +71,13 @@ class Place:
     role: Role | None = None
     other_prompt: str = ""
     other_model: str = ""
-    out: Out | None = None
-    method: Method = "zero"
+    out: AblationTarget | None = None
+    method: AblationMethod = "zero"
     tab: str = "explore"
     step: int | None = None
 
     @classmethod
-    def from_query(cls, query: Mapping[str, str]) -> "Place":
+    def from_query(cls, query: Mapping[str, str]) -> "PageState":
         """The place that an address names; what it leaves out is as on a first visit, what it does not know is ignored.
 
         Raises:
@@ -93,7 +93,7 @@ class Place:
             role=get_role(role[:50]) if role else None,
             other_prompt=query.get("other_prompt", ""),
             other_model=query.get("other_model", ""),
-            out=Out.parse(query["out"]) if query.get("out") else None,
+            out=AblationTarget.parse(query["out"]) if query.get("out") else None,
             method=_parse_method(query.get("method") or cls.method),
             tab=tab,
             step=_parse_step(query["step"]) if query.get("step") else None,
@@ -109,8 +109,8 @@ class Place:
             "other_prompt": self.other_prompt,
             "other_model": self.other_model,
             "out": self.out.text if self.out else "",
-            "method": "" if self.method == Place.method else self.method,
-            "tab": "" if self.tab == Place.tab else self.tab,
+            "method": "" if self.method == PageState.method else self.method,
+            "tab": "" if self.tab == PageState.tab else self.tab,
             "step": "" if self.step is None else str(self.step),
         }
         # a lone surrogate has no UTF-8 form
@@ -119,7 +119,7 @@ class Place:
     @property
     def contents(self) -> str:
         """The query without the tab and the step, which the visitor turns without asking the server."""
-        return replace(self, tab=Place.tab, step=None).query()
+        return replace(self, tab=PageState.tab, step=None).query()
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -142,8 +142,8 @@ def _parse_step(text: str) -> int:
     return int(text)
 
 
-def _parse_method(name: str) -> Method:
-    for method in METHODS:
+def _parse_method(name: str) -> AblationMethod:
+    for method in ABLATION_METHODS:
         if name == method:
             return method
-    raise InvalidInputError(f"The link names a method {name[:50]!r}; there are {', '.join(METHODS)}.")
+    raise InvalidInputError(f"The link names a method {name[:50]!r}; there are {', '.join(ABLATION_METHODS)}.")

@@ -7,11 +7,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headroles.core.heads import Attention, check_patterns, taken_by_sink
-from headroles.core.readings.analysis import Source
-from headroles.core.roles.measurement import Evidence
+from headroles.core.heads import Attention, check_patterns, sink_mass
+from headroles.core.readings.analysis import RecordSource
+from headroles.core.roles.measurement import Capture
 from headroles.core.roles.roles import get_measured_role, measured_roles
-from headroles.core.roles.scoring import measure_heads, roles_of_patterns, verify_head_activation
+from headroles.core.roles.scoring import measure_heads, pattern_roles, verify_head_activation
 from headroles.errors import InvalidInputError
 from headroles.explorer import analysis_of
 from tests.core.readings.test_other_layers import mixed_record, recipe
@@ -91,9 +91,9 @@ def test_a_head_that_leaves_everything_to_its_sink_rests_and_does_nothing_else()
     ids = torch.tensor([[1, 2, 1, 2, 1, 2]])
     measured = measure_heads(torch.zeros(1, 1, 6, 6), ids, has_sink=True, delimiters=ids == 2)
     assert {name: float(found.values) for name, found in measured.items()} == {
-        role.name: float(role.name == "positional") for role in roles_of_patterns()
+        role.name: float(role.name == "positional") for role in pattern_roles()
     }
-    active = {role.name for role in roles_of_patterns() if role.measure_in(True).verdict(measured[role.name]).any()}
+    active = {role.name for role in pattern_roles() if role.measure_in(True).verdict(measured[role.name]).any()}
     assert active == {"positional"}
 
 
@@ -115,15 +115,15 @@ def test_chance_on_the_probes_counts_the_sink():
     string = torch.arange(1, 9)
     ids = torch.cat([torch.zeros(1, dtype=torch.long), string, string])
     even = torch.tril(torch.ones(17, 17, dtype=torch.float64)) / torch.arange(2, 19)[:, None]
-    beside = measure.beside_sink()
-    assert beside.chance_on_probes(True, 8) == pytest.approx(float(beside(Evidence(even[None], ids[None])).values))
+    beside = measure.with_sink()
+    assert beside.chance_on_probes(True, 8) == pytest.approx(float(beside(Capture(even[None], ids[None])).values))
     assert beside.chance_on_probes(True, 8) < measure.chance_on_probes(True, 8)  # type: ignore[operator]
 
 
 def test_only_a_model_with_a_sink_may_have_rows_below_1():
     patterns, sink = with_sink(2, 2, length=5, seed=0)
     check_patterns(patterns, 5, "patterns", has_sink=True)
-    torch.testing.assert_close(taken_by_sink(patterns), sink)
+    torch.testing.assert_close(sink_mass(patterns), sink)
     with pytest.raises(InvalidInputError, match="attention rows sum to 1"):
         check_patterns(patterns, 5, "patterns")
     with pytest.raises(InvalidInputError, match=r"sum is 0\.1 above 1; beside a learned sink, rows sum to 1 at most"):
@@ -138,6 +138,6 @@ def test_the_record_says_that_there_is_a_sink_and_so_does_the_analysis():
     record = record.model_copy(update={"recipe": recipe(learned_sink=True)})
     patterns, _ = with_sink(3, 2, length=7, seed=1)
     attention = Attention("mixed", (5, 6, 7, 5, 6, 7, 5), tuple("abcabca"), patterns.float(), (), {0: "a", 2: "a", 3: "a"}, True)
-    analysis = analysis_of("abcabca", attention, record, Source("embedded", "2026-01-01", "r"))
+    analysis = analysis_of("abcabca", attention, record, RecordSource("embedded", "2026-01-01", "r"))
     assert analysis.has_sink
     assert '"learned_sink": true' in record.to_json()

@@ -16,7 +16,7 @@ from headroles.core.records.record_files import MAX_RECORD_BYTES, file_part, par
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
 from headroles.core.roles.roles import ROLES, get_measured_role, get_role, measured_roles
 from headroles.errors import InvalidInputError, InvalidRecordError
-from headroles.hub.record_store import EMBEDDED
+from headroles.hub.record_store import EMBEDDED_RECORDS
 from tests.fixtures.known import known
 
 ROLE = get_measured_role("induction")  # threshold 0.4, diversity threshold 0.3
@@ -120,8 +120,8 @@ def test_interval_and_calibration_are_optional_and_kept(record):
     data["categories"]["induction"]["top_heads"][0]["interval"] = [0.88, 0.95]
     data["calibration"] = {"induction": {"active_threshold": 0.3, "texts": 40, "null": [0.1, 0.2]}}
     more = parse_record(json.dumps(data), "it")
-    assert more.calibration_of(get_role("induction")) == data["calibration"]["induction"]
-    assert more.calibration_of(get_role("diffuse")) is None
+    assert more.get_calibration(get_role("induction")) == data["calibration"]["induction"]
+    assert more.get_calibration(get_role("diffuse")) is None
     assert json.loads(more.to_json()) == data
 
 
@@ -132,9 +132,9 @@ def test_a_record_of_before_intervals_is_read_and_says_nothing_of_them(record):
     assert not older.intervals["induction"]
 
 
-@pytest.mark.parametrize("model", EMBEDDED)
+@pytest.mark.parametrize("model", EMBEDDED_RECORDS)
 def test_every_published_score_of_a_shipped_record_has_an_interval_of_some_width(model):
-    shipped = read_record(EMBEDDED[model])
+    shipped = read_record(EMBEDDED_RECORDS[model])
     for role in shipped.scored_roles:
         for head in shipped.top_heads(role):
             low, high = known(shipped.interval(role, head))
@@ -175,7 +175,7 @@ def test_an_interval_is_that_of_the_heads_texts_rounded_like_its_score_and_drawn
     seed=st.integers(0, 1000),
 )
 def test_whatever_texts_give_an_interval_holds_its_score_and_the_record_is_valid(rows, seed):
-    how = read_record(EMBEDDED[EMBEDDED_MODEL]).recipe.model_copy(update={"seed": seed})
+    how = read_record(EMBEDDED_RECORDS[EMBEDDED_MODEL]).recipe.model_copy(update={"seed": seed})
     made = made_of(torch.tensor(rows)[:, None], how)
     for role in made.scored_roles:
         for head in made.top_heads(role):

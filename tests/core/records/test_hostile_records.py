@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headroles.core.heads import Attention
-from headroles.core.readings.analysis import Analysis, Source
+from headroles.core.readings.analysis import Analysis, RecordSource
 from headroles.core.readings.verdicts import read_heads, read_roles
 from headroles.core.records.head_categories import HeadCategories
 from headroles.core.records.record_files import MAX_RECORD_BYTES, parse_record, read_record
@@ -138,7 +138,7 @@ anything = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_record_with_anything_anywhere_is_refused_or_harmless(record, data):
     content = json.loads(record.to_json())
@@ -162,7 +162,7 @@ def told_by(record: HeadCategories) -> Analysis:
     patterns = random_attention(record.num_layers, record.num_heads, length=6)
     attention = Attention(record.model_name, tuple(range(6)), tuple("abcdef"), patterns)
     heads = read_heads(attention, record)
-    source = Source("published", record.analysis_date, record.revision)
+    source = RecordSource("published", record.analysis_date, record.revision)
     shape = (record.num_layers, record.num_heads)
     return Analysis(record.model_name, "abcdef", attention.tokens, source, *shape, read_roles(heads, record), heads)
 

@@ -6,9 +6,18 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from headroles.core.heads import Head
-from headroles.core.roles.literature import LITERATURE, Claim, KnownModel, claims, credit, known_from, known_model, known_models
+from headroles.core.roles.literature import (
+    LITERATURE,
+    Claim,
+    KnownModel,
+    claims,
+    known_model,
+    known_models,
+    published_claims,
+)
 from headroles.core.roles.roles import ROLES, measured_roles
 from headroles.errors import InvalidInputError
+from headroles.render.wording.sources import describe_claims
 from tests.fixtures.known import known
 
 SHAPES = {
@@ -99,13 +108,13 @@ def test_the_circuit_of_the_ioi_paper_is_there_in_full():
 def test_the_five_induction_heads_are_primary_and_their_scores_reported():
     five = {"L5H1", "L5H5", "L6H9", "L7H2", "L7H10"}
     assert labels("gpt2", "induction", "primary") == labels("gpt2", "induction", "reported") == five
-    (measured,) = [claim for claim in known_from("gpt2", Head(7, 2), ROLES["induction"]) if claim.values]
+    (measured,) = [claim for claim in published_claims("gpt2", Head(7, 2), ROLES["induction"]) if claim.values]
     assert measured.kind == "reported"
     assert measured.value(Head(7, 2)) == 0.833
 
 
 def test_a_claim_without_scores_gives_none():
-    assert known_from("gpt2", Head(3, 0))[0].value(Head(3, 0)) is None
+    assert published_claims("gpt2", Head(3, 0))[0].value(Head(3, 0)) is None
 
 
 def test_the_hub_calls_gpt2_by_two_names():
@@ -116,24 +125,24 @@ def test_the_hub_calls_gpt2_by_two_names():
 def test_nothing_is_published_of_a_model_that_nobody_wrote_about(model):
     assert known_model(model) is None
     assert claims(model) == ()
-    assert known_from(model, Head(5, 5)) == ()
+    assert published_claims(model, Head(5, 5)) == ()
 
 
 def test_a_head_is_known_from_all_who_name_it_and_for_a_role_from_those_alone():
-    jobs = [claim.job for claim in known_from("gpt2", Head(10, 7))]
+    jobs = [claim.job for claim in published_claims("gpt2", Head(10, 7))]
     assert jobs == ["negative name mover", "copy suppression", "copy suppression", "anti-induction"]
-    assert known_from("gpt2", Head(10, 7), ROLES["induction"]) == ()
-    assert {claim.role for claim in known_from("gpt2", Head(5, 5), ROLES["induction"])} == {"induction"}
-    assert known_from("gpt2", Head(5, 5), ROLES["previous_token"]) == ()
+    assert published_claims("gpt2", Head(10, 7), ROLES["induction"]) == ()
+    assert {claim.role for claim in published_claims("gpt2", Head(5, 5), ROLES["induction"])} == {"induction"}
+    assert published_claims("gpt2", Head(5, 5), ROLES["previous_token"]) == ()
 
 
 def test_a_head_that_nobody_names_is_known_from_nowhere():
-    assert known_from("gpt2", Head(3, 3)) == ()
-    assert credit(()) == ""
+    assert published_claims("gpt2", Head(3, 3)) == ()
+    assert describe_claims(()) == ""
 
 
 def test_a_statistic_names_no_head():
-    assert {claim.job for claim in known_from("gpt2", Head(0, 0))} == {"diffuse"}
+    assert {claim.job for claim in published_claims("gpt2", Head(0, 0))} == {"diffuse"}
 
 
 @pytest.mark.parametrize(
@@ -151,26 +160,26 @@ def test_a_statistic_names_no_head():
     ],
 )
 def test_the_page_says_who_knows_a_head(head, said):
-    assert credit(known_from("gpt2", head)) == said
+    assert describe_claims(published_claims("gpt2", head)) == said
 
 
 def test_a_reported_job_is_said_where_only_another_job_is_primary():
     primary = Claim.model_validate_json(json.dumps(FACT))
     reported = Claim.model_validate_json(json.dumps(FACT | {"job": "diffuse", "kind": "reported", "cited_as": "a run"}))
     same = Claim.model_validate_json(json.dumps(FACT | {"kind": "reported", "cited_as": "a run"}))
-    assert credit([reported, same, primary]) == "known from a run: diffuse head; from Somebody 2020: induction head"
+    assert describe_claims([reported, same, primary]) == "known from a run: diffuse head; from Somebody 2020: induction head"
 
 
 def test_who_names_a_head_twice_for_one_job_is_said_once():
     claim = Claim.model_validate_json(json.dumps(FACT))
     again = Claim.model_validate_json(json.dumps(FACT | {"setting": "natural text"}))
-    assert credit([claim, again]) == "known from Somebody 2020: induction head"
+    assert describe_claims([claim, again]) == "known from Somebody 2020: induction head"
 
 
 def test_every_line_of_the_page_is_short():
     for model, (num_layers, num_heads) in SHAPES.items():
         heads = [Head(layer, index) for layer in range(num_layers) for index in range(num_heads)]
-        assert max(len(credit(known_from(model, head))) for head in heads) <= 180
+        assert max(len(describe_claims(published_claims(model, head))) for head in heads) <= 180
 
 
 @pytest.mark.parametrize(

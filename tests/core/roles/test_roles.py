@@ -4,13 +4,13 @@ import re
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from headroles.core.roles.measurement import Evidence
+from headroles.core.roles.measurement import Capture
 from headroles.core.roles.measures import MassOnExpectedKeys
 from headroles.core.roles.roles import ROLES, get_measured_role, get_role, measured_roles
-from headroles.core.roles.scoring import roles_of_patterns
+from headroles.core.roles.scoring import pattern_roles
 from headroles.errors import InvalidInputError
 from tests.conftest import random_attention, uniform_attention
 
@@ -25,8 +25,8 @@ def marked(ids: torch.Tensor) -> torch.Tensor:
     return ids % 3 == 0
 
 
-def evidence(patterns: torch.Tensor, ids: torch.Tensor, lengths: torch.Tensor | None = None) -> Evidence:
-    return Evidence(patterns, ids, lengths, delimiters=marked(ids))
+def evidence(patterns: torch.Tensor, ids: torch.Tensor, lengths: torch.Tensor | None = None) -> Capture:
+    return Capture(patterns, ids, lengths, delimiters=marked(ids))
 
 
 def perfect_attention(expected: torch.Tensor) -> torch.Tensor:
@@ -75,9 +75,8 @@ def test_a_perfect_head_scores_one_and_a_uniform_head_scores_chance(role, tokens
         assert perfect.values == uniform.values == perfect.chance == perfect.count == 0
 
 
-@pytest.mark.parametrize("role", roles_of_patterns(), ids=lambda role: role.name)
+@pytest.mark.parametrize("role", pattern_roles(), ids=lambda role: role.name)
 @given(tokens=token_lists, seed=st.integers(0, 99), sharpness=st.sampled_from([0.0, 1.0, 30.0]))
-@settings(max_examples=50)
 def test_values_and_chance_lie_between_zero_and_one_for_all_lengths_and_repeats(role, tokens, seed, sharpness):
     patterns = random_attention(1, 2, 3, length=len(tokens), seed=seed, sharpness=sharpness)
     measured = role.measure(evidence(patterns, torch.tensor([tokens])))
@@ -89,7 +88,6 @@ def test_values_and_chance_lie_between_zero_and_one_for_all_lengths_and_repeats(
 
 @pytest.mark.parametrize("role", MASKS, ids=lambda role: role.name)
 @given(tokens=token_lists, seed=st.integers(0, 99))
-@settings(max_examples=50)
 def test_the_measure_equals_the_definition_written_as_loops(role, tokens, seed):
     pattern = random_attention(length=len(tokens), seed=seed).double()
     keys = {
@@ -115,7 +113,7 @@ def test_a_role_that_goes_by_delimiters_asks_for_them():
     delimiter, ids = get_measured_role("delimiter"), torch.tensor([[1, 2, 3]])
     for ask in (
         lambda: delimiter.expected_keys(ids[0]),
-        lambda: delimiter.measure(Evidence(uniform_attention(3)[None], ids)),
+        lambda: delimiter.measure(Capture(uniform_attention(3)[None], ids)),
     ):
         with pytest.raises(InvalidInputError, match="measured on delimiters; the texts of the tokens must be given"):
             ask()
@@ -162,7 +160,7 @@ def test_diffuse_needs_four_tokens():
         assert measured.per_token.shape == (1, length)
 
 
-@pytest.mark.parametrize("role", roles_of_patterns(), ids=lambda role: role.name)
+@pytest.mark.parametrize("role", pattern_roles(), ids=lambda role: role.name)
 def test_a_padded_batch_measures_what_each_text_measures_alone(role):
     lengths = [3, 9, 16]
     ids = torch.randint(0, 6, (3, 16), generator=torch.Generator().manual_seed(1))

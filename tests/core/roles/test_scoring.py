@@ -5,15 +5,15 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from transformer_lens import head_detector
 
 from headroles.core.heads import Attention, Head
 from headroles.core.readings.verdicts import read_head, read_heads, read_roles
-from headroles.core.roles.measurement import Evidence
+from headroles.core.roles.measurement import Capture
 from headroles.core.roles.roles import ROLES, get_measured_role, measured_roles
-from headroles.core.roles.scoring import measure_heads, roles_of_patterns, verify_head_activation
+from headroles.core.roles.scoring import measure_heads, pattern_roles, verify_head_activation
 from headroles.errors import InvalidInputError, InvalidRecordError
 from headroles.models.probes.probe_texts import ProbeSizes, repeated_sequences
 from headroles.models.reading.pattern_reader import PatternReader
@@ -42,7 +42,6 @@ def lens_score(patterns: torch.Tensor, token_ids: torch.Tensor, role: str) -> to
 
 @pytest.mark.parametrize("role", [*BUILT_IN, "positional"])
 @given(seed=st.integers(0, 10_000), length=st.integers(3, 64), vocabulary=st.integers(1, 40))
-@settings(max_examples=40)
 def test_detect_head_agrees_on_any_tokens(role, seed, length, vocabulary):
     ids = torch.randint(0, vocabulary, (length,), generator=torch.Generator().manual_seed(seed))
     if not ROLES[role].expected_keys(ids).any():
@@ -80,7 +79,7 @@ def test_heads_and_batches_are_scored_together_as_alone():
     together = measure_heads(patterns, ids, delimiters=marks)
     for b, layer, head in np.ndindex(3, 2, 4):
         alone = measure_heads(patterns[b : b + 1, layer, head], ids[b : b + 1], delimiters=marks[b : b + 1])
-        for role in roles_of_patterns():
+        for role in pattern_roles():
             torch.testing.assert_close(together[role.name].values[b, layer, head], alone[role.name].values[0])
 
 
@@ -110,7 +109,7 @@ def test_a_head_becomes_active_when_its_activation_corrected_for_chance_reaches_
     previous[0] = torch.eye(40)[0]
     for share, active in ((0.19, False), (0.21, True)):
         pattern = share * previous + (1 - share) * uniform  # kappa is the share
-        measured = role.measure(Evidence(pattern[None, None], ids))
+        measured = role.measure(Capture(pattern[None, None], ids))
         assert bool(role.measure.verdict(measured)) is active
 
 
@@ -118,7 +117,7 @@ def test_a_head_with_one_strong_peak_is_not_diffuse():
     ids = torch.arange(64)[None]
     peaked = 0.5 * uniform_attention(64) + 0.5 * torch.eye(64)
     role = get_measured_role("diffuse")
-    measured = role.measure(Evidence(peaked[None, None], ids))
+    measured = role.measure(Capture(peaked[None, None], ids))
     assert not role.measure.verdict(measured)
 
 
@@ -129,10 +128,9 @@ def test_a_role_that_the_text_gives_no_occasion_for_is_not_applicable_and_says_w
     induction = readings["induction"]
     assert not induction.applicable
     assert not induction.is_active
-    assert induction.reason.startswith("Not visible here: no token of your text comes back")
+    assert (induction.state, induction.missing) == ("not applicable", "no query")
     assert all(head.activation == 0.0 for head in induction.heads)
     assert readings["other"].heads == ()
-    assert f"of {shape[0] * shape[1]} heads" in readings["other"].reason
 
 
 def test_one_head_reads_as_it_does_among_all(record):
@@ -160,7 +158,6 @@ def test_verify_takes_tensors_arrays_and_lists(form):
 
 
 @given(seed=st.integers(0, 999), length=st.integers(1, 64), category=st.sampled_from(list(ROLES)))
-@settings(max_examples=60)
 def test_verify_always_answers_between_zero_and_one(seed, length, category):
     tokens = torch.randint(0, 5, (length,), generator=torch.Generator().manual_seed(seed))
     texts = [", .ab"[token] for token in tokens]

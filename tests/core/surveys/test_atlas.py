@@ -11,8 +11,15 @@ from headroles.core.records.head_categories import HeadCategories
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
 from headroles.core.roles.roles import get_measured_role, measured_roles
 from headroles.core.surveys import atlas_entries
-from headroles.core.surveys.atlas import FEW, MIN_FOR_UNUSUAL, Atlas, Spread, atlas_of, spread, spreads_by_depth
-from headroles.core.surveys.atlas_entries import AtlasEntry, entry_of, known_entries, parse_entries, renewed, to_lines
+from headroles.core.surveys.atlas import FEW, MIN_FOR_UNUSUAL, Atlas, Spread, build_atlas, compute_spread, spreads_by_depth
+from headroles.core.surveys.atlas_entries import (
+    AtlasEntry,
+    entries_to_lines,
+    known_entries,
+    make_entry,
+    parse_entries,
+    update_entries,
+)
 from headroles.errors import InvalidRecordError
 from headroles.hub.record_store import embedded_records
 from tests.fixtures.known import known
@@ -28,12 +35,12 @@ def records() -> tuple[HeadCategories, ...]:
 
 @pytest.fixture(scope="module")
 def entries(records) -> tuple[AtlasEntry, ...]:
-    return tuple(map(entry_of, records))
+    return tuple(map(make_entry, records))
 
 
 @pytest.fixture(scope="module")
 def atlas(entries) -> Atlas:
-    return atlas_of(entries)
+    return build_atlas(entries)
 
 
 def of_shares(entries: tuple[AtlasEntry, ...], shares: list[float]) -> Atlas:
@@ -43,7 +50,7 @@ def of_shares(entries: tuple[AtlasEntry, ...], shares: list[float]) -> Atlas:
         heads = [1000 * entries[0].num_heads] * DEPTH_BINS
         role = entries[0].roles[ROLE.name].model_copy(update={"heads": [round(share * count) for count in heads]})
         made.append(entries[0].model_copy(update={"model": f"m{number}", "heads": heads, "roles": {ROLE.name: role}}))
-    return atlas_of(made)
+    return build_atlas(made)
 
 
 # ---- one record's rows
@@ -51,7 +58,7 @@ def of_shares(entries: tuple[AtlasEntry, ...], shares: list[float]) -> Atlas:
 
 @pytest.mark.parametrize("record", embedded_records(), ids=str)
 def test_an_entry_counts_what_the_records_own_scores_say(record):
-    entry = entry_of(record)
+    entry = make_entry(record)
     raw = json.loads(record.to_json())["all_scores"]
     assert entry.total == record.num_layers * record.num_heads
     for role in record.scored_roles:
@@ -67,57 +74,57 @@ def test_an_entry_counts_what_the_records_own_scores_say(record):
 
 
 def test_family_and_size_are_the_registrys_or_else_the_records_own(record, records):
-    entry, info = entry_of(record.model_copy(update={"model_type": "opt", "parameters": 1})), MODELS[EMBEDDED_MODEL]
+    entry, info = make_entry(record.model_copy(update={"model_type": "opt", "parameters": 1})), MODELS[EMBEDDED_MODEL]
     assert (entry.family, entry.parameters) == (info.model_type, info.parameters)
-    assert (entry_of(records[1]).family, entry_of(records[1]).parameters) == (FAMILIES[1], 20_000_000)
-    assert entry_of(record.model_copy(update={"model_name": "nobody/knows"})).family is None
+    assert (make_entry(records[1]).family, make_entry(records[1]).parameters) == (FAMILIES[1], 20_000_000)
+    assert make_entry(record.model_copy(update={"model_name": "nobody/knows"})).family is None
 
 
 def test_layers_without_heads_count_nowhere(records):
     record = records[0]
     scores = {name: [[] if layer == 1 else row for layer, row in enumerate(table)] for name, table in record.all_scores.items()}
     mixed = HeadCategories.model_validate(record.model_copy(update={"all_scores": scores}).model_dump(exclude_unset=True))
-    assert entry_of(mixed).total == 5 * 8
-    assert entry_of(mixed).heads[2] == 0 < entry_of(record).heads[2]
+    assert make_entry(mixed).total == 5 * 8
+    assert make_entry(mixed).heads[2] == 0 < make_entry(record).heads[2]
 
 
 def test_a_role_that_was_counted_by_another_threshold_is_not_scored(entries):
     old = entries[0].roles[ROLE.name].model_copy(update={"threshold": 0.5})
     entry = entries[0].model_copy(update={"roles": {**entries[0].roles, ROLE.name: old}})
     assert entry.share(ROLE) is None
-    assert spread(ROLE, [entry, entries[1]]).models == 1
+    assert compute_spread(ROLE, [entry, entries[1]]).models == 1
 
 
 # ---- the file
 
 
 def test_a_new_or_changed_record_changes_its_own_line_alone_and_counts_no_other(records, entries, monkeypatch):
-    first = to_lines(renewed({}, records[:10]))
-    assert first == to_lines(sorted(entries[:10], key=lambda entry: entry.model))
+    first = entries_to_lines(update_entries({}, records[:10]))
+    assert first == entries_to_lines(sorted(entries[:10], key=lambda entry: entry.model))
     counted = []
-    monkeypatch.setattr(atlas_entries, "entry_of", lambda record: counted.append(record.model_name) or entry_of(record))
-    assert to_lines(renewed(known_entries(first), reversed(records[:10]))) == first
+    monkeypatch.setattr(atlas_entries, "make_entry", lambda record: counted.append(record.model_name) or make_entry(record))
+    assert entries_to_lines(update_entries(known_entries(first), reversed(records[:10]))) == first
     assert counted == []
     changed = with_share(records[3], ROLE.name, 0.5)
-    second = to_lines(renewed(known_entries(first), [*records[:3], changed, *records[4:11]]))
+    second = entries_to_lines(update_entries(known_entries(first), [*records[:3], changed, *records[4:11]]))
     assert counted == [changed.model_name, records[10].model_name]
     assert len(set(second.splitlines()) - set(first.splitlines())) == 2
     assert len(second.splitlines()) == 11
     assert parse_entries(second, "a")[0] in entries
-    without = to_lines(renewed(known_entries(second), records[:1]))
+    without = entries_to_lines(update_entries(known_entries(second), records[:1]))
     assert without in second
 
 
 @pytest.mark.parametrize("update", [{"revision": "another"}, {"parameters": 7}, {"analysis_date": "2026-03-01"}], ids=str)
 def test_whatever_changes_in_a_record_makes_its_line_anew(records, update):
-    (old,) = renewed({}, records[:1])
-    assert renewed({old.model: old}, [records[0].model_copy(update=update)]) != (old,)
+    (old,) = update_entries({}, records[:1])
+    assert update_entries({old.model: old}, [records[0].model_copy(update=update)]) != (old,)
 
 
 def test_a_line_that_counted_by_another_threshold_is_made_anew(records, entries):
     old = entries[0].roles[ROLE.name].model_copy(update={"threshold": 0.5})
     entry = entries[0].model_copy(update={"roles": {**entries[0].roles, ROLE.name: old}})
-    assert renewed({entry.model: entry}, records[:1]) == entries[:1]
+    assert update_entries({entry.model: entry}, records[:1]) == entries[:1]
 
 
 @pytest.mark.parametrize(
@@ -139,8 +146,8 @@ def test_a_line_that_counted_by_another_threshold_is_made_anew(records, entries)
     ids=str,
 )
 def test_a_line_that_is_wrong_is_refused_with_its_number(entries, change, said):
-    line = {**json.loads(to_lines(entries[:1])), **change}
-    assert said in refusal(to_lines(entries[1:2]) + json.dumps(line).encode(), 2)
+    line = {**json.loads(entries_to_lines(entries[:1])), **change}
+    assert said in refusal(entries_to_lines(entries[1:2]) + json.dumps(line).encode(), 2)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +162,7 @@ def test_a_line_that_is_wrong_is_refused_with_its_number(entries, change, said):
     ids=str,
 )
 def test_a_line_whose_numbers_do_not_belong_together_is_refused(entries, role, said):
-    line = json.loads(to_lines(entries[:1]))
+    line = json.loads(entries_to_lines(entries[:1]))
     line["roles"][ROLE.name] |= role
     assert said in refusal(json.dumps(line).encode(), 1)
 
@@ -163,17 +170,17 @@ def test_a_line_whose_numbers_do_not_belong_together_is_refused(entries, role, s
 @pytest.mark.parametrize("garbage", [b"{", b"\xff\xfe", b"[" * 100_000, b'{"parameters": NaN}', b"<script>alert(1)</script>"])
 def test_what_is_no_line_is_refused_in_one_sentence_and_made_anew(entries, garbage):
     assert "which is no JSON" in refusal(garbage, 1)
-    assert list(known_entries(garbage + b"\n" + to_lines(entries[:1]))) == [entries[0].model]
+    assert list(known_entries(garbage + b"\n" + entries_to_lines(entries[:1]))) == [entries[0].model]
 
 
 def test_too_large_a_file_and_a_model_that_is_there_twice_are_refused(entries, monkeypatch):
-    assert "in line 2: a model is there twice" in refusal(to_lines(entries[:1] * 2), 2)
+    assert "in line 2: a model is there twice" in refusal(entries_to_lines(entries[:1] * 2), 2)
     monkeypatch.setattr(atlas_entries, "MAX_ENTRIES", 1)
     with pytest.raises(InvalidRecordError, match="has 2 models; it may have 1"):
-        parse_entries(to_lines(entries[:2]), "of x")
+        parse_entries(entries_to_lines(entries[:2]), "of x")
     monkeypatch.setattr(atlas_entries, "MAX_ATLAS_BYTES", 1000)
     with pytest.raises(InvalidRecordError, match="has more than 1000 bytes"):
-        parse_entries(to_lines(entries[:1]), "of x")
+        parse_entries(entries_to_lines(entries[:1]), "of x")
 
 
 def refusal(content: bytes, line: int) -> str:
@@ -192,8 +199,8 @@ def refusal(content: bytes, line: int) -> str:
 def test_every_number_is_the_median_and_the_range_of_the_models_own(atlas, entries):
     for role in measured_roles():
         shares = sorted(known(entry.share(role)) for entry in entries)
-        assert spread(role, atlas.entries) == Spread(tuple(shares))
-        assert spread(role, atlas.entries).median == (shares[9] + shares[10]) / 2
+        assert compute_spread(role, atlas.entries) == Spread(tuple(shares))
+        assert compute_spread(role, atlas.entries).median == (shares[9] + shares[10]) / 2
         for number, found in enumerate(spreads_by_depth(role, entries)):
             there = [share for entry in entries if (share := entry.shares_by_depth(role)[number]) is not None]
             assert (found.models, found.low, found.high) == (len(there), min(there), max(there))
@@ -202,9 +209,9 @@ def test_every_number_is_the_median_and_the_range_of_the_models_own(atlas, entri
 
 
 def test_fewer_models_than_few_have_no_median(entries):
-    assert spread(ROLE, entries[: FEW - 1]).median is None
-    assert spread(ROLE, entries[:FEW]).median is not None
-    assert spread(ROLE, ()) == Spread()
+    assert compute_spread(ROLE, entries[: FEW - 1]).median is None
+    assert compute_spread(ROLE, entries[:FEW]).median is not None
+    assert compute_spread(ROLE, ()) == Spread()
     assert Spread().low is Spread().high is Spread().median is None
 
 
@@ -218,10 +225,10 @@ def test_what_every_family_has_is_said_from_three_families_on(atlas, entries):
         "llama": True,
         "opt": False,
     }
-    two = atlas_of([entry for entry in entries if entry.family in FAMILIES[:2]])
+    two = build_atlas([entry for entry in entries if entry.family in FAMILIES[:2]])
     assert two.in_every_family() is None
     unscored = entries[0].model_copy(update={"model": "x", "family": "bloom", "roles": {}})
-    assert atlas_of([*entries, unscored]).in_every_family() == ()
+    assert build_atlas([*entries, unscored]).in_every_family() == ()
 
 
 def test_a_model_far_from_the_others_is_named_and_few_models_name_none(entries):
@@ -241,7 +248,7 @@ def test_models_that_differ_by_chance_alone_are_seldom_called_far():
 def test_single_revisions_of_a_model_are_no_models_and_of_two_records_of_one_the_first_counts(entries):
     steps = [entries[1].model_copy(update={"model": f"org/m@step{number}"}) for number in range(3)]
     other = entries[0].model_copy(update={"revision": "another"})
-    atlas = atlas_of([entries[0], *steps, other])
+    atlas = build_atlas([entries[0], *steps, other])
     assert atlas.entries == entries[:1]
     assert atlas.revisions == 3
 

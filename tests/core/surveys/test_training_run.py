@@ -10,7 +10,7 @@ from headroles.core.heads import Head
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles.roles import get_measured_role, measured_roles
 from headroles.core.surveys import training_run as training
-from headroles.core.surveys.training_run import MAX_POINTS, Best, Birth, TrainingRun, parse_training, read_training
+from headroles.core.surveys.training_run import MAX_POINTS, Onset, StepBest, TrainingRun, parse_training, read_training
 from headroles.errors import InvalidRecordError
 from headroles.hub.training_store import RUNS
 
@@ -54,29 +54,29 @@ def test_the_embedded_models_run_says_what_its_file_says(run, raw):
 
 def test_of_equal_heads_the_first_is_the_best(run):
     even = replace(run, scores={ROLE.name: (((0.1, 0.5), (0.5, 0.5)),)}, roles=(ROLE,))
-    assert even.best(ROLE) == (Best(Head(0, 1), 0.5),)
+    assert even.best(ROLE) == (StepBest(Head(0, 1), 0.5),)
 
 
 @pytest.mark.parametrize(
     ("best", "birth"),
     [
-        ((0.1, 0.4, 0.5), Birth(0, 10, 10)),
-        ((0.1, 0.2, 0.4), Birth(10, 20, 20)),
-        ((0.4, 0.4, 0.4), Birth(None, 0, 0)),
-        ((0.1, 0.5, 0.3, 0.5), Birth(20, 30, 10)),
-        ((0.5, 0.1, 0.2, 0.9), Birth(20, 30, 0)),
+        ((0.1, 0.4, 0.5), Onset(0, 10, 10)),
+        ((0.1, 0.2, 0.4), Onset(10, 20, 20)),
+        ((0.4, 0.4, 0.4), Onset(None, 0, 0)),
+        ((0.1, 0.5, 0.3, 0.5), Onset(20, 30, 10)),
+        ((0.5, 0.1, 0.2, 0.9), Onset(20, 30, 0)),
         ((0.1, 0.9, 0.39), None),
         ((0.0, 0.0), None),
     ],
 )
 def test_a_role_appears_after_the_last_point_without_it(run, best, birth):
-    assert of_scores(run, *best).birth(ROLE) == birth
+    assert of_scores(run, *best).onset(ROLE) == birth
 
 
 @pytest.mark.parametrize("role", [role for role in measured_roles() if role.name in ("previous_token", "induction", "diffuse")])
 def test_the_embedded_models_births_are_those_of_its_file(run, raw, role):
     there = [max(map(max, point["record"]["all_scores"][role.name])) >= role.threshold for point in raw]
-    birth = run.birth(role)
+    birth = run.onset(role)
     at = run.at(birth.step)
     assert all(there[at:])
     assert not there[at - 1]

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles.roles import get_measured_role
-from headroles.core.text.edits import BEGINNINGS, MAX_EDITS, Edit, edits_of
+from headroles.core.text.edits import BEGINNINGS, MAX_EDITS, Edit, propose_edits
 from headroles.errors import PromptError
 from headroles.models.probes.sentences import FOR_TRIALS
 from headroles.render.page.cards import render_edits
+from headroles.render.wording.texts import describe_edit
 from tests.conftest import PLAIN
 from tests.fixtures.known import known
 
@@ -23,7 +24,7 @@ WORDS = st.lists(st.sampled_from(["the", "king", "of", "“king”,", "a", "wind
 
 @given(st.text(max_size=200) | WORDS.map(" ".join))
 def test_every_edit_adds_words_or_changes_one_and_the_smallest_comes_first(text):
-    edits = edits_of(text)
+    edits = propose_edits(text)
     assert len(edits) <= MAX_EDITS
     assert [edit.words for edit in edits] == sorted(edit.words for edit in edits)
     assert len({edit.text.casefold() for edit in edits}) == len(edits)
@@ -40,7 +41,7 @@ def test_every_edit_adds_words_or_changes_one_and_the_smallest_comes_first(text)
 
 
 def told(text: str) -> list[str]:
-    return [edit.told for edit in edits_of(text)]
+    return [describe_edit(edit) for edit in propose_edits(text)]
 
 
 def test_words_of_their_own_come_before_the_first_word_and_the_longest_edit_last():
@@ -50,15 +51,15 @@ def test_words_of_their_own_come_before_the_first_word_and_the_longest_edit_last
 
 
 def test_a_phrase_from_the_end_is_said_again_without_the_sign_that_ended_it():
-    texts = {edit.told: edit.text for edit in edits_of("She saw the old (grey) cat.")}
+    texts = {describe_edit(edit): edit.text for edit in propose_edits("She saw the old (grey) cat.")}
     assert texts["say “(grey) cat” again at the end"] == "She saw the old (grey) cat. (grey) cat"
     assert "say “the old (grey) cat” again at the end" in texts
 
 
 def test_the_word_after_an_earlier_copy_is_changed_where_it_says_little_and_its_signs_stay():
-    first = edits_of("The king, “of” the north, met a king in the garden.")[0]
+    first = propose_edits("The king, “of” the north, met a king in the garden.")[0]
     assert first == Edit(
-        "The king, “window” the north, met a king in the garden.", 1, "write “window” instead of “of” after “king”"
+        "The king, “window” the north, met a king in the garden.", 1, "replace", "window", replaced="of", after="king"
     )
     met = "The king met the queen, and the king laughed; the boy sang."
     assert not any("instead" in said for said in told(met)), "a verb is no small word, nor is “the” another “The”"
@@ -72,13 +73,14 @@ def test_made_up_words_come_twice_and_are_not_those_that_are_there():
 
 @pytest.mark.parametrize("text", ["", "   ", "\n"])
 def test_nothing_is_tried_on_nothing(text):
-    assert edits_of(text) == ()
+    assert propose_edits(text) == ()
 
 
 def test_a_single_word_is_tried_twice_and_with_words_that_nobody_knows():
-    assert [edit.text for edit in edits_of("once")] == ["once once", "once zorbat melkin zorbat melkin"]
+    assert [edit.text for edit in propose_edits("once")] == ["once once", "once zorbat melkin zorbat melkin"]
 
 
+@pytest.mark.slow
 def test_what_is_offered_turns_the_verdict_when_it_is_run_again(explorer):
     found = 0
     for text in FOR_TRIALS[:8]:
@@ -94,7 +96,7 @@ def test_what_is_offered_turns_the_verdict_when_it_is_run_again(explorer):
 @pytest.mark.parametrize(("text", "does_it"), [("He said that he saw that it was late", "instead of"), ("hi", "made-up")])
 def test_where_little_is_said_another_word_or_made_up_ones_let_induction_show(explorer, text, does_it):
     edit, after = known(explorer.find_edits(EMBEDDED_MODEL, text)[get_measured_role("induction")])
-    assert does_it in edit.told
+    assert does_it in describe_edit(edit)
     assert (after.prompt, after.role("induction").state) == (edit.text, "seen")
 
 
@@ -120,6 +122,6 @@ def test_a_text_that_has_no_room_left_is_offered_no_edit_but_the_roles_own_promp
 def test_an_edit_is_a_button_and_never_markup(explorer):
     role = get_measured_role("induction")
     analysis = explorer.analyze(EMBEDDED_MODEL, hostile := f"{HOSTILE} {HOSTILE}")
-    drawn = render_edits({role: (edits_of(hostile)[0], analysis)}, analysis)
+    drawn = render_edits({role: (propose_edits(hostile)[0], analysis)}, analysis)
     assert "<img" not in drawn
     assert re.search(r'<button type="button" class="hr-try" data-prompt="[^"<>]*">', drawn)

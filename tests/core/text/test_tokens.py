@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headroles.core.text.tokens import in_a_sentence, is_delimiter, visible
+from headroles.core.text.tokens import inline_text, is_delimiter, visible_text
 
 JOINERS = {"\u200d"}
 # `text()` alone hardly ever puts the odd characters beside the ones they act on
@@ -53,12 +53,12 @@ TEXTS = st.text(st.one_of(ODD, st.characters(exclude_categories=(), exclude_char
     ],
 )
 def test_what_cannot_be_seen_is_named_and_what_can_stays(token, shown):
-    assert visible(token) == shown
+    assert visible_text(token) == shown
 
 
 @given(TEXTS)
 def test_nothing_invisible_is_left_and_nothing_is_empty(token):
-    shown = visible(token)
+    shown = visible_text(token)
     assert shown
     hidden = {character for character in shown if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zs", "Zl", "Zp")}
     assert hidden <= JOINERS
@@ -66,7 +66,7 @@ def test_nothing_invisible_is_left_and_nothing_is_empty(token):
 
 @given(TEXTS)
 def test_no_mark_selector_or_joiner_stands_without_what_it_acts_on(token):
-    shown = visible(token)
+    shown = visible_text(token)
     before = ""
     for position, character in enumerate(shown):
         if unicodedata.category(character).startswith("M"):
@@ -80,7 +80,7 @@ def test_no_mark_selector_or_joiner_stands_without_what_it_acts_on(token):
 
 @given(st.text(st.characters(categories=("L", "N", "P", "S"), exclude_characters="\u115f\u1160\u2800\u3164\uffa0"), min_size=1))
 def test_letters_digits_punctuation_and_symbols_stay_as_they_are(token):
-    assert visible(token) == token
+    assert visible_text(token) == token
 
 
 @pytest.mark.parametrize("token", [".", " ,", ";", ":", "!", "?", "?!", "...", "\n", "\n\n", ".\n", "。", " ،"])
@@ -95,9 +95,9 @@ def test_nothing_else_is(token):
 
 @pytest.mark.parametrize("token", [" שלום", "مرحبا", "a ה"])
 def test_a_token_from_right_to_left_is_held_apart_in_a_sentence(token):
-    assert in_a_sentence(token) == f"\u2068{visible(token)}\u2069"
+    assert inline_text(token) == f"\u2068{visible_text(token)}\u2069"
 
 
 @pytest.mark.parametrize("token", ["king", " 42", "日本", "é", "\u202e", "🙂"])
 def test_any_other_token_stands_in_a_sentence_as_it_is_shown(token):
-    assert in_a_sentence(token) == visible(token)
+    assert inline_text(token) == visible_text(token)

@@ -1,4 +1,4 @@
-"""Knock-outs are what hand-written hooks do, on every architecture; many at once are as one at a time; nothing stays behind."""
+"""Ablations are what hand-written hooks do, on every architecture; many at once are as one at a time; nothing stays behind."""
 
 import threading
 from collections.abc import Callable
@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from headroles.core.heads import Head
-from headroles.core.patterns.excess import without_excess
+from headroles.core.patterns.excess import remove_excess
 from headroles.core.registry import ARCHITECTURES
 from headroles.core.roles.roles import ROLES, get_measured_role
 from headroles.errors import InvalidInputError, JobCancelledError, UnsupportedModelError
-from headroles.models.interventions.ablation_runs import Question, control_ids, knock_out
-from headroles.models.interventions.ablator import KnockOuts, open_knock_outs, open_outputs
+from headroles.models.interventions.ablation_runs import AblationRequest, control_ids, run_ablation
+from headroles.models.interventions.ablator import Ablator, open_ablator, open_outputs
 from headroles.models.loading.loader import LoadedModel
 from headroles.models.reading.pattern_reader import PatternReader
 from tests.conftest import REPEATING
-from tests.fixtures.architectures import VOCABULARY, build
+from tests.fixtures.architectures import VOCABULARY, build, mark_thorough
 from tests.fixtures.double import ROUNDING, to_double
 from tests.models.reading.test_output_reader import REFUSED
 
@@ -28,14 +28,14 @@ WORDS = (5, 700)
 INDUCTION = get_measured_role("induction")
 
 
-def opened(architecture: str, tiny: LoadedModel) -> KnockOuts:
-    return open_knock_outs(PatternReader(LoadedModel("r", to_double(build(architecture)), tiny.tokenizer, "r")))
+def opened(architecture: str, tiny: LoadedModel) -> Ablator:
+    return open_ablator(PatternReader(LoadedModel("r", to_double(build(architecture)), tiny.tokenizer, "r")))
 
 
-def by_hand(architecture: str, change: Callable[[int, torch.Tensor], torch.Tensor], knock_outs: KnockOuts) -> list[float]:
+def by_hand(architecture: str, change: Callable[[int, torch.Tensor], torch.Tensor], ablator: Ablator) -> list[float]:
     """The log-probabilities of WORDS at the end, with a plain torch hook on each output projection of a model of one's own."""
     model = to_double(build(architecture))
-    for writing in knock_outs._outputs.anatomy.writing:
+    for writing in ablator._outputs.residual_map.output_layers:
         model.get_submodule(writing.projection).register_forward_pre_hook(partial(_changed, change, writing.layer))
     with torch.no_grad():
         logits = model(input_ids=torch.tensor([IDS])).logits[0, -1]
@@ -46,13 +46,13 @@ def _changed(change: Callable, layer: int, _: object, args: tuple) -> tuple:
     return (change(layer, args[0]), *args[1:])
 
 
-@pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if name not in REFUSED])
+@pytest.mark.parametrize("architecture", mark_thorough(name for name in ARCHITECTURES if name not in REFUSED))
 def test_every_method_is_what_a_hand_written_hook_does(architecture, in_double, tiny):
-    knock_outs = opened(architecture, tiny)
-    layer, heads = knock_outs.loaded.layers[-1], knock_outs.loaded.identity.num_heads
+    ablator = opened(architecture, tiny)
+    layer, heads = ablator.loaded.layers[-1], ablator.loaded.identity.num_heads
     gone = Head(layer, heads - 1)
     for method in ("zero", "mean", "resample"):
-        made = knock_outs.replacement(method, IDS, seed=1)
+        made = ablator.replacement(method, IDS, seed=1)
 
         def change(at: int, mixed: torch.Tensor, made=made) -> torch.Tensor:
             if at != layer:
@@ -61,23 +61,23 @@ def test_every_method_is_what_a_hand_written_hook_does(architecture, in_double, 
             outputs[:, :, gone.index] = made.outputs[layer][:, gone.index] if made.outputs else 0
             return outputs.flatten(-2)
 
-        (after,) = knock_outs.run(IDS, [[gone]], made, WORDS)
-        expected = by_hand(architecture, change, knock_outs)
+        (after,) = ablator.run(IDS, [[gone]], made, WORDS)
+        expected = by_hand(architecture, change, ablator)
         assert after.log_probs == pytest.approx(expected, abs=1e-6), method
         if method == "zero":
-            (plain,) = knock_outs.run(IDS, [[]], made, WORDS)
+            (plain,) = ablator.run(IDS, [[]], made, WORDS)
             assert plain.log_probs != pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen2", "gpt2", "bloom", "gpt_neo", "qwen3_next", "gpt_oss"])
 def test_a_pattern_without_its_role_gives_what_its_values_mixed_anew_give(architecture, in_double, tiny):
     """In the last layer, where the values are those of the plain forward."""
-    knock_outs = opened(architecture, tiny)
-    outputs, layer = knock_outs._outputs, knock_outs.loaded.layers[-1]
+    ablator = opened(architecture, tiny)
+    outputs, layer = ablator._outputs, ablator.loaded.layers[-1]
     pattern = outputs.patterns.read(IDS).pattern(Head(layer, 1))
-    without = without_excess(pattern, INDUCTION.expected_keys(torch.tensor(IDS)), knock_outs.loaded.windows[layer])
-    (after,) = knock_outs.run(IDS, [[Head(layer, 1)]], knock_outs.replacement("null", IDS, INDUCTION), WORDS)
-    row, heads = knock_outs.loaded.layers.index(layer), knock_outs.loaded.identity.num_heads
+    without = remove_excess(pattern, INDUCTION.expected_keys(torch.tensor(IDS)), ablator.loaded.windows[layer])
+    (after,) = ablator.run(IDS, [[Head(layer, 1)]], ablator.replacement("null", IDS, INDUCTION), WORDS)
+    row, heads = ablator.loaded.layers.index(layer), ablator.loaded.identity.num_heads
 
     def change(at: int, mixed: torch.Tensor) -> torch.Tensor:
         if at != layer:
@@ -89,7 +89,7 @@ def test_a_pattern_without_its_role_gives_what_its_values_mixed_anew_give(archit
             changed[0, query, 1] = new if stream.gates is None else new * stream.gates[row][1]
         return changed.flatten(-2)
 
-    assert after.log_probs == pytest.approx(by_hand(architecture, change, knock_outs), abs=1e-6)
+    assert after.log_probs == pytest.approx(by_hand(architecture, change, ablator), abs=1e-6)
 
 
 def test_what_a_role_adds_is_all_that_is_taken_out_of_a_pattern():
@@ -97,7 +97,7 @@ def test_what_a_role_adds_is_all_that_is_taken_out_of_a_pattern():
                             [0.1, 0.7, 0.1, 0.05, 0.05, 0], [0.6, 0.1, 0.1, 0.1, 0.05, 0.05]])  # fmt: skip
     expected = torch.zeros(6, 6, dtype=torch.bool)
     expected[4, 1] = True
-    changed = without_excess(pattern, expected)
+    changed = remove_excess(pattern, expected)
     others = torch.arange(6) != 4
     assert torch.equal(changed[others], pattern[others])
     assert changed[4, 1] < 0.25
@@ -107,13 +107,13 @@ def test_what_a_role_adds_is_all_that_is_taken_out_of_a_pattern():
 
 
 def test_many_sets_in_one_forward_are_as_one_at_a_time(in_double, tiny):
-    knock_outs = opened("llama", tiny)
+    ablator = opened("llama", tiny)
     sets = [(), (Head(0, 0),), (Head(0, 1), Head(2, 3)), (Head(1, 2), Head(1, 3), Head(2, 0))]
     for method in ("zero", "mean", "resample", "null"):
-        made = knock_outs.replacement(method, IDS, INDUCTION)
-        together = list(knock_outs.run(IDS, sets, made, WORDS))
+        made = ablator.replacement(method, IDS, INDUCTION)
+        together = list(ablator.run(IDS, sets, made, WORDS))
         for heads, after in zip(sets, together, strict=True):
-            (alone,) = knock_outs.run(IDS, [heads], made, WORDS)
+            (alone,) = ablator.run(IDS, [heads], made, WORDS)
             assert after.log_probs == pytest.approx(alone.log_probs, abs=1e4 * ROUNDING)
             assert after.losses == pytest.approx(alone.losses, abs=1e4 * ROUNDING)
             assert [token for token, _ in after.top] == [token for token, _ in alone.top]
@@ -131,38 +131,38 @@ def test_losses_and_guesses_are_those_of_the_model_itself(explorer, tiny):
         assert [guess.probability for guess in guesses] == pytest.approx(row.topk(3).values.tolist(), abs=1e-5)
 
 
-def test_the_next_plain_analysis_is_the_same_bit_for_bit_after_any_knock_out(fresh_tiny):
+def test_the_next_plain_analysis_is_the_same_bit_for_bit_after_any_ablation(fresh_tiny):
     reader = PatternReader(fresh_tiny)
     ids = fresh_tiny.encode(REPEATING)
     before = reader.read(ids).patterns
-    outputs, knock_outs = open_outputs(reader), open_knock_outs(reader)
-    question = Question(ids, (Head(2, 2), Head(3, 1)), INDUCTION)
+    outputs, ablator = open_outputs(reader), open_ablator(reader)
+    question = AblationRequest(ids, (Head(2, 2), Head(3, 1)), INDUCTION)
 
     def failing(_: float) -> None:
         raise JobCancelledError("stopped")
 
     for method in ("zero", "mean", "resample", "null"):
-        list(knock_outs.run(ids, [[Head(2, 2)]], knock_outs.replacement(method, ids, INDUCTION)))
+        list(ablator.run(ids, [[Head(2, 2)]], ablator.replacement(method, ids, INDUCTION)))
         assert torch.equal(reader.read(ids).patterns, before)
     with pytest.raises(JobCancelledError):
-        knock_out(outputs, knock_outs, REPEATING, question, failing)
+        run_ablation(outputs, ablator, REPEATING, question, failing)
     assert torch.equal(reader.read(ids).patterns, before)
-    broken = knock_outs.replacement("mean", ids)
+    broken = ablator.replacement("mean", ids)
     broken.outputs[2] = torch.zeros(1, 3, 5)  # type: ignore[index]
     with pytest.raises(RuntimeError):
-        list(knock_outs.run(ids, [[Head(2, 2)]], broken))
+        list(ablator.run(ids, [[Head(2, 2)]], broken))
     assert torch.equal(reader.read(ids).patterns, before)
-    after = next(knock_outs.run(ids, [[]], knock_outs.replacement("zero", ids), WORDS))
-    assert after.log_probs == pytest.approx(next(knock_outs.run(ids, [[]], broken, WORDS)).log_probs)
+    after = next(ablator.run(ids, [[]], ablator.replacement("zero", ids), WORDS))
+    assert after.log_probs == pytest.approx(next(ablator.run(ids, [[]], broken, WORDS)).log_probs)
 
 
-def test_threads_that_mix_captures_and_knock_outs_get_what_each_alone_gets(explorer):
+def test_threads_that_mix_captures_and_ablations_get_what_each_alone_gets(explorer):
     texts = [REPEATING, "red green blue red green blue red", "My uncle hid a small green window. My uncle hid"]
 
     def ask(number: int) -> object:
         text = texts[number % 3]
         if number % 2:
-            return explorer.knock_out("headroles-tiny", text, ["L2H2"], seed=number % 3)
+            return explorer.ablate("headroles-tiny", text, ["L2H2"], seed=number % 3)
         return explorer._use("headroles-tiny", lambda reader: reader.read(reader.loaded.encode(text)).patterns.tolist())
 
     expected = [ask(number) for number in range(8)]
@@ -192,22 +192,22 @@ def test_a_control_text_keeps_the_end_and_repeats_nothing(tiny):
 
 def test_a_null_pattern_needs_a_role_that_a_text_triggers(explorer):
     with pytest.raises(InvalidInputError, match="Only what a role that a text triggers"):
-        explorer.knock_out("headroles-tiny", REPEATING, ["L2H2"], method="null")
+        explorer.ablate("headroles-tiny", REPEATING, ["L2H2"], method="null")
     with pytest.raises(InvalidInputError, match="Only what a role that a text triggers"):
-        explorer.knock_out("headroles-tiny", REPEATING, role="previous_token", method="null")
+        explorer.ablate("headroles-tiny", REPEATING, role="previous_token", method="null")
     assert not ROLES["previous_token"].requires_repetition
 
 
-def test_effects_and_knock_outs_of_a_model_with_norms_behind_its_heads_do_not_meet(tiny):
-    """Reading effects calls projections and norms, on which the knock-outs of other threads have taps."""
+def test_effects_and_ablations_of_a_model_with_norms_behind_its_heads_do_not_meet(tiny):
+    """Reading effects calls projections and norms, on which the ablations of other threads have taps."""
     reader = PatternReader(LoadedModel("r", build("gemma2"), tiny.tokenizer, "r"))
-    outputs, knock_outs = open_outputs(reader), open_knock_outs(reader)
-    nothing = knock_outs.replacement("zero", IDS)
+    outputs, ablator = open_outputs(reader), open_ablator(reader)
+    nothing = ablator.replacement("zero", IDS)
 
     def ask(number: int) -> list:
         if number % 2:
-            return list(knock_outs.run(IDS, [[Head(number % 3, 1)]], nothing, WORDS))
-        return outputs.read(IDS, number % 24).by_key(outputs.targets(list(WORDS))).tolist()
+            return list(ablator.run(IDS, [[Head(number % 3, 1)]], nothing, WORDS))
+        return outputs.read(IDS, number % 24).by_key(outputs.tokens_to_residual_directions(list(WORDS))).tolist()
 
     expected = [ask(number) for number in range(8)]
     with ThreadPoolExecutor(8) as pool:
@@ -218,8 +218,8 @@ def test_effects_and_knock_outs_of_a_model_with_norms_behind_its_heads_do_not_me
 def test_a_text_on_which_a_model_puts_out_no_numbers_is_refused(tiny):
     model = build("llama")
     reader = PatternReader(LoadedModel("r", model, tiny.tokenizer, "r"))
-    outputs, knock_outs = open_outputs(reader), open_knock_outs(reader)
+    outputs, ablator = open_outputs(reader), open_ablator(reader)
     model.model.layers[2].mlp.down_proj.weight.data.fill_(float("nan"))
-    for ask in (lambda: outputs.read(IDS), lambda: list(knock_outs.run(IDS, [[]], knock_outs.replacement("zero", IDS)))):
+    for ask in (lambda: outputs.read(IDS), lambda: list(ablator.run(IDS, [[]], ablator.replacement("zero", IDS)))):
         with pytest.raises(UnsupportedModelError, match="what they put out on this text is no number"):
             ask()

@@ -3,7 +3,6 @@
 import logging
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -32,6 +31,7 @@ from tests.fixtures.refusals import (
 __all__ = ["never_stuck"]  # a fixture that holds for every test of this file
 pytestmark = pytest.mark.usefixtures("one_thread")
 NAME = "org/stranger"
+BY_NAME = {fault.name: fault for fault in FAULTS}
 
 
 @pytest.fixture(scope="module")
@@ -61,15 +61,14 @@ def test_a_broken_file_is_refused_by_name_soon_and_in_little_memory(fault: Fault
 
 
 def test_faults_are_many_and_each_has_a_name_of_its_own():
-    assert len(FAULTS) >= 80
-    assert len({fault.name for fault in FAULTS}) == len(FAULTS)
+    assert len(BY_NAME) == len(FAULTS) >= 80
 
 
 @pytest.mark.parametrize(
     "name", ["another magic", "a billion bytes in a list", "one part of three", "a pipe", "a link to nothing"]
 )
 def test_what_is_looked_at_before_anything_is_read_says_the_same(name, tmp_path):
-    fault = next(fault for fault in FAULTS if fault.name == name)
+    fault = BY_NAME[name]
     fault.build(tmp_path / fault.file)
     with pytest.raises(HeadRolesError, match=fault.refusal):
         inspect(tmp_path / fault.file)
@@ -79,18 +78,15 @@ def test_what_is_looked_at_before_anything_is_read_says_the_same(name, tmp_path)
 def test_the_page_says_what_is_wrong_with_a_file_and_goes_on(tmp_path):
     """A fault of each kind that is seen at another time: in the header, in the tokenizer's process, in that of the weights."""
     explorer = Explorer(Settings(any_model=True, home=tmp_path / "home"))
-    for name in ("2**60 tensors", "merges of no tokens", "no number among the weights"):
-        fault = next(fault for fault in FAULTS if fault.name == name)
+    for name in ("2**60 tensors", "merges of no tokens", "nan among the weights"):
+        fault = BY_NAME[name]
         path = tmp_path / f"{len(name)}.gguf"
         fault.build(path)
         with pytest.raises(HeadRolesError) as caught:
             explorer.analyze(str(path), "The king and the queen")
-        check_sentence_of_a_visitor(caught.value, fault, path)
-
-
-def check_sentence_of_a_visitor(error: HeadRolesError, fault: Fault, path: Path) -> None:
-    """The visitor typed the path, so it may stand in the answer; nothing else of the server's does."""
-    check_sentence(type(error)(str(error).replace(str(path), "the model")), fault.refusal, path.parent)
+        # the visitor typed the path, so it may stand in the answer; nothing else of the server's does
+        error = type(caught.value)(str(caught.value).replace(str(path), "the model"))
+        check_sentence(error, fault.refusal, tmp_path)
 
 
 def test_a_file_that_is_too_large_as_float32_is_refused_before_anything_of_it_is_read(tmp_path):
@@ -113,6 +109,7 @@ def test_without_the_package_that_reads_such_files_its_extra_is_named(tmp_path, 
     path = write(tmp_path / "x.gguf", honest())
     gguf_module._read_once.cache_clear()
     monkeypatch.setitem(sys.modules, "gguf", None)
+    monkeypatch.delitem(sys.modules, "headroles.hub.gguf_reader", raising=False)
     sentence = r"^Reading GGUF files needs gguf, which is not installed: pip install 'headroles\[gguf\]'\.$"
     for open_ in (inspect, lambda path: load_model("m", path)):
         with pytest.raises(MissingPackageError, match=sentence):

@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerFast
 from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL, MODELS, get_model_info
 from headroles.errors import ModelLoadError, PromptError, UnknownModelError, UnsupportedModelError
 from headroles.models.loading.loader import MAX_PROMPT_CHARACTERS, attention_windows, load_model
-from headroles.models.untrusted.tokenizer_loader import memory_of
+from headroles.models.untrusted.tokenizer_loader import tokenizer_bytes
 from headroles.server.layout import EXAMPLES
 from tests.fixtures.architectures import build
 
@@ -114,7 +114,7 @@ def test_the_weights_take_four_bytes_a_number_and_two_in_half_precision(tiny):
     for loaded, bytes_a_number in ((tiny, 4), (half, 2)):
         weights = MODELS[EMBEDDED_MODEL].parameters * bytes_a_number
         assert isinstance(loaded.tokenizer, PreTrainedTokenizerFast)
-        assert weights <= loaded.memory_bytes - memory_of(loaded.tokenizer) < 1.01 * weights
+        assert weights <= loaded.memory_bytes - tokenizer_bytes(loaded.tokenizer) < 1.01 * weights
 
 
 @pytest.mark.processes
@@ -133,10 +133,10 @@ def test_the_memory_that_is_counted_for_a_tokenizer_is_about_what_it_takes(tmp_p
     code = """
 import sys, psutil
 from transformers import PreTrainedTokenizerFast
-from headroles.models.untrusted.tokenizer_loader import memory_of
+from headroles.models.untrusted.tokenizer_loader import tokenizer_bytes
 before = psutil.Process().memory_info().rss
 tokenizer = PreTrainedTokenizerFast(tokenizer_file=sys.argv[1])
-print(psutil.Process().memory_info().rss - before, memory_of(tokenizer))
+print(psutil.Process().memory_info().rss - before, tokenizer_bytes(tokenizer))
 """
     for kind in ("bpe", "unigram"):
         command = [sys.executable, "-c", code, str(tmp_path / f"{kind}.json")]
@@ -197,6 +197,11 @@ def test_what_is_no_text_is_refused_by_its_kind(tiny, prompt):
 
 
 def test_a_long_prompt_is_refused_with_limit_and_count(tiny):
+    longest = "a" + " a" * 254  # and a BOS
+    assert len(tiny.encode(longest)) == tiny.max_tokens == 256
+    assert tiny.reads(longest)
+    with pytest.raises(PromptError, match=r"^Your text has 257 tokens; headroles-tiny reads at most 256 here\. Shorten it\.$"):
+        tiny.encode(longest + " a")
     with pytest.raises(PromptError, match=r"has 301 tokens; headroles-tiny reads at most 256"):
         tiny.encode("the" + " the" * 299)
     with pytest.raises(PromptError, match=f"has 10,000,000 characters; at most {MAX_PROMPT_CHARACTERS:,}"):

@@ -6,18 +6,18 @@ import pytest
 import torch
 from transformer_lens.tools.analysis import direct_logit_attribution
 
-from analysis.lens import open_bridge
+from analysis.pipeline.bridge import open_bridge
 from headroles.core.heads import Head
 from headroles.core.outputs.linear_norm import FITS
 from headroles.core.registry import ARCHITECTURES
 from headroles.errors import UnsupportedModelError
 from headroles.models.interventions.ablator import open_outputs
-from headroles.models.interventions.direct_effects import read_writes
+from headroles.models.interventions.direct_effects import read_direct_effects
 from headroles.models.loading.loader import LoadedModel
 from headroles.models.reading.output_reader import OutputReader
 from headroles.models.reading.pattern_reader import PatternReader
 from tests.conftest import REPEATING, tables
-from tests.fixtures.architectures import VOCABULARY, build
+from tests.fixtures.architectures import VOCABULARY, build, mark_thorough
 from tests.fixtures.double import to_double
 
 TABLE = "direct effects: how far the parts are from the logits, as a share of the largest one"
@@ -35,7 +35,7 @@ def random_loaded(architecture: str, tiny: LoadedModel, **changes: Any) -> Loade
     return LoadedModel(f"random-{architecture}", build(architecture, **changes), tiny.tokenizer, "r")
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", mark_thorough(ARCHITECTURES))
 def test_embeddings_heads_mlps_and_biases_add_up_to_the_logits(architecture, tiny):
     loaded = random_loaded(architecture, tiny)
     reader = PatternReader(loaded)
@@ -47,10 +47,10 @@ def test_embeddings_heads_mlps_and_biases_add_up_to_the_logits(architecture, tin
     outputs, words = open_outputs(reader), list(range(0, VOCABULARY, 97))
     with torch.no_grad():
         logits = loaded.model(input_ids=torch.tensor([TEXT_IDS])).logits[0, -1]
-    stream, unembedding = outputs.read(TEXT_IDS), outputs.targets(words)
+    stream, unembedding = outputs.read(TEXT_IDS), outputs.tokens_to_residual_directions(words)
     embedding, rest, biases = stream.other_parts(unembedding)
-    total = stream.by_key(unembedding).sum((0, 1, 2)) + embedding + rest.sum(0) + biases + outputs.bias_of(words)
-    missed = float((total - outputs.uncapped(logits)[words]).abs().max() / logits.abs().max())
+    total = stream.by_key(unembedding).sum((0, 1, 2)) + embedding + rest.sum(0) + biases + outputs.unembedding_bias(words)
+    missed = float((total - outputs.centered_logits(logits)[words]).abs().max() / logits.abs().max())
     tables.setdefault(TABLE, []).append({"architecture": architecture, "gated": str(outputs._is_gated), "missed": missed})
     assert missed <= FITS
     assert torch.allclose(outputs.logits(stream), logits, atol=FITS * float(logits.abs().max()))
@@ -59,8 +59,8 @@ def test_embeddings_heads_mlps_and_biases_add_up_to_the_logits(architecture, tin
 def test_a_residual_multiplier_a_logit_scale_and_biases_are_met(tiny):
     changes = {"residual_multiplier": 0.3, "logits_scaling": 4.0, "attention_bias": True}
     outputs = open_outputs(PatternReader(random_loaded("granite", tiny, **changes)))
-    assert outputs.anatomy.scale == pytest.approx(0.25, abs=FITS)
-    assert [writing.factor for writing in outputs.anatomy.writing] == pytest.approx([0.3] * 3, abs=FITS)
+    assert outputs.residual_map.scale == pytest.approx(0.25, abs=FITS)
+    assert [writing.factor for writing in outputs.residual_map.output_layers] == pytest.approx([0.3] * 3, abs=FITS)
 
 
 def test_a_heads_direct_effect_is_what_the_logit_loses_when_all_behind_it_is_frozen(in_double, tiny):
@@ -74,7 +74,7 @@ def test_a_heads_direct_effect_is_what_the_logit_loses_when_all_behind_it_is_fro
     model.model.norm.register_forward_pre_hook(lambda _, args: stream.append(args[0][0, last]))
     with torch.no_grad():
         model(input_ids=torch.tensor([TEXT_IDS]))
-        found = outputs.read(TEXT_IDS).by_key(outputs.targets([5, 700]))
+        found = outputs.read(TEXT_IDS).by_key(outputs.tokens_to_residual_directions([5, 700]))
         scale = (stream[0].pow(2).mean() + model.config.rms_norm_eps).rsqrt()
         for head in (Head(0, 0), Head(2, 3)):
             wide = slice(12 * head.index, 12 * head.index + 12)
@@ -93,7 +93,7 @@ def test_transformer_lens_attributes_the_same_to_every_head(architecture, tiny):
     with torch.no_grad():
         _, cache = bridge.run_with_cache(torch.tensor([TEXT_IDS]))
         theirs = direct_logit_attribution(bridge, answer_tokens=5, incorrect_tokens=700, pos=-1, unit="head", cache=cache)
-    effects = outputs.read(TEXT_IDS).by_key(outputs.targets([5, 700])).sum(2)
+    effects = outputs.read(TEXT_IDS).by_key(outputs.tokens_to_residual_directions([5, 700])).sum(2)
     ours = effects[..., 0] - effects[..., 1]
     assert theirs.labels[:-1] == [f"L{layer}H{head}" for layer in range(3) for head in range(4)]
     assert torch.allclose(ours.flatten(), theirs.attribution.flatten()[:-1], atol=1e-4)
@@ -102,11 +102,11 @@ def test_transformer_lens_attributes_the_same_to_every_head(architecture, tiny):
 def test_what_a_role_foretells_is_told_beside_the_favourite(explorer):
     writes = explorer.effects("headroles-tiny", REPEATING, role="induction")
     text = explorer.analyze("headroles-tiny", REPEATING)
-    target = writes.foretold or writes.favourite
+    target = writes.expected_token or writes.top_token
     assert target.token == " queen"
     total = sum(map(sum, target.heads)) + target.embedding + target.rest + target.biases
     assert total == pytest.approx(target.logit, abs=FITS * 30)
-    assert sum(writes.by_key) == pytest.approx(writes.written(writes.favourite), abs=FITS * 30)
+    assert sum(writes.by_key) == pytest.approx(writes.total_effect(writes.top_token), abs=FITS * 30)
     assert set(writes.heads) <= {head.head for head in text.role("induction").heads}
     assert " queen" in [word.token for word in writes.raised]
     assert writes.raised[0].effect > 0 > writes.lowered[0].effect
@@ -114,10 +114,10 @@ def test_what_a_role_foretells_is_told_beside_the_favourite(explorer):
 
 def test_effects_of_a_text_are_the_same_whatever_else_stands_behind_the_query(tiny_outputs):
     ids = tiny_outputs.loaded.encode(REPEATING)
-    alone = read_writes(tiny_outputs, "", ids[:8], [Head(2, 2)])
-    within = read_writes(tiny_outputs, "", ids, [Head(2, 2)], query=7)
-    assert alone.favourite.token_id == within.favourite.token_id
-    assert alone.favourite.of(Head(2, 2)) == pytest.approx(within.favourite.of(Head(2, 2)), abs=1e-4)
+    alone = read_direct_effects(tiny_outputs, "", ids[:8], [Head(2, 2)])
+    within = read_direct_effects(tiny_outputs, "", ids, [Head(2, 2)], query=7)
+    assert alone.top_token.token_id == within.top_token.token_id
+    assert alone.top_token.head_effect(Head(2, 2)) == pytest.approx(within.top_token.head_effect(Head(2, 2)), abs=1e-4)
     assert len(alone.by_key) == len(within.by_key[:8]) == 8
     assert not any(within.by_key[8:])
 

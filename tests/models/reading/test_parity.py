@@ -10,14 +10,14 @@ import torch
 from tokenizers import processors
 from transformers import PreTrainedTokenizerFast
 
-from analysis.lens import open_bridge, score_model
+from analysis.pipeline.bridge import open_bridge, score_model
 from headroles.core.registry import ARCHITECTURES, MIXED
 from headroles.errors import UnsupportedModelError
 from headroles.models.loading.loader import LoadedModel
 from headroles.models.probes.probe_texts import ProbeSizes, make_probes
 from headroles.models.reading.pattern_reader import PatternReader
 from tests.conftest import tables
-from tests.fixtures.architectures import SHAPES, VOCABULARY, WITHOUT_LENS, build
+from tests.fixtures.architectures import SHAPES, VOCABULARY, WITHOUT_LENS, build, mark_thorough
 from tests.fixtures.double import ROUNDING, to_double
 
 TABLE = "largest difference of PyVene's patterns to output_attentions and TransformerLens"
@@ -59,7 +59,7 @@ def test_the_tests_have_a_model_of_every_architecture_that_is_said_to_be_read():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", mark_thorough(ARCHITECTURES))
 def test_all_three_readers_agree(architecture, in_double, tiny, plain_tokenizer):
     loaded = LoadedModel(f"random-{architecture}", to_double(build(architecture)), tiny.tokenizer, "r")
     plain = LoadedModel(f"plain-{architecture}", loaded.model, plain_tokenizer, "r")
@@ -101,7 +101,7 @@ def test_what_transformer_lens_does_not_read_is_refused_by_name(architecture, ra
         score_model(open_bridge(loaded), loaded, make_probes(loaded, ProbeSizes(1, 8, 1)))
 
 
-@pytest.mark.parametrize("architecture", MIXED)
+@pytest.mark.parametrize("architecture", mark_thorough(MIXED))
 def test_patterns_come_from_the_layers_that_the_config_names(architecture, in_double, random_model):
     """The layers with a pattern are those whose attention changes it, found without looking at any name or order."""
     loaded = random_model(architecture)
@@ -123,7 +123,7 @@ def test_patterns_come_from_the_layers_that_the_config_names(architecture, in_do
             assert not any(changed[:row])
 
 
-@pytest.mark.parametrize("architecture", WINDOWED)
+@pytest.mark.parametrize("architecture", mark_thorough(WINDOWED))
 def test_the_windows_in_the_config_are_those_of_the_patterns(architecture, tiny):
     model = build(architecture)
     windows = LoadedModel("m", model, tiny.tokenizer, "r").windows

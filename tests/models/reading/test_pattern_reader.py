@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from headroles.core.heads import taken_by_sink
+from headroles.core.heads import sink_mass
 from headroles.errors import UnsupportedModelError
 from headroles.models.loading.loader import LoadedModel
 from headroles.models.reading.pattern_reader import PatternReader
@@ -150,7 +150,7 @@ def test_the_sink_takes_what_the_models_own_softmax_gives_it(in_double, random_m
     loaded = random_model("gpt_oss")
     to_double(loaded.model)
     reader, ids = PatternReader(loaded), torch.arange(1, 21)[None]
-    assert float(taken_by_sink(reader.read_layers(ids)).max()) > 0.1
+    assert float(sink_mass(reader.read_layers(ids)).max()) > 0.1
     for layer in loaded.model.model.layers:
         layer.self_attn.sinks.data.fill_(-1e4)
     torch.testing.assert_close(reader.read_layers(ids).sum(-1), torch.ones(3, 1, 4, 20).double(), atol=ROUNDING, rtol=0)

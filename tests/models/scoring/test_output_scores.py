@@ -6,15 +6,15 @@ import pytest
 import torch
 
 from headroles.core.heads import Head
-from headroles.core.roles.measurement import Evidence
+from headroles.core.roles.measurement import Capture
 from headroles.core.roles.roles import ROLES, get_measured_role
 from headroles.errors import InvalidInputError
 from headroles.models.interventions.ablator import open_outputs
-from headroles.models.interventions.successor_weights import successor_firsts
+from headroles.models.interventions.successor_weights import successor_hits
 from headroles.models.loading.loader import LoadedModel
-from headroles.models.probes.output_probes import OutputProbe, name_probes, ordinals, repeat_probes, series_probes
+from headroles.models.probes.output_probes import OutputProbe, name_probes, repeat_probes, series_probes, successor_pairs
 from headroles.models.reading.pattern_reader import PatternReader
-from headroles.models.scoring.output_scores import OutputScores, effect_of, roles_of_outputs, score_outputs
+from headroles.models.scoring.output_scores import OutputScores, output_roles, probe_effect, score_outputs
 from tests.conftest import random_attention
 from tests.fixtures.architectures import build
 from tests.fixtures.known import known
@@ -26,7 +26,7 @@ def reader(tiny) -> PatternReader:
 
 
 def test_three_roles_are_measured_on_what_heads_write():
-    assert [role.name for role in roles_of_outputs()] == ["name_mover", "copy_suppression", "successor"]
+    assert [role.name for role in output_roles()] == ["name_mover", "copy_suppression", "successor"]
 
 
 def test_a_prompt_of_names_has_the_name_to_come_once_and_the_other_twice(tiny):
@@ -49,9 +49,9 @@ def test_a_series_stands_beside_the_same_words_in_an_order_that_leads_nowhere(ti
     probes = series_probes(tiny, 100)
     assert len(probes) > 20
     for probe in probes:
-        assert probe.other is not None
-        assert probe.other != probe.token_ids
-        assert sorted(probe.other) == sorted(probe.token_ids)
+        assert probe.contrast is not None
+        assert probe.contrast != probe.token_ids
+        assert sorted(probe.contrast) == sorted(probe.token_ids)
         assert probe.target not in probe.token_ids
 
 
@@ -59,7 +59,7 @@ def test_a_vocabulary_without_such_words_has_no_such_texts_and_the_roles_are_not
     monkeypatch.setattr("headroles.models.probes.output_probes.NAMES", ("Xyzzyq", "Qwxzv", "Vbnmq", "Zzyx"))
     monkeypatch.setattr("headroles.models.probes.output_probes.SERIES", (("Xyzzyq", "Qwxzv", "Vbnmq", "Zzyx"),))
     reader = PatternReader(LoadedModel("r", build("llama"), tiny.tokenizer, "r"))
-    assert name_probes(tiny, 5) == series_probes(tiny, 5) == ordinals(tiny) == []
+    assert name_probes(tiny, 5) == series_probes(tiny, 5) == successor_pairs(tiny) == []
     assert score_outputs(reader, 5) == OutputScores({}, {})
 
 
@@ -72,10 +72,12 @@ def test_the_effect_through_a_key_and_the_lift_over_another_order_are_what_effec
     outputs = open_outputs(reader)
     ids = reader.loaded.encode(" four, five, six,")
     other = reader.loaded.encode(" five, six, four,")
-    written = outputs.read(ids).by_key(outputs.targets([99]))[..., 0]
-    assert torch.equal(effect_of(outputs, OutputProbe(ids, 99, key=3)), written[:, :, 3])
-    elsewhere = outputs.read(other).by_key(outputs.targets([99]))[..., 0]
-    assert torch.allclose(effect_of(outputs, OutputProbe(ids, 99, other=other)), written.sum(-1) - elsewhere.sum(-1), atol=1e-6)
+    written = outputs.read(ids).by_key(outputs.tokens_to_residual_directions([99]))[..., 0]
+    assert torch.equal(probe_effect(outputs, OutputProbe(ids, 99, key=3)), written[:, :, 3])
+    elsewhere = outputs.read(other).by_key(outputs.tokens_to_residual_directions([99]))[..., 0]
+    assert torch.allclose(
+        probe_effect(outputs, OutputProbe(ids, 99, contrast=other)), written.sum(-1) - elsewhere.sum(-1), atol=1e-6
+    )
 
 
 def test_copy_suppression_is_the_name_movers_measure_turned_round(reader):
@@ -90,7 +92,7 @@ def test_copy_suppression_is_the_name_movers_measure_turned_round(reader):
 def test_the_measure_needs_effects_and_fills_its_bar_from_nought(reader):
     measure = get_measured_role("name_mover").measure
     with pytest.raises(InvalidInputError, match="measured on what heads write"):
-        measure(Evidence(random_attention(1, 2, length=4), torch.tensor([[1, 2, 3, 4]])))
+        measure(Capture(random_attention(1, 2, length=4), torch.tensor([[1, 2, 3, 4]])))
     assert (measure.fill(-3.0), measure.fill(0.75), measure.fill(9.0)) == (0.0, 0.5, 1.0)
     assert "minus the direct effect" in get_measured_role("copy_suppression").measure.definition
     assert ROLES["successor"].example is None
@@ -117,7 +119,7 @@ def test_on_repeats_it_is_the_induction_heads_of_the_embedded_model_that_copy(re
 
 
 def test_pairs_of_a_series_are_words_of_one_token_each_and_next_to_each_other(tiny):
-    texts = [tuple(tiny.token_texts(pair)) for pair in ordinals(tiny)]
+    texts = [tuple(tiny.token_texts(pair)) for pair in successor_pairs(tiny)]
     assert (" one", " two") in texts
     assert (" first", " second") in texts
     assert all(word[0] == following[0] == " " for word, following in texts)
@@ -127,14 +129,14 @@ def test_pairs_of_a_series_are_words_of_one_token_each_and_next_to_each_other(ti
 def test_the_way_by_weights_alone_is_the_one_written_by_hand(kind, tiny):
     model = build(kind)
     loaded = LoadedModel("r", model, tiny.tokenizer, "r")
-    pairs = ordinals(loaded)
+    pairs = successor_pairs(loaded)
     words = list(dict.fromkeys(token for pair in pairs for token in pair))
     tokens = torch.tensor([[*loaded.bos, *(word for word, _ in pairs)]])
     with torch.no_grad():
         raised = by_hand(kind, model, tokens)[..., words]
     right = torch.tensor([words.index(following) for _, following in pairs])
     expected = (raised[:, :, len(loaded.bos) :].argmax(-1) == right).float().permute(2, 0, 1)
-    found = known(successor_firsts(open_outputs(PatternReader(loaded))))
+    found = known(successor_hits(open_outputs(PatternReader(loaded))))
     assert torch.equal(found, expected)
     assert 0 < found.sum() < found.numel()
 
@@ -170,7 +172,7 @@ def by_hand(kind: str, model: Any, tokens: torch.Tensor) -> torch.Tensor:
 def test_a_forward_after_the_words_were_read_is_the_one_before(reader):
     outputs, ids = open_outputs(reader), reader.loaded.encode("The king and the queen")
     before = outputs.read(ids)
-    successor_firsts(outputs)
+    successor_hits(outputs)
     after = outputs.read(ids)
     assert torch.equal(before.pattern, after.pattern)
     assert torch.equal(before.last, after.last)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from headroles.core.readings.detection import is_seen
+from headroles.core.readings.detection import is_detected
 from headroles.core.records.calibration import Triggered
 from headroles.core.records.head_categories import HeadCategories
 from headroles.core.records.record_builder import with_prompts
@@ -18,7 +18,7 @@ from headroles.errors import InvalidRecordError
 from headroles.models.loading.loader import load_model
 from headroles.models.probes.probe_texts import ProbeSizes
 from headroles.models.reading.pattern_reader import PatternReader
-from headroles.models.scoring.sweep import calibrated, find_prompts
+from headroles.models.scoring.sweep import add_calibration, find_prompts
 from tests.conftest import PLAIN
 
 TRIGGERED = ("induction", "duplicate_token")
@@ -46,7 +46,7 @@ def test_every_text_that_is_made_to_show_a_role_does_so_on_the_embedded_model(re
     role = get_measured_role(name)
     assert len(role.prompts) >= 3
     for prompt in role.prompts:
-        assert is_seen(role, reader.read(reader.loaded.encode(prompt)), record), prompt
+        assert is_detected(role, reader.read(reader.loaded.encode(prompt)), record), prompt
 
 
 def test_the_first_that_works_is_found_and_none_where_none_does(reader, of_role, record):
@@ -67,7 +67,7 @@ def test_a_role_without_heads_or_without_calibration_is_not_looked_at(reader, re
 
 def test_an_analysis_records_which_text_shows_a_role_on_its_model(reader, of_role):
     works = get_measured_role("induction").other_prompts[0]
-    made = calibrated(reader, of_role(PLAIN, works), ProbeSizes(calibration=1))
+    made = add_calibration(reader, of_role(PLAIN, works), ProbeSizes(calibration=1))
     assert made.suggested_prompt(get_role("induction")) == works
     duplicate = get_role("duplicate_token")
     found = made.calibrations["duplicate_token"]

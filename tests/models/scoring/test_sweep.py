@@ -7,19 +7,19 @@ from typing import Any
 import pytest
 import torch
 
-from analysis.lens import open_bridge, score_model
+from analysis.pipeline.bridge import open_bridge, score_model
 from headroles.core.records.head_categories import HeadCategories
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.roles.scoring import measure_heads, roles_of_patterns
+from headroles.core.roles.scoring import measure_heads, pattern_roles
 from headroles.core.text.tokens import is_delimiter
 from headroles.errors import InvalidInputError, JobCancelledError
 from headroles.models.loading.loader import LoadedModel, load_model
 from headroles.models.probes.probe_texts import Probe, ProbeSizes, make_probes
 from headroles.models.reading.pattern_reader import PatternReader
 from headroles.models.scoring import sweep
-from headroles.models.scoring.sweep import Sweep, analyze_here, make_recipe, make_record
+from headroles.models.scoring.sweep import Sweep, analyze_model, make_recipe, make_record
 from tests.conftest import random_attention, uniform_attention
-from tests.fixtures.architectures import SHAPES, WITHOUT_LENS, build
+from tests.fixtures.architectures import SHAPES, WITHOUT_LENS, build, mark_thorough
 from tests.fixtures.double import to_double
 from tests.fixtures.known import known
 
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def here(loaded: LoadedModel, **options) -> HeadCategories:
-    return analyze_here(PatternReader(loaded), SMALL, **options)
+    return analyze_model(PatternReader(loaded), SMALL, **options)
 
 
 def through_transformer_lens(loaded: LoadedModel) -> HeadCategories:
@@ -41,7 +41,7 @@ def through_transformer_lens(loaded: LoadedModel) -> HeadCategories:
 
 
 def assert_same_scores(ours: HeadCategories, theirs: HeadCategories, tolerance: float = ROUNDED) -> None:
-    assert set(ours.all_scores) == {role.name for role in roles_of_patterns()}
+    assert set(ours.all_scores) == {role.name for role in pattern_roles()}
     assert ours.layers == theirs.layers
     for name, table in ours.all_scores.items():
         rows = zip(table, theirs.all_scores[name], strict=True)
@@ -57,7 +57,7 @@ def assert_same_intervals(ours: HeadCategories, theirs: HeadCategories) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", [name for name in SHAPES if name not in WITHOUT_LENS])
+@pytest.mark.parametrize("architecture", mark_thorough(name for name in SHAPES if name not in WITHOUT_LENS))
 def test_the_record_made_here_is_that_of_transformer_lens(architecture, in_double, random_model):
     one, other = random_model(architecture), random_model(architecture)
     for loaded in (one, other):
@@ -79,7 +79,7 @@ def test_the_record_of_the_embedded_model_made_here_is_that_of_transformer_lens(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", WINDOWED)
+@pytest.mark.parametrize("architecture", mark_thorough(WINDOWED))
 def test_what_lies_outside_a_window_scores_nothing_and_is_never_expected(architecture, random_model):
     loaded = random_model(architecture)
     record = here(loaded)
@@ -98,7 +98,7 @@ def test_a_record_is_the_mean_over_texts_read_one_at_a_time_without_padding(arch
     loaded = random_model(architecture)
     to_double(loaded.model)
     reader = PatternReader(loaded)
-    values = {role.name: [] for role in roles_of_patterns()}
+    values = {role.name: [] for role in pattern_roles()}
     for probe in make_probes(loaded, SMALL):
         for ids, length in zip(probe.token_ids, probe.lengths):
             text = ids[None, :length]
@@ -110,7 +110,7 @@ def test_a_record_is_the_mean_over_texts_read_one_at_a_time_without_padding(arch
             for role in probe.roles:
                 if any(layer[role.name].count > 0 for layer in layers):
                     values[role.name].append(torch.stack([layer[role.name].values[0] for layer in layers]))
-    record = analyze_here(reader, SMALL)
+    record = analyze_model(reader, SMALL)
     for name, each in values.items():
         if not each:  # none of these few texts has a comma before its end
             assert not any(map(any, record.all_scores[name]))
@@ -139,7 +139,7 @@ def test_what_on_progress_raises_ends_the_analysis(random_model):
 
     counting: Any = SimpleNamespace(loaded=loaded, read_layers=lambda ids: read.append(ids) or reader.read_layers(ids))
     with pytest.raises(JobCancelledError):
-        analyze_here(counting, SMALL, cancel)
+        analyze_model(counting, SMALL, cancel)
     assert len(read) == 1
     assert not loaded.lock.locked()
 
@@ -151,14 +151,14 @@ def batches(loaded: LoadedModel, recipe: ProbeSizes = SMALL) -> list[tuple[int, 
     spying: Any = SimpleNamespace(
         loaded=loaded, read_layers=lambda ids: shapes.append(tuple(ids.shape)) or reader.read_layers(ids)
     )
-    analyze_here(spying, recipe)
+    analyze_model(spying, recipe)
     return shapes
 
 
 def test_patterns_of_one_forward_stay_below_the_bound_and_scores_stay_the_same(random_model, monkeypatch):
     heads, whole = 3 * 4, here(random_model("gpt2"))
     for bound in (heads * 41 * 41 * 4 * 2, heads * 41 * 41 * 4 * 3 - 1, 1):
-        monkeypatch.setattr(sweep, "PATTERN_BYTES", bound)
+        monkeypatch.setattr(sweep, "MAX_PATTERN_BYTES", bound)
         shapes = batches(random_model("gpt2"))
         assert sum(texts for texts, _ in shapes) == 9
         assert max(texts for texts, _ in shapes) == (2 if bound > 1 else 1)
@@ -172,7 +172,7 @@ def test_long_sentences_count_for_the_bound_too(random_model, monkeypatch):
     longest = max(length for _, length in batches(random_model("gpt2"), recipe))
     assert longest > 17
     bound = heads * longest**2 * 4 * 2
-    monkeypatch.setattr(sweep, "PATTERN_BYTES", bound)
+    monkeypatch.setattr(sweep, "MAX_PATTERN_BYTES", bound)
     assert all(texts * heads * length**2 * 4 <= bound for texts, length in batches(random_model("gpt2"), recipe))
 
 
@@ -188,14 +188,14 @@ def test_bfloat16_patterns_are_summed_in_float32(random_model):
     loaded = random_model("gpt2")
     loaded.model.to(torch.bfloat16)
     reader = PatternReader(loaded)
-    exact = {role.name: [] for role in roles_of_patterns()}
+    exact = {role.name: [] for role in pattern_roles()}
     for probe in make_probes(loaded, SMALL):
         layers = reader.read_batch(probe.token_ids).double()
         for name, measured in measure_heads(
             layers, probe.token_ids, probe.lengths, probe.roles, delimiters=probe.delimiters
         ).items():
             exact[name] += measured.values[measured.count > 0].unbind(0)
-    record = analyze_here(reader, SMALL)
+    record = analyze_model(reader, SMALL)
     assert record.recipe.dtype == "bfloat16"
     for name, values in exact.items():
         if not values:
@@ -220,7 +220,7 @@ def test_every_text_weighs_the_same_whatever_the_batches_and_stands_at_its_place
         summed = Sweep(fake_model(None, 4))
         for part, tokens in zip(patterns.split(sizes), ids.split(sizes)):
             lengths = torch.full((len(tokens),), 9)
-            add_all_layers(summed, Probe(tokens, lengths, roles_of_patterns(), delimiters=tokens == 1), part)
+            add_all_layers(summed, Probe(tokens, lengths, pattern_roles(), delimiters=tokens == 1), part)
         scores.append(summed.scores())
         by_text.append(summed.by_text())
     for name, table in scores[0].items():
@@ -239,7 +239,7 @@ def test_uniform_bfloat16_heads_stay_within_0_to_1():
     patterns = uniform_attention(length).to(torch.bfloat16).expand(2, 1, 4, length, length)
     summed = Sweep(fake_model(None))
     ids = torch.cat([torch.arange(18), torch.arange(19)]).expand(2, length)
-    add_all_layers(summed, Probe(ids, torch.tensor([length, length]), roles_of_patterns(), delimiters=ids == 3), patterns)
+    add_all_layers(summed, Probe(ids, torch.tensor([length, length]), pattern_roles(), delimiters=ids == 3), patterns)
     scores = summed.scores()
     assert all(table.dtype == torch.float32 for table in scores.values())
     assert all(float(table.min()) >= 0 and float(table.max()) <= 1 for table in scores.values())
@@ -250,7 +250,7 @@ def test_the_recipe_says_what_was_done(tiny):
     recipe = make_recipe(tiny, ProbeSizes(3, 10_000, 2, seed=4, calibration=0))
     assert (recipe.transformer_lens, recipe.transformers) == (None, version("transformers"))
     assert (recipe.repeated_sequences, recipe.sentences, recipe.seed) == (3, 2, 4)
-    assert recipe.repeat_length == (tiny.context - 2) // 2  # what fitted
+    assert recipe.repeat_length == (tiny.context_length - 2) // 2  # what fitted
     assert recipe.dtype == "float32"
     assert "+" not in recipe.torch  # a build for CUDA makes no other record
 
@@ -260,7 +260,7 @@ def test_a_model_that_reads_too_little_is_refused(random_model):
     reader = PatternReader(loaded)
     loaded.model.config.n_positions = 12
     with pytest.raises(InvalidInputError, match="random-gpt2 reads 12 tokens"):
-        analyze_here(reader, SMALL)
+        analyze_model(reader, SMALL)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

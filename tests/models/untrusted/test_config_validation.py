@@ -22,18 +22,18 @@ from headroles.hub.plain_files import UnfitError
 from headroles.hub.repository import RepositoryFacts, read_config
 from headroles.hub.weights import Shapes, tensor_shapes
 from headroles.models.layer_kinds import other_layers
-from headroles.models.loading.loader import attention_windows, context_of, read_model, registered_config
+from headroles.models.loading.loader import attention_windows, context_length, read_model, registered_config
 from headroles.models.untrusted import config_validation as config_check
-from headroles.models.untrusted.config_validation import checked_config
+from headroles.models.untrusted.config_validation import validate_config
 from headroles.models.untrusted.tokenizer_loader import open_tokenizer
 from headroles.models.untrusted.tokenizer_schema import parse_tokenizer
-from tests.fixtures.architectures import SHAPES, VOCABULARY, build
+from tests.fixtures.architectures import SHAPES, VOCABULARY, build, mark_thorough
 from tests.fixtures.strange_files import NAMES_A_FILE, SECRET, plant
 
 EMBEDDED = EMBEDDED_FOLDER
 READ = ("config.json", "tokenizer.json", "tokenizer_config.json")
 PLACE = "{secret}"  # becomes the path of the planted secret
-EXAMPLES = settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+EXAMPLES = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
 def nested(depth: int, inner: object = 1) -> object:
@@ -174,9 +174,9 @@ def test_a_config_of_random_changes_is_a_config_or_refused(place, data):
     write(place, "config.json", data.draw(changed(name)))
 
     def check() -> None:
-        config = checked_config(read_config(place / "model"), shapes_of(name))
+        config = validate_config(read_config(place / "model"), shapes_of(name))
         assert len(attention_windows(config)) == config.num_hidden_layers
-        assert context_of(config) > 0
+        assert context_length(config) > 0
 
     with opened_under(place) as opened:
         assert SECRET not in told(check)
@@ -193,7 +193,7 @@ def test_a_config_of_a_newer_architecture_of_random_changes_is_a_config_or_refus
     write(place, "config.json", data.draw(changed_document(json.loads(text))))
 
     def check() -> None:
-        config = checked_config(read_config(place / "model"), shapes)
+        config = validate_config(read_config(place / "model"), shapes)
         others = other_layers(config)
         assert len(attention_windows(config)) == config.num_hidden_layers > len(others)
         assert set(others) < set(range(config.num_hidden_layers))
@@ -203,15 +203,15 @@ def test_a_config_of_a_newer_architecture_of_random_changes_is_a_config_or_refus
     assert opened == {"model/config.json"}
 
 
-@pytest.mark.parametrize("architecture", NEWER)
+@pytest.mark.parametrize("architecture", mark_thorough(NEWER))
 def test_a_size_of_a_million_is_refused_wherever_it_stands(architecture):
     """As a number of layers, chunks, states, experts or heads it would take all the memory."""
     text, shapes = small_of(architecture)
-    sizes = {key for key, value in json.loads(text).items() if key in config_check.SIZES and isinstance(value, int) and value}
-    allowed = {key for key in sizes if config_check.SIZES[key] >= 10**6}
+    sizes = {key for key, value in json.loads(text).items() if key in config_check.MAX_SIZES and isinstance(value, int) and value}
+    allowed = {key for key in sizes if config_check.MAX_SIZES[key] >= 10**6}
     for key in sorted(sizes - allowed):
         with pytest.raises(UnfitError, match=f"must have a whole number from [01] to [0-9,]+ as {key}|cannot be at"):
-            checked_config({**json.loads(text), key: 10**6}, shapes)
+            validate_config({**json.loads(text), key: 10**6}, shapes)
 
 
 @EXAMPLES
@@ -252,7 +252,7 @@ def test_tokenizer_settings_of_random_changes_are_read_or_refused(place, data):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_config_of_every_registered_model_would_pass(name):
-    config = checked_config(json.loads(text_of(name)), shapes_of(name))
+    config = validate_config(json.loads(text_of(name)), shapes_of(name))
     assert differences(config.to_dict(), registered_config(get_model_info(name)).to_dict()) == set()
 
 
@@ -264,10 +264,10 @@ def differences(some: Mapping[str, object], others: Mapping[str, object]) -> set
     return {key for key in {*some, *others} - NO_FORWARD if some.get(key) != others.get(key)}
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", mark_thorough(ARCHITECTURES))
 def test_what_was_saved_is_read_as_the_library_reads_it(architecture, tmp_path, one_thread):
     build(architecture).save_pretrained(tmp_path)
-    config = checked_config(read_config(tmp_path), tensor_shapes(tmp_path))
+    config = validate_config(read_config(tmp_path), tensor_shapes(tmp_path))
     theirs = AutoConfig.from_pretrained(tmp_path)
     assert differences(config.to_dict(), theirs.to_dict()) == set()
     dtype = (

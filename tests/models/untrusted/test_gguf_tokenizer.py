@@ -1,13 +1,14 @@
 """Texts become the same tokens by a GGUF file as by the tokenizer that it was written from."""
 
 import json
+from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
 
 from headroles.errors import ModelLoadError
 from headroles.hub.plain_files import UnfitError
@@ -48,98 +49,97 @@ PUBLISHED: dict[str, tuple[dict[str, Any] | None, dict[str, Any], bool]] = {
 }
 
 
-def file_of(path: Path, keys: dict[str, Any], architecture: str = "llama", rows: int | None = None) -> Path:
-    """A file of a tokenizer, and of weights so small that nothing else could be read from it."""
-    rows = rows or len(keys["tokenizer.ggml.tokens"])
-    return write(path, Contents(architecture, keys, {"token_embd.weight": np.zeros((rows, 1), np.float32)}))
+@pytest.fixture
+def opened(tmp_path) -> Callable[..., PreTrainedTokenizerFast]:
+    """The tokenizer of a file that has these keys, and weights so small that nothing else could be read from it."""
+
+    def opened(keys: dict[str, Any], architecture: str = "llama") -> PreTrainedTokenizerFast:
+        weights = {"token_embd.weight": np.zeros((len(keys["tokenizer.ggml.tokens"]), 1), np.float32)}
+        return open_tokenizer(write(tmp_path / "m.gguf", Contents(architecture, keys, weights)), 10**6)
+
+    return opened
 
 
-def ids_of(path: Path, text: str) -> list[int]:
-    return open_tokenizer(path, 10**6).encode(text, split_special_tokens=True)
-
-
-@pytest.mark.parametrize("way", PUBLISHED)
-def test_a_byte_level_tokenizer_cuts_as_the_published_one(way, tiny, tmp_path):
-    original = json.loads(tiny.tokenizer.backend_tokenizer.to_str())
-    normalizer, cut, words_first = PUBLISHED[way]
-    original |= {"normalizer": normalizer, "pre_tokenizer": cut, "post_processor": None}
-    original["model"]["ignore_merges"] = words_first
-    published = Tokenizer.from_str(json.dumps(original))
-    keys = {**byte_level(tiny.tokenizer, way), "tokenizer.ggml.add_bos_token": False}
-    path = file_of(tmp_path / "m.gguf", keys)
-    opened = open_tokenizer(path, 3072)
-    for text in TEXTS:
-        ids = opened.encode(text, split_special_tokens=True)
-        assert ids == published.encode(text).ids
-        assert opened.decode(ids) == published.decode(ids)
-    as_gpt2 = open_tokenizer(file_of(tmp_path / "gpt2.gguf", {**keys, "tokenizer.ggml.pre": "gpt-2"}), 3072)
-    assert pieces(opened.backend_tokenizer) == pieces(published)
-    assert (way == "gpt-2") == (pieces(opened.backend_tokenizer) == pieces(as_gpt2.backend_tokenizer))
+def ids_of(tokenizer: PreTrainedTokenizerFast, text: str = "The king") -> list[int]:
+    return tokenizer.encode(text, split_special_tokens=True)
 
 
 def pieces(tokenizer: Tokenizer) -> list[list[str]]:
-    """What the texts are cut into before the merges."""
-    cut = tokenizer.pre_tokenizer
-    assert cut is not None
-    return [[piece for piece, _ in cut.pre_tokenize_str(text)] for text in TEXTS]
+    """What the texts are split into before the merges."""
+    splitter = tokenizer.pre_tokenizer
+    assert splitter is not None
+    return [[piece for piece, _ in splitter.pre_tokenize_str(text)] for text in TEXTS]
 
 
-def test_words_come_whole_before_the_merges_where_llama_3_takes_them_so(tiny, tmp_path):
+@pytest.mark.parametrize("way", PUBLISHED)
+def test_a_byte_level_tokenizer_splits_as_the_published_one(way, tiny, opened):
+    original = json.loads(tiny.tokenizer.backend_tokenizer.to_str())
+    normalizer, splitter, words_first = PUBLISHED[way]
+    original |= {"normalizer": normalizer, "pre_tokenizer": splitter, "post_processor": None}
+    original["model"]["ignore_merges"] = words_first
+    published = Tokenizer.from_str(json.dumps(original))
+    keys = {**byte_level(tiny.tokenizer, way), "tokenizer.ggml.add_bos_token": False}
+    tokenizer = opened(keys)
+    for text in TEXTS:
+        ids = ids_of(tokenizer, text)
+        assert ids == published.encode(text).ids
+        assert tokenizer.decode(ids) == published.decode(ids)
+    as_gpt2 = opened({**keys, "tokenizer.ggml.pre": "gpt-2"})
+    assert pieces(tokenizer.backend_tokenizer) == pieces(published)
+    assert (way == "gpt-2") == (pieces(published) == pieces(as_gpt2.backend_tokenizer))
+
+
+def test_words_come_whole_before_the_merges_where_llama_3_takes_them_so(tiny, opened):
     keys = byte_level(tiny.tokenizer)
-    merges = keys["tokenizer.ggml.merges"]
-    keys["tokenizer.ggml.merges"] = [merge for merge in merges if merge.replace(" ", "") != "\u0120king"]
+    merges = [merge for merge in keys["tokenizer.ggml.merges"] if merge.replace(" ", "") != "\u0120king"]
     king = keys["tokenizer.ggml.tokens"].index("\u0120king")
-    assert king not in ids_of(file_of(tmp_path / "m.gguf", keys), "a king")
-    for way in ("llama-bpe", "tekken"):
-        assert king in ids_of(file_of(tmp_path / "m.gguf", {**keys, "tokenizer.ggml.pre": way}), "a king")
+    for way, is_whole in {"gpt-2": False, "llama-bpe": True, "tekken": True}.items():
+        ids = ids_of(opened({**keys, "tokenizer.ggml.merges": merges, "tokenizer.ggml.pre": way}), "a king")
+        assert (king in ids) == is_whole
 
 
+@pytest.mark.parametrize("said", [None, True, False])
 @pytest.mark.parametrize(
-    ("way", "said", "expected"),
-    [
-        ("gpt-2", None, False),
-        ("gpt-2", True, True),
-        ("qwen2", None, False),
-        ("qwen2", False, False),
-        ("llama-bpe", None, True),
-        ("llama-bpe", False, False),
-        ("tekken", None, True),
-        ("smollm", None, False),
-    ],
+    ("way", "usual"), {"gpt-2": False, "qwen2": False, "smollm": False, "llama-bpe": True, "tekken": True}.items()
 )
-def test_a_bos_is_put_before_a_text_as_the_file_says_or_else_as_llama_cpp_does(way, said, expected, tiny, tmp_path):
-    keys = byte_level(tiny.tokenizer, way) | ({} if said is None else {"tokenizer.ggml.add_bos_token": said})
-    plain = ids_of(file_of(tmp_path / "plain.gguf", {**keys, "tokenizer.ggml.add_bos_token": False}), "The king")
-    assert ids_of(file_of(tmp_path / "m.gguf", keys), "The king") == [0] * expected + plain
-    with_end = {**keys, "tokenizer.ggml.add_eos_token": True}
-    assert ids_of(file_of(tmp_path / "m.gguf", with_end), "The king") == [0] * expected + plain + [0]
+def test_a_bos_is_put_before_a_text_as_the_file_says_or_else_as_llama_cpp_does(way, usual, said, tiny, opened):
+    keys = byte_level(tiny.tokenizer, way)
+    plain = ids_of(opened({**keys, "tokenizer.ggml.add_bos_token": False}))
+    if said is not None:
+        keys["tokenizer.ggml.add_bos_token"] = said
+    before = [0] * (usual if said is None else said)
+    assert ids_of(opened(keys)) == before + plain
+    assert ids_of(opened({**keys, "tokenizer.ggml.add_eos_token": True})) == [*before, *plain, 0]
 
 
-def test_every_way_to_cut_that_is_said_to_be_known_opens(tiny, tmp_path):
+def test_the_patterns_are_those_of_transformers_where_it_has_them():
+    theirs = pytest.importorskip("transformers.integrations.gguf.gguf_tokenizer_mapping").GGUF_PRE_TOKENIZER_SPLITS
+    assert {way: SPLITS.get(way) for way in theirs} == theirs
+
+
+def test_every_way_to_split_that_is_said_to_be_known_opens(tiny, opened):
     for way in SPLITS:
-        assert ids_of(file_of(tmp_path / "m.gguf", byte_level(tiny.tokenizer, way)), "The king")
+        assert ids_of(opened(byte_level(tiny.tokenizer, way)))
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "bloom", "qwen2", "qwen3", "starcoder2"])
-def test_an_older_file_that_does_not_say_how_is_cut_as_its_architecture_is(architecture, tiny, tmp_path):
+def test_an_older_file_that_does_not_say_how_is_split_as_its_architecture_is(architecture, tiny, opened):
     way = {"gpt2": "gpt-2", "bloom": "bloom", "starcoder2": "starcoder"}.get(architecture, "qwen2")
-    keys = byte_level(tiny.tokenizer, way)
-    said = file_of(tmp_path / "said.gguf", keys, architecture)
-    unsaid = {key: value for key, value in keys.items() if key != "tokenizer.ggml.pre"}
-    path = file_of(tmp_path / "m.gguf", unsaid, architecture)
-    assert all(ids_of(path, text) == ids_of(said, text) for text in TEXTS)
+    said, unsaid = (opened(byte_level(tiny.tokenizer, pre), architecture) for pre in (way, None))
+    assert all(ids_of(unsaid, text) == ids_of(said, text) for text in TEXTS)
 
 
-REFUSED = {
-    "a way to cut that nobody knows": ({"pre": "newest"}, "its tokenizer cuts texts in the way newest, which is not known"),
-    "no way to cut": ({"pre": "default"}, "does not say in which way it cuts texts"),
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "a way to split that nobody knows": ({"pre": "newest"}, "its tokenizer splits texts in the way newest, which is not known"),
+    "no way to split": ({"pre": "default"}, "does not say in which way it splits texts"),
     "another kind": ({"model": "bert"}, "its tokenizer is of the kind bert; gpt2 and llama are read"),
     "no kind": ({"model": 7}, "its tokenizer is of the kind 7"),
     "a space before each text": ({"add_space_prefix": True}, "its tokenizer puts a space before a text"),
     "spaces taken away": ({"remove_extra_whitespaces": True}, "its tokenizer does remove_extra_whitespaces"),
     "a table of characters": ({"precompiled_charsmap": [1, 2, 3]}, "its tokenizer does precompiled_charsmap"),
     "a BOS that is neither": ({"add_bos_token": "yes"}, "add_bos_token is neither true nor false"),
-    "numbers for tokens": ({"tokens": [1, 2, 3]}, "its list of tokens is none"),
+    "a BOS that is not named": ({"pre": "tekken", "bos_token_id": None}, r"not say which \(tokenizer\.ggml\.bos_token_id\)"),
+    "numbers for tokens": ({"tokens": [1, 2, 3]}, "tokens or merges that are not text"),
     "merges of nothing": ({"merges": ["zzzz qqqq"]}, "does not fit together"),
     "merges of one token": ({"merges": ["a"]}, "does not fit together"),
     "a long token": ({"tokens": ["a", "b" * 2000]}, "it has a token of 2,000 characters; at most 1,024"),
@@ -147,37 +147,30 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_a_tokenizer_that_is_not_known_is_refused_by_name(what, tiny, tmp_path):
+def test_a_tokenizer_that_is_not_known_is_refused_by_name(what, tiny, opened):
     changes, message = REFUSED[what]
     keys = byte_level(tiny.tokenizer) | {f"tokenizer.ggml.{key}": value for key, value in changes.items()}
     with pytest.raises(UnfitError, match=message):
-        open_tokenizer(file_of(tmp_path / "m.gguf", keys), 3072)
+        opened({key: value for key, value in keys.items() if value is not None})
 
 
-def test_a_bos_that_is_added_and_not_named_is_refused(tiny, tmp_path):
-    keys = byte_level(tiny.tokenizer, "llama-bpe")
-    del keys["tokenizer.ggml.bos_token_id"]
-    with pytest.raises(UnfitError, match=r"does not say which \(tokenizer\.ggml\.bos_token_id\)"):
-        open_tokenizer(file_of(tmp_path / "m.gguf", keys), 3072)
-
-
-def test_a_file_without_a_tokenizer_is_refused(tmp_path, tiny):
-    with pytest.raises(ModelLoadError, match="its list of tokens is none"):
+def test_a_file_without_a_tokenizer_is_refused(tmp_path):
+    with pytest.raises(ModelLoadError, match="it has no list of tokens"):
         load_model("m", write(tmp_path / "m.gguf", contents_of(build("llama"))))
 
 
-def test_special_tokens_in_letters_that_bytes_do_not_have_stay_whole_and_keep_their_ids(tiny, tmp_path):
+def test_special_tokens_in_letters_that_bytes_do_not_have_stay_whole_and_keep_their_ids(tiny, opened):
     """As those of DeepSeek's distilled models; and no token that GPT-2 has is added."""
     keys = byte_level(tiny.tokenizer, "llama-bpe")
     strange, tool = "<\uff5cbegin\u2581of\u2581sentence\uff5c>", "<tool call>"
     tokens = keys["tokenizer.ggml.tokens"] = [strange, *keys["tokenizer.ggml.tokens"][1:], tool]
     keys["tokenizer.ggml.token_type"] = [*keys["tokenizer.ggml.token_type"], USER_DEFINED]
-    tokenizer = open_tokenizer(file_of(tmp_path / "m.gguf", keys), len(tokens))
+    tokenizer = opened(keys)
     assert len(tokenizer) == len(tokens)
     assert tokenizer.bos_token == strange
     assert tokenizer.encode("king")[0] == tokenizer.bos_token_id == 0
-    assert tokenizer.encode(f"a {tool}b", split_special_tokens=True).count(len(tokens) - 1) == 1
-    assert tokenizer.encode(f"a {strange}b", split_special_tokens=True).count(0) == 1  # the one before the text
+    assert ids_of(tokenizer, f"a {tool}b").count(len(tokens) - 1) == 1
+    assert ids_of(tokenizer, f"a {strange}b").count(0) == 1  # the one before the text
     assert tokenizer.decode([0, len(tokens) - 1]) == strange + tool
 
 
@@ -216,59 +209,57 @@ def merged(text: str, keys: dict[str, Any], first: str = "\u2581") -> list[int]:
     ]
 
 
-def test_a_sentence_piece_vocabulary_is_merged_by_its_scores(tmp_path):
+def test_a_sentence_piece_vocabulary_is_merged_by_its_scores(opened):
     keys = sentence_piece()
-    tokenizer = open_tokenizer(file_of(tmp_path / "m.gguf", keys), 1000)
+    tokenizer = opened(keys)
     for text in TEXTS:
-        assert tokenizer.encode(text, split_special_tokens=True) == [1, *merged(text, keys)]
+        assert ids_of(tokenizer, text) == [1, *merged(text, keys)]
     assert tokenizer.decode(tokenizer.encode("the \u65e5 king"), skip_special_tokens=True) == "the \u65e5 king"
     assert tokenizer.bos_token_id == 1
     assert "\u2581king" in tokenizer.convert_ids_to_tokens(tokenizer.encode("the king"))
 
 
-def test_a_file_that_puts_no_space_or_bos_before_a_text_is_taken_at_its_word(tmp_path):
+def test_a_file_that_puts_no_space_or_bos_before_a_text_is_taken_at_its_word(opened):
     keys = sentence_piece(add_space_prefix=False, add_bos_token=False)
-    path = file_of(tmp_path / "m.gguf", keys)
+    tokenizer = opened(keys)
     for text in TEXTS:
-        assert ids_of(path, text) == merged(text, keys, first="")
+        assert ids_of(tokenizer, text) == merged(text, keys, first="")
 
 
 @pytest.mark.parametrize("architecture", ["gemma2", "gemma3"])
-def test_gemmas_words_are_merged_in_the_order_of_their_ids_and_its_spaces_are_words(architecture, tmp_path):
+def test_gemmas_words_are_merged_in_the_order_of_their_ids_and_its_spaces_are_words(architecture, opened):
     keys = sentence_piece(add_space_prefix=None)
-    tokens, ordered = keys["tokenizer.ggml.tokens"], dict(keys)
-    ordered["tokenizer.ggml.scores"] = [-float(number) for number in range(len(tokens))]
+    tokens = keys["tokenizer.ggml.tokens"]
+    ordered = {**keys, "tokenizer.ggml.scores": [-float(number) for number in range(len(tokens))]}
     keys["tokenizer.ggml.scores"] = [-1000.0] * len(tokens)
-    keys["tokenizer.ggml.tokens"] = [token.replace("\u2581", " ") if set(token) == {"\u2581"} else token for token in tokens]
-    keys["tokenizer.ggml.tokens"][tokens.index("\u2581")] = "\u2581"
-    path = file_of(tmp_path / "m.gguf", keys, architecture)
+    keys["tokenizer.ggml.tokens"] = [
+        " " * len(token) if set(token) == {"\u2581"} and token != "\u2581" else token for token in tokens
+    ]
+    tokenizer = opened(keys, architecture)
     for text in TEXTS:
-        assert ids_of(path, text) == [1, *merged(text, ordered, first="")]
+        assert ids_of(tokenizer, text) == [1, *merged(text, ordered, first="")]
 
 
-def test_merges_that_a_file_lists_count_before_its_scores(tmp_path):
-    listed = file_of(tmp_path / "listed.gguf", sentence_piece(merges=["i n"]))
-    numbers = sentence_piece()["tokenizer.ggml.tokens"]
-    assert [numbers[number] for number in ids_of(listed, "king")] == ["<s>", "\u2581", "k", "in", "g"]
+def test_merges_that_a_file_lists_count_before_its_scores(opened):
+    tokenizer = opened(sentence_piece(merges=["i n"]))
+    assert tokenizer.convert_ids_to_tokens(ids_of(tokenizer, "king")) == ["<s>", "\u2581", "k", "in", "g"]
 
 
-def test_a_vocabulary_without_scores_and_merges_is_refused(tmp_path):
+def test_a_vocabulary_without_scores_and_merges_is_refused(opened):
     with pytest.raises(UnfitError, match="neither merges nor scores"):
-        open_tokenizer(file_of(tmp_path / "m.gguf", sentence_piece(scores=None)), 1000)
+        opened(sentence_piece(scores=None))
 
 
-def test_a_model_of_such_a_vocabulary_reads_a_bos(tmp_path):
+@pytest.mark.parametrize("missing", [0, 1])
+def test_a_model_of_such_a_vocabulary_reads_a_bos_and_has_an_embedding_for_each_token(missing, tmp_path):
     keys = sentence_piece()
     rows = len(keys["tokenizer.ggml.tokens"])
-    loaded = load_model("m", write(tmp_path / "m.gguf", contents_of(build("llama", vocab_size=rows)).has(keys)))
+    path = write(tmp_path / "m.gguf", contents_of(build("llama", vocab_size=rows - missing)).has(keys))
+    if missing:
+        with pytest.raises(ModelLoadError, match=f"its tokenizer has {rows} tokens, but its weights know {rows - 1}"):
+            load_model("m", path)
+        return
+    loaded = load_model("m", path)
     assert loaded.prepend_bos
     assert loaded.bos == (1,)
     assert loaded.encode("the king") == (1, *merged("the king", keys))
-
-
-def test_a_vocabulary_larger_than_the_embedding_is_refused(tmp_path):
-    keys = sentence_piece()
-    rows = len(keys["tokenizer.ggml.tokens"])
-    path = write(tmp_path / "m.gguf", contents_of(build("llama", vocab_size=rows - 1)).has(keys))
-    with pytest.raises(ModelLoadError, match=f"its tokenizer has {rows} tokens, but its weights know {rows - 1}"):
-        load_model("m", path)

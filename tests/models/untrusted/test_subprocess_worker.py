@@ -8,9 +8,7 @@ import resource
 import signal
 import struct
 import threading
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -21,14 +19,15 @@ from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL
 from headroles.errors import ModelLoadError, ModelTooLargeError, PromptError, UnsupportedModelError
 from headroles.hub.repository import inspect
 from headroles.jobs import Job
-from headroles.models.model_pool import LOADS_AT_ONCE, ModelPool
+from headroles.models.model_pool import MAX_LOADS, ModelPool
 from headroles.models.untrusted import sandbox as strangers
-from headroles.models.untrusted.sandbox import RemoteTokenizer, try_out
-from headroles.models.untrusted.subprocess_worker import Child, ChildDiedError
+from headroles.models.untrusted.sandbox import RemoteTokenizer, check_in_sandbox
+from headroles.models.untrusted.subprocess_worker import SubprocessWorker, WorkerDiedError
 from headroles.models.untrusted.tokenizer_loader import open_tokenizer
 from headroles.settings import GIGABYTE, Settings
 from tests.conftest import PLAIN
 from tests.fixtures import strange_files as files
+from tests.fixtures.patience import NEVER, PATIENCE, wait_until
 from tests.fixtures.strange_files import VOCABULARY, honest
 from tests.fixtures.strangers import STRANGERS
 
@@ -39,9 +38,6 @@ pytestmark = [
 TEXTS = (PLAIN, "Ünïcödé 你好 \U0001f600", "\tx  = 1\n", "<|endoftext|>", "\ud800 half a sign", "")
 BACKTRACKING = "a" * 40 + "!"  # for (a+)+$, which the library gives up in a panic
 SLOW = "a" * 3000  # for a*a*x|a, some 10**9 steps
-SOON = 30  # seconds for what takes one; only a test that fails waits this long
-
-
 OF_OTHERS: set[int] = set()  # that another file's models still have
 
 
@@ -57,13 +53,6 @@ def children() -> dict[int, psutil.Process]:
         except psutil.NoSuchProcess:
             continue
     return found
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SOON
-    while not condition():
-        assert time.monotonic() < deadline
-        threading.Event().wait(0.01)
 
 
 @pytest.fixture(autouse=True)
@@ -117,7 +106,7 @@ def test_several_threads_get_their_own_answers(folder, opened):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(SOON)
+        thread.join(PATIENCE)
     assert given == {text: here.encode(text) for text in texts}
     assert len(children()) == 1
 
@@ -139,16 +128,14 @@ def test_a_text_on_which_a_pattern_backtracks_costs_a_prompt_error_and_the_next_
     tokenizer.close()
 
 
-@pytest.mark.parametrize(("of_a_processor", "by_the_clock"), [(0, SOON), (SOON, 0.2)])
+@pytest.mark.parametrize(("of_a_processor", "by_the_clock"), [(0, NEVER), (NEVER, 0.2)])
 def test_a_text_that_takes_too_long_is_refused(folder, monkeypatch, of_a_processor, by_the_clock):
     tokenizer = RemoteTokenizer("m", with_pattern(folder, "a*a*x|a"), VOCABULARY)
     ids = tokenizer.encode(PLAIN)
     monkeypatch.setattr(strangers, "TEXT_SECONDS", of_a_processor)  # rounded up, so a second at most
     monkeypatch.setattr(strangers, "TEXT_WALL_SECONDS", by_the_clock)
-    began = time.monotonic()
     with pytest.raises(PromptError, match="^The tokenizer of m took too long with this text"):
         tokenizer.encode(SLOW)
-    assert time.monotonic() - began < SOON
     assert not children()
     monkeypatch.undo()
     assert tokenizer.encode(PLAIN) == ids
@@ -174,23 +161,23 @@ def test_a_process_that_is_killed_between_two_texts_is_started_again(opened):
     ids = opened.encode(PLAIN)
     (process,) = children().values()
     process.kill()
-    until(lambda: process.status() == psutil.STATUS_ZOMBIE)
+    wait_until(lambda: process.status() == psutil.STATUS_ZOMBIE)
     assert opened.encode(PLAIN) == ids
     assert process.pid not in children()
 
 
 def test_a_process_that_is_killed_while_it_works_is_an_error_and_the_next_question_is_answered(folder):
-    child = Child(GIGABYTE)
-    arguments: dict[str, object] = {"name": "m", "folder": str(folder), "vocabulary": VOCABULARY}
+    child = SubprocessWorker(GIGABYTE)
+    arguments: dict[str, object] = {"name": "m", "folder": str(folder), "vocab_size": VOCABULARY}
 
     def kill() -> None:
         for process in children().values():
             process.kill()
 
-    with pytest.raises(ChildDiedError, match="^broke a library or took too much memory$"):
-        child.ask("open_and_try", arguments, SOON, SOON, kill)
+    with pytest.raises(WorkerDiedError, match="^broke a library or took too much memory$"):
+        child.call("open_and_test_tokenizer", arguments, NEVER, NEVER, kill)
     assert not child.is_running
-    assert child.ask("open_and_try", arguments, SOON, SOON)
+    assert child.call("open_and_test_tokenizer", arguments, NEVER, NEVER)
     child.close()
     assert not children()
 
@@ -245,15 +232,15 @@ def test_a_trials_refusal_comes_through_as_what_it_was(tmp_path):
     stranger = next(stranger for stranger in STRANGERS if stranger.name.startswith("CodeGen with fewer heads"))
     facts = inspect(stranger.make(tmp_path / "model"))
     with pytest.raises(UnsupportedModelError, match=r"^m \(codegen\) cannot be read by headroles: a forward through it fails\.$"):
-        try_out("m", facts)
+        check_in_sandbox("m", facts)
     assert not children()
 
 
 def test_other_models_are_served_while_a_trial_hangs_and_its_death_gives_the_place_back(tmp_path):
     folder = with_pattern(honest(tmp_path / "model"), "(a+)+$")
-    explorer = Explorer(replace(Settings(), any_model=True))
+    explorer = Explorer(Settings(any_model=True))
     load = explorer.prepare(str(folder))
-    until(lambda: len(children()) == 2)  # of the tokenizer, and of the trial
+    wait_until(lambda: len(children()) == 2)  # of the tokenizer, and of the trial
     trial = children()[max(children())]
     trial.suspend()
     assert explorer.analyze(EMBEDDED_MODEL, PLAIN).tokens
@@ -261,7 +248,7 @@ def test_other_models_are_served_while_a_trial_hangs_and_its_death_gives_the_pla
     trial.send_signal(signal.SIGKILL)
     with pytest.raises(ModelLoadError, match="could not be loaded: the process that tried it out broke a library or took too"):
         load.result()
-    until(lambda: not children())
+    wait_until(lambda: not children())
     assert explorer.analyze(EMBEDDED_MODEL, PLAIN).tokens
 
     pool = ModelPool(GIGABYTE)
@@ -273,12 +260,12 @@ def test_other_models_are_served_while_a_trial_hangs_and_its_death_gives_the_pla
     assert pool.use(name, folder, lambda reader: reader.loaded.encode(PLAIN[:20])) == ids
     assert len(children()) == 1
     del pool
-    until(lambda: bool(gc.collect()) or not children())
+    wait_until(lambda: bool(gc.collect()) or not children())
 
 
 def test_refused_strangers_give_their_places_back(tmp_path):
     pool = ModelPool(GIGABYTE)
-    for number in range(2 * LOADS_AT_ONCE):
+    for number in range(2 * MAX_LOADS):
         folder = honest(tmp_path / str(number))
         files.config(num_hidden_layers=1)(folder)
         with pytest.raises(ModelLoadError, match="describes 1 layers, but its weights have 2"):

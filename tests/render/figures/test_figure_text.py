@@ -3,7 +3,7 @@
 import pytest
 
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.text.tokens import visible
+from headroles.core.text.tokens import visible_text
 from headroles.render.page.answer import render_answer
 from headroles.render.page.cards import render_panel
 from headroles.render.page.messages import render_message
@@ -24,11 +24,11 @@ def test_a_users_text_is_never_markup(explorer, text):
         assert outline.tags <= TAGS
         assert not any(name.startswith("on") for name in outline.attributes)
     shown = Outline(render_answer(analysis)).text
-    assert all(visible(token) in shown for token in analysis.tokens)
+    assert all(visible_text(token) in shown for token in analysis.tokens)
 
 
 def test_a_token_shows_its_white_space():
-    assert visible(" king") == "·king"
-    assert visible("\n\t") == "↵⇥"
-    assert visible("\x00") == "<U+0000>"
-    assert visible("") == "∅"
+    assert visible_text(" king") == "·king"
+    assert visible_text("\n\t") == "↵⇥"
+    assert visible_text("\x00") == "<U+0000>"
+    assert visible_text("") == "∅"

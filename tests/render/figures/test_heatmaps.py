@@ -11,7 +11,7 @@ import matplotlib.collections
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib import colormaps
 from matplotlib.patches import Rectangle
@@ -118,7 +118,6 @@ def test_labels_neither_overlap_nor_leave_the_picture(count, words):
 
 
 @given(st.integers(1, 9).flatmap(lambda n: st.lists(st.lists(st.booleans(), min_size=n, max_size=n), min_size=n, max_size=n)))
-@settings(max_examples=50)
 def test_the_outline_path_encloses_exactly_the_expected_cells(rows):
     expected = torch.tensor(rows)
     commands = [part.replace("H", " H").replace("V", " V").split() for part in outline_path(expected).split("M")[1:]]

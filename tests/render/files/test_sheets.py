@@ -10,8 +10,8 @@ from headroles.core.registry import EMBEDDED_MODEL
 from headroles.errors import InvalidInputError
 from headroles.explorer import Explorer
 from headroles.render.files.exports import Download, Kind, model_sheet_file, text_sheet_file
-from headroles.render.files.sheets import HEADS, told_heads
-from tests.analysis.test_dataset import make
+from headroles.render.files.sheets import HEADS, sheet_heads
+from tests.analysis.publish.test_dataset_files import make
 from tests.conftest import PLAIN, REPEATING
 
 HOSTILE = "$x^2$ <b>&amp; \x00 日本 😀 \\frac{1}{2} " * 5
@@ -19,12 +19,12 @@ HOSTILE = "$x^2$ <b>&amp; \x00 日本 😀 \\frac{1}{2} " * 5
 
 def sheet(explorer: Explorer, text: str, kind: Kind) -> Download:
     analysis = explorer.analyze(EMBEDDED_MODEL, text)
-    views = [explorer.view_head(EMBEDDED_MODEL, text, head, role) for head, role in told_heads(analysis)]
+    views = [explorer.view_head(EMBEDDED_MODEL, text, head, role) for head, role in sheet_heads(analysis)]
     return text_sheet_file(analysis, views, kind)
 
 
 def test_a_sheet_of_a_text_shows_the_heads_of_the_roles_that_are_seen(explorer):
-    told = told_heads(explorer.analyze(EMBEDDED_MODEL, REPEATING))
+    told = sheet_heads(explorer.analyze(EMBEDDED_MODEL, REPEATING))
     analysis = explorer.analyze(EMBEDDED_MODEL, REPEATING)
     assert 1 <= len(told) <= HEADS
     assert {role.name for _, role in told} >= {reading.role.name for reading in analysis.roles if reading.state == "seen"}

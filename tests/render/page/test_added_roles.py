@@ -9,21 +9,21 @@ import pytest
 import torch
 
 from headroles.core.heads import Attention, Head
-from headroles.core.readings.analysis import Analysis, HeadView, Source
+from headroles.core.readings.analysis import Analysis, HeadView, RecordSource
 from headroles.core.readings.comparison import compare_models, compare_prompts
 from headroles.core.readings.verdicts import read_head, read_heads, read_roles
 from headroles.core.records.head_categories import HeadCategories
 from headroles.core.roles.roles import ROLES
-from headroles.render.api.serialize import analysis_result, categories_result
+from headroles.render.api.schema import analysis_result, categories_result
 from headroles.render.files.exports import map_file, scores_csv
-from headroles.render.html import draw
+from headroles.render.html import render_template
 from headroles.render.page.cards import render_panel
 from headroles.render.page.compare_models import render_model_comparison
 from headroles.render.page.compare_texts import render_prompt_comparison
 from headroles.render.page.head_page import render_head
-from headroles.render.page.lessons import lesson_of, render_lessons
+from headroles.render.page.lessons import make_lesson, render_lessons
 from headroles.render.page.model_map import render_map
-from headroles.render.wording.wording import MARKS, ON_EVERY_TEXT
+from headroles.render.wording.states import MARKS, ON_EVERY_TEXT
 from tests.conftest import random_attention
 from tests.fixtures.extra_roles import KEEPS, TWO_BACK, registered
 from tests.fixtures.map_cells import cells_of
@@ -63,7 +63,7 @@ def read(record: HeadCategories, seed: int = 0, prompt: str = "a text", model: s
     patterns = random_attention(2, 3, length=6, seed=seed)
     attention = Attention(model, tuple(range(6)), tuple("abcdef"), patterns)
     table = read_heads(attention, record)
-    source = Source("embedded", "2026-01-01", "r")
+    source = RecordSource("embedded", "2026-01-01", "r")
     return Analysis(model, prompt, attention.tokens, source, 2, 3, read_roles(table, record), table)
 
 
@@ -156,10 +156,10 @@ def test_two_models_count_the_heads_of_both(full):
 
 def test_each_has_a_lesson_with_a_picture_where_it_has_one(added):
     assert render_lessons().count("data-lesson=") == len(ROLES)
-    assert "hr-lesson-picture" in draw("lesson", lesson=lesson_of(TWO_BACK))
-    assert "Filled: four at two; five at three; six at four." in draw("lesson", lesson=lesson_of(TWO_BACK))
-    assert "<figure" not in draw("lesson", lesson=lesson_of(KEEPS))
-    assert "<button" not in draw("lesson", lesson=lesson_of(KEEPS))
+    assert "hr-lesson-picture" in render_template("lesson", lesson=make_lesson(TWO_BACK))
+    assert "Filled: four at two; five at three; six at four." in render_template("lesson", lesson=make_lesson(TWO_BACK))
+    assert "<figure" not in render_template("lesson", lesson=make_lesson(KEEPS))
+    assert "<button" not in render_template("lesson", lesson=make_lesson(KEEPS))
 
 
 def test_files_and_programs_get_each_with_nothing_where_there_is_no_number(full):
@@ -171,10 +171,10 @@ def test_files_and_programs_get_each_with_nothing_where_there_is_no_number(full)
     weighed, silent = rows["1", "2", KEEPS.name], rows["1", "2", "induction"]
     assert (weighed["score"], weighed["chance"]) == ("0.7", "")
     assert (silent["score"], silent["is_active"]) == ("", "false")
-    roles = {role["key"]: role for role in analysis_result(analysis, all_heads=True)["roles"]}
+    roles = {role["key"]: role for role in analysis_result(analysis, all_heads=True).model_dump()["roles"]}
     assert [head["score"] for head in roles[KEEPS.name]["heads"]] == [0.7, -0.8]
     assert roles[KEEPS.name]["heads"][0]["activation_score"] is None
-    assert {role["key"]: role["scores"] for role in categories_result(full)["roles"]}["induction"] == []
+    assert {role["key"]: role["scores"] for role in categories_result(full).model_dump()["roles"]}["induction"] == []
     assert "Keeps Directions: 1" in map_file(analysis, "svg").content.decode()
 
 

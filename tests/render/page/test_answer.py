@@ -10,11 +10,12 @@ import pytest
 from headroles.core.heads import Head
 from headroles.core.outputs.next_tokens import Guess, Predictions
 from headroles.core.readings.analysis import Analysis
-from headroles.core.readings.head_readings import Mark, Place
+from headroles.core.readings.head_readings import Mark, TokenEvidence
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles.roles import ROLES
-from headroles.render.page.answer import render_answer, tell_answer
-from headroles.render.page.next_token import Next, render_next
+from headroles.render.page.answer import answer_text, render_answer
+from headroles.render.page.next_token import NextTokenView, render_next
+from headroles.render.wording.evidence import describe_evidence
 from tests.conftest import PLAIN, REPEATING
 from tests.fixtures.outline import Outline
 from tests.fixtures.real import REAL_MODEL
@@ -38,7 +39,7 @@ def analyze(request) -> Callable[[str], Analysis]:
 @pytest.mark.parametrize("text", TEXTS)
 def test_the_answer_names_the_roles_that_are_seen_and_no_other(analyze, text):
     analysis = analyze(text)
-    said = tell_answer(analysis)
+    said = answer_text(analysis)
     for reading in analysis.roles:
         if reading.role.requires_repetition:
             named = f"({reading.role.display_name.lower()})" in said or f"{reading.role.display_name.lower()} is seen too" in said
@@ -51,8 +52,8 @@ def test_the_answer_tells_the_clearest_head_where_it_looks_and_what_it_gives_oth
     analysis = explorer.analyze(EMBEDDED_MODEL, REPEATING)
     reading = analysis.role("induction")
     best = max((head for head in reading.heads if head.is_active), key=lambda head: head.excess)
-    told = best.places[0].told(analysis.tokens)
-    assert f"(induction), most clearly {best.head.label}: {told}." in tell_answer(analysis)
+    told = describe_evidence(best.evidence[0], analysis.tokens)
+    assert f"(induction), most clearly {best.head.label}: {told}." in answer_text(analysis)
     assert re.fullmatch(r"·\w+ → ·\w+, >?\d+% \(<?\d+% otherwise\)", told)
 
 
@@ -63,7 +64,7 @@ def with_marks(analysis: Analysis, *marks: Mark) -> Analysis:
 
 def test_every_token_is_there_once_and_those_with_a_mark_are_buttons_that_know_who_looks_where(explorer):
     analysis = explorer.analyze(EMBEDDED_MODEL, PLAIN)
-    place = Place(3, 1, 0.654, 0.021, 1, 0.654)
+    place = TokenEvidence(3, 1, 0.654, 0.021, 1, 0.654)
     drawn = render_answer(with_marks(analysis, Mark(3, ((Head(2, 2), place), (Head(3, 1), place)), 5)))
     outline = Outline(drawn)
     assert [attributes for tag, attributes in outline.elements if tag == "li"] == [{}] * len(analysis.tokens)
@@ -91,10 +92,12 @@ def test_every_mark_of_the_readings_is_drawn(analyze):
 
 def test_the_next_word_is_told_with_its_chance_and_escaped():
     guesses = (Guess(1, " <b>", 0.976), Guess(2, " x", 0.0002))
-    drawn = render_next(Next(Predictions("m", "a", ("a",), (guesses,), (None,))))
+    drawn = render_next(NextTokenView(Predictions("m", "a", ("a",), (guesses,), (None,))))
     assert Outline(drawn).text == "Next, the model expects “·<b>” 97.6%, “·x” <0.1%."
     assert "<b>”" not in drawn.replace("&lt;b&gt;", "")
 
 
 def test_where_the_next_word_cannot_be_read_the_reason_stands_there():
-    assert Outline(render_next(Next(None, "What <it> writes cannot be read."))).text == "What <it> writes cannot be read."
+    assert (
+        Outline(render_next(NextTokenView(None, "What <it> writes cannot be read."))).text == "What <it> writes cannot be read."
+    )

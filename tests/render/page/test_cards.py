@@ -7,18 +7,18 @@ import re
 from markupsafe import escape
 
 from headroles.core.heads import Head
-from headroles.core.readings.analysis import Source
+from headroles.core.readings.analysis import RecordSource
 from headroles.core.records.record_builder import with_prompts
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles.roles import ROLES
 from headroles.explorer import analysis_of
 from headroles.render.page.cards import render_panel
 from headroles.render.wording.bars import figures
-from headroles.render.wording.wording import MARKS
+from headroles.render.wording.states import MARKS
 from tests.conftest import PLAIN, REPEATING
 from tests.fixtures.known import known
 
-SOURCE = Source("embedded", "2026-01-01", "r")
+SOURCE = RecordSource("embedded", "2026-01-01", "r")
 
 
 def card(panel: str, role: str) -> str:

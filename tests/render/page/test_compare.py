@@ -5,22 +5,22 @@ import re
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from headroles.core.readings.analysis import Analysis, Source
+from headroles.core.readings.analysis import Analysis, RecordSource
 from headroles.core.readings.comparison import DEPTH_BINS, compare_models, compare_prompts
 from headroles.core.readings.verdicts import read_heads, read_roles
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles.roles import ROLES, get_measured_role, measured_roles
-from headroles.core.text.tokens import visible
+from headroles.core.text.tokens import visible_text
 from headroles.models.probes.probe_texts import ProbeSizes
 from headroles.models.reading.pattern_reader import PatternReader
-from headroles.models.scoring.sweep import analyze_here
+from headroles.models.scoring.sweep import analyze_model
 from headroles.render.html import ASSETS
 from headroles.render.page.compare_models import render_model_comparison
 from headroles.render.page.compare_texts import render_prompt_comparison
-from headroles.render.wording.wording import CHANGE_MARKS, MARKS
+from headroles.render.wording.states import CHANGE_MARKS, MARKS
 from tests.conftest import PLAIN, REPEATING
 from tests.core.readings.test_comparison import made_up, silenced
 
@@ -124,7 +124,7 @@ def test_a_role_without_expected_keys_shows_no_chance(plain, repeating):
     assert {change.role.name for change in compared.heads} >= {"delimiter", "induction"}
     for change, row in zip(compared.heads, rows, strict=True):
         sides = ((compared.a, change.a), (compared.b, change.b))
-        reach = sum(read.compared is not None and text.role(change.role).applicable for text, read in sides)
+        reach = sum(read.baseline is not None and text.role(change.role).applicable for text, read in sides)
         assert row.count("hr-chance") == (reach if get_measured_role(change.role).measure.beats_uniform else 0)
 
 
@@ -170,11 +170,11 @@ def test_two_deep_models_leave_no_gap():
 def test_a_model_analysed_here_stands_beside_the_embedded_one(repeating, random_model, one_thread):
     loaded = random_model("gpt_neox")
     reader = PatternReader(loaded)
-    record = analyze_here(reader, ProbeSizes(repeated_sequences=2, repeat_length=8, sentences=2, calibration=0))
+    record = analyze_model(reader, ProbeSizes(repeated_sequences=2, repeat_length=8, sentences=2, calibration=0))
     attention = reader.read(loaded.encode(REPEATING))
     table = read_heads(attention, record)
     other = Analysis(
-        *(loaded.name, REPEATING, attention.tokens, Source("analysed here", record.analysis_date, record.revision)),
+        *(loaded.name, REPEATING, attention.tokens, RecordSource("analysed here", record.analysis_date, record.revision)),
         *(record.num_layers, record.num_heads, read_roles(table, record), table),
     )
     page = Page(render_model_comparison(compare_models(repeating, other)))
@@ -191,11 +191,10 @@ def test_a_users_text_is_never_markup(text):
         page = Page(drawn)
         assert {tag for tag, _ in page.elements} <= TAGS
         assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
-        assert all(visible(token) in page.text for token in tokens)
+        assert all(visible_text(token) in page.text for token in tokens)
     assert LONG in page.text
 
 
-@settings(max_examples=40)
 @given(st.tuples(st.integers(1, 48), st.integers(1, 4)), st.tuples(st.integers(1, 48), st.integers(1, 4)), st.integers(0, 999))
 def test_any_two_analyses_can_be_drawn(shape: tuple[int, int], other: tuple[int, int], seed: int):
     a = made_up(*shape, seed)

@@ -8,15 +8,17 @@ import re
 
 import pytest
 
+from headroles import __version__
 from headroles.core.heads import Head
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles.roles import ROLES, measured_roles
-from headroles.core.text.tokens import visible
+from headroles.core.text.tokens import visible_text
 from headroles.render.figures.figure_text import PAGE_LABELS
 from headroles.render.figures.pixels import outline_path
-from headroles.render.page.head_page import cite, render_head, render_twin
+from headroles.render.page.head_page import bibtex, cite, render_head, render_twin
 from headroles.render.wording.bars import figures
-from headroles.render.wording.wording import describe_head
+from headroles.render.wording.evidence import describe_evidence
+from headroles.render.wording.head_sentences import describe_head_view
 from tests.conftest import PLAIN, REPEATING
 from tests.fixtures.known import known
 from tests.fixtures.outline import Outline
@@ -44,6 +46,7 @@ TAGS = {
         "dfn",
         "p",
         "path",
+        "pre",
         "section",
         "small",
         "span",
@@ -78,7 +81,7 @@ def test_it_says_in_words_what_the_head_does_and_describes_its_picture(induction
 def test_the_script_gets_the_pattern_and_the_tokens_whole(induction):
     (figure,) = [attributes for _, attributes in Outline(render_head(induction)).elements if "data-pattern" in attributes]
     cells, count = base64.b64decode(figure["data-pattern"]), len(induction.tokens)
-    assert json.loads(figure["data-tokens"]) == [visible(token) for token in induction.tokens]
+    assert json.loads(figure["data-tokens"]) == [visible_text(token) for token in induction.tokens]
     assert len(cells) == count * (count + 1) // 2
     for query in range(count):
         for key in range(query + 1):
@@ -133,7 +136,7 @@ def test_a_users_text_is_never_markup(explorer, text):
         assert outline.tags <= TAGS
         assert not any(name.startswith("on") for name in outline.attributes)
         (figure,) = [attributes for _, attributes in outline.elements if "data-tokens" in attributes]
-        assert json.loads(figure["data-tokens"]) == [visible(token) for token in view.tokens]
+        assert json.loads(figure["data-tokens"]) == [visible_text(token) for token in view.tokens]
 
 
 def test_a_head_that_the_literature_names_says_so(explorer):
@@ -148,15 +151,15 @@ def test_the_lowest_rung_says_its_number_and_what_it_is_held_against(explorer):
         view = explorer.view_head(EMBEDDED_MODEL, prompt, explorer.analyze(EMBEDDED_MODEL, prompt).role(role).heads[0].head, role)
         reading = view.readings[role]
         shown = html.unescape(re.sub("<[^>]*>", "", render_head(view)))
-        held = reading.places[0].told(view.tokens) if reading.places else f"{figures(reading)}, usually"
+        held = describe_evidence(reading.evidence[0], view.tokens) if reading.evidence else f"{figures(reading)}, usually"
         assert f"{view.role.display_name}: {held}" in shown
 
 
 def test_the_cells_of_the_control_are_dashed_and_those_of_a_role_without_one_are_not(explorer, induction):
     shown = render_head(induction)
     assert f'class="hr-controls" d="{outline_path(known(induction.controls))}"' in shown
-    query = induction.readings["induction"].places[0].query
-    assert f"“{visible(induction.tokens[query])}” ({query + 1})" in shown
+    query = induction.readings["induction"].evidence[0].query
+    assert f"“{visible_text(induction.tokens[query])}” ({query + 1})" in shown
     assert "Dashed" not in render_head(explorer.view_head(EMBEDDED_MODEL, REPEATING, "L1H6", "previous_token"))
 
 
@@ -183,6 +186,17 @@ def test_a_head_is_cited_with_all_that_made_its_numbers(explorer, induction):
     assert cite(dataclasses.replace(induction, source=None)).endswith("”.")
 
 
+def test_the_bibtex_entry_names_version_model_and_revision_and_stays_one_entry_whatever_the_name(induction):
+    entry = bibtex(induction)
+    assert entry.startswith("@misc{headroles,\n")
+    assert f"{{Software, version {__version__}}}" in entry
+    assert f"{{Model {EMBEDDED_MODEL}, revision {known(induction.source).revision}}}" in entry
+    assert html.escape(entry) in render_head(induction)
+    odd = bibtex(dataclasses.replace(induction, model=r"a_b}\x~50%", source=None))
+    assert r"  note = {Model a\_b\}\textbackslash{}x\textasciitilde{}50\%}" in odd.splitlines()
+    assert odd.endswith("\n}")
+
+
 def test_a_role_that_nothing_here_can_show_has_no_number(explorer):
     """Also one that is always on, as looking at punctuation where there is none."""
     view = explorer.view_head(EMBEDDED_MODEL, "no marks in this text at all", "L0H0", "delimiter")
@@ -190,4 +204,4 @@ def test_a_role_that_nothing_here_can_show_has_no_number(explorer):
     row = known(re.search(r'<tr class="is-looked-at">.*?</tr>', render_head(view), re.S)).group()
     assert "%" not in row.partition("usual")[0]
     assert "not applicable" in row
-    assert "Nothing on this text calls for delimiter" in describe_head(view)
+    assert "Nothing on this text calls for delimiter" in describe_head_view(view)

@@ -8,10 +8,10 @@ import pytest
 from headroles.core.records.head_categories import HeadCategories
 from headroles.core.records.record_files import record_file_name, write_record
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.core.roles.scoring import roles_of_patterns
+from headroles.core.roles.scoring import pattern_roles
 from headroles.explorer import Explorer
 from headroles.hub.record_store import load_head_categories
-from headroles.render.api.serialize import categories_result
+from headroles.render.api.schema import categories_result
 from headroles.render.page.cards import render_panel
 from headroles.render.page.head_page import render_head
 from headroles.render.page.model_map import render_map
@@ -40,7 +40,7 @@ def told(record: HeadCategories, role: str) -> str:
 
 def test_a_card_tells_a_screen_reader_between_what_each_score_lies(explorer, record):
     panel = html.unescape(render_panel(explorer.analyze(EMBEDDED_MODEL, REPEATING)))
-    roles = [role for role in roles_of_patterns() if record.top_heads(role)]
+    roles = [role for role in pattern_roles() if record.top_heads(role)]
     for role in roles:
         assert f"; {told(record, role.name)} on the probe texts" in panel
     heads = sum(len(record.top_heads(role)) for role in roles)
@@ -66,11 +66,11 @@ def test_the_map_keeps_to_the_score_alone(explorer, record):
 
 
 def test_programs_get_low_and_high_of_every_top_head(record):
-    roles = {role["key"]: role for role in categories_result(record)["roles"]}
+    roles = {role["key"]: role for role in categories_result(record).model_dump()["roles"]}
     for role in record.scored_roles:
         for head, found in zip(record.top_heads(role), roles[role.name]["top_heads"], strict=True):
             assert found["interval"] == list(known(record.interval(role, head)))
-    assert categories_result(record)["api_version"] == "1"
+    assert categories_result(record).model_dump()["api_version"] == "1"
 
 
 def test_a_record_without_intervals_is_shown_as_it_was(older):
@@ -81,6 +81,6 @@ def test_a_record_without_intervals_is_shown_as_it_was(older):
     assert analysis.source.kind == "local"
     assert f"; {score} on the probe texts" in html.unescape(render_panel(analysis))
     assert f"<td>{score}</td>" in render_head(older.view_head(EMBEDDED_MODEL, REPEATING, head))
-    found = [top for role in categories_result(record)["roles"] for top in role["top_heads"]]
+    found = [top for role in categories_result(record).model_dump()["roles"] for top in role["top_heads"]]
     assert found
     assert all(top["interval"] is None for top in found)

@@ -9,10 +9,10 @@ import pytest
 from headroles.core.records.record_builder import with_prompts
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles.roles import ROLES, Role, get_measured_role, measured_roles
-from headroles.core.roles.scoring import roles_of_patterns
-from headroles.hub.record_store import EMBEDDED, load_head_categories
-from headroles.render.html import draw
-from headroles.render.page.lessons import CELL, MARGIN, lesson_of, render_lessons, render_lessons_here
+from headroles.core.roles.scoring import pattern_roles
+from headroles.hub.record_store import EMBEDDED_RECORDS, load_head_categories
+from headroles.render.html import render_template
+from headroles.render.page.lessons import CELL, MARGIN, make_lesson, render_lessons, render_lessons_here
 from tests.conftest import uniform_attention
 
 DRAWN = {"b", "button", "details", "div", "em", "figcaption", "figure", "h3", "h4", "li", "p", "section", "summary", "ul"} | {
@@ -24,7 +24,7 @@ EXPECTING = [
     for name, example in EXAMPLES.items()
     if ROLES[name].expected_keys(example.token_ids(), delimiters=example.delimiters()).any()
 ]
-PREVIOUS, INDUCTION, DUPLICATE, CURRENT, FIRST, DELIMITER, DIFFUSE = (role.suggested_prompt for role in roles_of_patterns())
+PREVIOUS, INDUCTION, DUPLICATE, CURRENT, FIRST, DELIMITER, DIFFUSE = (role.suggested_prompt for role in pattern_roles())
 
 
 def parse(drawn: str) -> ET.Element:
@@ -41,7 +41,7 @@ def text(root: ET.Element) -> str:
 
 
 def picture(name: str) -> ET.Element:
-    found = parse(draw("lesson", lesson=lesson_of(ROLES[name]))).find(".//svg[@role='img']")
+    found = parse(render_template("lesson", lesson=make_lesson(ROLES[name]))).find(".//svg[@role='img']")
     assert found is not None
     return found
 
@@ -54,7 +54,11 @@ def cells(drawn: ET.Element, kind: str) -> dict[tuple[int, int], float]:
 
 @pytest.mark.parametrize("role", ROLES.values(), ids=lambda role: role.name)
 def test_a_lesson_has_all_its_parts(role: Role):
-    root, measured, drawn = parse(draw("lesson", lesson=lesson_of(role))), role in measured_roles(), role in roles_of_patterns()
+    root, measured, drawn = (
+        parse(render_template("lesson", lesson=make_lesson(role))),
+        role in measured_roles(),
+        role in pattern_roles(),
+    )
     for part in (role.display_name, role.explanation, role.try_this, role.look_for, role.source):
         assert part in text(root)
     assert [heading.text for heading in root.iter("h4")] == ["What it does", "Try this", "What to look for"]
@@ -65,7 +69,7 @@ def test_a_lesson_has_all_its_parts(role: Role):
 
 
 def test_every_role_that_a_pattern_shows_has_an_example_of_few_words_in_which_it_does():
-    assert list(EXAMPLES) == [role.name for role in roles_of_patterns()]
+    assert list(EXAMPLES) == [role.name for role in pattern_roles()]
     for name, example in EXAMPLES.items():
         assert 8 <= len(example.words) <= 9
         assert get_measured_role(name).measure.picture(example.token_ids(), example.delimiters()) is not None
@@ -104,12 +108,12 @@ def test_the_lessons_are_all_roles_in_order_and_the_question_of_the_first_token(
     assert [lesson.attrib.get("data-lesson") for lesson in root.iter("section")] == [None, *ROLES]
     assert tags(root) <= DRAWN
     assert [summary.text for summary in root.iter("summary")] == ["Why does every token look at the first one?"]
-    assert text(parse(draw("first_token"))) in text(root)
+    assert text(parse(render_template("first_token"))) in text(root)
 
 
-@pytest.mark.parametrize("model", EMBEDDED)
+@pytest.mark.parametrize("model", EMBEDDED_RECORDS)
 def test_a_models_lessons_name_its_heads_offer_its_own_texts_and_say_which_other_model_has_what_it_lacks(model):
-    record, others = load_head_categories(model), [load_head_categories(other) for other in EMBEDDED if other != model]
+    record, others = load_head_categories(model), [load_head_categories(other) for other in EMBEDDED_RECORDS if other != model]
     root = parse(render_lessons_here(record, others))
     with_heads = [role for role in measured_roles() if record.top_heads(role)]
     assert [button.attrib["data-try"] for button in root.iter("button")] == [role.name for role in with_heads]
@@ -134,7 +138,7 @@ def test_a_models_lessons_say_where_the_lessons_own_sentence_does_not_show_it():
 def test_a_roles_text_is_never_markup():
     hostile = '<script>alert(1)</script> & "quoted"'
     texts = dict.fromkeys(("display_name", "explanation", "try_this", "look_for", "source", "suggested_prompt", "color"), hostile)
-    root = parse(draw("lesson", lesson=lesson_of(dataclasses.replace(ROLES["induction"], **texts))))
+    root = parse(render_template("lesson", lesson=make_lesson(dataclasses.replace(ROLES["induction"], **texts))))
     assert tags(root) <= DRAWN
     assert text(root).count(hostile) == 6  # all but the colour
     assert root[0].attrib["style"] == f"--role:{hostile}"

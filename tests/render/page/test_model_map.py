@@ -11,7 +11,6 @@ from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles.roles import OTHER, RESTING_ROLE, ROLES, measured_roles
 from headroles.render.page.model_map import render_map
 from headroles.render.wording.bars import figures, score_figures
-from headroles.render.wording.wording import state_of
 from tests.conftest import REPEATING
 from tests.fixtures.known import known
 from tests.fixtures.map_cells import cells_of
@@ -32,7 +31,7 @@ def test_every_head_is_named_with_its_role_its_numbers_and_filling(analysis):
         assert (reading is None) == (role == OTHER)
         told = role.display_name
         if reading is not None:
-            told += f" (score {score_figures(reading)}), here {figures(reading)}, {state_of(reading)}"
+            told += f" (score {score_figures(reading)}), here {figures(reading)}, {reading.state}"
         assert cell.told == f"{head.label}: {told}"
         evidence = 1 if reading is None else max(reading.excess, 0) if reading.is_triggered else reading.activation
         assert cell.filling == pytest.approx(evidence, abs=0.005)

@@ -12,7 +12,7 @@ from headroles.core.readings.analysis import Analysis, HeadView
 from headroles.core.readings.comparison import compare_models
 from headroles.core.readings.verdicts import read_head
 from headroles.core.registry import EMBEDDED_MODEL
-from headroles.render.api.serialize import analysis_result, categories_result, pattern_result
+from headroles.render.api.schema import analysis_result, categories_result, pattern_result
 from headroles.render.files.exports import analysis_json, heatmap_file, map_file, scores_csv
 from headroles.render.page.cards import render_panel
 from headroles.render.page.compare_models import render_model_comparison
@@ -61,7 +61,7 @@ def test_of_a_model_whose_layers_are_alike_nothing_is_said(explorer):
     analysis = explorer.analyze(EMBEDDED_MODEL, PLAIN)
     assert "have none" not in render_map(analysis) + render_panel(analysis)
     assert "sink" not in render_map(analysis)
-    assert {"other_layers", "learned_sink"}.isdisjoint(analysis_result(analysis))
+    assert {"other_layers", "learned_sink"}.isdisjoint(analysis_result(analysis).model_dump())
 
 
 def test_the_neighbours_of_a_head_are_the_next_heads_there_are():
@@ -72,10 +72,10 @@ def test_the_neighbours_of_a_head_are_the_next_heads_there_are():
 
 
 def test_programs_get_true_numbers_and_what_the_others_are():
-    result = analysis_result(mixed_analysis(), all_heads=True)
+    result = analysis_result(mixed_analysis(), all_heads=True).model_dump()
     assert result.get("other_layers") == {"0": "linear attention", "2": "linear attention", "3": "convolution"}
     assert [(head["layer"], head["head"]) for head in result["heads"]] == [(n, h) for n in (1, 4, 5) for h in (0, 1)]
-    record = categories_result(mixed_record())
+    record = categories_result(mixed_record()).model_dump()
     assert [len(row) for row in record["primary_roles"]] == [0, 2, 0, 0, 2, 2]
     assert [len(row) for row in record["roles"][0]["scores"]] == [0, 2, 0, 0, 2, 2]
     assert json.loads(analysis_json(mixed_analysis()).content)["other_layers"]["3"] == "convolution"
@@ -102,10 +102,10 @@ def test_a_learned_sink_is_named_wherever_its_head_is_shown():
     took = "on average 50% of the attention went to the head's learned sink, which is no token"
     assert took in render_head(view).replace("&#39;", "'")
     assert "Each head has a learned sink beside the tokens" in render_map(analysis)
-    assert analysis_result(analysis).get("learned_sink") is True
-    assert pattern_result(view).get("sink") == pytest.approx([0.5] * 7)
+    assert analysis_result(analysis).model_dump().get("learned_sink") is True
+    assert pattern_result(view).model_dump().get("sink") == pytest.approx([0.5] * 7)
     assert "learned sink" in heatmap_file(view, "svg").content.decode()
-    assert "sink" not in pattern_result(replace(view, has_sink=False))
+    assert "sink" not in pattern_result(replace(view, has_sink=False)).model_dump()
 
 
 def test_a_head_that_rests_on_its_sink_is_said_to():

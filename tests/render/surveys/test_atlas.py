@@ -6,13 +6,13 @@ import pytest
 
 from headroles.core.readings.comparison import DEPTH_BINS
 from headroles.core.roles.roles import get_measured_role
-from headroles.core.surveys.atlas import Atlas, atlas_of, spread, spreads_by_depth
-from headroles.core.surveys.atlas_entries import entry_of
+from headroles.core.surveys.atlas import Atlas, build_atlas, compute_spread, spreads_by_depth
+from headroles.core.surveys.atlas_entries import make_entry
 from headroles.hub.record_store import embedded_records
-from headroles.render.api.serialize_atlas import atlas_result
+from headroles.render.api.schema_atlas import atlas_result
 from headroles.render.files.exports import atlas_sheet_file
 from headroles.render.surveys.atlas import MAX_SHOWN, render_atlas
-from headroles.render.surveys.atlas_chart import BOTTOM, LEFT, RIGHT, TOP, charts_of, lines_of
+from headroles.render.surveys.atlas_chart import BOTTOM, LEFT, RIGHT, TOP, atlas_charts, lines_of
 from headroles.render.surveys.atlas_text import MAX_NAMED, tell_atlas, tell_families, tell_spread, tell_unusual
 from tests.fixtures.known import known
 from tests.fixtures.made_up import made_up, with_share
@@ -23,12 +23,12 @@ ROLE = get_measured_role("induction")
 
 @pytest.fixture(scope="module")
 def many() -> Atlas:
-    return atlas_of([*map(entry_of, made_up()[:-1]), entry_of(with_share(made_up()[-1], ROLE.name, 0.5))])
+    return build_atlas([*map(make_entry, made_up()[:-1]), make_entry(with_share(made_up()[-1], ROLE.name, 0.5))])
 
 
 @pytest.fixture(scope="module")
 def shipped() -> Atlas:
-    return atlas_of(map(entry_of, embedded_records()))
+    return build_atlas(map(make_entry, embedded_records()))
 
 
 def test_of_two_models_nothing_is_said_but_what_these_two_have(shipped):
@@ -37,10 +37,10 @@ def test_of_two_models_nothing_is_said_but_what_these_two_have(shipped):
     assert "What every family has can be said from 3 families on; here are 2." in said
     assert "Which models are unlike the others can be said from 12 models on; here are 2." in said
     assert "In families" not in said
-    low, high = spread(ROLE, shipped.entries).values
-    assert tell_spread(spread(ROLE, shipped.entries)) == f"{low:.0%} to {high:.0%}"
-    assert all(column.low is None for chart in charts_of(shipped) for column in chart.columns)
-    assert [len(chart.lines) for chart in charts_of(shipped)] == [2] * len(shipped.roles)
+    low, high = compute_spread(ROLE, shipped.entries).values
+    assert tell_spread(compute_spread(ROLE, shipped.entries)) == f"{low:.0%} to {high:.0%}"
+    assert all(column.low is None for chart in atlas_charts(shipped) for column in chart.columns)
+    assert [len(chart.lines) for chart in atlas_charts(shipped)] == [2] * len(shipped.roles)
     assert list(lines_of(shipped)) == [entry.model for entry in shipped.entries]
 
 
@@ -50,7 +50,7 @@ def test_of_many_models_it_says_what_is_usual_what_every_family_has_and_which_mo
     )
     assert "Copy Suppression" not in tell_families(many)
     assert tell_families(many).startswith("Found in some model of every one of the 4 families: Previous Token, Induction,")
-    usual = known(spread(ROLE, many.entries).median)
+    usual = known(compute_spread(ROLE, many.entries).median)
     assert f"Induction (usual {usual:.0%}): made-up/opt-19 50%" in tell_unusual(many)
     rows = Outline(render_atlas(many)).text
     assert "none seen in opt" in rows
@@ -59,7 +59,7 @@ def test_of_many_models_it_says_what_is_usual_what_every_family_has_and_which_mo
 
 def test_every_mark_and_bar_stands_at_its_share(many, shipped):
     for atlas in (many, shipped):
-        for chart in charts_of(atlas):
+        for chart in atlas_charts(atlas):
             spreads = spreads_by_depth(chart.role, atlas.entries)
             for column, found in zip(chart.columns, spreads, strict=True):
                 assert LEFT < column.x < RIGHT
@@ -68,14 +68,14 @@ def test_every_mark_and_bar_stands_at_its_share(many, shipped):
                 assert marks == pytest.approx(shares, abs=0.002)
                 assert (column.low is None) == (found.median is None)
             assert len(chart.told.split(": ", 2)[2].split(", ")) == DEPTH_BINS
-    first = charts_of(many)[0]
+    first = atlas_charts(many)[0]
     assert [column.x for column in first.columns] == sorted(column.x for column in first.columns)
     assert len(first.lines) == DEPTH_BINS - 1
 
 
 def test_every_picture_is_told_in_words_and_tables_can_be_reached_by_keyboard(many):
     outline = Outline(render_atlas(many))
-    assert [picture["aria-label"] for picture in outline.find(role="img")] == [chart.told for chart in charts_of(many)]
+    assert [picture["aria-label"] for picture in outline.find(role="img")] == [chart.told for chart in atlas_charts(many)]
     assert [part["aria-label"] for part in outline.find(role="region", tabindex="0")] == [
         *("Roles", "Families", "Sizes, in parameters", "Models")
     ]
@@ -83,23 +83,23 @@ def test_every_picture_is_told_in_words_and_tables_can_be_reached_by_keyboard(ma
 
 def test_it_stays_small_whatever_many_models_there_are(many):
     entries = [many.entries[0].model_copy(update={"model": f"m{number:04}", "family": f"f{number}"}) for number in range(1000)]
-    drawn = render_atlas(atlas_of(entries))
+    drawn = render_atlas(build_atlas(entries))
     assert f"{1000 - MAX_SHOWN} more are in the CSV." in drawn
-    assert f"and {1000 - MAX_NAMED} more" in tell_atlas(atlas_of(entries))
+    assert f"and {1000 - MAX_NAMED} more" in tell_atlas(build_atlas(entries))
     assert len(render_atlas(many)) < 60_000
 
 
 def test_the_result_for_programs_is_the_atlas(many, shipped):
-    result = atlas_result(many)
+    result = atlas_result(many).model_dump()
     role = next(role for role in result["roles"] if role["key"] == ROLE.name)
-    values = spread(ROLE, many.entries).values
+    values = compute_spread(ROLE, many.entries).values
     assert role["share"] == {"models": 20, "median": (values[9] + values[10]) / 2, "low": values[0], "high": values[-1]}
     assert role["unusual"] == [{"model": "made-up/opt-19", "share": 0.5}]
     assert role["in_every_family"] is True
     assert list(role["by_family"]) == ["gpt2", "gpt_neox", "llama", "opt"]
     assert len(role["by_depth"]) == DEPTH_BINS
     assert [model["model"] for model in result["models"]] == [entry.model for entry in many.entries]
-    few = next(role for role in atlas_result(shipped)["roles"] if role["key"] == ROLE.name)
+    few = next(role for role in atlas_result(shipped).model_dump()["roles"] if role["key"] == ROLE.name)
     assert (few["share"]["median"], few["in_every_family"], few["unusual"]) == (None, None, None)
 
 

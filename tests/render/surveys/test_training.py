@@ -14,8 +14,8 @@ from headroles.core.surveys.training_run import TrainingRun
 from headroles.hub.training_store import RUNS
 from headroles.render.html import ASSETS
 from headroles.render.page.model_map import NO_SCORE
-from headroles.render.surveys.training import CELL, Recorded, pack_run, render_training
-from headroles.render.surveys.training_chart import BOTTOM, LEFT, RIGHT, START, TOP, Axis, Scale, charts_of
+from headroles.render.surveys.training import CELL, RecordedRun, pack_run, render_training
+from headroles.render.surveys.training_chart import BOTTOM, LEFT, RIGHT, START, TOP, Axis, Scale, training_charts
 from headroles.render.surveys.training_text import tell_birth, tell_lesson, tell_not_scored, tell_source, tell_untrained
 from tests.fixtures.known import known
 from tests.fixtures.outline import Outline
@@ -31,7 +31,7 @@ def run() -> TrainingRun:
 
 @pytest.fixture(scope="module")
 def drawn(run) -> str:
-    return render_training(Recorded(EMBEDDED_MODEL, run))
+    return render_training(RecordedRun(EMBEDDED_MODEL, run))
 
 
 @pytest.fixture(scope="module")
@@ -123,18 +123,18 @@ def test_a_run_without_losses_or_without_these_roles_says_nothing_of_them(run):
         "Previous Token and Induction heads do not stay in this run, so it says nothing of which of Previous Token and Induction "
         "comes first.",
     )
-    drawn = render_training(Recorded("bare", bare))
+    drawn = render_training(RecordedRun("bare", bare))
     assert "Loss" not in drawn
     assert "falls" not in drawn
     assert "data-out" not in drawn
     assert "No losses were recorded in this run" in drawn
-    assert len(charts_of(bare)) == 2
+    assert len(training_charts(bare)) == 2
     assert tell_lesson(replace(run, losses={}))[1:] == ("Whether the model needs these heads, only taking them out tells:",)
 
 
 def test_where_a_run_comes_from_and_what_kept_a_newer_one_away_stands_there(run):
     source = replace(known(run.source), kind="published", dataset="org/roles", commit="abcdef012345", note="The <Hub> is away.")
-    drawn = render_training(Recorded("m", replace(run, source=source)))
+    drawn = render_training(RecordedRun("m", replace(run, source=source)))
     assert "published in org/roles, commit abcdef0123. The &lt;Hub&gt; is away." in drawn
     assert tell_source(run) == f"Scored {run.analysis_date} with {run.reader}; run that ships with headroles."
 
@@ -142,9 +142,9 @@ def test_where_a_run_comes_from_and_what_kept_a_newer_one_away_stands_there(run)
 def test_when_each_role_appears_stands_there_in_words(run, drawn):
     text = Outline(drawn).text
     for role in run.roles:
-        assert f"{role.display_name}: {tell_birth(run.birth(role))} (threshold {role.threshold})" in text
-    assert tell_birth(run.birth(PREVIOUS)) == "between step 1,150 and 1,200; for a while from step 900 on"
-    assert tell_birth(run.birth(INDUCTION)) == "between step 1,450 and 1,500"
+        assert f"{role.display_name}: {tell_birth(run.onset(role))} (threshold {role.threshold})" in text
+    assert tell_birth(run.onset(PREVIOUS)) == "between step 1,150 and 1,200; for a while from step 900 on"
+    assert tell_birth(run.onset(INDUCTION)) == "between step 1,450 and 1,500"
     assert tell_birth(None) == "not there at the last recorded step"
 
 
@@ -166,7 +166,7 @@ def test_the_curves_of_the_losses_end_where_the_model_card_says(run):
     card = (EMBEDDED_FOLDER / "README.md").read_text("utf-8")
     rows = {"first time": "random strings, first time", "second time": "random strings, second time", "prose": "held-out prose"}
     said = [float(known(re.search(rf"^\| {told}.*\| ([\d.]+) \|$", card, re.M))[1]) for told in rows.values()]
-    losses = charts_of(run)[2]
+    losses = training_charts(run)[2]
     top = max(max(values) for values in run.losses.values())
     for line, told, within in zip(losses.lines, said, (0.03, 0.03, 0.08)):
         x, y = read(line.points)[-1]
@@ -176,7 +176,7 @@ def test_the_curves_of_the_losses_end_where_the_model_card_says(run):
 
 
 def test_every_point_of_a_curve_is_its_number(run):
-    score, heads, losses = charts_of(run)
+    score, heads, losses = training_charts(run)
     most = max(max(run.counts(role)) for role in run.roles)
     for role, one, other in zip(run.roles, score.lines, heads.lines):
         assert one.role == other.role == role
@@ -184,7 +184,7 @@ def test_every_point_of_a_curve_is_its_number(run):
             assert LEFT <= x <= RIGHT
             assert (BOTTOM - y) / (BOTTOM - TOP) == pytest.approx(found.score, abs=0.001)
             assert ((BOTTOM - down) / (BOTTOM - TOP)) ** 2 * most == pytest.approx(count, abs=0.05)
-        at = run.at(known(run.birth(role)).step)
+        at = run.at(known(run.onset(role)).step)
         assert one.birth == read(one.points)[at]
         assert len({point for point in one.marks if point in read(one.points)}) == len(one.marks) >= 5
     assert [line.dash for line in losses.lines] == ["", "7 4", "2 3"]
@@ -215,7 +215,7 @@ def test_numbers_beside_the_axes_are_round_and_few():
 
 def test_every_curve_is_told_in_words_with_its_first_last_least_and_most(run, drawn):
     pictures = Outline(drawn).find(role="img")
-    assert [picture["aria-label"] for picture in pictures] == [chart.told for chart in charts_of(run)]
+    assert [picture["aria-label"] for picture in pictures] == [chart.told for chart in training_charts(run)]
     assert "Induction 0.01 at first, 0.91 at last, between 0.01 and 0.94" in pictures[0]["aria-label"]
     assert "random strings, second time 8.08 at first, 0.24 at last" in pictures[2]["aria-label"]
 
@@ -273,14 +273,14 @@ def test_it_stays_small_and_shows_no_layout(drawn):
 
 
 def test_a_model_without_a_run_is_told_in_one_sentence():
-    outline = Outline(render_training(Recorded("gpt2", None, "Nobody has recorded it.")))
+    outline = Outline(render_training(RecordedRun("gpt2", None, "Nobody has recorded it.")))
     assert outline.text == "Nobody has recorded it."
     assert outline.find(class_="hr-training")[0]["data-model"] == "gpt2"
 
 
 @pytest.mark.parametrize("attack", ['"><script>alert(1)</script>', "' onload='alert(1)", "{{7*7}} &lt;b&gt;"])
 def test_no_name_of_a_model_is_markup(run, attack):
-    plain, hostile = (Outline(render_training(Recorded(name, replace(run, model=name)))) for name in ("word", attack))
+    plain, hostile = (Outline(render_training(RecordedRun(name, replace(run, model=name)))) for name in ("word", attack))
     assert [(tag, list(attributes)) for tag, attributes in hostile.elements] == [
         (tag, list(attributes)) for tag, attributes in plain.elements
     ]

@@ -12,14 +12,13 @@ from headroles.core.registry import EMBEDDED_MODEL, MODELS
 from headroles.core.roles.roles import ROLES
 from headroles.errors import InvalidInputError
 from headroles.explorer import Explorer
-from headroles.render.api.serialize import (
-    API_VERSION,
+from headroles.render.api.result import API_VERSION, FigureResult, HeatmapResult
+from headroles.render.api.schema import (
     analysis_result,
     batch_result,
     categories_result,
-    heatmap_result,
+    comparison_result,
     pattern_result,
-    prompts_result,
 )
 from headroles.server.api.arguments import checked_choice, checked_head, checked_role, checked_switch, max_tokens, models_result
 from headroles.settings import Settings
@@ -27,13 +26,13 @@ from tests.conftest import PLAIN, REPEATING
 from tests.fixtures.hostile import TOO_LONG, short
 
 RESULTS: dict[str, Callable[[Explorer], object]] = {
-    "models": lambda e: models_result(e.models(), Settings()),
-    "categories": lambda e: categories_result(e.categories(EMBEDDED_MODEL)),
-    "analysis": lambda e: analysis_result(e.analyze(EMBEDDED_MODEL, REPEATING), all_heads=True),
-    "batch": lambda e: batch_result(EMBEDDED_MODEL, e.analyze_batch(EMBEDDED_MODEL, [REPEATING, PLAIN])),
-    "prompts": lambda e: prompts_result(compare_prompts(*e.analyze_batch(EMBEDDED_MODEL, [REPEATING, PLAIN]))),
-    "pattern": lambda e: pattern_result(e.view_head(EMBEDDED_MODEL, REPEATING, Head(1, 2))),
-    "heatmap": lambda e: heatmap_result(e.view_head(EMBEDDED_MODEL, REPEATING, Head(1, 2)), "image/png", b"\x89PNG"),
+    "models": lambda e: models_result(e.models(), Settings()).model_dump(),
+    "categories": lambda e: categories_result(e.categories(EMBEDDED_MODEL)).model_dump(),
+    "analysis": lambda e: analysis_result(e.analyze(EMBEDDED_MODEL, REPEATING), all_heads=True).model_dump(),
+    "batch": lambda e: batch_result(EMBEDDED_MODEL, e.analyze_batch(EMBEDDED_MODEL, [REPEATING, PLAIN])).model_dump(),
+    "prompts": lambda e: comparison_result(compare_prompts(*e.analyze_batch(EMBEDDED_MODEL, [REPEATING, PLAIN]))).model_dump(),
+    "pattern": lambda e: pattern_result(e.view_head(EMBEDDED_MODEL, REPEATING, Head(1, 2))).model_dump(),
+    "heatmap": lambda e: HeatmapResult.encode("image/png", b"\x89PNG", description="d").model_dump(),
 }
 
 
@@ -45,12 +44,11 @@ def test_every_result_is_plain_and_says_its_version(explorer, name):
     assert json.loads(json.dumps(result, allow_nan=False)) == result
 
 
-def test_a_picture_is_base64_and_a_drawing_is_text(explorer):
-    view = explorer.view_head(EMBEDDED_MODEL, REPEATING, Head(1, 2))
-    png = heatmap_result(view, "image/png", b"\x89PNG\xff")
-    assert (png["encoding"], base64.b64decode(png["data"])) == ("base64", b"\x89PNG\xff")
-    svg = heatmap_result(view, "image/svg+xml", "<svg>↵</svg>".encode())
-    assert (svg["encoding"], svg["data"]) == ("utf-8", "<svg>↵</svg>")
+def test_a_picture_is_base64_and_a_drawing_is_text():
+    png = FigureResult.encode("image/png", b"\x89PNG\xff")
+    assert (png.encoding, base64.b64decode(png.data)) == ("base64", b"\x89PNG\xff")
+    svg = FigureResult.encode("image/svg+xml", "<svg>↵</svg>".encode())
+    assert (svg.encoding, svg.data) == ("utf-8", "<svg>↵</svg>")
 
 
 def test_the_tokens_a_model_reads_are_known_before_it_is_loaded(tiny):

@@ -11,20 +11,22 @@ from headroles.core.limits import MAX_BATCH_PROMPTS, MAX_PROMPT_TOKENS
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.errors import BusyError, HeadRolesError, InvalidInputError, JobCancelledError, UnknownModelError
 from headroles.jobs import Job, Jobs
-from headroles.render.api import serialize as plain
+from headroles.render.api import schema
 from headroles.server.api.api_help import ENDPOINTS
 from headroles.server.api.endpoints import Endpoints
 from headroles.server.api.publish import in_words
-from headroles.server.gate.request_queue import Desk
+from headroles.server.gate.request_queue import RequestQueue
 from headroles.settings import Settings
 from tests.conftest import PLAIN, REPEATING
+from tests.fixtures.patience import PATIENCE
 
+pytestmark = pytest.mark.anyio
 REQUEST = gr.Request(client={"host": "8.8.8.8"})
 
 
 @pytest.fixture
 def endpoints(explorer) -> Endpoints:
-    return Endpoints(explorer, Desk(Settings(prompts_a_minute=0)))
+    return Endpoints(explorer, RequestQueue(Settings(prompts_a_minute=0)))
 
 
 def test_those_that_are_published_are_those_that_the_page_tells_of(endpoints):
@@ -34,30 +36,25 @@ def test_those_that_are_published_are_those_that_the_page_tells_of(endpoints):
         assert parameters == [argument.split(" = ")[0] for argument in arguments.split(", ") if argument]
 
 
-def test_each_gives_what_the_explorer_says_in_plain_values(endpoints, explorer):
-    async def ask() -> None:
-        analysis = explorer.analyze(EMBEDDED_MODEL, PLAIN)
-        both = explorer.analyze_batch(EMBEDDED_MODEL, [PLAIN, REPEATING])
-        assert await endpoints.categories(REQUEST, EMBEDDED_MODEL) == plain.categories_result(explorer.categories(EMBEDDED_MODEL))
-        assert await endpoints.analyze_batch(REQUEST, EMBEDDED_MODEL, [PLAIN, REPEATING]) == plain.batch_result(
-            EMBEDDED_MODEL, both
-        )
-        everything = await endpoints.analyze_batch(REQUEST, EMBEDDED_MODEL, [PLAIN], all_heads=True)
-        assert [len(each["heads"]) for each in everything["analyses"]] == [analysis.num_layers * analysis.num_heads]
-        single = await endpoints.analyze(REQUEST, EMBEDDED_MODEL, PLAIN, all_heads=True)
-        assert single == everything["analyses"][0]
-        assert (await endpoints.compare(REQUEST, EMBEDDED_MODEL, PLAIN, REPEATING))["kind"] == "prompts"
-        assert (await endpoints.pattern(REQUEST, EMBEDDED_MODEL, PLAIN, 1, 2))["tokens"] == list(analysis.tokens)
-        assert (await endpoints.heatmap(REQUEST, EMBEDDED_MODEL, PLAIN, 1, 2, format="svg"))["data"].startswith("<?xml")
-        of_text, of_model = (
-            await endpoints.figure(REQUEST, EMBEDDED_MODEL, PLAIN),
-            await endpoints.figure(REQUEST, EMBEDDED_MODEL, sheet="model", format="svg"),
-        )
-        assert (of_text["media_type"], of_text["encoding"]) == ("application/pdf", "base64")
-        assert of_model["data"].startswith("<?xml")
-        assert len((await endpoints.models(REQUEST))["models"]) == len(explorer.models())
-
-    asyncio.run(ask())
+async def test_each_gives_what_the_explorer_says_in_plain_values(endpoints, explorer):
+    analysis = explorer.analyze(EMBEDDED_MODEL, PLAIN)
+    both = explorer.analyze_batch(EMBEDDED_MODEL, [PLAIN, REPEATING])
+    assert await endpoints.categories(REQUEST, EMBEDDED_MODEL) == schema.categories_result(explorer.categories(EMBEDDED_MODEL))
+    assert await endpoints.analyze_batch(REQUEST, EMBEDDED_MODEL, [PLAIN, REPEATING]) == schema.batch_result(EMBEDDED_MODEL, both)
+    everything = await endpoints.analyze_batch(REQUEST, EMBEDDED_MODEL, [PLAIN], all_heads=True)
+    assert [len(each.heads) for each in everything.analyses] == [analysis.num_layers * analysis.num_heads]
+    single = await endpoints.analyze(REQUEST, EMBEDDED_MODEL, PLAIN, all_heads=True)
+    assert single == everything.analyses[0]
+    assert (await endpoints.compare(REQUEST, EMBEDDED_MODEL, PLAIN, REPEATING)).kind == "prompts"
+    assert (await endpoints.pattern(REQUEST, EMBEDDED_MODEL, PLAIN, 1, 2)).tokens == list(analysis.tokens)
+    assert (await endpoints.heatmap(REQUEST, EMBEDDED_MODEL, PLAIN, 1, 2, format="svg")).data.startswith("<?xml")
+    of_text, of_model = (
+        await endpoints.figure(REQUEST, EMBEDDED_MODEL, PLAIN),
+        await endpoints.figure(REQUEST, EMBEDDED_MODEL, sheet="model", format="svg"),
+    )
+    assert (of_text.media_type, of_text.encoding) == ("application/pdf", "base64")
+    assert of_model.data.startswith("<?xml")
+    assert len((await endpoints.models(REQUEST)).models) == len(explorer.models())
 
 
 @pytest.mark.parametrize(
@@ -93,18 +90,15 @@ def test_a_bug_stays_a_bug_where_it_is_published():
         asyncio.run(in_words(broken)())
 
 
-def test_a_batch_costs_as_many_prompts_as_it_has_and_a_comparison_two(explorer):
-    async def spend() -> None:
-        desk = Desk(Settings(prompts_a_minute=5), clock=lambda: 0.0)
-        endpoints = Endpoints(explorer, desk)
-        await endpoints.analyze_batch(REQUEST, EMBEDDED_MODEL, [PLAIN, REPEATING])
-        await endpoints.compare(REQUEST, EMBEDDED_MODEL, PLAIN, REPEATING)
-        await endpoints.models(REQUEST)
+async def test_a_batch_costs_as_many_prompts_as_it_has_and_a_comparison_two(explorer):
+    desk = RequestQueue(Settings(prompts_a_minute=5), clock=lambda: 0.0)
+    endpoints = Endpoints(explorer, desk)
+    await endpoints.analyze_batch(REQUEST, EMBEDDED_MODEL, [PLAIN, REPEATING])
+    await endpoints.compare(REQUEST, EMBEDDED_MODEL, PLAIN, REPEATING)
+    await endpoints.models(REQUEST)
+    await endpoints.analyze(REQUEST, EMBEDDED_MODEL, PLAIN)
+    with pytest.raises(BusyError, match="5 prompts a minute"):
         await endpoints.analyze(REQUEST, EMBEDDED_MODEL, PLAIN)
-        with pytest.raises(BusyError, match="5 prompts a minute"):
-            await endpoints.analyze(REQUEST, EMBEDDED_MODEL, PLAIN)
-
-    asyncio.run(spend())
 
 
 def test_a_wait_for_a_model_that_is_broken_off_leaves_its_load(explorer, monkeypatch):
@@ -123,14 +117,14 @@ def test_a_wait_for_a_model_that_is_broken_off_leaves_its_load(explorer, monkeyp
     monkeypatch.setattr(explorer, "prepare", lambda model: jobs.start(model, load))
 
     async def hang_up() -> None:
-        call = asyncio.create_task(Endpoints(explorer, Desk()).analyze(REQUEST, EMBEDDED_MODEL, PLAIN))
-        assert await asyncio.to_thread(begun.wait, 60)
+        call = asyncio.create_task(Endpoints(explorer, RequestQueue()).analyze(REQUEST, EMBEDDED_MODEL, PLAIN))
+        assert await asyncio.to_thread(begun.wait, PATIENCE)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
 
     asyncio.run(hang_up())
-    assert ended.wait(60)
+    assert ended.wait(PATIENCE)
 
 
 def test_limits_in_what_clients_are_told_are_those_that_hold(endpoints):

@@ -7,11 +7,8 @@ import inspect
 import json
 import re
 import threading
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
-from typing import Any
 from xml.etree import ElementTree
 
 import gradio as gr
@@ -25,19 +22,20 @@ from headroles.core.readings.comparison import compare_models, compare_prompts
 from headroles.core.registry import EMBEDDED_MODEL, MODELS, ModelInfo
 from headroles.core.roles.roles import ROLES, measured_roles
 from headroles.explorer import Explorer
-from headroles.render.page.chat import chat_card, explain
-from headroles.render.page.next_token import GUESSES, Next
-from headroles.render.wording.wording import state_of
+from headroles.render.api.result import API_VERSION
+from headroles.render.page.chat import chat_card, explain_in_words
+from headroles.render.page.next_token import GUESSES, NextTokenView
 from headroles.server.api.api_help import ENDPOINTS, render_help
-from headroles.server.api.arguments import API_VERSION
-from headroles.server.api.publish import CARD, CARD_TYPE, WORDED, Blocks, add_api
-from headroles.server.gate.request_queue import Desk
+from headroles.server.api.publish import CARD, CARD_TYPE, WORDED, GuardedBlocks, add_api
+from headroles.server.gate.request_queue import RequestQueue
 from headroles.server.gate.visitors import visitor_of
 from headroles.settings import Settings
 from tests.conftest import PLAIN, REPEATING
 from tests.fixtures.api_server import serve_api
 from tests.fixtures.hostile import HOSTILE_TEXTS, TOO_LONG, short
 from tests.fixtures.known import known
+from tests.fixtures.patience import PATIENCE, wait_until
+from tests.fixtures.web import ask, begin, call
 
 NAMES = [f"/{name}" for name, _, _ in ENDPOINTS]
 # a call of each endpoint that is right; the tests below put one wrong value at a time into it
@@ -53,7 +51,7 @@ RIGHT = {
     "/explain": {"model": EMBEDDED_MODEL, "prompt": REPEATING},
     "/next_tokens": {"model": EMBEDDED_MODEL, "prompt": REPEATING, "count": 2},
     "/effects": {"model": EMBEDDED_MODEL, "prompt": REPEATING, "heads": ["L2H2"], "role": "", "query": -1},
-    "/knock_out": {
+    "/ablate": {
         "model": EMBEDDED_MODEL,
         "prompt": REPEATING,
         "heads": ["L2H2"],
@@ -73,13 +71,13 @@ NO_NUMBERS = ("1; DROP", "1", "", 10**30, 4, -1, 1.0, LONG, True, None, [], {}, 
 
 
 @pytest.fixture(scope="module")
-def unlimited() -> Desk:
+def unlimited() -> RequestQueue:
     """A desk for many requests of one visitor."""
-    return Desk(Settings(prompts_a_minute=0))
+    return RequestQueue(Settings(prompts_a_minute=0))
 
 
 @pytest.fixture(scope="module")
-def url(explorer: Explorer, unlimited: Desk) -> Iterator[str]:
+def url(explorer: Explorer, unlimited: RequestQueue) -> Iterator[str]:
     with serve_api(explorer, unlimited) as address:
         yield address
 
@@ -87,23 +85,6 @@ def url(explorer: Explorer, unlimited: Desk) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def client(url: str) -> Client:
     return Client(url, verbose=False)
-
-
-def post(url: str, endpoint: str, data: list, headers: dict[str, str] | None = None) -> str:
-    """Asks, by the plain protocol, and gives the address at which the answer is to be had."""
-    address = f"{url}/gradio_api/call{endpoint}"
-    body = json.dumps({"data": data}).encode()
-    request = urllib.request.Request(address, body, {"Content-Type": "application/json", **(headers or {})})
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        return f"{address}/{json.load(answer)['event_id']}"
-
-
-def call(url: str, endpoint: str, data: list, headers: dict[str, str] | None = None) -> tuple[str, Any]:
-    """How a call ends, `complete` or `error`, and with what."""
-    with urllib.request.urlopen(post(url, endpoint, data, headers), timeout=60) as answer:
-        event, text = answer.read().decode().strip().splitlines()[-2:]
-    result = json.loads(text.removeprefix("data: "))
-    return event.removeprefix("event: "), result[0] if isinstance(result, list) else result
 
 
 def refused(url: str, endpoint: str, data: list, headers: dict[str, str] | None = None) -> str:
@@ -165,7 +146,7 @@ def test_the_list_of_endpoints_says_their_arguments_and_defaults(client):
 @pytest.mark.parametrize("endpoint", NAMES)
 def test_every_result_says_its_version_and_is_plain(client, endpoint):
     result = client.predict(*RIGHT[endpoint].values(), api_name=endpoint)
-    assert result["api_version"] == API_VERSION == "1"
+    assert result["api_version"] == API_VERSION == "2"
     assert json.loads(json.dumps(result, allow_nan=False)) == result
 
 
@@ -307,7 +288,7 @@ def test_an_analysis_comes_in_plain_types(client, explorer):
     for role, reading in zip(result["roles"], analysis.roles):
         assert role["applicable"] is reading.applicable
         assert role["active"] is reading.is_active
-        assert role["reason"] == reading.reason
+        assert role["reason"] == describe_role(reading, analysis)
         for head, own in zip(role["heads"], reading.heads):
             assert head == {
                 "layer": own.head.layer,
@@ -316,16 +297,16 @@ def test_an_analysis_comes_in_plain_types(client, explorer):
                 "activation_score": own.activation,
                 "chance": own.chance,
                 "is_active": own.is_active,
-                "verdict": state_of(own),
+                "verdict": own.state,
                 "excess": own.excess if own.is_triggered else None,
-                "seen_at": own.seen_at,
-                "places": [dataclasses.asdict(place) for place in own.places],
+                "seen_at": own.detections,
+                "evidence": [dataclasses.asdict(place) for place in own.evidence],
                 "percentile": own.percentile,
                 "usual": own.usual and list(own.usual),
                 "unusual": own.is_unusual,
             }
         assert (role["verdict"], role["unusual"], role["tokens"]) == (reading.state, reading.is_unusual, reading.tokens)
-        assert [head["layer"] for head in role["also_seen"]] == [other.head.layer for other in reading.others]
+        assert [head["layer"] for head in role["also_seen"]] == [other.head.layer for other in reading.other_heads]
     assert [role["key"] for role in result["roles"] if role["verdict"] == "seen"] == ["induction"]
 
 
@@ -335,7 +316,7 @@ def test_all_heads_come_when_they_are_asked_for(client, explorer):
     assert [(head["layer"], head["head"]) for head in result["heads"]] == [(h.layer, h.index) for h in table.heads()]
     for entry, head in zip(result["heads"], table.heads()):
         assert entry["primary_role"] == table.primary_role(head).name
-        assert entry["told"].startswith(f"{head.label} ")
+        assert entry["description"].startswith(f"{head.label} ")
         assert set(entry["roles"]) == {role.name for role in measured_roles()}
         assert entry["roles"]["induction"]["activation_score"] == table.reading(ROLES["induction"], head).activation
 
@@ -441,36 +422,34 @@ def stuck(explorer: Explorer, monkeypatch) -> Iterator[Stuck]:
 
 def test_requests_on_a_loaded_model_do_not_wait_for_the_load_of_another(explorer, stuck):
     """Fifty requests, more than gradio takes in by itself, wait for a model that never comes; the embedded one answers."""
-    desk = Desk(Settings(prompts_a_minute=0))
+    desk = RequestQueue(Settings(prompts_a_minute=0))
     with serve_api(explorer, desk) as url:
         for number in range(50):
-            post(url, "/analyze", ["gpt2", REPEATING], {"X-Forwarded-For": f"8.8.8.{number}"})
-        assert all(stuck.asked.acquire(timeout=60) for _ in range(50))
+            begin(url, "/analyze", ["gpt2", REPEATING], {"X-Forwarded-For": f"8.8.8.{number}"})
+        assert all(stuck.asked.acquire(timeout=PATIENCE) for _ in range(50))
         assert call(url, "/analyze", [EMBEDDED_MODEL, REPEATING])[0] == "complete"
         assert desk.loads == 50
 
 
 def test_no_more_than_the_limit_wait_for_a_load(explorer, stuck):
-    with serve_api(explorer, Desk(Settings(max_waiting=2))) as url:
+    with serve_api(explorer, RequestQueue(Settings(max_waiting=2))) as url:
         for number in range(2):
-            post(url, "/analyze", ["gpt2", REPEATING], {"X-Forwarded-For": f"8.8.8.{number}"})
-            assert stuck.asked.acquire(timeout=60)
+            begin(url, "/analyze", ["gpt2", REPEATING], {"X-Forwarded-For": f"8.8.8.{number}"})
+            assert stuck.asked.acquire(timeout=PATIENCE)
         message = refused(url, "/analyze", ["gpt2", REPEATING])
         assert message.startswith("2 requests are waiting for models to load, which is the limit; try again in about")
         assert call(url, "/analyze", [EMBEDDED_MODEL, REPEATING])[0] == "complete"
 
 
 def test_who_hangs_up_no_longer_waits_for_the_load(explorer, stuck):
-    desk = Desk(Settings(max_waiting=1))
+    desk = RequestQueue(Settings(max_waiting=1))
     with serve_api(explorer, desk) as url:
-        answer = post(url, "/analyze", ["gpt2", REPEATING])
-        assert stuck.asked.acquire(timeout=60)
+        answer = begin(url, "/analyze", ["gpt2", REPEATING])
+        assert stuck.asked.acquire(timeout=PATIENCE)
         assert desk.loads == 1
-        stream = urllib.request.urlopen(answer, timeout=60)
-        stream.close()
-        assert stuck.left.wait(60)
-        while desk.loads:
-            time.sleep(0.01)
+        ask(answer).close()
+        assert stuck.left.wait(PATIENCE)
+        wait_until(lambda: not desk.loads)
 
 
 def test_a_full_queue_answers_at_once_over_http(explorer, monkeypatch):
@@ -479,25 +458,24 @@ def test_a_full_queue_answers_at_once_over_http(explorer, monkeypatch):
 
     def slow(model: str, prompt: str) -> object:
         begun.release()
-        assert go_on.wait(60)
+        assert go_on.wait(PATIENCE)
         return real(model, prompt)
 
     monkeypatch.setattr(explorer, "analyze", slow)
-    desk = Desk(Settings(workers=1, max_waiting=1))
+    desk = RequestQueue(Settings(workers=1, max_waiting=1))
     with serve_api(explorer, desk) as url:
         client = Client(url, verbose=False)
         jobs = [client.submit(EMBEDDED_MODEL, REPEATING, api_name="/analyze") for _ in range(2)]
-        assert begun.acquire(timeout=60)
-        while desk.waiting < 1:
-            time.sleep(0.01)
+        assert begun.acquire(timeout=PATIENCE)
+        wait_until(lambda: desk.waiting)
         message = refused(url, "/analyze", [EMBEDDED_MODEL, PLAIN])
         assert message == "1 requests are waiting here, which is the limit; try again in about 1 second."
         go_on.set()
-        assert all(job.result(60)["prompt"] == REPEATING for job in jobs)
+        assert all(job.result(PATIENCE)["prompt"] == REPEATING for job in jobs)
 
 
 def test_one_visitor_cannot_ask_for_more_than_the_rate_and_others_do_not_notice(explorer):
-    with serve_api(explorer, Desk(Settings(prompts_a_minute=3))) as url:
+    with serve_api(explorer, RequestQueue(Settings(prompts_a_minute=3), clock=lambda: 0.0)) as url:
         one, other = ({"X-Forwarded-For": f"1.1.1.1, 8.8.8.{number}"} for number in (1, 2))
         assert call(url, "/analyze_batch", [EMBEDDED_MODEL, [REPEATING, PLAIN, "A cat."]], one)[0] == "complete"
         message = refused(url, "/analyze", [EMBEDDED_MODEL, REPEATING], one)
@@ -535,7 +513,7 @@ def test_a_request_that_is_not_there_has_a_visitor_too():
 
 
 def test_the_pages_own_events_keep_gradios_check():
-    with Blocks() as app:
+    with GuardedBlocks() as app:
         box = gr.Textbox()
         gr.Button().click(lambda text: text, box, box)
     with pytest.raises(ValueError, match="didn't receive enough input values"):
@@ -556,8 +534,8 @@ def described(function: Callable) -> set[str]:
 
 
 def test_every_argument_is_described(explorer):
-    with Blocks() as app:
-        add_api(explorer, Desk(explorer.settings))
+    with GuardedBlocks() as app:
+        add_api(explorer, RequestQueue(explorer.settings))
     for function in app.fns.values():
         assert described(known(function.fn)) == set(RIGHT[f"/{function.api_name}"])
 
@@ -578,8 +556,9 @@ def test_the_endpoints_are_tools_of_an_mcp_server_where_that_is_installed(explor
             assert not answer.isError
             assert "'induction'" in answer.content[0].text
             told = await session.call_tool(WORDED, {"model": EMBEDDED_MODEL, "prompt": REPEATING})
-            words = explain(
-                explorer.analyze(EMBEDDED_MODEL, REPEATING), Next(explorer.next_tokens(EMBEDDED_MODEL, REPEATING, GUESSES))
+            words = explain_in_words(
+                explorer.analyze(EMBEDDED_MODEL, REPEATING),
+                NextTokenView(explorer.next_tokens(EMBEDDED_MODEL, REPEATING, GUESSES)),
             )
             assert told.content[0].text == told.structuredContent["result"][0]["text"] == words
             assert tools[WORDED].meta["ui"]["resourceUri"] == tools[WORDED].meta["openai/outputTemplate"] == CARD

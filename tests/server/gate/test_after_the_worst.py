@@ -3,7 +3,6 @@
 import contextlib
 import resource
 import signal
-import time
 from pathlib import Path
 
 import psutil
@@ -11,9 +10,12 @@ import pytest
 
 from headroles.core.records.atomic_files import PARTIAL
 from headroles.core.records.record_files import read_record
+from headroles.core.registry import EMBEDDED_MODEL
 from headroles.models.loading.loader import LoadedModel
-from tests.fixtures.app_process import analyze, serve, stop, take_offer
+from tests.fixtures.app_process import serve, stop, take_offer
 from tests.fixtures.architectures import build
+from tests.fixtures.patience import PATIENCE, wait_until
+from tests.fixtures.web import call
 
 pytestmark = pytest.mark.processes
 ANALYSES = "coring all heads of"
@@ -50,12 +52,10 @@ def children_at_work() -> set[int]:
 
 
 def wait_until_gone(processes: set[int]) -> None:
-    deadline = time.monotonic() + 30
-    while left := processes & children_at_work():
-        assert time.monotonic() < deadline, left
-        time.sleep(0.05)
+    wait_until(lambda: not processes & children_at_work())
 
 
+@pytest.mark.thorough
 def test_a_server_killed_while_it_analyses_leaves_no_process_and_the_next_one_serves_and_analyses_the_model(slow_model, tmp_path):
     home = tmp_path / "home"
     settings = {**OFFLINE, "HEADROLES_HOME": str(home), "HF_HOME": str(home / "hf")}
@@ -68,7 +68,7 @@ def test_a_server_killed_while_it_analyses_leaves_no_process_and_the_next_one_se
     own = {child.pid for child in psutil.Process(process.pid).children(recursive=True)} & children_at_work()
     assert own  # the model's tokenizer is read in one
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.wait(PATIENCE)
     wait_until_gone(own)
     assert all(read_record(path) for path in home.rglob("*.json"))  # whole, if there is one
 
@@ -77,7 +77,7 @@ def test_a_server_killed_while_it_analyses_leaves_no_process_and_the_next_one_se
     half.write_bytes(b"half")
     process, url = serve(int(url.rstrip("/").rpartition(":")[2]), "", None, **settings)
     try:
-        assert analyze(url, "The king and the queen").startswith("data: [{")
+        assert call(url, "/analyze", [EMBEDDED_MODEL, "The king and the queen"])[0] == "complete"
         assert "process_completed" in list(take_offer(url, slow_model))[-1]
         (record,) = (read_record(path) for path in home.rglob("analysed/*.json"))
         assert record.model_name == slow_model
@@ -94,16 +94,18 @@ def fill_the_disk() -> None:
 
 @pytest.mark.parametrize(
     ("first", "home"),
-    [(None, {"HEADROLES_HOME": "/proc/headroles"}), (fill_the_disk, {"HOME": "/proc/nobody/home"})],
-    ids=["a home that cannot be written", "no home and a full disk"],
+    [
+        pytest.param(None, {"HEADROLES_HOME": "/proc/headroles"}, marks=pytest.mark.thorough, id="a home that cannot be written"),
+        pytest.param(fill_the_disk, {"HOME": "/proc/nobody/home"}, id="no home and a full disk"),
+    ],
 )
 def test_a_server_that_may_write_nowhere_serves_and_says_why_it_cannot_keep_an_analysis(model, first, home):
     process, url = serve(None, "", first, **OFFLINE, **home)
     try:
-        assert analyze(url, "The king and the queen").startswith("data: [{")
+        assert call(url, "/analyze", [EMBEDDED_MODEL, "The king and the queen"])[0] == "complete"
         answers = list(take_offer(url, model))
         assert "could not be kept: " in "".join(answers)
         assert "process_completed" in answers[-1]
-        assert analyze(url, "And then another text").startswith("data: [{")
+        assert call(url, "/analyze", [EMBEDDED_MODEL, "And then another text"])[0] == "complete"
     finally:
         stop(process)

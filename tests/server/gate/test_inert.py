@@ -25,8 +25,8 @@ from headroles.core.surveys.atlas import Atlas
 from headroles.core.surveys.atlas_entries import AtlasEntry
 from headroles.render.files.exports import DOWNLOADS, FORMULA_STARTS, Download
 from headroles.render.html import ASSETS
-from headroles.server.page.page_data import Scene
-from headroles.server.page.page_state import Place
+from headroles.server.page.page_data import PageData
+from headroles.server.page.page_state import PageState
 from headroles.server.page.parts import FILES
 from tests.conftest import REPEATING
 from tests.fixtures.hostile import HOSTILE_TEXTS, short
@@ -77,24 +77,24 @@ def poisoned_entry(entry: AtlasEntry, attack: str) -> AtlasEntry:
 
 
 @pytest.fixture(scope="module")
-def scene(explorer) -> Scene:
+def scene(explorer) -> PageData:
     """Everything that the page can show of a text, both comparisons included."""
     analysis = explorer.analyze(EMBEDDED_MODEL, REPEATING)
     view = explorer.view_head(EMBEDDED_MODEL, REPEATING, Head(2, 2), ROLES["induction"])
     record = explorer.categories(EMBEDDED_MODEL)
     atlas = explorer.atlas()
-    return Scene(Place(prompt=REPEATING, head=Head(2, 2)), analysis, view, told=(view,), record=record, atlas=atlas)
+    return PageData(PageState(prompt=REPEATING, head=Head(2, 2)), analysis, view, sheet_heads=(view,), record=record, atlas=atlas)
 
 
-def poison(scene: Scene, attack: str) -> Scene:
+def poison(scene: PageData, attack: str) -> PageData:
     analysis, view = poisoned(known(scene.analysis), attack), poisoned(known(scene.view), attack)
-    place = replace(scene.place, model=attack, prompt=attack, other_prompt=attack, other_model=attack)
+    place = replace(scene.state, model=attack, prompt=attack, other_prompt=attack, other_model=attack)
     return replace(
         scene,
-        place=place,
+        state=place,
         analysis=analysis,
         view=view,
-        told=(view,),
+        sheet_heads=(view,),
         record=known(scene.record).model_copy(update={"model_name": attack, "revision": attack}),
         prompts=compare_prompts(analysis, replace(analysis, prompt=attack + " ")),
         models=compare_models(analysis, replace(analysis, model=attack + " ")),
@@ -102,7 +102,7 @@ def poison(scene: Scene, attack: str) -> Scene:
     )
 
 
-def save(scene: Scene, name: str) -> Download:
+def save(scene: PageData, name: str) -> Download:
     return FILES[name][1](scene)
 
 
@@ -139,24 +139,31 @@ class Outline(HTMLParser):
         self._in = ""
 
 
+@pytest.fixture(scope="module")
+def plain(scene) -> Outline:
+    """The saved page of harmless texts."""
+    return Outline(save(poison(scene, "word"), "page.html").content.decode())
+
+
 @pytest.mark.parametrize("attack", ATTACKS, ids=short)
-def test_no_text_changes_what_the_saved_page_is_made_of(scene, attack):
+def test_no_text_changes_what_the_saved_page_is_made_of(scene, plain, attack):
     """Its elements, its attributes, where they lead and its scripts are those of a page of harmless texts, one for one."""
-    plain, hostile = (Outline(save(poison(scene, text), "page.html").content.decode()) for text in ("word", attack))
+    hostile = Outline(save(poison(scene, attack), "page.html").content.decode())
     assert hostile.scripts == plain.scripts
     assert hostile.leads == plain.leads
     assert hostile.tags == plain.tags
 
 
-SHEETS = ("sheet.svg", "model.svg")  # dear to draw, and of the same pieces: some of the attacks
+SVG_FILES = [name for name in DOWNLOADS if name.endswith(".svg")]
+DEAR = {"sheet.svg": 12, "model.svg": 12, "atlas.svg": 24}  # to draw, and of the same pieces as the rest: a few of the attacks
 
 
 @pytest.mark.parametrize(
     ("name", "attack"),
     [
-        *itertools.product([name for name in DOWNLOADS if name.endswith(".svg") and name not in (*SHEETS, "atlas.svg")], ATTACKS),
-        *itertools.product(SHEETS, ATTACKS[::4]),
-        *itertools.product(["atlas.svg"], ATTACKS[::16]),
+        pytest.param(name, attack, marks=[pytest.mark.thorough] if number % DEAR.get(name, 4) else [])
+        for name in SVG_FILES
+        for number, attack in enumerate(ATTACKS)
     ],
     ids=short,
 )
@@ -175,7 +182,7 @@ def test_no_text_runs_in_a_picture_or_leads_out_of_it(scene, attack, name):
 @pytest.mark.parametrize(
     ("name", "attack"),
     [
-        *itertools.product([name for name in DOWNLOADS if name.endswith(".png") and name != "atlas.png"], ATTACKS[::6]),
+        *itertools.product([name for name in DOWNLOADS if name.endswith(".png") and name != "atlas.png"], ATTACKS[::20]),
         ("atlas.png", ATTACKS[0]),
     ],
     ids=short,
@@ -212,9 +219,8 @@ def test_no_cell_of_the_table_is_a_formula(scene, attack):
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=short)
 def test_every_file_is_served_as_what_it_is_under_a_name_that_any_system_takes(scene, attack):
-    kinds = {"csv": "text/csv; charset=utf-8", "json": "application/json", "html": "text/html; charset=utf-8"}
-    kinds |= {"png": "image/png", "svg": "image/svg+xml"}
-    for name in ("scores.csv", "analysis.json", "map.svg", "page.html"):
+    kinds = {"csv": "text/csv; charset=utf-8", "json": "application/json"}
+    for name in ("scores.csv", "analysis.json"):
         file = save(poison(scene, attack), name)
         assert re.fullmatch(r"headroles-[A-Za-z0-9._-]{1,120}", file.name)
         assert file.media_type == kinds[file.name.rpartition(".")[2]]

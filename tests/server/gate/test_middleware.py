@@ -12,22 +12,23 @@ from headroles.core.registry import EMBEDDED_MODEL
 from headroles.explorer import Explorer
 from headroles.server.gate.middleware import LEAST_OWED, MAX_BODY_BYTES, MAX_NAME, check_event, read_body
 from headroles.server.gate.refusals import RefusedError
-from headroles.server.gate.request_queue import Desk
+from headroles.server.gate.request_queue import RequestQueue
 from headroles.settings import Settings
 from tests.conftest import REPEATING
 from tests.fixtures.api_server import serve_api
+from tests.fixtures.patience import PATIENCE
 
 
 @pytest.fixture(scope="module")
 def url(explorer: Explorer) -> Iterator[str]:
-    with serve_api(explorer, Desk(Settings(prompts_a_minute=0, max_waiting=2))) as address:
+    with serve_api(explorer, RequestQueue(Settings(prompts_a_minute=0, max_waiting=2))) as address:
         yield address
 
 
 def status(url: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
     request = urllib.request.Request(url + path, body, {"Content-Type": "application/json", **headers})
     try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()
@@ -86,7 +87,7 @@ def test_a_long_address_is_refused(url):
 
 def test_answers_that_are_not_collected_count_against_who_asked_for_them_alone(explorer):
     body = json.dumps({"data": [EMBEDDED_MODEL, REPEATING, False]}).encode()
-    with serve_api(explorer, Desk(Settings(prompts_a_minute=0, max_waiting=2))) as url:
+    with serve_api(explorer, RequestQueue(Settings(prompts_a_minute=0, max_waiting=2))) as url:
         codes = [
             status(url, "/gradio_api/call/analyze", body, **{"X-Forwarded-For": "8.8.8.8"})[0] for _ in range(LEAST_OWED + 1)
         ]

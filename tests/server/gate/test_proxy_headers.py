@@ -1,12 +1,9 @@
 """Behind a real proxy at a path of its own everything works; what a client says of hosts and schemes is believed of a proxy."""
 
-import json
 import re
 import shutil
 import socket
 import subprocess
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from urllib.parse import urljoin
@@ -20,6 +17,9 @@ from headroles.server.gate.proxy_headers import ProxyHeaders
 from headroles.server.gate.request_queue import events_at_once
 from headroles.server.layout import build_app
 from tests.conftest import REPEATING
+from tests.fixtures.app_process import stop
+from tests.fixtures.patience import wait_until
+from tests.fixtures.web import call, read
 
 FORGED = {"X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "https", "X-Gradio-Server": "http://worse.example"}
 
@@ -36,13 +36,6 @@ def serve_page(explorer: Explorer, trusted: bool, root_path: str = "") -> Iterat
         app.close()
 
 
-def get(url: str, headers: dict[str, str] | None = None, content: dict | None = None) -> str:
-    data = None if content is None else json.dumps(content).encode()
-    request = urllib.request.Request(url, data, {**(headers or {}), "Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        return answer.read().decode()
-
-
 def root_of(page: str) -> str:
     """Where the page says that it is, which its scripts and links begin with."""
     found = re.search(r'"root":\s*"([^"]*)"', page)
@@ -53,7 +46,7 @@ def root_of(page: str) -> str:
 def test_what_a_client_says_of_host_and_scheme_is_not_believed(explorer):
     with serve_page(explorer, trusted=False) as url:
         for path in ("/", "/config"):
-            answer = get(url + path, FORGED)
+            answer = read(url + path, headers=FORGED)
             assert root_of(answer) == url
             assert "evil.example" not in answer
             assert "worse.example" not in answer
@@ -61,7 +54,7 @@ def test_what_a_client_says_of_host_and_scheme_is_not_believed(explorer):
 
 def test_what_a_trusted_proxy_says_is_believed_and_nothing_else(explorer):
     with serve_page(explorer, trusted=True) as url:
-        answer = get(url + "/config", FORGED)
+        answer = read(url + "/config", headers=FORGED)
     assert root_of(answer) == "https://evil.example"
     assert "worse.example" not in answer
 
@@ -95,16 +88,12 @@ def nginx(tmp_path) -> Iterator[Callable[[str], str]]:
             port = free.getsockname()[1]
         (tmp_path / "nginx.conf").write_text(NGINX.format(folder=tmp_path, port=port, url=url))
         started.append(subprocess.Popen(["nginx", "-p", str(tmp_path), "-e", f"{tmp_path}/error.log", "-c", "nginx.conf"]))
-        deadline = time.monotonic() + 20
-        while socket.socket().connect_ex(("127.0.0.1", port)):
-            assert time.monotonic() < deadline, (tmp_path / "error.log").read_text()
-            time.sleep(0.05)
+        wait_until(lambda: not socket.socket().connect_ex(("127.0.0.1", port)), (tmp_path / "error.log").read_text)
         return f"http://127.0.0.1:{port}"
 
     yield start
     for process in started:
-        process.terminate()
-        process.wait(20)
+        stop(process)
 
 
 @pytest.mark.processes
@@ -112,16 +101,14 @@ def nginx(tmp_path) -> Iterator[Callable[[str], str]]:
 def test_behind_nginx_at_a_path_of_its_own_page_api_and_files_work(explorer, nginx):
     with serve_page(explorer, trusted=False, root_path="/roles") as url:
         proxy = nginx(url)
-        page = get(f"{proxy}/roles/", {"X-Forwarded-Host": "evil.example"})
+        page = read(f"{proxy}/roles/", headers={"X-Forwarded-Host": "evil.example"})
         assert root_of(page) == f"{proxy}/roles"
         assert "evil.example" not in page
         # the page's own scripts and sheets
         files = set(re.findall(r'(?:src|href)="(\./assets/[^"]+|/roles/[^"]+|' + re.escape(proxy) + '/roles/[^"]+)"', page))
         assert files
         for file in files:
-            assert get(urljoin(f"{proxy}/roles/", file) if not file.startswith("http") else file)
-        call = f"{proxy}/roles/gradio_api/call/analyze"
-        event = json.loads(get(call, content={"data": [EMBEDDED_MODEL, REPEATING]}))["event_id"]
-        answer = get(f"{call}/{event}")
-        assert answer.startswith("event: complete"), answer[:300]
-        assert "induction" in answer
+            assert read(urljoin(f"{proxy}/roles/", file) if not file.startswith("http") else file)
+        event, answer = call(f"{proxy}/roles", "/analyze", [EMBEDDED_MODEL, REPEATING])
+        assert event == "complete"
+        assert "induction" in {role["key"] for role in answer["roles"]}

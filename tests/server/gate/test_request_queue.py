@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -9,9 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headroles.errors import BusyError, InvalidInputError, PromptError
-from headroles.server.gate.rate_limit import MAX_VISITORS, Budget, share
-from headroles.server.gate.request_queue import LOADS_A_VISITOR, Desk, events_at_once
+from headroles.server.gate.rate_limit import MAX_VISITORS, Budget, visitor_share
+from headroles.server.gate.request_queue import LOADS_A_VISITOR, RequestQueue, events_at_once
 from headroles.settings import Settings
+from tests.fixtures.patience import PATIENCE, wait_until_async
+
+pytestmark = pytest.mark.anyio
 
 
 class Clock:
@@ -31,21 +35,16 @@ def make(
     clock: Callable[[], float] | None = None,
     seconds_a_minute: int = 0,
     effort: Callable[[], float] | None = None,
-) -> Desk:
+) -> RequestQueue:
     settings = Settings(
         workers=workers, max_waiting=max_waiting, prompts_a_minute=prompts_a_minute, seconds_a_minute=seconds_a_minute
     )
-    return Desk(settings, clock or Clock(), effort or Clock())
+    return RequestQueue(settings, clock or Clock(), effort or Clock())
 
 
-def charge(desk: Desk, visitor: str, cost: int = 1) -> None:
+def charge(desk: RequestQueue, visitor: str, cost: int = 1) -> None:
     with desk.charged(visitor, cost):
         pass
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        await asyncio.sleep(0.001)
 
 
 class Work:
@@ -62,99 +61,81 @@ class Work:
             self.begun.append(name)
             self._now += 1
             self.at_once = max(self.at_once, self._now)
-        assert self.go_on.wait(30)
+        assert self.go_on.wait(PATIENCE)
         with self._lock:
             self._now -= 1
         return name
 
 
-def test_it_gives_what_the_function_gives_and_raises_what_it_raises():
-    async def scenario() -> None:
-        desk = make()
-        assert await desk.run("a", divmod, 7, 2) == (3, 1)
-        assert await desk.run("a", sorted, [1, 3, 2], reverse=True) == [3, 2, 1]
-        with pytest.raises(ZeroDivisionError):
-            await desk.run("a", divmod, 1, 0)
-        assert desk.waiting == 0
-
-    asyncio.run(scenario())
+async def test_it_gives_what_the_function_gives_and_raises_what_it_raises():
+    desk = make()
+    assert await desk.run("a", divmod, 7, 2) == (3, 1)
+    assert await desk.run("a", sorted, [1, 3, 2], reverse=True) == [3, 2, 1]
+    with pytest.raises(ZeroDivisionError):
+        await desk.run("a", divmod, 1, 0)
+    assert desk.waiting == 0
 
 
-def test_so_many_work_at_once_and_the_rest_in_the_order_they_came():
-    async def scenario() -> None:
-        desk, work = make(workers=3), Work()
-        tasks = [asyncio.create_task(desk.run(str(name), work, name)) for name in range(10)]
-        await until(lambda: len(work.begun) == 3)
-        assert desk.waiting == 7
-        work.go_on.set()
-        assert await asyncio.gather(*tasks) == list(range(10))
-        assert work.at_once == 3
-
-    asyncio.run(scenario())
+async def test_so_many_work_at_once_and_the_rest_in_the_order_they_came():
+    desk, work = make(workers=3), Work()
+    tasks = [asyncio.create_task(desk.run(str(name), work, name)) for name in range(10)]
+    await wait_until_async(lambda: len(work.begun) == 3)
+    assert desk.waiting == 7
+    work.go_on.set()
+    assert await asyncio.gather(*tasks) == list(range(10))
+    assert work.at_once == 3
 
 
-def test_one_worker_serves_first_come_first_served():
-    async def scenario() -> None:
-        desk, work = make(workers=1), Work()
-        tasks = [asyncio.create_task(desk.run(str(name), work, name)) for name in range(6)]
-        await until(lambda: len(work.begun) == 1)
-        work.go_on.set()
-        await asyncio.gather(*tasks)
-        assert work.begun == list(range(6))
-
-    asyncio.run(scenario())
+async def test_one_worker_serves_first_come_first_served():
+    desk, work = make(workers=1), Work()
+    tasks = [asyncio.create_task(desk.run(str(name), work, name)) for name in range(6)]
+    await wait_until_async(lambda: len(work.begun) == 1)
+    work.go_on.set()
+    await asyncio.gather(*tasks)
+    assert work.begun == list(range(6))
 
 
-def test_a_full_queue_answers_at_once_with_how_long_to_wait():
-    async def scenario() -> None:
-        clock, work = Clock(), Work()
-        desk = make(workers=2, max_waiting=4, clock=clock)
+async def test_a_full_queue_answers_at_once_with_how_long_to_wait():
+    clock, work = Clock(), Work()
+    desk = make(workers=2, max_waiting=4, clock=clock)
 
-        def takes_six_seconds() -> None:
-            clock.now += 6
+    def takes_six_seconds() -> None:
+        clock.now += 6
 
-        await desk.run("a", takes_six_seconds)
-        tasks = [asyncio.create_task(desk.run(str(name), work)) for name in range(6)]
-        await until(lambda: desk.waiting == 4)
-        with pytest.raises(BusyError) as caught:
-            await desk.run("b", work)
-        assert str(caught.value) == "4 requests are waiting here, which is the limit; try again in about 12 seconds."
-        work.go_on.set()
-        await asyncio.gather(*tasks)
+    await desk.run("a", takes_six_seconds)
+    tasks = [asyncio.create_task(desk.run(str(name), work)) for name in range(6)]
+    await wait_until_async(lambda: desk.waiting == 4)
+    with pytest.raises(BusyError) as caught:
         await desk.run("b", work)
-
-    asyncio.run(scenario())
-
-
-def test_who_goes_away_while_waiting_leaves_the_place_to_others():
-    async def scenario() -> None:
-        desk, work = make(workers=1, max_waiting=1), Work()
-        working = asyncio.create_task(desk.run("a", work, "first"))
-        await until(lambda: len(work.begun) == 1)
-        waiting = asyncio.create_task(desk.run("a", work, "gone"))
-        await until(lambda: desk.waiting == 1)
-        waiting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting
-        assert desk.waiting == 0
-        after = asyncio.create_task(desk.run("a", work, "next"))
-        await until(lambda: desk.waiting == 1)
-        work.go_on.set()
-        assert await asyncio.gather(working, after) == ["first", "next"]
-        assert work.begun == ["first", "next"]
-
-    asyncio.run(scenario())
+    assert str(caught.value) == "4 requests are waiting here, which is the limit; try again in about 12 seconds."
+    work.go_on.set()
+    await asyncio.gather(*tasks)
+    await desk.run("b", work)
 
 
-def test_zero_switches_the_queues_limit_off():
-    async def scenario() -> None:
-        desk, work = make(workers=1, max_waiting=0), Work()
-        tasks = [asyncio.create_task(desk.run("a", work)) for _ in range(200)]
-        await until(lambda: desk.waiting == 199)
-        work.go_on.set()
-        await asyncio.gather(*tasks)
+async def test_who_goes_away_while_waiting_leaves_the_place_to_others():
+    desk, work = make(workers=1, max_waiting=1), Work()
+    working = asyncio.create_task(desk.run("a", work, "first"))
+    await wait_until_async(lambda: len(work.begun) == 1)
+    waiting = asyncio.create_task(desk.run("a", work, "gone"))
+    await wait_until_async(lambda: desk.waiting == 1)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert desk.waiting == 0
+    after = asyncio.create_task(desk.run("a", work, "next"))
+    await wait_until_async(lambda: desk.waiting == 1)
+    work.go_on.set()
+    assert await asyncio.gather(working, after) == ["first", "next"]
+    assert work.begun == ["first", "next"]
 
-    asyncio.run(scenario())
+
+async def test_zero_switches_the_queues_limit_off():
+    desk, work = make(workers=1, max_waiting=0), Work()
+    tasks = [asyncio.create_task(desk.run("a", work)) for _ in range(200)]
+    await wait_until_async(lambda: desk.waiting == 199)
+    work.go_on.set()
+    await asyncio.gather(*tasks)
 
 
 def test_waiting_for_a_model_has_a_limit_of_its_own():
@@ -185,22 +166,19 @@ def test_a_visitor_who_asks_too_fast_is_told_when_to_come_back():
         charge(desk, "a")
 
 
-def test_a_refusal_costs_nothing():
-    async def scenario() -> None:
-        clock, work = Clock(), Work()
-        desk = make(workers=1, max_waiting=1, prompts_a_minute=3, clock=clock)
-        tasks = [asyncio.create_task(desk.run("a", work)) for _ in range(2)]
-        await until(lambda: desk.waiting == 1)
-        for _ in range(5):
-            with pytest.raises(BusyError, match="requests are waiting"):
-                await desk.run("a", work)
-        work.go_on.set()
-        await asyncio.gather(*tasks)
-        await desk.run("a", work)
-        with pytest.raises(BusyError, match="3 prompts a minute"):
+async def test_a_refusal_costs_nothing():
+    clock, work = Clock(), Work()
+    desk = make(workers=1, max_waiting=1, prompts_a_minute=3, clock=clock)
+    tasks = [asyncio.create_task(desk.run("a", work)) for _ in range(2)]
+    await wait_until_async(lambda: desk.waiting == 1)
+    for _ in range(5):
+        with pytest.raises(BusyError, match="requests are waiting"):
             await desk.run("a", work)
-
-    asyncio.run(scenario())
+    work.go_on.set()
+    await asyncio.gather(*tasks)
+    await desk.run("a", work)
+    with pytest.raises(BusyError, match="3 prompts a minute"):
+        await desk.run("a", work)
 
 
 def test_more_prompts_at_once_than_a_minutes_share_can_never_be_let_in():
@@ -255,83 +233,70 @@ def test_the_server_takes_in_more_than_the_desk_lets_wait():
         assert events_at_once(settings) > settings.workers + 2 * settings.max_waiting
 
 
-def test_an_error_of_the_work_frees_its_place():
-    async def scenario() -> None:
-        desk = make(workers=1, max_waiting=1)
+async def test_an_error_of_the_work_frees_its_place():
+    desk = make(workers=1, max_waiting=1)
 
-        def fails() -> None:
-            raise PromptError("There is no text to look at.")
+    def fails() -> None:
+        raise PromptError("There is no text to look at.")
 
-        for _ in range(5):
-            with pytest.raises(PromptError):
-                await desk.run("a", fails)
-
-    asyncio.run(scenario())
+    for _ in range(5):
+        with pytest.raises(PromptError):
+            await desk.run("a", fails)
 
 
-def test_one_visitor_has_half_of_the_workers_alone_and_a_quarter_beside_others():
-    async def scenario() -> None:
-        desk, work = make(workers=8), Work()
-        mine = [asyncio.create_task(desk.run("a", work, "a")) for _ in range(8)]
-        await until(lambda: len(work.begun) == 4)
-        others = [asyncio.create_task(desk.run(name, work, name)) for name in "bcde"]
-        await until(lambda: len(work.begun) == 8)
-        assert work.begun.count("a") == 4, "the free workers went to those who had none"
-        assert desk.waiting == 4
-        work.go_on.set()
-        await asyncio.gather(*mine, *others)
-
-    asyncio.run(scenario())
+async def test_one_visitor_has_half_of_the_workers_alone_and_a_quarter_beside_others():
+    desk, work = make(workers=12), Work()
+    mine = [asyncio.create_task(desk.run("a", work, "a")) for _ in range(12)]
+    await wait_until_async(lambda: len(work.begun) == 6)
+    others = [asyncio.create_task(desk.run(name, work, name)) for name in 12 * "b" + 12 * "c"]
+    await wait_until_async(lambda: len(work.begun) == 12)
+    assert Counter(work.begun) == {"a": 6, "b": 3, "c": 3}
+    assert desk.waiting == 24
+    work.go_on.set()
+    await asyncio.gather(*mine, *others)
 
 
-def test_a_free_worker_goes_to_whom_the_fewest_work_for_though_another_came_first():
-    async def scenario() -> None:
-        desk, of_a, of_b, work = make(workers=2), Work(), Work(), Work()
-        busy = [asyncio.create_task(desk.run(name, first, name)) for name, first in (("a", of_a), ("b", of_b))]
-        await until(lambda: bool(of_a.begun and of_b.begun))
-        waiting = [asyncio.create_task(desk.run(name, work, name)) for name in "aaac"]
-        await until(lambda: desk.waiting == 4)
-        of_b.go_on.set()
-        await until(lambda: bool(work.begun))
-        assert work.begun == ["c"]
-        of_a.go_on.set()
-        work.go_on.set()
-        await asyncio.gather(*busy, *waiting)
-
-    asyncio.run(scenario())
+async def test_a_free_worker_goes_to_whom_the_fewest_work_for_though_another_came_first():
+    desk, of_a, of_b, work = make(workers=2), Work(), Work(), Work()
+    busy = [asyncio.create_task(desk.run(name, first, name)) for name, first in (("a", of_a), ("b", of_b))]
+    await wait_until_async(lambda: bool(of_a.begun and of_b.begun))
+    waiting = [asyncio.create_task(desk.run(name, work, name)) for name in "aaac"]
+    await wait_until_async(lambda: desk.waiting == 4)
+    of_b.go_on.set()
+    await wait_until_async(lambda: bool(work.begun))
+    assert work.begun == ["c"]
+    of_a.go_on.set()
+    work.go_on.set()
+    await asyncio.gather(*busy, *waiting)
 
 
-def test_one_visitor_leaves_half_of_the_queue_to_others():
-    async def scenario() -> None:
-        desk, work = make(workers=1, max_waiting=8), Work()
-        tasks = [asyncio.create_task(desk.run("a", work)) for _ in range(5)]
-        await until(lambda: desk.waiting == 4)
-        with pytest.raises(BusyError, match="4 of your requests are waiting here, which is one visitor's limit; try again in"):
-            await desk.run("a", work)
-        other = asyncio.create_task(desk.run("b", work))
-        await until(lambda: desk.waiting == 5)
-        work.go_on.set()
-        await asyncio.gather(*tasks, other)
+async def test_one_visitor_has_half_of_the_queue_alone_and_a_quarter_beside_others():
+    desk, work = make(workers=1, max_waiting=12), Work()
+    tasks = [asyncio.create_task(desk.run("a", work)) for _ in range(7)]
+    await wait_until_async(lambda: desk.waiting == 6)
+    with pytest.raises(BusyError, match="6 of your requests are waiting here, which is one visitor's limit; try again in"):
+        await desk.run("a", work)
+    tasks += [asyncio.create_task(desk.run("b", work)) for _ in range(3)]
+    await wait_until_async(lambda: desk.waiting == 9)
+    with pytest.raises(BusyError, match="3 of your requests are waiting here, which is one visitor's limit; try again in"):
+        await desk.run("b", work)
+    work.go_on.set()
+    await asyncio.gather(*tasks)
 
-    asyncio.run(scenario())
 
+async def test_who_computed_for_longer_than_a_minutes_share_is_told_when_to_come_back_and_is_not_charged():
+    clock, effort = Clock(), Clock()
+    desk = make(seconds_a_minute=30, prompts_a_minute=2, clock=clock, effort=effort)
 
-def test_who_computed_for_longer_than_a_minutes_share_is_told_when_to_come_back_and_is_not_charged():
-    async def scenario() -> None:
-        clock, effort = Clock(), Clock()
-        desk = make(seconds_a_minute=30, prompts_a_minute=2, clock=clock, effort=effort)
+    def takes_forty_seconds() -> None:
+        effort.now += 40
 
-        def takes_forty_seconds() -> None:
-            effort.now += 40
-
-        await desk.run("a", takes_forty_seconds)
-        with pytest.raises(BusyError, match="the limit of 30 seconds of computing a minute; try again in about 20 seconds"):
-            await desk.run("a", int)
-        await desk.run("b", int)
-        clock.now += 21
-        await desk.run("a", int)  # the second of two prompts: the refusal was none
-
-    asyncio.run(scenario())
+    await desk.run("a", takes_forty_seconds)
+    with pytest.raises(BusyError, match="the limit of 30 seconds of computing a minute; try again in about 20 seconds"):
+        await desk.run("a", int)
+    await desk.run("b", int)
+    clock.now += 21
+    await desk.run("a", int)  # the second of two prompts: the refusal was none
 
 
 def test_one_visitor_loads_two_models_at_once_and_others_theirs():
@@ -355,10 +320,15 @@ def test_what_is_refused_on_the_way_is_given_back():
         charge(desk, "a")
 
 
+def test_a_share_is_half_alone_and_a_quarter_beside_others_and_one_place_at_least():
+    assert [visitor_share(places, alone=True) for places in (1, 2, 12, 64)] == [1, 1, 6, 32]
+    assert [visitor_share(places, alone=False) for places in (1, 2, 12, 64)] == [1, 1, 3, 16]
+
+
 @given(places=st.integers(1, 1000))
-def test_a_share_is_at_least_one_place_and_leaves_some_where_there_are_two(places):
+def test_a_share_leaves_some_places_where_there_are_two(places):
     for alone in (True, False):
-        assert 1 <= share(places, alone) <= max(places // 2, 1)
+        assert 1 <= visitor_share(places, alone) <= max(places // 2, 1)
 
 
 def test_without_a_limit_nothing_is_remembered():
@@ -369,32 +339,26 @@ def test_without_a_limit_nothing_is_remembered():
     assert len(budget._buckets) == 0
 
 
-def test_large_requests_leave_most_workers_to_small_ones_and_let_them_pass():
-    async def scenario() -> None:
-        desk, large, small = make(workers=8), Work(), Work()
-        tasks = [asyncio.create_task(desk.run(str(number), large, number, is_large=True)) for number in range(10)]
-        await until(lambda: len(large.begun) == 2)
-        small.go_on.set()
-        assert await desk.run("0", small, "small") == "small"  # of one whose large request is at work as well
-        assert await desk.run("9", small, "small") == "small"  # or waits
-        assert len(large.begun) == 2
-        large.go_on.set()
-        assert await asyncio.gather(*tasks) == list(range(10))
-        assert large.at_once == 2
-        assert desk.waiting == 0
-
-    asyncio.run(scenario())
+async def test_large_requests_leave_most_workers_to_small_ones_and_let_them_pass():
+    desk, large, small = make(workers=12), Work(), Work()
+    tasks = [asyncio.create_task(desk.run(str(number), large, number, is_large=True)) for number in range(10)]
+    await wait_until_async(lambda: len(large.begun) == 3)
+    small.go_on.set()
+    assert await desk.run("0", small, "small") == "small"  # of one whose large request is at work as well
+    assert await desk.run("9", small, "small") == "small"  # or waits
+    assert len(large.begun) == 3
+    large.go_on.set()
+    assert await asyncio.gather(*tasks) == list(range(10))
+    assert large.at_once == 3
+    assert desk.waiting == 0
 
 
-def test_large_requests_that_no_worker_takes_wait_within_the_limits_of_the_queue():
-    async def scenario() -> None:
-        desk, work = make(workers=8, max_waiting=4), Work()
-        tasks = [asyncio.create_task(desk.run(str(number), work, is_large=True)) for number in range(6)]
-        await until(lambda: len(work.begun) == 2 and desk.waiting == 4)
-        with pytest.raises(BusyError, match="4 requests are waiting here, which is the limit"):
-            await asyncio.wait_for(desk.run("another", work, is_large=True), 30)
-        work.go_on.set()
-        assert await desk.run("another", int, "7") == 7  # a small one is taken at once
-        await asyncio.gather(*tasks)
-
-    asyncio.run(scenario())
+async def test_large_requests_that_no_worker_takes_wait_within_the_limits_of_the_queue():
+    desk, work = make(workers=8, max_waiting=4), Work()
+    tasks = [asyncio.create_task(desk.run(str(number), work, is_large=True)) for number in range(6)]
+    await wait_until_async(lambda: len(work.begun) == 2 and desk.waiting == 4)
+    with pytest.raises(BusyError, match="4 requests are waiting here, which is the limit"):
+        await asyncio.wait_for(desk.run("another", work, is_large=True), PATIENCE)
+    work.go_on.set()
+    assert await desk.run("another", int, "7") == 7  # a small one is taken at once
+    await asyncio.gather(*tasks)

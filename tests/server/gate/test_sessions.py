@@ -8,16 +8,19 @@ import gradio as gr
 import pytest
 from gradio.blocks import Blocks as Original
 
-from headroles.server.api.publish import Blocks, add_api
-from headroles.server.gate.request_queue import Desk
-from headroles.server.gate.sessions import KEEP_SECONDS, MAX_SESSIONS, Forgetful, Sessions, keep_nothing
+from headroles.server.api.publish import GuardedBlocks, add_api
+from headroles.server.gate.request_queue import RequestQueue
+from headroles.server.gate.sessions import KEEP_SECONDS, MAX_SESSIONS, EmptySession, Sessions, keep_nothing
 from tests.server.gate.test_request_queue import Clock
+
+pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def blocks(explorer) -> gr.Blocks:
-    with Blocks(analytics_enabled=False) as app:
-        add_api(explorer, Desk(explorer.settings))
+def blocks(explorer, monkeypatch) -> gr.Blocks:
+    monkeypatch.setattr("headroles.server.gate.sessions.KEEP_SECONDS", KEEP_SECONDS)  # elsewhere it never strikes
+    with GuardedBlocks(analytics_enabled=False) as app:
+        add_api(explorer, RequestQueue(explorer.settings))
     return app.queue()
 
 
@@ -32,7 +35,7 @@ def test_gradios_inside_is_what_this_reaches_for(blocks):
     app = SimpleNamespace(state_holder=None)
     keep_nothing(app, blocks)
     assert queue.pending_messages_per_session.max_size > MAX_SESSIONS
-    assert isinstance(app.state_holder["a session"], Forgetful)
+    assert isinstance(app.state_holder["a session"], EmptySession)
     assert "a session" not in app.state_holder
 
 
@@ -48,64 +51,54 @@ def sessions_of(blocks: gr.Blocks, clock: Clock, *names: str) -> Sessions:
     return sessions
 
 
-def test_an_answer_that_nobody_listens_for_goes_after_a_while_and_one_that_is_listened_for_stays(blocks):
-    async def scenario() -> None:
-        clock, queue = Clock(), blocks._queue
-        sessions = sessions_of(blocks, clock, "heard", "unheard")
-        assert sessions.outstanding("a visitor") == (2, 2)
-        with sessions.listening("heard"):
-            await sessions.sweep()
-            clock.now += KEEP_SECONDS - 1
-            await sessions.sweep()
-            assert sessions.outstanding("a visitor") == (2, 1)
-            clock.now += 1
-            await sessions.sweep()
-            assert sessions.outstanding("a visitor") == (1, 0)
-            assert list(queue.pending_messages_per_session) == list(queue.pending_event_ids_session) == ["heard"]
-        assert sessions.outstanding("another") == (0, 0)
-
-    asyncio.run(scenario())
+async def test_an_answer_that_nobody_listens_for_goes_after_a_while_and_one_that_is_listened_for_stays(blocks):
+    clock, queue = Clock(), blocks._queue
+    sessions = sessions_of(blocks, clock, "heard", "unheard")
+    assert sessions.outstanding("a visitor") == (2, 2)
+    with sessions.listening("heard"):
+        await sessions.sweep()
+        clock.now += KEEP_SECONDS - 1
+        await sessions.sweep()
+        assert sessions.outstanding("a visitor") == (2, 1)
+        clock.now += 1
+        await sessions.sweep()
+        assert sessions.outstanding("a visitor") == (1, 0)
+        assert list(queue.pending_messages_per_session) == list(queue.pending_event_ids_session) == ["heard"]
+    assert sessions.outstanding("another") == (0, 0)
 
 
-def test_an_event_that_comes_while_its_session_is_cleared_up_is_not_lost(blocks, monkeypatch):
+async def test_an_event_that_comes_while_its_session_is_cleared_up_is_not_lost(blocks, monkeypatch):
     """Its page would wait for ever: gradio answers that there is no such session."""
+    clock, queue = Clock(), blocks._queue
+    sessions = sessions_of(blocks, clock, "busy", "idle")
+    queue.pending_event_ids_session["idle"].clear()
+    queue.pending_messages_per_session["idle"].get_nowait()
+    cleared = []
 
-    async def scenario() -> None:
-        clock, queue = Clock(), blocks._queue
-        sessions = sessions_of(blocks, clock, "busy", "idle")
-        queue.pending_event_ids_session["idle"].clear()
-        queue.pending_messages_per_session["idle"].get_nowait()
-        cleared = []
+    async def clean(session_hash: str) -> None:
+        cleared.append(session_hash)
+        queue.pending_event_ids_session[session_hash].add("another event")
 
-        async def clean(session_hash: str) -> None:
-            cleared.append(session_hash)
-            queue.pending_event_ids_session[session_hash].add("another event")
-
-        monkeypatch.setattr(queue, "clean_events", clean)
-        await sessions.sweep()
-        assert "idle" not in queue.pending_messages_per_session  # and nothing was waited for
-        assert not cleared
-        clock.now += KEEP_SECONDS
-        await sessions.sweep()
-        assert cleared == ["busy"]
-        assert "another event" in queue.pending_event_ids_session["busy"]
-        assert "busy" in queue.pending_messages_per_session
-
-    asyncio.run(scenario())
+    monkeypatch.setattr(queue, "clean_events", clean)
+    await sessions.sweep()
+    assert "idle" not in queue.pending_messages_per_session  # and nothing was waited for
+    assert not cleared
+    clock.now += KEEP_SECONDS
+    await sessions.sweep()
+    assert cleared == ["busy"]
+    assert "another event" in queue.pending_event_ids_session["busy"]
+    assert "busy" in queue.pending_messages_per_session
 
 
-def test_what_was_delivered_goes_at_once(blocks):
-    async def scenario() -> None:
-        queue: Any = blocks._queue
-        sessions = sessions_of(blocks, Clock(), "a page")
-        queue.pending_messages_per_session["a page"].get_nowait()
-        queue.pending_event_ids_session["a page"].clear()
-        await sessions.sweep()
-        assert not queue.pending_messages_per_session
-        assert not queue.pending_event_ids_session
-        assert not sessions._events
-
-    asyncio.run(scenario())
+async def test_what_was_delivered_goes_at_once(blocks):
+    queue: Any = blocks._queue
+    sessions = sessions_of(blocks, Clock(), "a page")
+    queue.pending_messages_per_session["a page"].get_nowait()
+    queue.pending_event_ids_session["a page"].clear()
+    await sessions.sweep()
+    assert not queue.pending_messages_per_session
+    assert not queue.pending_event_ids_session
+    assert not sessions._events
 
 
 def test_an_event_that_has_ended_is_still_known_by_its_session(blocks):
@@ -115,7 +108,7 @@ def test_an_event_that_has_ended_is_still_known_by_its_session(blocks):
 
 
 def test_an_output_that_stays_as_it_is_is_not_built_anew(monkeypatch):
-    with Blocks() as app:
+    with GuardedBlocks() as app:
         boxes = [gr.Textbox(), gr.Textbox(), gr.Button(visible=True)]
         gr.Button().click(lambda: None, None, boxes)
     built: list[object] = []
@@ -124,17 +117,17 @@ def test_an_output_that_stays_as_it_is_is_not_built_anew(monkeypatch):
         gr.Textbox, "__init__", lambda self, *args, **kwargs: (built.append(self), original(self, *args, **kwargs))[1]
     )
     answer = {boxes[0]: "new", boxes[2]: gr.update(visible=False)}
-    made = asyncio.run(app.postprocess_data(app.fns[0], answer, Forgetful(app)))
+    made = asyncio.run(app.postprocess_data(app.fns[0], answer, EmptySession(app)))
     assert made == ["new", gr.skip(), {"visible": False, "__type__": "update"}]
     assert built == []
-    assert asyncio.run(app.postprocess_data(app.fns[0], {boxes[0]: gr.skip()}, Forgetful(app))) == [gr.skip()] * 3
+    assert asyncio.run(app.postprocess_data(app.fns[0], {boxes[0]: gr.skip()}, EmptySession(app))) == [gr.skip()] * 3
 
 
 @pytest.mark.parametrize(
     "value", [{"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}, [{"url": "http://127.0.0.1"}], [["a"]]]
 )
 def test_what_could_be_a_file_is_refused_by_the_pages_own_handlers_too(value):
-    with Blocks() as app:
+    with GuardedBlocks() as app:
         box = gr.Textbox()
         gr.Button().click(lambda text: text, box, box)
     with pytest.raises(gr.Error, match="Send only texts"):

@@ -8,7 +8,7 @@ from gradio.context import LocalContext
 from gradio.queueing import Event, Queue
 
 from headroles.errors import JobCancelledError
-from headroles.server.gate.visitors import is_heard, visitor_of, while_listened_to
+from headroles.server.gate.visitors import is_connected, visitor_of, while_connected
 
 
 @pytest.fixture
@@ -23,11 +23,11 @@ def event():
 
 
 def test_who_hung_up_is_not_heard_and_where_there_is_no_event_somebody_is(event):
-    assert is_heard()
+    assert is_connected()
     event.alive = False
-    assert not is_heard()
+    assert not is_connected()
     LocalContext.event_id.set("another")
-    assert is_heard()
+    assert is_connected()
 
 
 def test_an_ipv4_visitor_of_a_server_that_listens_in_ipv6_is_no_proxy():
@@ -56,7 +56,7 @@ def test_work_ends_when_its_client_goes_away(event):
             ended.append(True)
 
     with pytest.raises(JobCancelledError, match="The client went away"):
-        asyncio.run(while_listened_to(work()))
+        asyncio.run(while_connected(work()))
     assert ended
 
 
@@ -64,4 +64,4 @@ def test_work_whose_client_waits_gives_what_it_gives(event):
     async def work() -> int:
         return 7
 
-    assert asyncio.run(while_listened_to(work())) == 7
+    assert asyncio.run(while_connected(work())) == 7

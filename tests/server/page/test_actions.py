@@ -7,15 +7,15 @@ import pytest
 from headroles.core.heads import Head
 from headroles.core.roles.roles import ROLES
 from headroles.errors import HeadRolesError
-from headroles.server.page.actions import Boxes, beside_model, beside_text, explore, follow_link, press, take_offer
-from headroles.server.page.page_state import Out, Place
+from headroles.server.page.actions import Inputs, accept_analysis, beside_model, beside_text, explore, follow_link, press
+from headroles.server.page.page_state import AblationTarget, PageState
 
-LAST = Place("a", "shown", Head(1, 2), ROLES["induction"], other_prompt="old", tab="learn")
-BOXES = Boxes(model="a", prompt="typed", other_prompt="other", other_model="b", refused="model=c&tab=models")
+LAST = PageState("a", "shown", Head(1, 2), ROLES["induction"], other_prompt="old", tab="learn")
+BOXES = Inputs(model="a", prompt="typed", other_prompt="other", other_model="b", refused="model=c&tab=models")
 
 
 def test_the_typed_sentence_is_explored_and_compared_though_nobody_pressed_explore():
-    assert explore(LAST, BOXES, {}) == Place("a", "typed", Head(1, 2), ROLES["induction"], "old")
+    assert explore(LAST, BOXES, {}) == PageState("a", "typed", Head(1, 2), ROLES["induction"], "old")
     both = beside_text(LAST, BOXES, {})
     assert (both.prompt, both.other_prompt, both.tab) == ("typed", "other", "prompts")
     both = beside_model(LAST, BOXES, {})
@@ -42,13 +42,13 @@ def test_a_head_of_side_b_swaps_the_sides():
 
 
 def test_an_offer_leads_to_what_was_refused_and_a_link_to_what_it_says():
-    assert take_offer(LAST, BOXES, {}) == Place("c", tab="models")
-    assert follow_link(LAST, BOXES, {"query": "?prompt=x&tab=learn"}) == Place(prompt="x", tab="learn")
+    assert accept_analysis(LAST, BOXES, {}) == PageState("c", tab="models")
+    assert follow_link(LAST, BOXES, {"query": "?prompt=x&tab=learn"}) == PageState(prompt="x", tab="learn")
 
 
 def test_heads_are_taken_out_of_the_text_that_the_page_shows_and_of_no_other():
     there = press(LAST, BOXES, {"out": "induction", "method": "mean"})
-    assert there == replace(LAST, out=Out(ROLES["induction"]), method="mean", tab="explore")  # type: ignore[arg-type]
+    assert there == replace(LAST, out=AblationTarget(ROLES["induction"]), method="mean", tab="explore")  # type: ignore[arg-type]
     assert press(there, BOXES, {"layer": 3, "head": 4, "role": "diffuse"}).out == there.out
     again = explore(there, BOXES, {})
     assert (again.prompt, again.out, again.method) == ("typed", None, "mean")
@@ -60,14 +60,14 @@ def test_heads_are_taken_out_of_the_text_that_the_page_shows_and_of_no_other():
     )
     assert press(LAST, BOXES, {"try": "induction"}).prompt == ROLES["induction"].suggested_prompt
     assert explore(there, BOXES._replace(model="b", prompt="shown"), {}).out is None
-    assert press(LAST, BOXES, {"out": "L1H2,L3H4"}).out == Out(heads=(Head(1, 2), Head(3, 4)))
+    assert press(LAST, BOXES, {"out": "L1H2,L3H4"}).out == AblationTarget(heads=(Head(1, 2), Head(3, 4)))
 
 
-@pytest.mark.parametrize("move", [explore, beside_text, beside_model, take_offer])
+@pytest.mark.parametrize("move", [explore, beside_text, beside_model, accept_analysis])
 @pytest.mark.parametrize("value", [7, ["x"], {"x": 1}, True])
 def test_what_is_no_text_is_refused(move, value):
     with pytest.raises(HeadRolesError, match="A text was expected"):
-        move(LAST, Boxes(value, value, value, value, value), {})
+        move(LAST, Inputs(value, value, value, value, value), {})
 
 
 @pytest.mark.parametrize(

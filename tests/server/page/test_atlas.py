@@ -7,15 +7,15 @@ import json
 
 import gradio as gr
 
-from headroles.render.api.serialize_atlas import atlas_result
+from headroles.render.api.schema_atlas import atlas_result
 from headroles.server.api.endpoints import Endpoints
-from headroles.server.gate.request_queue import Desk
+from headroles.server.gate.request_queue import RequestQueue
 from headroles.server.page.handlers import Handlers
-from headroles.server.page.page_state import Place
+from headroles.server.page.page_state import PageState
 from headroles.server.page.parts import download, first_visit
 from headroles.settings import Settings
 
-DESK = Desk(Settings(prompts_a_minute=0))
+DESK = RequestQueue(Settings(prompts_a_minute=0))
 REQUEST = gr.Request(client={"host": "8.8.8.8"})
 
 
@@ -27,15 +27,15 @@ def test_the_tab_is_drawn_when_it_is_asked_for_and_not_with_the_first_page(explo
 
 
 def test_programs_get_the_atlas_that_the_page_shows_and_its_sheet(explorer):
-    result = asyncio.run(Endpoints(explorer, DESK).atlas(REQUEST))
-    assert result == atlas_result(explorer.atlas())
+    result = asyncio.run(Endpoints(explorer, DESK).atlas(REQUEST)).model_dump()
+    assert result == atlas_result(explorer.atlas()).model_dump()
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     sheet = asyncio.run(Endpoints(explorer, DESK).figure(REQUEST, "headroles-tiny", sheet="atlas", format="svg"))
-    assert "2 models of 2 families" in sheet["data"]
+    assert "2 models of 2 families" in sheet.data
 
 
 def test_the_files_hold_the_atlas(explorer):
-    rows = list(csv.DictReader(io.StringIO(download(explorer, Place(), "atlas.csv").content.decode(), newline="")))
+    rows = list(csv.DictReader(io.StringIO(download(explorer, PageState(), "atlas.csv").content.decode(), newline="")))
     expected = list(explorer.atlas().rows())
     assert [(row["model"], row["role"]) for row in rows] == [(row["model"], row["role"]) for row in expected]
     for row, told in zip(rows, expected):

@@ -3,12 +3,12 @@
 import pytest
 
 from headroles.server.page.handlers import moment_of
-from headroles.server.page.ordering import MAX_SESSIONS, Turns
+from headroles.server.page.ordering import MAX_SESSIONS, EventOrder
 from tests.fixtures.known import known
 
 
 def test_a_new_turn_ends_the_one_before_of_its_session_alone():
-    turns = Turns()
+    turns = EventOrder()
     first, other = turns.begin("a"), turns.begin("b")
     assert turns.is_newest(first)
     second = turns.begin("a", analyses=True)
@@ -19,7 +19,7 @@ def test_a_new_turn_ends_the_one_before_of_its_session_alone():
 
 
 def test_an_event_that_left_before_the_last_answer_came_is_noticed():
-    turns = Turns()
+    turns = EventOrder()
     turn = turns.begin("a")
     assert turns.still_shows(turn, "p=1")  # of a page that was open before the server started, the page itself knows best
     turns.shows(turn, "p=2")
@@ -29,7 +29,7 @@ def test_an_event_that_left_before_the_last_answer_came_is_noticed():
 
 
 def test_an_event_that_was_overtaken_on_its_way_is_over_when_it_arrives():
-    turns = Turns()
+    turns = EventOrder()
     second = turns.begin("a", moment=2000.5)
     first = turns.begin("a", moment=2000.1)
     assert turns.is_newest(second)
@@ -61,7 +61,7 @@ def test_when_an_event_happened_is_a_plain_number_at_the_end_of_its_place_or_not
 
 
 def test_nothing_is_kept_but_a_bounded_number_of_hashes():
-    turns = Turns()
+    turns = EventOrder()
     for number in range(MAX_SESSIONS + 50):
         turns.shows(turns.begin(str(number)), "prompt=secret")
     assert len(turns._newest) == len(turns._shown) == MAX_SESSIONS
@@ -69,7 +69,7 @@ def test_nothing_is_kept_but_a_bounded_number_of_hashes():
 
 
 def test_a_page_that_so_many_others_pushed_out_keeps_its_turn_until_its_own_next_event():
-    turns = Turns()
+    turns = EventOrder()
     at_work = turns.begin("a", analyses=True)
     for number in range(MAX_SESSIONS + 50):
         turns.begin(str(number))

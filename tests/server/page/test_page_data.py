@@ -17,8 +17,8 @@ from headroles.core.surveys.atlas import Atlas
 from headroles.core.surveys.training_run import TrainingRun
 from headroles.errors import InvalidInputError
 from headroles.explorer import Explorer
-from headroles.server.page.page_data import EVERYTHING, ask
-from headroles.server.page.page_state import Place
+from headroles.server.page.page_data import EVERYTHING, load_page_data
+from headroles.server.page.page_state import PageState
 from tests.fixtures.known import known
 
 
@@ -58,12 +58,12 @@ class Counting(Explorer):
 
 
 def test_a_scene_holds_what_the_explorer_says_of_its_place(explorer):
-    place = Place(prompt="one two one two", other_prompt="Once upon a time")
-    scene = ask(explorer, place)
+    place = PageState(prompt="one two one two", other_prompt="Once upon a time")
+    scene = load_page_data(explorer, place)
     analysis, view, twin = known(scene.analysis), known(scene.view), known(scene.twin)
     assert analysis == explorer.analyze(EMBEDDED_MODEL, place.prompt)
-    assert view.head == scene.place.head
-    assert view.role == scene.place.role
+    assert view.head == scene.state.head
+    assert view.role == scene.state.role
     assert scene.prompts == compare_prompts(analysis, explorer.analyze(EMBEDDED_MODEL, place.other_prompt))
     assert (twin.view.prompt, twin.is_same) == (view.role.suggested_prompt, False)
     assert scene.models is None
@@ -71,8 +71,8 @@ def test_a_scene_holds_what_the_explorer_says_of_its_place(explorer):
 
 def test_every_question_is_asked_once(explorer):
     counting = Counting(explorer)
-    wanted = EVERYTHING - {"told"}  # a sheet's own heads
-    place = ask(counting, Place(prompt="one two one two", other_prompt="Once upon a time"), wanted).place
+    wanted = EVERYTHING - {"sheet_heads"}  # a sheet's own heads
+    place = load_page_data(counting, PageState(prompt="one two one two", other_prompt="Once upon a time"), wanted).state
     suggested = known(place.role).suggested_prompt
     assert counting.asked == [
         ("analyze", EMBEDDED_MODEL, "one two one two"),
@@ -87,17 +87,17 @@ def test_every_question_is_asked_once(explorer):
 
 
 def test_only_what_is_wanted_is_asked_for(explorer):
-    counting, place = Counting(explorer), Place(head=Head(1, 2), other_prompt="Once upon a time")
-    assert ask(counting, place, {"view"}).analysis is None
-    assert ask(counting, place, {"analysis"}).view is None
-    assert ask(counting, place, ()).place == place
+    counting, place = Counting(explorer), PageState(head=Head(1, 2), other_prompt="Once upon a time")
+    assert load_page_data(counting, place, {"view"}).analysis is None
+    assert load_page_data(counting, place, {"analysis"}).view is None
+    assert load_page_data(counting, place, ()).state == place
     assert [question for question, *_ in counting.asked] == ["view_head", "analyze"]
 
 
 def test_the_open_head_on_the_suggested_text_itself_is_its_own_twin(explorer):
     role = ROLES["induction"]
     counting = Counting(explorer)
-    scene = ask(counting, Place(prompt=role.suggested_prompt, head=Head(2, 2), role=role), {"twin"})
+    scene = load_page_data(counting, PageState(prompt=role.suggested_prompt, head=Head(2, 2), role=role), {"twin"})
     twin = known(scene.twin)
     assert twin.is_same
     assert twin.view is scene.view
@@ -105,7 +105,7 @@ def test_the_open_head_on_the_suggested_text_itself_is_its_own_twin(explorer):
 
 
 def test_a_role_without_a_suggested_text_has_no_twin(explorer):
-    assert ask(explorer, Place(head=Head(2, 7), role=ROLES["other"]), EVERYTHING).twin is None
+    assert load_page_data(explorer, PageState(head=Head(2, 7), role=ROLES["other"]), EVERYTHING).twin is None
 
 
 @pytest.fixture
@@ -122,19 +122,19 @@ def suggesting(monkeypatch, record) -> Callable[[str], Explorer]:
 
 
 def test_the_twin_is_read_on_the_text_that_the_record_suggests(suggesting):
-    place = Place(prompt="one two", head=Head(2, 2), role=ROLES["induction"])
+    place = PageState(prompt="one two", head=Head(2, 2), role=ROLES["induction"])
     text = "seven lamps, seven lamps"
-    assert known(ask(suggesting(text), place, {"twin"}).twin).view.prompt == text
-    same = known(ask(suggesting(text), replace(place, prompt=text), {"twin"}).twin)
+    assert known(load_page_data(suggesting(text), place, {"twin"}).twin).view.prompt == text
+    same = known(load_page_data(suggesting(text), replace(place, prompt=text), {"twin"}).twin)
     assert same.is_same
 
 
 @pytest.mark.parametrize("text", ["", "水" * 300])
 def test_a_record_that_suggests_nothing_or_what_no_model_reads_has_no_twin(suggesting, text):
-    place = Place(prompt="one two", head=Head(2, 2), role=ROLES["induction"])
-    assert ask(suggesting(text), place, {"twin"}).twin is None
+    place = PageState(prompt="one two", head=Head(2, 2), role=ROLES["induction"])
+    assert load_page_data(suggesting(text), place, {"twin"}).twin is None
 
 
 def test_a_model_beside_itself_is_refused(explorer):
     with pytest.raises(InvalidInputError, match="choose two different models"):
-        ask(explorer, replace(Place(), other_model=EMBEDDED_MODEL))
+        load_page_data(explorer, replace(PageState(), other_model=EMBEDDED_MODEL))

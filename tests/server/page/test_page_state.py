@@ -8,18 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headroles.core.heads import Head
-from headroles.core.outputs.ablation import METHODS
+from headroles.core.outputs.ablation import ABLATION_METHODS
 from headroles.core.roles.roles import ROLES, measured_roles
 from headroles.errors import InvalidInputError
-from headroles.server.page.page_state import TABS, Out, Place
+from headroles.server.page.page_state import TABS, AblationTarget, PageState
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60)
 heads = st.builds(Head, st.integers(0, 127), st.integers(0, 127))
-outs = st.builds(Out, st.sampled_from(measured_roles()), st.lists(heads, unique=True, max_size=9).map(tuple)) | st.builds(
-    Out, st.none(), st.lists(heads, unique=True, min_size=1, max_size=9).map(tuple)
-)
+outs = st.builds(
+    AblationTarget, st.sampled_from(measured_roles()), st.lists(heads, unique=True, max_size=9).map(tuple)
+) | st.builds(AblationTarget, st.none(), st.lists(heads, unique=True, min_size=1, max_size=9).map(tuple))
 places = st.builds(
-    Place,
+    PageState,
     model=texts,
     prompt=texts,
     head=st.none() | heads,
@@ -27,20 +27,20 @@ places = st.builds(
     other_prompt=st.just("") | texts,
     other_model=st.just("") | texts,
     out=st.none() | outs,
-    method=st.sampled_from(METHODS),
+    method=st.sampled_from(ABLATION_METHODS),
     tab=st.sampled_from(list(TABS)),
     step=st.none() | st.integers(0, 10**12 - 1),
 )
 
 
-def read(query: str) -> Place:
-    return Place.from_query(dict(parse_qsl(query)))
+def read(query: str) -> PageState:
+    return PageState.from_query(dict(parse_qsl(query)))
 
 
 @given(place=places)
 def test_an_address_says_the_whole_place_and_its_contents_all_but_the_tab_and_the_step(place):
     assert read(place.query()) == place
-    assert read(place.contents) == replace(place, tab=Place.tab, step=None)
+    assert read(place.contents) == replace(place, tab=PageState.tab, step=None)
 
 
 @given(place=places)
@@ -50,8 +50,8 @@ def test_an_address_is_plain_ascii_that_needs_no_escaping_in_html(place):
 
 
 def test_what_an_address_leaves_out_is_as_on_a_first_visit_and_what_it_does_not_know_is_ignored():
-    assert read("") == Place()
-    assert read("__theme=dark&embed=1&utm=x&model=") == Place()
+    assert read("") == PageState()
+    assert read("__theme=dark&embed=1&utm=x&model=") == PageState()
     assert read("head=l2h3").head == Head(2, 3)
 
 
@@ -85,9 +85,9 @@ def test_an_address_that_makes_no_sense_is_refused_in_one_sentence(query, messag
 
 
 def test_a_lone_surrogate_does_not_break_an_address():
-    assert read(Place(prompt="a \ud800 b").query()).prompt == "a ? b"
+    assert read(PageState(prompt="a \ud800 b").query()).prompt == "a ? b"
 
 
 def test_a_comparison_of_models_needs_both_in_memory():
-    assert Place(model="a", other_model="b").models == ("a", "b")
-    assert Place(model="a").models == ("a",)
+    assert PageState(model="a", other_model="b").models == ("a", "b")
+    assert PageState(model="a").models == ("a",)

@@ -12,14 +12,14 @@ from headroles.core.roles.roles import ROLES
 from headroles.errors import InvalidInputError
 from headroles.explorer import Explorer
 from headroles.render.files.exports import DOWNLOADS
-from headroles.server.page.page_state import Out, Place
+from headroles.server.page.page_state import AblationTarget, PageState
 from headroles.server.page.parts import FILES, PARTS, changed_parts, download, draw_later, first_visit, visit
 from headroles.settings import Settings
 from tests.fixtures.known import known
 
 
 def test_a_first_visit_draws_all_and_opens_a_head_that_is_active(explorer):
-    here, parts = visit(explorer, Place())
+    here, parts = visit(explorer, PageState())
     analysis = explorer.analyze(here.model, here.prompt)
     assert (
         list(parts)
@@ -30,53 +30,53 @@ def test_a_first_visit_draws_all_and_opens_a_head_that_is_active(explorer):
 
 
 def test_another_head_draws_its_page_alone_and_another_tab_nothing(explorer):
-    here, _ = visit(explorer, Place())
+    here, _ = visit(explorer, PageState())
     _, parts = visit(explorer, replace(here, head=Head(0, 1), role=None), here)
     assert set(parts) == {"view", "twin"}
     assert set(visit(explorer, replace(here, tab="learn"), here)[1]) == set()
 
 
 def test_another_text_keeps_the_head_and_draws_the_comparison_anew(explorer):
-    here, _ = visit(explorer, Place(other_prompt="Once upon a time"))
+    here, _ = visit(explorer, PageState(other_prompt="Once upon a time"))
     there, parts = visit(explorer, replace(here, prompt="one two one two"), here)
     assert there.head == here.head
     assert "From A to B" in parts["by_prompt"]
 
 
 def test_a_role_that_is_asked_for_opens_its_strongest_head(explorer):
-    here, _ = visit(explorer, Place(role=ROLES["duplicate_token"]))
+    here, _ = visit(explorer, PageState(role=ROLES["duplicate_token"]))
     assert (here.head, known(here.role).name) == (Head(1, 2), "duplicate_token")
 
 
 def test_the_twin_is_empty_for_a_role_without_a_suggested_text(explorer):
-    assert draw_later(explorer, Place(head=Head(2, 7), role=ROLES["other"]), {"twin"}) == {"twin": ""}
-    assert ROLES["induction"].display_name in draw_later(explorer, Place(head=Head(2, 2)))["twin"]
+    assert draw_later(explorer, PageState(head=Head(2, 7), role=ROLES["other"]), {"twin"}) == {"twin": ""}
+    assert ROLES["induction"].display_name in draw_later(explorer, PageState(head=Head(2, 2)))["twin"]
 
 
 def test_a_change_of_the_text_is_offered_later_and_only_where_a_role_is_not_seen(explorer):
-    seen = Place(prompt="I know that you know that it is late", head=Head(2, 2))
+    seen = PageState(prompt="I know that you know that it is late", head=Head(2, 2))
     assert draw_later(explorer, seen, {"edits", "text"}) == {"edits": ""}
-    plain = Place(prompt="She opened a door and saw my small garden.", head=Head(2, 2))
+    plain = PageState(prompt="She opened a door and saw my small garden.", head=Head(2, 2))
     assert "data-prompt=" in draw_later(explorer, plain, {"edits"})["edits"]
 
 
 @pytest.mark.parametrize("name", DOWNLOADS)
 def test_every_download_comes_with_a_name_of_its_kind(explorer, name):
-    made = download(explorer, Place(prompt="one two one two"), name)
+    made = download(explorer, PageState(prompt="one two one two"), name)
     assert made.name.endswith(name.split(".")[1])
     assert made.content
 
 
 def test_an_unknown_download_is_refused_with_those_there_are(explorer):
     with pytest.raises(InvalidInputError, match=r"There is no download 'x'; there are heatmap.png"):
-        download(explorer, Place(), "x")
+        download(explorer, PageState(), "x")
 
 
 def test_the_page_starts_with_every_part_of_its_first_place_and_the_twin_too(explorer):
     here, parts = first_visit(explorer)
-    assert here == visit(explorer, Place())[0]
+    assert here == visit(explorer, PageState())[0]
     assert all(parts[name] for name in PARTS if not name.startswith("by_") and name not in ("edits", "causes"))
-    assert parts == {**visit(explorer, Place())[1], **draw_later(explorer, here)}
+    assert parts == {**visit(explorer, PageState())[1], **draw_later(explorer, here)}
 
 
 @pytest.mark.parametrize(
@@ -93,13 +93,13 @@ def test_the_page_starts_with_every_part_of_its_first_place_and_the_twin_too(exp
     ids=lambda value: "-".join(sorted(value)),
 )
 def test_a_part_is_drawn_anew_when_what_it_follows_changed_and_only_then(change, names):
-    here = Place(head=Head(1, 1))
+    here = PageState(head=Head(1, 1))
     assert {part.name for part in changed_parts(replace(here, **change), here)} == names
     assert {part.name for part in changed_parts(here, None)} == set(PARTS)
 
 
 def test_asking_for_the_role_of_the_head_that_is_open_draws_nothing_anew(explorer):
-    here, _ = visit(explorer, Place(role=ROLES["duplicate_token"]))
+    here, _ = visit(explorer, PageState(role=ROLES["duplicate_token"]))
     there, parts = visit(explorer, replace(here, head=None), here)
     assert (there, dict(parts)) == (here, {})
 
@@ -117,7 +117,7 @@ def two_models(monkeypatch) -> Explorer:
 
 def test_whatever_the_page_asks_each_text_is_measured_once_on_each_model(two_models, measured):
     """The first visit, both comparisons, heads, the way back, and every download."""
-    place = Place(prompt="one two one two", other_prompt="Once upon a time", other_model="twin")
+    place = PageState(prompt="one two one two", other_prompt="Once upon a time", other_model="twin")
     here, parts = visit(two_models, place)
     assert parts["by_prompt"]
     assert parts["by_model"]
@@ -132,7 +132,7 @@ def test_whatever_the_page_asks_each_text_is_measured_once_on_each_model(two_mod
 
 
 def test_the_saved_page_holds_the_parts_in_the_order_of_the_table_and_those_that_have_something_to_say(explorer):
-    page = download(explorer, Place(prompt="one two one two", other_prompt="Once upon a time"), "page.html").content.decode()
+    page = download(explorer, PageState(prompt="one two one two", other_prompt="Once upon a time"), "page.html").content.decode()
     names = re.findall(r'<div data-part="(\w+)">', page)
     assert names == ["text", "next", "panel", "map", "view", "by_prompt"]
     assert f"from a record of {explorer.categories(EMBEDDED_MODEL).analysis_date}." in page
@@ -143,7 +143,7 @@ def test_every_download_that_the_page_offers_is_made_by_somebody():
 
 
 def test_heads_that_are_taken_out_are_drawn_saved_and_written_into_the_file(explorer):
-    place = Place(out=Out(ROLES["induction"]), method="mean")  # type: ignore[arg-type]
+    place = PageState(out=AblationTarget(ROLES["induction"]), method="mean")  # type: ignore[arg-type]
     here, parts = visit(explorer, place)
     assert parts["causes"] == ""
     drawn = draw_later(explorer, here, {"causes"})["causes"]
@@ -151,24 +151,24 @@ def test_heads_that_are_taken_out_are_drawn_saved_and_written_into_the_file(expl
         assert said in drawn
     assert drawn in download(explorer, place, "page.html").content.decode()
     result = json.loads(download(explorer, place, "analysis.json").content)
-    assert (result["effects"]["role"], result["knock_out"]["method"]) == ("induction", "mean")
-    assert "knock_out" not in json.loads(download(explorer, Place(), "analysis.json").content)
+    assert (result["effects"]["role"], result["ablate"]["method"]) == ("induction", "mean")
+    assert "ablate" not in json.loads(download(explorer, PageState(), "analysis.json").content)
 
 
 def test_a_set_without_a_role_says_that_nothing_was_asked_of_where_it_looks(explorer):
-    drawn = draw_later(explorer, Place(out=Out(heads=(Head(0, 1), Head(3, 2)))), {"causes"})["causes"]
+    drawn = draw_later(explorer, PageState(out=AblationTarget(heads=(Head(0, 1), Head(3, 2)))), {"causes"})["causes"]
     assert "not asked: they stand for no role" in drawn
     assert "without the role" not in drawn  # there is none to be taken out of their patterns
     assert "L0H1, L3H2" in drawn
 
 
 def test_only_what_is_taken_out_changes_with_it():
-    place = Place(head=Head(2, 2))
-    assert [part.name for part in changed_parts(replace(place, out=Out(heads=(Head(2, 2),))), place)] == ["causes"]
+    place = PageState(head=Head(2, 2))
+    assert [part.name for part in changed_parts(replace(place, out=AblationTarget(heads=(Head(2, 2),))), place)] == ["causes"]
 
 
 @pytest.mark.parametrize("text", ["<b>bold</b> & <b>bold</b> &", "a\u202eb a\u202eb", "\ud800 x \ud800 x"])
 def test_hostile_texts_are_text_in_what_is_said_of_causes(text, explorer):
-    drawn = draw_later(explorer, Place(prompt=text, out=Out(heads=(Head(2, 2),))), {"causes"})["causes"]
+    drawn = draw_later(explorer, PageState(prompt=text, out=AblationTarget(heads=(Head(2, 2),))), {"causes"})["causes"]
     assert "<b>bold" not in drawn
     assert "\u202e" not in drawn

@@ -1,0 +1,1 @@
+"""Where models are analysed: this machine, a Ray cluster, or jobs of the Hub."""

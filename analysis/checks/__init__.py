@@ -1,0 +1,1 @@
+"""Records held against the literature, against each other, and against new texts."""

@@ -1,0 +1,1 @@
+"""What leaves this machine: datasets, training runs, the atlas, documents and the Space."""
