@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from headroles.errors import HeadRolesError
 from headroles.hub.http import set_timeouts
-from headroles.models.model_pool import tame_glibc
+from headroles.models.model_pool import configure_malloc
 
 from . import commands
 from .command_line import parse
@@ -29,7 +29,7 @@ COMMANDS: dict[str, Callable] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command line, that of this process by default, and returns the exit code; 1 where a sentence says what failed."""
     set_timeouts()
-    tame_glibc()
+    configure_malloc()
     try:
         args = parse(sys.argv[1:] if arguments is None else arguments)
         return COMMANDS[args.command](args)

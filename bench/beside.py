@@ -23,7 +23,7 @@ from tempfile import TemporaryDirectory
 import torch
 from playwright.sync_api import Browser, Error, Page, Route, sync_playwright
 
-from analysis.runs import locate
+from analysis.pipeline.sources import locate_model
 from bench.measuring import make_prompts
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.models.loading.loader import LoadedModel, load_model
@@ -175,7 +175,7 @@ def main() -> None:
     asked = parser.parse_args()
     if not (path := find_chromium()):
         raise SystemExit("There is no Chromium on this machine; `apt-get install chromium` brings one.")
-    loaded = load_model(asked.model, locate(asked.model))
+    loaded = load_model(asked.model, locate_model(asked.model))
     with sync_playwright() as playwright, playwright.chromium.launch(executable_path=path, args=FLAGS) as browser:
         for folder in filter(None, (Path.cwd(), asked.old)):
             with TemporaryDirectory() as home, running_app(Path(home), folder) as url:

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from tqdm import tqdm
 
-from analysis.runs import locate
+from analysis.pipeline.sources import locate_model
 from headroles.core.heads import Attention
 from headroles.core.readings.verdicts import read_heads
 from headroles.core.records.head_categories import HeadCategories
@@ -89,7 +89,7 @@ def in_float64(loaded: LoadedModel, texts: Sequence[TokenIds]) -> Iterator[Atten
 def verdicts(attention: Attention, record: HeadCategories) -> list[bool | None]:
     """Returns all that the answer to a text decides, one after the other."""
     heads = read_heads(attention, record)
-    tables = (heads.is_seen, heads.active, heads.seen_at, heads.unusual)
+    tables = (heads.is_detected, heads.active, heads.detections, heads.unusual)
     return list(_flat(tuple(tuple(found.values()) for found in tables)))
 
 
@@ -121,7 +121,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=10, help="texts of each length and kind, each with its null twin")
     asked = parser.parse_args()
     torch.set_num_threads(THREADS)
-    record, source = Explorer().categories(asked.model), locate(asked.model)
+    record, source = Explorer().categories(asked.model), locate_model(asked.model)
     reader = PatternReader(load_model(asked.model, source))
     texts = make_texts(reader.loaded, asked.pairs)
     distance, bits, turned = dict.fromkeys(WAYS, 0.0), Counter[str](), Counter[str]()

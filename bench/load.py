@@ -13,13 +13,13 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from analysis.runs import locate
+from analysis.pipeline.sources import locate_model
 from bench.measuring import make_prompts, run_locust
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.explorer import Explorer
 from headroles.models.loading.loader import LoadedModel, load_model
 from headroles.render.api.schema import analysis_result
-from headroles.server.page.page_state import Place
+from headroles.server.page.page_state import PageState
 from headroles.server.page.parts import visit
 from headroles.settings import Settings
 from tests.fixtures.app_process import running_app
@@ -89,7 +89,7 @@ def bench_clicks(plain: LoadedModel, explorer: Explorer) -> None:
     """Prints what a click on a head costs the server, once the prompt was analysed; another head each time."""
     for length, prompt in zip(LENGTHS, make_prompts(plain, LENGTHS)):
         first, *heads = random.Random(0).sample(explorer.analyze(plain.name, prompt).heads.heads(), CLICKS + 2)
-        place, seconds = Place(plain.name, prompt, first), []
+        place, seconds = PageState(plain.name, prompt, first), []
         for head in heads:
             started = time.perf_counter()
             visit(explorer, replace(place, head=head), place)
@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=128, help="for each number of clients")
     asked = parser.parse_args()
     print(f"{asked.model}, {torch.get_num_threads()} threads, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    plain, explorer = load_model(asked.model, locate(asked.model)), Explorer(Settings(any_model=True))
+    plain, explorer = load_model(asked.model, locate_model(asked.model)), Explorer(Settings(any_model=True))
     bench_clicks(plain, explorer)
     with TemporaryDirectory() as home, running_app(Path(home)) as url:
         ask_at_once(explorer, url, plain.name, make_prompts(plain, [20]), 1)  # loads the model

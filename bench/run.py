@@ -13,15 +13,15 @@ from transformer_lens.head_detector import detect_head
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import GPT2Config, PreTrainedConfig
 
-from analysis.lens import open_bridge, score_model
+from analysis.pipeline.bridge import open_bridge, score_model
 from bench.measuring import compare, peak_memory, random_model
 from headroles.core.registry import MODELS
-from headroles.core.roles.scoring import roles_of_patterns
+from headroles.core.roles.scoring import pattern_roles
 from headroles.core.text.tokens import is_delimiter
 from headroles.models.loading.loader import LoadedModel, registered_config
 from headroles.models.probes.probe_texts import Probe, ProbeSizes, make_probes
 from headroles.models.reading.pattern_reader import PatternReader
-from headroles.models.scoring.sweep import score_here
+from headroles.models.scoring.sweep import score_patterns
 
 ROUNDS = 3
 MEGABYTE = 1024**2
@@ -33,7 +33,7 @@ def all_role_probe(loaded: LoadedModel, tokens: int = TOKENS) -> Probe:
     recipe = ProbeSizes(repeated_sequences=10, repeat_length=tokens, sentences=1)
     probe = next(probe for probe in make_probes(loaded, recipe) if probe.roles[0].requires_repetition)
     delimiters = [[is_delimiter(text) for text in loaded.token_texts(ids)] for ids in probe.token_ids.tolist()]
-    return replace(probe, roles=roles_of_patterns(), delimiters=torch.tensor(delimiters))
+    return replace(probe, roles=pattern_roles(), delimiters=torch.tensor(delimiters))
 
 
 def exact_tokens(bridge: TransformerBridge, token_ids: Int[Tensor, " token"]) -> SimpleNamespace:
@@ -76,7 +76,7 @@ def bench_analysis(title: str, config: PreTrainedConfig, tokens: int = TOKENS, r
 
     contenders = {
         "TransformerLens": lambda: score_model(bridge, lens, [probe]),
-        "PyVene": lambda: score_here(reader, [probe]),
+        "PyVene": lambda: score_patterns(reader, [probe]),
         "bare": forward,
     }
     seconds = compare(contenders, rounds)

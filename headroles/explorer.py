@@ -321,7 +321,7 @@ def analysis_of(prompt: str, attention: Attention, categories: HeadCategories, s
         source=source,
         num_layers=attention.num_layers,
         num_heads=attention.num_heads,
-        roles=read_roles(heads, categories, attention.tokens),
+        roles=read_roles(heads, categories),
         heads=heads,
         other_layers=attention.other_layers,
         has_sink=attention.has_sink,

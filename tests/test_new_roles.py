@@ -21,7 +21,7 @@ from headroles.explorer import Explorer
 from headroles.models.loading.loader import load_model
 from headroles.models.probes.probe_texts import ProbeSizes
 from headroles.models.reading.pattern_reader import PatternReader
-from headroles.models.scoring.sweep import analyze_here
+from headroles.models.scoring.sweep import analyze_model
 from headroles.render.api.schema import analysis_result, categories_result, pattern_result
 from headroles.render.files.exports import analysis_json, map_file, scores_csv
 from headroles.render.page.cards import render_panel
@@ -30,6 +30,7 @@ from headroles.render.page.compare_texts import render_prompt_comparison
 from headroles.render.page.head_page import render_head
 from headroles.render.page.lessons import render_lessons
 from headroles.render.page.model_map import render_map
+from headroles.render.wording.role_states import describe_role
 from headroles.settings import Settings
 from tests.conftest import PLAIN, REPEATING
 from tests.fixtures.extra_roles import KEEPS, TWO_BACK, registered
@@ -60,7 +61,7 @@ def house(tmp_path_factory):
     with registered(*NEW):
         record = pipeline.score_with_lens(load_model(str(folder), folder), SMALL, batch=5, device="cpu")
         explorer = Explorer(Settings(any_model=True, home=home))
-        explorer._store.keep(record)
+        explorer._store.save(record)
         plain, repeating = explorer.analyze_batch(str(folder), [PLAIN, REPEATING])
         yield House(explorer, record, plain, repeating)
 
@@ -92,7 +93,7 @@ def test_the_score_of_weights_is_what_the_weights_themselves_give(house):
 
 def test_a_record_made_through_patterns_alone_does_not_score_weights_and_the_page_says_so(house):
     loaded = load_model(EMBEDDED_MODEL)
-    record = analyze_here(PatternReader(loaded), SMALL)
+    record = analyze_model(PatternReader(loaded), SMALL)
     assert KEEPS.name not in record.all_scores
     assert TWO_BACK.name in record.all_scores
 
@@ -102,7 +103,7 @@ def test_a_reading_says_what_a_text_shows_and_what_stands_in_the_weights(house):
     assert two_back.applicable
     assert two_back.state in ("seen", "not seen")
     assert (keeps.state, keeps.is_active, keeps.applicable) == ("scored offline", False, False)
-    assert keeps.reason.startswith("Read from the weights, so it is the same on every text: ")
+    assert describe_role(keeps, house.plain).startswith("Read from the weights, so it is the same on every text: ")
     assert all(reading.activation is None and reading.chance is None for reading in keeps.heads)
 
 

@@ -16,7 +16,7 @@ from headroles.core.records.record_files import parse_record
 from headroles.core.registry import MODELS
 from headroles.errors import HeadRolesError, InvalidInputError, MissingPackageError
 from headroles.hub.http import set_timeouts
-from headroles.models.model_pool import tame_glibc
+from headroles.models.model_pool import configure_malloc
 
 from ..pipeline.estimates import analysis_bytes
 from ..pipeline.runs import AnalysisPlan, Outcome, analyze_model, find_facts, skip_up_to_date
@@ -128,7 +128,7 @@ def score(model: str, plan: AnalysisPlan, old: str | None) -> Iterator[Answer | 
     """
     yield None
     set_timeouts()
-    tame_glibc()
+    configure_malloc()
     outcome = analyze_model(model, plan, parse_record(old, plan.name) if old else None)
     yield replace(outcome, record=None), outcome.record.to_json() if outcome.record else ""
 

@@ -15,7 +15,7 @@ from headroles.models.loading.loader import LoadedModel
 from headroles.models.probes.probe_texts import ProbeSizes, make_probes
 from headroles.models.reading.pattern_reader import PatternReader
 from headroles.models.scoring.role_effects import role_effects
-from headroles.models.scoring.sweep import calibrated, make_record, score_here, score_weights, scored_by_outputs
+from headroles.models.scoring.sweep import add_calibration, add_output_scores, make_record, score_patterns, score_weights
 
 
 def run_pipeline(load: Callable[[], LoadedModel], sizes: ProbeSizes, batch: int, device: str) -> HeadCategories:
@@ -41,7 +41,7 @@ def run_pipeline(load: Callable[[], LoadedModel], sizes: ProbeSizes, batch: int,
         return record
     reader = load_reader(load(), device)
     made = record or score_with_pyvene(reader, sizes, batch)
-    made = add_calibration(reader, add_output_roles(reader, made, sizes), sizes)
+    made = calibrate_verdicts(reader, add_output_roles(reader, made, sizes), sizes)
     return add_effects(reader, made, sizes) if sizes.effects else made
 
 
@@ -87,11 +87,11 @@ def score_with_pyvene(reader: PatternReader, sizes: ProbeSizes, batch: int) -> H
     """
     probes = list(make_probes(reader.loaded, sizes, batch))
     with progress_bar(reader.loaded.name, len(probes), "batch") as show:
-        sweep = score_here(reader, probes, show)
+        sweep = score_patterns(reader, probes, show)
     return make_record(reader.loaded, sweep, sizes)
 
 
-def add_calibration(reader: PatternReader, record: HeadCategories, sizes: ProbeSizes) -> HeadCategories:
+def calibrate_verdicts(reader: PatternReader, record: HeadCategories, sizes: ProbeSizes) -> HeadCategories:
     """Adds the calibration of the verdicts, through PyVene, as the page reads texts.
 
     Args:
@@ -100,7 +100,7 @@ def add_calibration(reader: PatternReader, record: HeadCategories, sizes: ProbeS
         sizes: how many texts.
     """
     with progress_bar(f"{reader.loaded.name}, verdicts", 100, "%") as show:
-        return calibrated(reader, record, sizes, show)
+        return add_calibration(reader, record, sizes, show)
 
 
 def add_output_roles(reader: PatternReader, record: HeadCategories, sizes: ProbeSizes) -> HeadCategories:
@@ -112,7 +112,7 @@ def add_output_roles(reader: PatternReader, record: HeadCategories, sizes: Probe
         sizes: how many texts.
     """
     with progress_bar(f"{reader.loaded.name}, what heads write", 100, "%") as show:
-        return scored_by_outputs(reader, record, sizes, show)
+        return add_output_scores(reader, record, sizes, show)
 
 
 def add_effects(reader: PatternReader, record: HeadCategories, sizes: ProbeSizes) -> HeadCategories:

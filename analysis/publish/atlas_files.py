@@ -13,7 +13,7 @@ from headroles.core.records.record_files import read_record
 from headroles.core.surveys.atlas import Atlas, build_atlas, compute_spread
 from headroles.core.surveys.atlas_entries import MAX_ATLAS_BYTES, AtlasEntry, entries_to_lines, known_entries, update_entries
 from headroles.errors import HeadRolesError, InvalidInputError
-from headroles.hub.dataset import ATLAS
+from headroles.hub.dataset import ATLAS_PATH
 from headroles.render.files.exports import KINDS, Kind, atlas_sheet_file
 from headroles.render.surveys.atlas_text import tell_atlas, tell_families, tell_spread, tell_unusual
 
@@ -53,7 +53,7 @@ def write(folder: Path, records: list[HeadCategories]) -> tuple[AtlasEntry, ...]
     Raises:
         OSError: when a file cannot be written.
     """
-    file = folder / ATLAS
+    file = folder / ATLAS_PATH
     clear_halves(file.parent)
     old = b""
     with suppress(OSError):

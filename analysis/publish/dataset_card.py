@@ -6,7 +6,7 @@ from headroles.core.readings.comparison import DEPTH_BINS
 from headroles.core.records.head_categories import HeadCategories
 from headroles.core.roles.roles import MeasuredRole, measured_roles
 from headroles.core.text.phrases import listed
-from headroles.hub.dataset import ATLAS, RECORDS, RUNS
+from headroles.hub.dataset import ATLAS_PATH, RECORDS_FOLDER, RUNS_FOLDER
 
 from .dataset_files import SCHEMA, escape_markdown, picture_path
 
@@ -52,7 +52,7 @@ configs:
 - config_name: atlas
   data_files:
   - split: train
-    path: {ATLAS.rpartition("/")[0]}/*.parquet
+    path: {ATLAS_PATH.rpartition("/")[0]}/*.parquet
 ---"""
 
 
@@ -60,8 +60,8 @@ def _introduction(dataset: str) -> str:
     return f"""# Roles of attention heads
 
 How strongly every attention head of a language model plays each of {len(measured_roles())} roles. One JSON file a model in
-`{RECORDS}/` is the source; the table in `data/`, the pictures and this card are derived from it, and every push writes them
-again: edit none of them by hand. `{RUNS}/`, where it is there, holds training runs: a file a model, with what its heads did at
+`{RECORDS_FOLDER}/` is the source; the table in `data/`, the pictures and this card are derived from it, and every push writes them
+again: edit none of them by hand. `{RUNS_FOLDER}/`, where it is there, holds training runs: a file a model, with what its heads did at
 each of its recorded steps.
 
 ```python
@@ -77,7 +77,7 @@ def _schema() -> str:
     atlas = (
         f'`atlas` (`load_dataset(..., "atlas")`) has one row for each model and role: which share of its heads reaches the '
         f"role's threshold, in all and in {DEPTH_BINS} slices of relative depth from the first layers to the last (null where "
-        f"the model has no heads), and its best head. `{ATLAS}` holds the same for programs, a model a line."
+        f"the model has no heads), and its best head. `{ATLAS_PATH}` holds the same for programs, a model a line."
     )
     return f"## Columns\n\nOne row for each head and role.\n\n| column | type | what it is |\n|---|---|---|\n{table}\n\n{atlas}"
 

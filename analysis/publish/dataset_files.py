@@ -12,7 +12,7 @@ from headroles.core.records.head_categories import HeadCategories, Recipe
 from headroles.core.records.record_files import record_file_name
 from headroles.core.roles.roles import MeasuredRole
 from headroles.core.surveys.atlas_entries import AtlasEntry
-from headroles.hub.dataset import ATLAS
+from headroles.hub.dataset import ATLAS_PATH
 from headroles.render.figures.heatmaps import map_figure, to_png
 
 SCHEMA = pa.schema(
@@ -64,7 +64,7 @@ def picture_path(model_name: str) -> str:
 
 def atlas_path(model_name: str) -> str:
     """Where a model's rows of the atlas lie in the dataset, as a table."""
-    return f"{ATLAS.rpartition('/')[0]}/{record_file_name(model_name).removesuffix('.json')}.parquet"
+    return f"{ATLAS_PATH.rpartition('/')[0]}/{record_file_name(model_name).removesuffix('.json')}.parquet"
 
 
 def rows(record: HeadCategories) -> pa.Table:

@@ -26,7 +26,7 @@ from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_ba
 
 from headroles.core.records.record_files import NAME
 from headroles.errors import HubError, InvalidInputError
-from headroles.hub.http import ANSWER_SECONDS, STALL_SECONDS, HTTPError, describe_error, no_dataset
+from headroles.hub.http import HUB_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS, HTTPError, describe_error, no_dataset_error
 
 from ..hub_errors import BROKEN_ANSWER, TRANSIENT, response_status
 
@@ -116,7 +116,7 @@ class RepoSnapshot:
     def _download(self, path: str, file: RepoFile) -> bytes:
         """The content of a file; ValueError unless it is what the Hub lists, whatever stands between the Hub and here."""
         url = hf_hub_url(self.repo, path, repo_type="dataset", revision=self.commit)
-        answer = http_backoff("GET", url, headers=build_hf_headers(), timeout=STALL_SECONDS)
+        answer = http_backoff("GET", url, headers=build_hf_headers(), timeout=READ_TIMEOUT_SECONDS)
         hf_raise_for_status(answer)
         content = answer.content
         git_hash = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
@@ -164,7 +164,7 @@ class DatasetPush:
         try:
             return self._try(changes)
         except (GatedRepoError, RepositoryNotFoundError) as error:
-            raise no_dataset(self.repo) from error
+            raise no_dataset_error(self.repo) from error
         except (OfflineModeIsEnabled, LocalEntryNotFoundError) as error:
             raise HubError(f"HF_HUB_OFFLINE is set, {unsent}.") from error
         except (HTTPError, OSError) as error:
@@ -233,7 +233,7 @@ class DatasetPush:
 
 
 def _last_commit(api: HfApi, repo: str) -> str:
-    commit = api.dataset_info(repo, timeout=ANSWER_SECONDS).sha
+    commit = api.dataset_info(repo, timeout=HUB_TIMEOUT_SECONDS).sha
     if not commit:
         raise ValueError("no commit in the Hub's answer")
     return commit

@@ -9,7 +9,7 @@ from headroles.core.records.record_files import MAX_RECORD_BYTES, NAME, parse_re
 from headroles.core.roles.roles import MeasuredRole, measured_roles
 from headroles.core.surveys.atlas_entries import MAX_ATLAS_BYTES, entries_to_lines, known_entries, update_entries
 from headroles.errors import InvalidInputError, InvalidRecordError
-from headroles.hub.dataset import ATLAS, RECORDS
+from headroles.hub.dataset import ATLAS_PATH, RECORDS_FOLDER
 
 from . import dataset_card
 from . import dataset_files as dataset
@@ -43,7 +43,7 @@ class _Files:
 
     @cached_property
     def path(self) -> str:
-        return f"{RECORDS}/{record_file_name(self.record.model_name)}"
+        return f"{RECORDS_FOLDER}/{record_file_name(self.record.model_name)}"
 
     @cached_property
     def derived(self) -> dict[str, bytes]:
@@ -62,14 +62,14 @@ class _Files:
         # equal but for the day they were made on
         is_known = old is not None and old.model_copy(update={"analysis_date": self.record.analysis_date}) == self.record
         records[self.path] = old if old and is_known else self.record
-        atlas = snapshot.read(ATLAS, MAX_ATLAS_BYTES) or b""
+        atlas = snapshot.read(ATLAS_PATH, MAX_ATLAS_BYTES) or b""
         lines, files = _update_atlas(atlas, snapshot, list(records.values()))
         card = dataset_card.card(list(records.values()), self.repo).encode()
         paths = {dataset.table_path(model), dataset.picture_path(model)}
         is_same = (card, lines) == (snapshot.read(dataset_card.CARD, MAX_RECORD_BYTES), atlas)
         if is_known and is_same and not files and paths <= snapshot.files.keys():
             return {}, []
-        files |= {dataset_card.CARD: card, ATLAS: lines}
+        files |= {dataset_card.CARD: card, ATLAS_PATH: lines}
         files |= {path: content for path, content in self.derived.items() if not is_known or path not in snapshot.files}
         if not is_known:
             files[self.path] = self.record.to_json().encode()
@@ -78,7 +78,7 @@ class _Files:
     def _read(self, path: str, snapshot: RepoSnapshot) -> HeadCategories | None:
         """The record in a file; None for a file that is none, however it got there."""
         folder, _, name = path.rpartition("/")
-        if folder != RECORDS or not name.endswith(".json"):
+        if folder != RECORDS_FOLDER or not name.endswith(".json"):
             return None
         content = snapshot.read(path, MAX_RECORD_BYTES)
         try:

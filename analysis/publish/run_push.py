@@ -6,7 +6,7 @@ from headroles.core.records.record_files import MAX_RECORD_BYTES, parse_record
 from headroles.core.surveys.training_builder import make_point, merge_points, points_to_lines, run_file_name
 from headroles.core.surveys.training_run import MAX_TRAINING_BYTES, TrainingPoint, parse_points
 from headroles.errors import InvalidRecordError
-from headroles.hub.dataset import RECORDS, RUNS
+from headroles.hub.dataset import RECORDS_FOLDER, RUNS_FOLDER
 
 from .dataset_push import Change, DatasetPush, PushResult, RepoSnapshot
 
@@ -32,7 +32,7 @@ def push_run(points: Sequence[TrainingPoint], repo: str, create_pr: bool = False
         HubError: as `push.push` does.
     """
     model = points[-1].record.model_name
-    path = f"{RUNS}/{run_file_name(model)}"
+    path = f"{RUNS_FOLDER}/{run_file_name(model)}"
     count = 0
 
     def changes(snapshot: RepoSnapshot) -> Change:
@@ -64,7 +64,7 @@ def _record_points(model: str, snapshot: RepoSnapshot) -> Iterator[TrainingPoint
     """The points that the dataset's records of the model's steps are."""
     for path in snapshot.files:
         folder, _, name = path.rpartition("/")
-        if folder != RECORDS or "step" not in name or (content := snapshot.read(path, MAX_RECORD_BYTES)) is None:
+        if folder != RECORDS_FOLDER or "step" not in name or (content := snapshot.read(path, MAX_RECORD_BYTES)) is None:
             continue
         try:
             point = make_point(parse_record(content, name))

@@ -11,7 +11,7 @@ from headroles.core.records.record_files import read_record
 from headroles.core.surveys.training_builder import make_point, merge_points, points_to_lines, run_file_name, split_step
 from headroles.core.surveys.training_run import TrainingPoint, parse_points, read_run_file
 from headroles.errors import HeadRolesError, InvalidRecordError
-from headroles.hub.training_store import FOLDER
+from headroles.hub.training_store import RUNS_FOLDER
 
 
 def models_with_steps(names: Iterable[str]) -> list[str]:
@@ -47,7 +47,7 @@ def gather_points(model: str, new: Iterable[TrainingPoint], folder: Path) -> lis
         InvalidRecordError: where they make no run.
         OSError: where the file cannot be read.
     """
-    path = folder / FOLDER / run_file_name(model)
+    path = folder / RUNS_FOLDER / run_file_name(model)
     return merge_points(parse_points(read_run_file(path), path.name, model) if path.exists() else [], new)
 
 
@@ -62,7 +62,7 @@ def write_run(points: list[TrainingPoint], folder: Path) -> Path:
         InvalidRecordError: where it would be longer than is read.
         OSError: where it cannot be written.
     """
-    path = folder / FOLDER / run_file_name(points[-1].record.model_name)
+    path = folder / RUNS_FOLDER / run_file_name(points[-1].record.model_name)
     write_whole(path, points_to_lines(points))
     return path
 

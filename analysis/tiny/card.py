@@ -11,7 +11,7 @@ from headroles.core.registry import EMBEDDED_MODEL
 from headroles.models.loading.loader import LoadedModel, load_model
 from headroles.models.probes.probe_texts import ProbeSizes, repeated_sequences
 
-from ..pipeline.pipeline import add_calibration, load_reader, score_with_lens
+from ..pipeline.pipeline import calibrate_verdicts, load_reader, score_with_lens
 from .corpus import TokenStream
 
 WINDOW = 255  # tokens of held-out prose read at once, after the BOS
@@ -57,7 +57,7 @@ def measure_tiny(folder: Path, train: TokenStream, held_out: TokenStream) -> tup
     loaded = load_model(EMBEDDED_MODEL, folder)
     losses = measure_losses(loaded, train, held_out)
     record = score_with_lens(loaded, ProbeSizes(), batch=10, device="cpu")  # which swaps the model's modules
-    return add_calibration(load_reader(load_model(EMBEDDED_MODEL, folder), "cpu"), record, ProbeSizes()), losses
+    return calibrate_verdicts(load_reader(load_model(EMBEDDED_MODEL, folder), "cpu"), record, ProbeSizes()), losses
 
 
 def measure_losses(loaded: LoadedModel, train: TokenStream, held_out: TokenStream) -> EvaluationLosses:

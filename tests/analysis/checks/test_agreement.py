@@ -13,11 +13,11 @@ from headroles.core.records.head_categories import HeadCategories
 from headroles.core.records.record_files import read_record, write_record
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.errors import InvalidRecordError
-from headroles.hub.record_store import EMBEDDED
+from headroles.hub.record_store import EMBEDDED_RECORDS
 from headroles.models.loading.loader import load_model
 from headroles.models.probes.probe_texts import ProbeSizes
 from headroles.models.reading.pattern_reader import PatternReader
-from headroles.models.scoring.sweep import analyze_here
+from headroles.models.scoring.sweep import analyze_model
 from tests.analysis.publish.test_dataset_files import make
 from tests.fixtures.real import REAL_MODEL
 
@@ -32,7 +32,7 @@ def with_scores(record: HeadCategories, scores: list[float]) -> HeadCategories:
 
 @pytest.fixture(scope="module")
 def analysed() -> HeadCategories:
-    return analyze_here(PatternReader(load_model(EMBEDDED_MODEL)), SOME)
+    return analyze_model(PatternReader(load_model(EMBEDDED_MODEL)), SOME)
 
 
 def test_a_record_agrees_wholly_with_itself(record):
@@ -61,7 +61,7 @@ def test_quantised_weights_keep_the_order_of_the_heads_and_the_best_of_them(kind
     loaded = load_model(EMBEDDED_MODEL)
     for matrix in (tensor for tensor in loaded.model.parameters() if tensor.ndim == 2):
         matrix.data = torch.from_numpy(dequantize(quantize(matrix.detach().numpy(), kind), kind))
-    for found in agreements(analysed, analyze_here(PatternReader(loaded), SOME)):
+    for found in agreements(analysed, analyze_model(PatternReader(loaded), SOME)):
         assert found.largest_difference > 0
         assert found.rank_correlation > 0.9
         assert found.common >= found.of - 1
@@ -95,7 +95,7 @@ def test_the_command_says_how_weights_were_kept_and_what_cannot_be_compared(caps
 
 
 def test_another_model_of_the_same_shape_has_other_heads():
-    record = read_record(EMBEDDED[REAL_MODEL])
+    record = read_record(EMBEDDED_RECORDS[REAL_MODEL])
     backwards = {name: [row[::-1] for row in rows[::-1]] for name, rows in record.all_scores.items()}
     for found in agreements(record, record.model_copy(update={"all_scores": backwards})):
         assert found.common <= 1

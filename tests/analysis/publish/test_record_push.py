@@ -36,8 +36,8 @@ from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles.roles import ROLES, measured_roles
 from headroles.core.surveys.atlas_entries import entries_to_lines, make_entry, update_entries
 from headroles.errors import HubError
-from headroles.hub.dataset import ATLAS
-from headroles.hub.record_store import EMBEDDED
+from headroles.hub.dataset import ATLAS_PATH
+from headroles.hub.record_store import EMBEDDED_RECORDS
 from tests.analysis.publish.test_dataset_files import make
 from tests.fixtures.dataset_hub import DatasetHub
 from tests.fixtures.hub import MEMBERS_TOKEN, STRANGERS_TOKEN
@@ -56,7 +56,7 @@ import torch
 from analysis.publish import dataset_files as dataset, record_push as push
 from headroles.core.records.record_files import read_record
 from headroles.errors import HeadRolesError
-from headroles.hub.http import bound_waits
+from headroles.hub.http import set_timeouts
 
 torch.set_num_threads(1)  # threads do not outlive a fork, and whoever waits for them waits for ever
 dataset.rows(read_record(Path("headroles/tiny/headroles-tiny.json")))  # for what it imports; but forks may share no open font
@@ -67,7 +67,7 @@ for line in sys.stdin:
     if os.fork() == 0:
         Path(job["answer"] + ".pid").write_text(str(os.getpid()))
         os.environ["HF_TOKEN"] = job["token"]
-        bound_waits(job["stall"])
+        set_timeouts(job["stall"])
         try:
             pushed = push.push(read_record(Path(job["record"])), job["repo"], job["create_pr"], job["dry_run"])
             answer = {"status": pushed.status, "url": pushed.url, "said": str(pushed)}
@@ -182,7 +182,7 @@ def check_whole(hub: DatasetHub, repo: str, revision: str = "main") -> dict[str,
             assert view.to_pylist() == list(make_entry(record).rows())
             records[name] = record
     assert hub.content(repo, "README.md", revision).decode() == dataset_card.card(list(records.values()), repo)
-    assert hub.content(repo, ATLAS, revision) == entries_to_lines(update_entries({}, records.values()))
+    assert hub.content(repo, ATLAS_PATH, revision) == entries_to_lines(update_entries({}, records.values()))
     assert len(paths) == 4 * len(records) + 2
     return records
 
@@ -193,7 +193,7 @@ def put(hub: DatasetHub, repo: str, record: HeadCategories) -> None:
     large = {dataset.table_path(name): dataset.record_parquet(record), dataset.picture_path(name): picture(record.to_json())}
     large |= {dataset.atlas_path(name): dataset.atlas_parquet(make_entry(record))}
     files: dict[str, bytes | None] = {path: hub.keep(content) for path, content in large.items()}
-    files |= {"README.md": dataset_card.card([record], repo).encode(), ATLAS: entries_to_lines([make_entry(record)])}
+    files |= {"README.md": dataset_card.card([record], repo).encode(), ATLAS_PATH: entries_to_lines([make_entry(record)])}
     files |= {f"head_categories/{record_file_name(name)}": record.to_json().encode()}
     assert repository.commit("refs/heads/main", repository.log()[0], files, "put")
 
@@ -239,7 +239,7 @@ def test_what_changed_replaces_json_table_picture_and_card(hub, pusher, repo, ch
 
 
 @pytest.mark.parametrize(
-    "missing", ["README.md", dataset.table_path("org/m"), dataset.picture_path("org/m"), dataset.atlas_path("org/m"), ATLAS]
+    "missing", ["README.md", dataset.table_path("org/m"), dataset.picture_path("org/m"), dataset.atlas_path("org/m"), ATLAS_PATH]
 )
 def test_a_derived_file_that_is_missing_is_made_again(hub, pusher, repo, missing):
     record = make()
@@ -254,12 +254,12 @@ def test_a_push_changes_its_own_rows_of_the_atlas_alone_and_mends_what_is_broken
     old = make("gpt2")
     put(hub, repo, old)
     repository, spoilt = hub.datasets[repo], entries_to_lines([make_entry(old)]) + b"{\n"
-    repository.commit("refs/heads/main", repository.log()[0], {ATLAS: spoilt}, "spoilt")
+    repository.commit("refs/heads/main", repository.log()[0], {ATLAS_PATH: spoilt}, "spoilt")
     shown = pusher.push(make("org/m", seed=1), repo, dry_run=True)
     assert f"  adds {dataset.atlas_path('org/m')} (" in shown.said
     assert dataset.atlas_path("gpt2") not in shown.said
     pusher.push(make("org/m", seed=1), repo)
-    assert spoilt.splitlines()[0] in hub.content(repo, ATLAS, "main").splitlines()
+    assert spoilt.splitlines()[0] in hub.content(repo, ATLAS_PATH, "main").splitlines()
     assert len(check_whole(hub, repo)) == 2
 
 
@@ -582,10 +582,10 @@ print(len(rows), len(set(rows["model"])), rows.features["score"].dtype, rows.fea
 """
 PULL = """
 import sys
-from headroles.core.surveys.atlas_entries import entry_of
+from headroles.core.surveys.atlas_entries import make_entry
 from headroles.hub.dataset import fetch_atlas, fetch_record
 record, (entries, commit) = fetch_record(sys.argv[1], sys.argv[2], "main")[0], fetch_atlas(sys.argv[2], "main")
-assert (len(entries), entry_of(record) in entries) == (3, True)
+assert (len(entries), make_entry(record) in entries) == (3, True)
 assert fetch_atlas(sys.argv[2], "main", commit) == (None, commit)
 print(record.to_json())
 """
@@ -593,7 +593,11 @@ print(record.to_json())
 
 @pytest.mark.slow
 def test_load_dataset_gives_the_rows_of_the_folder_and_of_the_hub_and_a_pull_the_record(hub, pusher, repo, tmp_path):
-    records = [make("gpt2"), make("org/m", layers=2, heads=3), read_record(EMBEDDED[REAL_MODEL])]  # the last is the first by name
+    records = [
+        make("gpt2"),
+        make("org/m", layers=2, heads=3),
+        read_record(EMBEDDED_RECORDS[REAL_MODEL]),
+    ]  # the last is the first by name
     for record in records:
         pusher.push(record, repo)
     assert check_whole(hub, repo)[REAL_MODEL] == records[-1]
@@ -670,7 +674,7 @@ def test_the_command_pushes_and_when_the_hub_is_gone_keeps_the_record_and_fails(
         return subprocess.run([sys.executable, "-m", "analysis", *arguments], capture_output=True, text=True, cwd=ROOT, env=told)
 
     gone = run("http://127.0.0.1:9")
-    made = tmp_path / "out" / EMBEDDED[EMBEDDED_MODEL].name
+    made = tmp_path / "out" / EMBEDDED_RECORDS[EMBEDDED_MODEL].name
     assert gone.returncode == 1
     assert gone.stderr.splitlines()[-1] == (
         f"error: The Hub does not answer, so {EMBEDDED_MODEL} was not pushed to {repo}; run the same command again."

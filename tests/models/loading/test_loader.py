@@ -133,10 +133,10 @@ def test_the_memory_that_is_counted_for_a_tokenizer_is_about_what_it_takes(tmp_p
     code = """
 import sys, psutil
 from transformers import PreTrainedTokenizerFast
-from headroles.models.untrusted.tokenizer_loader import memory_of
+from headroles.models.untrusted.tokenizer_loader import tokenizer_bytes
 before = psutil.Process().memory_info().rss
 tokenizer = PreTrainedTokenizerFast(tokenizer_file=sys.argv[1])
-print(psutil.Process().memory_info().rss - before, memory_of(tokenizer))
+print(psutil.Process().memory_info().rss - before, tokenizer_bytes(tokenizer))
 """
     for kind in ("bpe", "unigram"):
         command = [sys.executable, "-c", code, str(tmp_path / f"{kind}.json")]
