@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from headroles.core.readings.comparison import DEPTH_BINS
 from headroles.core.records.head_categories import HeadCategories
 from headroles.core.roles.roles import MeasuredRole, measured_roles
-from headroles.core.text.phrases import listed
+from headroles.errors import listed
 from headroles.hub.dataset import ATLAS_PATH, RECORDS_FOLDER, RUNS_FOLDER
 
 from .dataset_files import SCHEMA, escape_markdown, picture_path

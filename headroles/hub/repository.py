@@ -17,8 +17,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import HFValidationError, build_hf_headers, get_session, hf_raise_for_status, validate_repo_id
 
 from headroles.core.registry import ARCHITECTURES, MODELS
-from headroles.core.text.phrases import listed
-from headroles.errors import ModelLoadError, ModelTooLargeError, UnknownModelError, UnsupportedModelError
+from headroles.errors import ModelLoadError, ModelTooLargeError, UnknownModelError, UnsupportedModelError, listed
 from headroles.hub.gguf import is_gguf, read_gguf
 from headroles.hub.gguf_config import gguf_config
 from headroles.hub.http import HUB_TIMEOUT_SECONDS, HTTPError, describe_error, gated_error

@@ -24,8 +24,7 @@ from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
 from headroles.core.heads import ROW_SUM_TOLERANCE, Attention, check_patterns, sink_mass
 from headroles.core.registry import MODELS
-from headroles.core.text.phrases import layers_listed
-from headroles.errors import HeadRolesError, InvalidInputError, UnsupportedModelError, keep_for_debugging
+from headroles.errors import HeadRolesError, InvalidInputError, UnsupportedModelError, keep_for_debugging, layers_listed
 from headroles.models.loading.loader import LoadedModel
 from headroles.models.zero_gpu import on_gpu, to_forward_device
 
