@@ -93,7 +93,7 @@ def test_another_revision_of_a_model_never_gets_what_was_read_of_the_first(tiny,
     readers.pop(0)
     again = explorer.analyze(EMBEDDED_MODEL, PLAIN)
     own = readers[0].read(tiny.encode(PLAIN))
-    assert again == analysis_of(PLAIN, own, record, source) != first
+    assert again == analyze_attention(PLAIN, own, record, source) != first
     head = Head(1, 6)
     assert torch.equal(explorer.view_head(EMBEDDED_MODEL, PLAIN, head).pattern, own.pattern(head))
 
