@@ -89,7 +89,7 @@ def in_float64(loaded: LoadedModel, texts: Sequence[TokenIds]) -> Iterator[Atten
 def verdicts(attention: Attention, record: HeadCategories) -> list[bool | None]:
     """Returns all that the answer to a text decides, one after the other."""
     heads = read_heads(attention, record)
-    tables = (heads.is_seen, heads.active, heads.seen_at, heads.unusual)
+    tables = (heads.is_detected, heads.active, heads.detections, heads.unusual)
     return list(_flat(tuple(tuple(found.values()) for found in tables)))
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from headroles.errors import HeadRolesError as HeadRolesError
     from headroles.explorer import Explorer as Explorer
     from headroles.hub.record_store import load_head_categories as load_head_categories
+    from headroles.render.wording.head_sentences import describe_head as describe_head
+    from headroles.render.wording.role_states import describe_role as describe_role
     from headroles.summary import get_active_head_summary as get_active_head_summary
 
 _HOMES = {
@@ -25,6 +27,8 @@ _HOMES = {
     "Head": "core.heads",
     "HeadRolesError": "errors",
     "ROLES": "core.roles.roles",
+    "describe_head": "render.wording.head_sentences",
+    "describe_role": "render.wording.role_states",
     "get_active_head_summary": "summary",
     "load_head_categories": "hub.record_store",
     "verify_head_activation": "core.roles.scoring",

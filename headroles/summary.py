@@ -44,7 +44,7 @@ def get_active_head_summary(activation_data: Attention | Mapping, model_name: st
             }
             for head in reading.heads
         ]
-        for reading in read_roles(read_heads(attention, categories), categories, attention.tokens)
+        for reading in read_roles(read_heads(attention, categories), categories)
     }
 
 

@@ -28,6 +28,7 @@ from headroles.errors import (
 from headroles.models.model_pool import ModelPool
 from headroles.models.reading.analysis_cache import ANALYSES_SHARE
 from headroles.models.reading.pattern_reader import PatternReader
+from headroles.render.wording.role_states import describe_role
 from headroles.settings import Settings
 from tests.conftest import PLAIN, REPEATING
 from tests.fixtures.architectures import build
@@ -263,7 +264,7 @@ def assert_same(one: headroles.Analysis, other: headroles.Analysis) -> None:
     assert one.heads.applicable == other.heads.applicable
     for name, cells in one.heads.activations.items():
         torch.testing.assert_close(torch.tensor(cells), torch.tensor(other.heads.activations[name]), atol=ROUNDING, rtol=0)
-    assert [role.reason for role in one.roles] == [role.reason for role in other.roles]
+    assert [describe_role(role, one) for role in one.roles] == [describe_role(role, other) for role in other.roles]
 
 
 def test_a_head_of_a_prompt_of_a_batch_takes_no_second_forward(forwards):

@@ -30,6 +30,7 @@ from headroles.render.page.compare_texts import render_prompt_comparison
 from headroles.render.page.head_page import render_head
 from headroles.render.page.lessons import render_lessons
 from headroles.render.page.model_map import render_map
+from headroles.render.wording.role_states import describe_role
 from headroles.settings import Settings
 from tests.conftest import PLAIN, REPEATING
 from tests.fixtures.extra_roles import KEEPS, TWO_BACK, registered
@@ -102,7 +103,7 @@ def test_a_reading_says_what_a_text_shows_and_what_stands_in_the_weights(house):
     assert two_back.applicable
     assert two_back.state in ("seen", "not seen")
     assert (keeps.state, keeps.is_active, keeps.applicable) == ("scored offline", False, False)
-    assert keeps.reason.startswith("Read from the weights, so it is the same on every text: ")
+    assert describe_role(keeps, house.plain).startswith("Read from the weights, so it is the same on every text: ")
     assert all(reading.activation is None and reading.chance is None for reading in keeps.heads)
 
 

@@ -19,7 +19,6 @@ from headroles.core.records.record_files import read_record
 from headroles.core.registry import EMBEDDED_MODEL, MODELS
 from headroles.core.roles.roles import RESTING_ROLE, measured_roles
 from headroles.core.roles.scoring import pattern_roles
-from headroles.core.text.phrases import precise_percent
 from headroles.errors import ModelLoadError, ModelTooLargeError
 from headroles.explorer import Explorer
 from headroles.hub.packages import is_available, model_source
@@ -33,6 +32,7 @@ from headroles.models.scoring.calibration import calibrate
 from headroles.models.scoring.output_scores import score_outputs
 from headroles.models.scoring.sweep import analyze_model, find_prompts
 from headroles.render.files import exports
+from headroles.render.wording.phrases import precise_percent
 from headroles.settings import GIGABYTE, Settings
 from tests.conftest import PLAIN, REPEATING
 from tests.fixtures.double import ROUNDING, InDouble, to_double
@@ -248,5 +248,5 @@ def test_a_text_of_one_word_is_offered_made_up_ones_and_they_do_it(real_explorer
     assert {role.name for role in offered} == {"induction", "duplicate_token"}
     for role, found in offered.items():
         edit, after = known(found)
-        assert "made-up" in edit.description
+        assert edit.kind == "made up"
         assert after.role(role).state == "seen"

@@ -15,11 +15,10 @@ from jaxtyping import Bool
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from headroles.core.readings.detection import detect, judge_heads, known_heads
+from headroles.core.readings.detection import detect, detect_heads, known_heads
 from headroles.core.records.calibration import Triggered
 from headroles.core.records.head_categories import HeadCategories
 from headroles.core.roles.roles import MeasuredRole
-from headroles.core.text.phrases import percent
 from headroles.errors import InvalidRecordError, NoHeadCategoriesError
 from headroles.models.loading.loader import LoadedModel, load_model
 from headroles.models.probes.calibration_texts import TEXT_LENGTHS, make_pairs
@@ -27,6 +26,7 @@ from headroles.models.probes.sentences import FOR_TRIALS
 from headroles.models.reading.pattern_reader import PatternReader
 from headroles.models.scoring.calibration import PairExcess, read_pairs
 from headroles.models.scoring.sweep import analyze_model
+from headroles.render.wording.phrases import percent
 
 from ..pipeline.sources import locate_model
 from ..tables import align
@@ -162,8 +162,8 @@ def _trial(
     known, calibration = known_heads(record, role), record.calibrations[role.name]
     assert isinstance(calibration, Triggered)
     found = [(length, one) for length, one in pairs if one.tokens]
-    positive = [judge_heads(one.positive, known, calibration, length) for length, one in found]
-    null = [(length, *judge_heads(one.null, known, calibration, length)) for length, one in found]
+    positive = [detect_heads(one.positive, known, calibration, length) for length, one in found]
+    null = [(length, *detect_heads(one.null, known, calibration, length)) for length, one in found]
     lengths = sorted({length for length, _ in found})
     return VerdictTrial(
         role=role,

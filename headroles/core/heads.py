@@ -25,6 +25,7 @@ class Head:
     index: int
 
     def __post_init__(self) -> None:
+        """Checks that both numbers are whole and not negative."""
         for name, value in (("layer", self.layer), ("head", self.index)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 0:
                 raise InvalidInputError(f"{name} must be a whole number from 0 on, but is {value!r}.")
@@ -100,6 +101,7 @@ class Attention:
     has_sink: bool = False
 
     def __post_init__(self) -> None:
+        """Checks that the shapes fit together and that the patterns are attention."""
         if self.patterns.ndim != 4:
             raise InvalidInputError(f"patterns must be [layer, head, query, key], but are {tuple(self.patterns.shape)}.")
         if len(self.tokens) != len(self.token_ids):
@@ -113,6 +115,7 @@ class Attention:
         check_patterns(self.patterns, len(self.token_ids), "patterns", has_sink=self.has_sink)
 
     def __repr__(self) -> str:
+        """The model and the sizes, without the numbers."""
         return f"Attention({self.model!r}, {len(self.tokens)} tokens, {self.num_layers} x {self.num_heads} heads)"
 
     @property
@@ -127,6 +130,7 @@ class Attention:
 
     @property
     def num_heads(self) -> int:
+        """How many heads a layer has that has a pattern."""
         return self.patterns.shape[1]
 
     @cached_property

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from headroles.core.readings.analysis import RecordSource, SourceKind
-from headroles.core.records.compatibility import ModelIdentity, check_arrived, check_belongs, identity_of
+from headroles.core.records.compatibility import ModelIdentity, check_arrived, check_belongs, make_identity
 from headroles.core.records.head_categories import HeadCategories
 from headroles.core.records.record_files import record_file_name
 from headroles.core.registry import EMBEDDED_FOLDER, EMBEDDED_MODEL, MODELS, PackageFile
@@ -80,7 +80,7 @@ class RecordStore(SyncedStore[HeadCategories]):
     def _validate(self, item: HeadCategories, now: float) -> None:
         check_fetched_record(item, now)
         if item.model_name in EMBEDDED_RECORDS:
-            check_belongs(item, identity_of(_embedded_record(item.model_name)))
+            check_belongs(item, make_identity(_embedded_record(item.model_name)))
         elif (identity := self._state(item.model_name).identity) is not None:
             check_belongs(item, identity)
 

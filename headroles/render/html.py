@@ -9,10 +9,10 @@ from jinja2.ext import Extension
 from markupsafe import Markup
 
 from headroles.core.roles.roles import Role
-from headroles.core.text.phrases import percent, signed
 from headroles.core.text.tokens import visible_text
 from headroles.render.wording.glossary import term
-from headroles.render.wording.wording import MARKS
+from headroles.render.wording.phrases import percent, signed
+from headroles.render.wording.states import MARKS
 
 ASSETS = Path(__file__).parent.parent / "assets"
 # in the order in which a page takes them: later ones use what earlier ones set

@@ -12,7 +12,7 @@ import re
 
 import pytest
 
-from headroles.core.records.compatibility import check_belongs, identity_of
+from headroles.core.records.compatibility import check_belongs, make_identity
 from headroles.core.records.head_categories import HeadCategories
 from headroles.core.records.record_files import write_record
 from headroles.core.registry import EMBEDDED_MODEL
@@ -213,7 +213,7 @@ def test_a_source_says_whether_its_record_is_calibrated(monkeypatch, record, tmp
     for kept, is_calibrated in ((record, True), (record.model_copy(update={"calibration": None}), False)):
         store = RecordStore(Settings(home=tmp_path))
         monkeypatch.setattr("headroles.hub.record_store._embedded_record", lambda _, kept=kept: kept)
-        assert store.find(identity_of(record))[1].is_calibrated is is_calibrated
+        assert store.find(make_identity(record))[1].is_calibrated is is_calibrated
 
 
 def reshaped(record):

@@ -1,0 +1,1 @@
+"""What heads write, and what a model loses without them."""

@@ -1,6 +1,5 @@
-"""What is lost without some heads: effects of ablations, and where they lie among those of other heads of the same layers."""
+"""Effects of ablations: what is lost without some heads, and where that lies among control heads of the same layers."""
 
-import math
 import random
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -10,12 +9,12 @@ from typing import Literal, get_args
 from headroles.core.display import NotebookRepr
 from headroles.core.heads import Head
 from headroles.core.outputs.next_tokens import NextToken
-from headroles.core.text.phrases import precise_percent, signed
-from headroles.core.text.tokens import inline_text
 
 AblationMethod = Literal["zero", "mean", "resample", "null"]
 ABLATION_METHODS: tuple[AblationMethod, ...] = get_args(AblationMethod)
 Importance = Literal["matters", "no more than other heads", "hardly anything", "surer without", "no control"]
+# less is lost than the heads write, or more; or they do not write the token themselves
+Gap = Literal["less lost", "more lost", "indirect"]
 CONTROLS = (
     20  # sets of other heads; that the heads' own effect is the largest of 21 has a chance of 1 in 21 if they are no different
 )
@@ -26,11 +25,11 @@ TRIES = 50  # draws for each set that is wanted, before there are taken to be no
 
 @dataclass(frozen=True)
 class AblationEffect:
-    """What is lost at one token and over some.
+    """What is lost at one token, and over several.
 
     Attributes:
-        fall: of the logarithm of the probability of the token that the model favoured before, at the query; nats.
-        rise: of the mean loss of the tokens that were looked at; nats; None where there were none.
+        logprob_drop: by how much the log-probability of the top token drops at the query, in nats.
+        loss_increase: by how much the mean loss of the scored tokens increases, in nats; None where there are none.
     """
 
     logprob_drop: float
@@ -51,16 +50,16 @@ class Ablation(NotebookRepr):
     """A text read without some heads.
 
     Attributes:
-        heads: in the order in which they were taken out one by one.
-        role: name of the role that they stand for; empty for a set that somebody picked.
+        heads: in the order in which they were ablated one by one.
+        role: name of the role that they stand for; empty for a set that a visitor chose.
         method, seed: how their outputs were replaced, and what other text and other heads were drawn by.
         query: the token after which the next one was looked at.
         top_token: the model's likeliest next token before.
         before, after: the likeliest ones before, and those after, each with both probabilities where both are known.
         losses_before, losses_after: of every token of the text but the first, in nats.
-        looked_at: the tokens whose loss makes the rise: those that follow a token that calls for the role, else all.
+        scored_positions: the tokens whose loss counts: those that follow a token that calls for the role, or else all.
         effect: of all these heads together.
-        grown: of the first, of the first two, and so on.
+        cumulative: the effect of the first head, of the first two, and so on.
         control_sets, controls: as many other heads of the same layers, drawn at random, and the effect of each such set.
         control_text: the same heads out of a text that does not call for the role; None for a set without a role.
         direct, total: what the heads write themselves to the top token's logit, and what it loses without them; in logits,
@@ -92,39 +91,38 @@ class Ablation(NotebookRepr):
     @property
     def importance_at_query(self) -> Importance:
         """Whether the heads matter to what comes next."""
-        return judge_effect(self.effect.logprob_drop, [control.logprob_drop for control in self.controls])
+        return classify_effect(self.effect.logprob_drop, [control.logprob_drop for control in self.controls])
 
     @property
     def importance_in_text(self) -> Importance | None:
-        """Whether they matter to the tokens of the text that were looked at; None where there are none."""
+        """Whether they matter to the scored tokens of the text; None where there are none."""
         if self.effect.loss_increase is None:
             return None
-        return judge_effect(self.effect.loss_increase, [control.loss_increase or 0.0 for control in self.controls])
+        return classify_effect(self.effect.loss_increase, [control.loss_increase or 0.0 for control in self.controls])
 
     @property
     def matters(self) -> bool:
+        """Whether the heads matter at the end of the text or over its tokens."""
         return "matters" in (self.importance_at_query, self.importance_in_text)
 
     @property
     def loss_increases(self) -> Mapping[int, float]:
-        """The tokens that the model foresees worse without the heads, by position, with the rise of their loss in nats."""
-        rises = {at: after - before for at, (before, after) in enumerate(zip(self.losses_before, self.losses_after), start=1)}
-        return {at: rise for at, rise in rises.items() if rise >= LEAST_EFFECT}
+        """The tokens that the model predicts worse without the heads, by position, with the increase of their loss in nats."""
+        increases = (after - before for before, after in zip(self.losses_before, self.losses_after))
+        return {at: increase for at, increase in enumerate(increases, start=1) if increase >= LEAST_EFFECT}
 
     @property
-    def gap(self) -> str:
-        """What lies between the direct effect and the total one, named; empty where it is small."""
+    def gap(self) -> Gap | None:
+        """How the total effect differs from the direct one; None where it hardly does."""
         if max(abs(self.direct), abs(self.total)) < LEAST_EFFECT or abs(self.direct - self.total) <= abs(self.direct) / 4:
-            return ""
-        if self.direct > 0 and self.total < self.direct:
-            return "less is lost than they write: others stepped in, or had written the same already"
-        if self.direct > 0:
-            return "more is lost than they write themselves: later layers build on what they pass on"
-        return "they do not write this token themselves: what is lost goes through later layers"
+            return None
+        if self.direct <= 0:
+            return "indirect"
+        return "less lost" if self.total < self.direct else "more lost"
 
 
-def judge_effect(effect: float, controls: Sequence[float]) -> Importance:
-    """Where an effect lies among those of other heads, in words."""
+def classify_effect(effect: float, controls: Sequence[float]) -> Importance:
+    """How important heads are by an effect in nats and the same effect of control heads."""
     if effect <= -LEAST_EFFECT:
         return "surer without"
     if effect < LEAST_EFFECT:
@@ -168,84 +166,3 @@ def draw_control_sets(
 def are_of_same_layers(heads: Collection[Head], control: Collection[Head]) -> bool:
     """Whether a control set has as many heads of each layer."""
     return Counter(head.layer for head in heads) == Counter(head.layer for head in control)
-
-
-def ablation_sentences(ablation: Ablation) -> tuple[str, ...]:
-    """All that is said of it: at the end of the text, over its tokens, on the control text, and of what stepped in."""
-    gap = f"They write {signed(ablation.direct)} to its logit themselves, and without them it loses {ablation.total:.2f}"
-    said = (
-        next_token_sentences(ablation),
-        text_sentence(ablation),
-        control_text_sentence(ablation),
-        f"{gap}: {ablation.gap}." if ablation.gap else "",
-    )
-    return tuple(sentence for sentence in said if sentence)
-
-
-def next_token_sentences(ablation: Ablation) -> str:
-    """What is lost at the end of the text, against which controls, in two sentences."""
-    heads, word = len(ablation.heads), inline_text(ablation.top_token.token)
-    who = f"these {heads} heads" if heads > 1 else ablation.heads[0].label
-    before, after = (precise_percent(share or 0.0) for share in (ablation.top_token.before, ablation.top_token.after))
-    return f"Without {who}, the model gives “{word}” {after} instead of {before}. {_among(ablation)}"
-
-
-def text_sentence(ablation: Ablation) -> str:
-    """The same for the tokens of the text that were looked at, in one sentence; empty where there are none."""
-    rise, verdict = ablation.effect.loss_increase, ablation.importance_in_text
-    if rise is None or verdict is None:
-        return ""
-    which = f"the {len(ablation.scored_positions)} tokens" if len(ablation.scored_positions) > 1 else "the one token"
-    called = " after one that calls for the role" if ablation.control_text else " of the text"
-    said = f"Over {which}{called}, the mean loss changes by {signed(rise)} nats"
-    rises = [control.loss_increase or 0.0 for control in ablation.controls]
-    return (
-        f"{said}, without {control_sets_phrase(ablation.heads, ablation.control_sets)} by {signed(min(rises))} to {signed(max(rises))}."
-        if rises
-        else f"{said}."
-    )
-
-
-def control_text_sentence(ablation: Ablation) -> str:
-    """What the same heads are worth where nothing calls for their role, in one sentence; empty where that was not looked at."""
-    if (text := ablation.control_text) is None:
-        return ""
-    before, after = (precise_percent(share or 0.0) for share in (text.top_token.before, text.top_token.after))
-    word = inline_text(text.top_token.token)
-    return f"With every earlier copy of a token replaced, so that nothing repeats, they take “{word}” from {before} to {after}."
-
-
-def _among(ablation: Ablation) -> str:
-    controls = [control.logprob_drop for control in ablation.controls]
-    is_one = len(ablation.heads) == 1
-    if not controls:
-        return "The model has too few other heads to take out instead, so nothing says whether that is much."
-    least, most = (precise_percent(_less(ablation.top_token.before or 0.0, fall)) for fall in (max(controls), min(controls)))
-    they, them = ("it matters", "it") if is_one else ("they matter", "them")
-    verdict = {
-        "matters": f"so here {they} more than any of these",
-        "no more than other heads": f"so here {they} no more than others",
-        "hardly anything": f"so here hardly anything depends on {them}",
-        "surer without": f"and the model is surer without {them}",
-        "no control": "too few to say whether that is much",
-    }[ablation.importance_at_query]
-    said = f"Without {control_sets_phrase(ablation.heads, ablation.control_sets)} it gives it {least} to {most}, {verdict}."
-    if ablation.importance_at_query != "no more than other heads":
-        return said
-    worst = max(zip(controls, ablation.control_sets))[1]
-    return f"{said} Most is lost without {', '.join(head.label for head in worst)}."
-
-
-def control_sets_phrase(chosen: Collection[Head], sets: Sequence[Collection[Head]]) -> str:
-    """`20 sets of 8 other heads of the same layers`."""
-    count, heads = len(sets), len(chosen)
-    where = "the same layers"
-    if not all(are_of_same_layers(chosen, control) for control in sets):
-        where = "the same layers, and of others where these have too few,"
-    if heads == 1:
-        return f"any one of {count} other heads of {where}" if count > 1 else f"one other head of {where}"
-    return f"{count} sets of {heads} other heads of {where}" if count > 1 else f"one set of {heads} other heads of {where}"
-
-
-def _less(probability: float, fall: float) -> float:
-    return min(1.0, probability * math.exp(-fall))

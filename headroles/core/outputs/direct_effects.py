@@ -3,9 +3,6 @@
 from dataclasses import dataclass
 
 from headroles.core.heads import Head
-from headroles.core.outputs.ablation import control_sets_phrase
-from headroles.core.text.phrases import signed
-from headroles.core.text.tokens import inline_text
 
 
 @dataclass(frozen=True)
@@ -38,6 +35,7 @@ class LogitAttribution:
     biases: float
 
     def head_effect(self, head: Head) -> float:
+        """What one head writes to the token, in logits."""
         return self.heads[head.layer][head.index]
 
     @property
@@ -57,7 +55,7 @@ class DirectEffects:
         control_sets: as many other heads of the same layers, drawn at random.
         query: the token at which they write.
         top_token: the likeliest next token.
-        expected_token: the token that the role foretells there; None where it foretells none, or this is the top token.
+        expected_token: the token that the role predicts_token there; None where it predicts_token none, or this is the top token.
         by_key: what these heads together write to the top token's logit because of each token that they read.
         expected_token_by_key: the same for the expected token.
         raised, lowered: the tokens of the vocabulary that they raise and lower most.
@@ -84,21 +82,3 @@ class DirectEffects:
     def control_effects(self, target: LogitAttribution) -> tuple[float, ...]:
         """By each of the control sets."""
         return tuple(sum(target.head_effect(head) for head in heads) for heads in self.control_sets)
-
-    @property
-    def summary(self) -> str:
-        """What they write to the expected token, or else the top token, beside what all heads write."""
-        target = self.expected_token or self.top_token
-        labels = [head.label for head in self.heads]
-        who = f"These {len(labels)} heads write" if len(labels) > 1 else f"{', '.join(labels)} writes"
-        total = sum(map(sum, target.heads))
-        why = "the token that the role foretells" if self.expected_token else "the model's top token"
-        controls, others = self.control_effects(target), ""
-        if controls:
-            sets = control_sets_phrase(self.heads, self.control_sets)
-            others = f" {sets[:1].upper()}{sets[1:]} write {signed(min(controls))} to {signed(max(controls))}."
-        word = inline_text(target.token)
-        return (
-            f"{who} {signed(self.total_effect(target))} to the logit of “{word}”, {why}; all heads together write "
-            f"{signed(total)}, and the rest of the model {signed(target.logit - total)}."
-        ) + others

@@ -1,0 +1,1 @@
+"""Arithmetic on attention patterns."""

@@ -37,6 +37,7 @@ class Excess:
 
     @property
     def control(self) -> Float[Tensor, "*heads place"]:
+        """The larger of both controls, 0 to 1."""
         return torch.maximum(self.elsewhere, self.shifted)
 
     @property
@@ -100,8 +101,9 @@ def control_cells(expected: Bool[Tensor, "query key"], query: int, window: int |
 def remove_excess(
     patterns: Float[Tensor, "*heads query key"], expected: Bool[Tensor, "query key"], window: int | None = None
 ) -> Float[Tensor, "*heads query key"]:
-    """The patterns as they would be if nothing called for the role: what is more than the control on the expected keys of a query
-    is taken from them and shared among its other keys, in the proportions that these have.
+    """The patterns as they would be if nothing called for the role.
+
+    What the expected keys of a query have beyond the control goes to its other keys, in the proportions that these have.
     """
     found = compute_excess(patterns, expected, window)
     rows, mass = patterns[..., found.queries, :], found.mass

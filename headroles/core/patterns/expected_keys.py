@@ -43,6 +43,7 @@ def earlier_keys(token_ids: Int[Tensor, "batch query"]) -> Bool[Tensor, "batch q
 
 
 def positions(token_ids: Int[Tensor, "*batch query"]) -> tuple[Int[Tensor, "query 1"], Int[Tensor, "1 key"]]:
+    """The positions of queries as a column and of keys as a row."""
     positions = torch.arange(token_ids.shape[-1], device=token_ids.device)
     return positions[:, None], positions[None, :]
 
@@ -60,6 +61,7 @@ def visible_keys(token_ids: Int[Tensor, "*batch query"], window: int | None) -> 
 
 
 def real_queries(token_ids: Int[Tensor, "batch query"], lengths: Int[Tensor, " batch"] | None) -> Bool[Tensor, "batch query"]:
+    """Which queries are no padding."""
     if lengths is None:
         return torch.ones_like(token_ids, dtype=torch.bool)
     return torch.arange(token_ids.shape[-1], device=token_ids.device) < lengths[:, None]

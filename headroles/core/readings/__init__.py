@@ -1,0 +1,1 @@
+"""What one text shows of the heads and roles of a model."""

@@ -8,8 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from headroles.core.display import NotebookRepr, to_dataframe
-from headroles.core.heads import Head, as_head, sink_mass
-from headroles.core.readings.head_description import describe_head_in_model
+from headroles.core.heads import Head, sink_mass
 from headroles.core.readings.head_readings import HeadReading, HeadTable, RoleReading
 from headroles.core.roles.roles import Role, get_role, measured_roles
 from headroles.errors import InvalidInputError
@@ -69,6 +68,7 @@ class Analysis(NotebookRepr):
     has_sink: bool = False
 
     def __repr__(self) -> str:
+        """The model, the prompt, the sizes and the active roles."""
         active = ", ".join(reading.role.display_name for reading in self.roles if reading.is_active) or "nothing"
         prompt = self.prompt if len(self.prompt) <= 60 else f"{self.prompt[:57]}..."
         size = f"{len(self.tokens)} tokens, {self.num_layers} x {self.num_heads} heads"
@@ -82,18 +82,10 @@ class Analysis(NotebookRepr):
                 return reading
         raise InvalidInputError(f"This analysis has no role {wanted.name}; it has {', '.join(r.role.name for r in self.roles)}.")
 
-    def describe_head(self, head: Head | str | tuple[int, int]) -> str:
-        """What a head is in this model, whatever the text: its roles and where it rests. Raises InvalidInputError for a head
-        outside the model."""
-        head = as_head(head)
-        primary = self.heads.primary_role(head)  # raises for a head outside
-        scores = {name: table[head.layer][head.index] for name, table in self.heads.scores.items()}
-        return describe_head_in_model(head, primary, scores, self.has_sink)
-
     def rows(self) -> Iterator[dict[str, object]]:
-        """One row a head and measured role: what the CSV file and the data frame hold."""
+        """One row a head and measured role, as in the data frame; the CSV file adds a sentence on each head."""
         for head in self.heads.heads():
-            primary, told = self.heads.primary_role(head), self.describe_head(head)
+            primary = self.heads.primary_role(head)
             for role in measured_roles():
                 reading = self.heads.reading(role, head)
                 yield {
@@ -109,7 +101,6 @@ class Analysis(NotebookRepr):
                     "excess": reading.triggered_excess,
                     "percentile": reading.percentile,
                     "is_unusual": reading.is_unusual,
-                    "told": told,
                 }
 
     def to_frame(self) -> "DataFrame":
@@ -147,6 +138,7 @@ class HeadView(NotebookRepr):
     source: RecordSource | None = None
 
     def __repr__(self) -> str:
+        """The model, the head, its main role and the size of the prompt."""
         return f"HeadView({self.model!r}, {self.head.label}, mainly {self.primary.display_name}, {len(self.tokens)} tokens)"
 
     @property

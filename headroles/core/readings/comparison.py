@@ -78,6 +78,7 @@ class PromptComparison(NotebookRepr):
     heads: tuple[HeadChange, ...]
 
     def __repr__(self) -> str:
+        """The model, the roles that turn on or off, and how many heads changed."""
         turned = ", ".join(f"{role.role.display_name} {role.change}" for role in self.roles if role.change.startswith("turns"))
         return f"PromptComparison({self.a.model!r}, {turned or 'no role turns'}, {len(self.heads)} heads changed)"
 
@@ -114,6 +115,7 @@ class Census:
 
     @property
     def total(self) -> int:
+        """How many heads in all slices."""
         return sum(self.counts)
 
 
@@ -137,6 +139,7 @@ class ModelComparison(NotebookRepr):
     roles: tuple[RoleCensus, ...]
 
     def __repr__(self) -> str:
+        """Both models and how many roles."""
         return f"ModelComparison({self.a.model!r}, {self.b.model!r}, {len(self.roles)} roles)"
 
     def to_frame(self) -> "DataFrame":

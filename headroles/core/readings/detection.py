@@ -15,10 +15,10 @@ from headroles.core.records.calibration import (
     SHORTEST,
     AlwaysOn,
     Triggered,
-    far_from,
+    compute_percentile,
+    distance_from_usual,
     null_probabilities_by_rank,
     null_probability,
-    percentile_of,
     shares_above,
 )
 from headroles.core.records.head_categories import HeadCategories
@@ -26,7 +26,7 @@ from headroles.core.roles.roles import MeasuredRole
 from headroles.core.roles.scoring import excess_by_window
 
 SINK = -1  # in place of a key
-PLACES = 3  # tokens that are told of a head that is seen; of another, the strongest alone
+SHOWN_TOKENS = 3  # tokens that are kept of a head that is seen; of any other head, the strongest alone
 
 
 @dataclass(frozen=True)
@@ -37,15 +37,15 @@ class Detection:
         heads: which heads are seen in it.
         role: whether one of those that are known for it is.
         tokens: at how many tokens it could show, with something to compare with.
-        seen_at: at how many of them a head is seen.
-        places: of each head, its strongest tokens.
+        detections: at how many of them a head is seen.
+        evidence: of each head, at its strongest tokens.
         marks: the tokens at which heads are seen in it, first to last.
     """
 
     heads: Bool[Tensor, "layer head"]
     role: bool
     tokens: int
-    seen_at: Int[Tensor, "layer head"]
+    detections: Int[Tensor, "layer head"]
     evidence: tuple[tuple[tuple[TokenEvidence, ...], ...], ...]
     marks: tuple[Mark, ...] = ()
 
@@ -61,7 +61,7 @@ def known_heads(record: HeadCategories, role: MeasuredRole) -> Bool[Tensor, "lay
 def is_detected(role: MeasuredRole, attention: Attention, record: HeadCategories) -> bool:
     """Whether a triggered role shows on a text in the heads that are known for it."""
     excess, known = _excess(role, attention), known_heads(record, role)
-    return len(excess.queries) > 0 and judge_heads(excess.values, known, _calibration(role, record), len(attention.token_ids))[1]
+    return len(excess.queries) > 0 and detect_heads(excess.values, known, _calibration(role, record), len(attention.token_ids))[1]
 
 
 def detect(role: MeasuredRole, attention: Attention, record: HeadCategories) -> Detection:
@@ -72,15 +72,15 @@ def detect(role: MeasuredRole, attention: Attention, record: HeadCategories) -> 
         nothing = torch.zeros_like(known)
         return Detection(nothing, False, 0, nothing.long(), tuple(tuple(() for _ in row) for row in known))
     which = _calibration(role, record)
-    heads, is_role = judge_heads(excess.values, known, which, len(attention.token_ids))
+    heads, is_role = detect_heads(excess.values, known, which, len(attention.token_ids))
     shares = shares_above(excess.values, which.table.expand(*known.shape, -1))
     by_rank = null_probabilities_by_rank(shares)
     level = torch.where(known, KNOWN_LEVEL, which.other_level)
     rank = torch.arange(1, tokens + 1)
-    seen_at = ((by_rank < level[..., None]) * rank).amax(-1) * heads  # Benjamini and Hochberg 1995
-    is_seen_at = shares.argsort(dim=-1, stable=True).argsort(-1) < seen_at[..., None]
+    detections = ((by_rank < level[..., None]) * rank).amax(-1) * heads  # Benjamini and Hochberg 1995
+    is_seen_at = shares.argsort(dim=-1, stable=True).argsort(-1) < detections[..., None]
     marks = _marks(role, attention, excess, is_seen_at)
-    return Detection(heads, is_role, tokens, seen_at, _places(role, attention, excess, heads), marks)
+    return Detection(heads, is_role, tokens, detections, _evidence(role, attention, excess, heads), marks)
 
 
 def _excess(role: MeasuredRole, attention: Attention) -> Excess:
@@ -94,15 +94,18 @@ def _calibration(role: MeasuredRole, record: HeadCategories) -> Triggered:
     return found if isinstance(found, Triggered) else DEFAULT
 
 
-def judge_heads(
+def detect_heads(
     excess: Float[Tensor, "layer head place"], known: Bool[Tensor, "layer head"], calibration: Triggered, tokens: int
 ) -> tuple[Bool[Tensor, "layer head"], bool]:
-    """Which heads are seen, by the excess of each at every token that calls for the role, and whether the role is.
+    """Finds the heads that are seen in a role, and whether the role itself is.
 
-    In two steps, so that many heads need not each show what one alone would have to: first, is there anything at all, corrected
-    for tokens and heads looked at; and only then, which heads have part in it.
+    There are two steps, so that one head among many need not show more than one alone. The first asks whether there is anything
+    at all, corrected for the number of tokens and heads. The second asks which heads have part in it.
 
     Args:
+        excess: of each head at every token that calls for the role.
+        known: the heads that stand for the role in the record.
+        calibration: what excess the heads show on texts that do not call for the role.
         tokens: how many the text has.
     """
     chances = null_probability(excess, calibration.table.expand(*excess.shape[:2], -1))
@@ -142,21 +145,23 @@ def compare_with_usual(
         return None
     table = calibration.table
     ranges = tuple(tuple((usual[1], usual[-2]) for usual in row) for row in calibration.usual)
-    return UsualRange(far_from(activation, table).abs() > calibration.margin, percentile_of(activation, table), ranges)
+    return UsualRange(
+        distance_from_usual(activation, table).abs() > calibration.margin, compute_percentile(activation, table), ranges
+    )
 
 
-def _places(
+def _evidence(
     role: MeasuredRole, attention: Attention, excess: Excess, heads: Bool[Tensor, "layer head"]
 ) -> tuple[tuple[tuple[TokenEvidence, ...], ...], ...]:
     """Of each head its strongest tokens."""
-    count = min(PLACES, len(excess.queries))
+    count = min(SHOWN_TOKENS, len(excess.queries))
     best = excess.values.sort(dim=-1, descending=True, stable=True).indices[..., :count]  # of equal ones, the first
     query = excess.queries[best]
     rows = attention.patterns.gather(2, query[..., None].expand(*query.shape, len(attention.token_ids)))
-    cells = *_told(role, attention, rows, query), excess.mass.gather(-1, best), excess.control.gather(-1, best)
+    cells = *_most_attended(role, attention, rows, query), excess.mass.gather(-1, best), excess.control.gather(-1, best)
     tables = [*(table.tolist() for table in (query, *cells)), heads.tolist()]
     return tuple(
-        tuple(tuple(map(_place, *of_head[:-1]))[: PLACES if of_head[-1] else 1] for of_head in zip(*of_layer))
+        tuple(tuple(map(_token_evidence, *of_head[:-1]))[: SHOWN_TOKENS if of_head[-1] else 1] for of_head in zip(*of_layer))
         for of_layer in zip(*tables)
     )
 
@@ -174,15 +179,19 @@ def _marks(
     best = strength.topk(min(MARKED, strength.shape[-1])).indices
     query = excess.queries[at, None].expand_as(best)
     rows = attention.patterns.flatten(0, 1)[best, query]
-    cells = *_told(role, attention, rows, query), mass.gather(-1, best), control.gather(-1, best)
+    cells = *_most_attended(role, attention, rows, query), mass.gather(-1, best), control.gather(-1, best)
     of_token = zip(best.tolist(), seen[at].sum(-1).tolist(), zip(*(table.tolist() for table in (query, *cells))))
     return tuple(
-        Mark(looked[0][0], tuple(zip((_head(attention, number) for number in numbers[:count]), map(_place, *looked))), count)
+        Mark(
+            looked[0][0],
+            tuple(zip((_head(attention, number) for number in numbers[:count]), map(_token_evidence, *looked))),
+            count,
+        )
         for numbers, count, looked in of_token
     )
 
 
-def _told(
+def _most_attended(
     role: MeasuredRole, attention: Attention, rows: Float[Tensor, "*cells key"], query: Int[Tensor, "*cells"]
 ) -> tuple[Int[Tensor, "*cells"], Int[Tensor, "*cells"], Float[Tensor, "*cells"]]:
     """Of rows of patterns: the expected key that is looked at most, the key of all, or SINK, and how much that one gets."""
@@ -196,7 +205,7 @@ def _told(
     return key, most_key, most
 
 
-def _place(query: int, key: int, most_key: int, most: float, mass: float, control: float) -> TokenEvidence:
+def _token_evidence(query: int, key: int, most_key: int, most: float, mass: float, control: float) -> TokenEvidence:
     return TokenEvidence(query, key, mass, control, None if most_key == SINK else most_key, most)
 
 

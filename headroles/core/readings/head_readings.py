@@ -1,20 +1,19 @@
 """What one prompt says of heads in roles: small frozen values that page and API draw from and never compute."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from headroles.core.heads import Head, as_head
 from headroles.core.records.role_effects import RoleEffect
-from headroles.core.roles.roles import Role, get_measured_role
-from headroles.core.text.phrases import percent
-from headroles.core.text.tokens import inline_text
+from headroles.core.roles.roles import MeasuredRole, Role, get_measured_role
 
 # of a role on a text: the first three of one that a text triggers, the next two of one that is always on
 State = Literal["seen", "not seen", "not applicable", "as usual", "unusual here", "scored offline", "not scored", "not a role"]
+# why no token of a text can show a role: no query is eligible, or no eligible one has others to be compared with
+Missing = Literal["no query", "no control"]
 
-
-MARKED = 6  # heads that are told of a token at which a role is seen
+MARKED = 6  # heads that are kept of a token at which a role is seen
 
 
 @dataclass(frozen=True)
@@ -39,29 +38,8 @@ class TokenEvidence:
 
     @property
     def excess(self) -> float:
+        """The attention on the expected keys beyond the control, -1 to 1."""
         return self.attention - self.control
-
-    def describe_most_attended(self, tokens: Sequence[str]) -> str:
-        """`at ·that it looks most at ·She, the first token, 91%`; empty where that is what the role expects."""
-        if self.most_key == self.key:
-            return ""
-        at, most = _named(self.query, tokens), self.most_key
-        if most is None:
-            where = "the learned sink"
-        elif most == self.query:
-            where = "that token itself"
-        else:
-            where = f"{_named(most, tokens)}{'' if most else ', the first token'}"
-        return f"at {at} it looks most at {where}, {percent(self.most_attention)}"
-
-    def describe(self, tokens: Sequence[str]) -> str:
-        """`·that → ·inflation, 30% (2% otherwise)`: token and key, the attention, and the control that it is held against."""
-        both = f"{_named(self.query, tokens)} → {_named(self.key, tokens)}"
-        return f"{both}, {percent(self.attention)} ({percent(self.control)} otherwise)"
-
-
-def _named(position: int, tokens: Sequence[str]) -> str:
-    return inline_text(tokens[position]) if position < len(tokens) else f"token {position}"
 
 
 @dataclass(frozen=True)
@@ -70,12 +48,12 @@ class Mark:
 
     Attributes:
         query: the token's position.
-        looks: which heads do it there, and where they look, strongest first; at most MARKED.
+        heads: the heads that do it there, each with its evidence, strongest first; at most MARKED.
         count: how many heads do it there.
     """
 
     query: int
-    looks: tuple[tuple[Head, TokenEvidence], ...]
+    heads: tuple[tuple[Head, TokenEvidence], ...]
     count: int
 
 
@@ -89,15 +67,17 @@ class HeadReading:
         chance: a uniform head's activation; None where there is none.
         is_active: whether the head is seen in the role on the prompt; in one that is always on, whether it plays it at all.
         is_triggered: whether a text calls for the role at some tokens, or it is always on.
-        places: of a triggered role, the tokens at which the head does most of it, strongest first; none where none calls for it.
-        seen_at: at how many tokens it is seen.
-        usual: between what its activation lies on nine of ten ordinary texts; None in a role that a text triggers, or where the
-            record does not tell.
+        evidence: of a triggered role, at the tokens where the head does most of it, strongest first; empty where none calls for
+            it.
+        detections: at how many tokens it is seen.
+        usual: the range of its activation on nine of ten ordinary texts; None in a role that a text triggers, or where the record
+            does not say.
         percentile: on which share of ordinary texts its activation is smaller; None likewise.
         is_unusual: whether the activation is far outside the head's usual range.
-        interval: where the score lies with 95 % confidence over texts such as the probes; None where the record does not tell, as
-            of a head that does not stand for the role.
-        second: the role's second number (`core.second_scores`); None for a role without one, or where the record does not tell.
+        interval: of the score, with 95 % confidence over texts such as the probes; None where the record does not say, as for a
+            head that does not stand for the role.
+        second: the role's second number (`core.roles.second_scores`); None for a role without one, or where the record does not
+            say.
     """
 
     head: Head
@@ -107,7 +87,7 @@ class HeadReading:
     is_active: bool
     is_triggered: bool = False
     evidence: tuple[TokenEvidence, ...] = ()
-    seen_at: int = 0
+    detections: int = 0
     usual: tuple[float, float] | None = None
     percentile: float | None = None
     is_unusual: bool = False
@@ -116,7 +96,7 @@ class HeadReading:
 
     @property
     def can_show(self) -> bool:
-        """Whether the text has a token that could show the role; where it has none, there is no number to tell."""
+        """Whether the text has a token that could show the role; where it has none, there is no number to show."""
         return bool(self.evidence) if self.is_triggered else bool(self.chance)
 
     @property
@@ -140,12 +120,6 @@ class HeadReading:
             return "unusual here" if self.is_unusual else "as usual"
         return "seen" if self.is_active else "not seen"
 
-    def describe_evidence(self, called: int, tokens: Sequence[str]) -> str:
-        """`at 1 of 3 tokens that call for it, first ...`, of a head that is seen; `called` is how many do."""
-        if called == 1:
-            return f"at the only token that calls for it, which is little to go by: {self.evidence[0].describe(tokens)}"
-        return f"at {self.seen_at} of {called} tokens that call for it, first {self.evidence[0].describe(tokens)}"
-
     @property
     def distance(self) -> float:
         """How far its activation is from its usual range, 0 to 1."""
@@ -153,7 +127,7 @@ class HeadReading:
         return max(low - (self.activation or 0.0), (self.activation or 0.0) - high, 0.0)
 
     @property
-    def shown(self) -> float:
+    def value(self) -> float:
         """What the head's bar and number say, 0 to 1.
 
         The attention at its strongest token, or the activation of an always-on role, or the score of one that no text changes.
@@ -165,8 +139,8 @@ class HeadReading:
         return self.activation
 
     @property
-    def compared(self) -> float | None:
-        """What that number is held against: the control at that token, else chance; None where there is nothing."""
+    def baseline(self) -> float | None:
+        """What that number is compared with: the control at that token, or else chance; None where there is neither."""
         if self.is_triggered:
             return self.evidence[0].control if self.evidence else None
         return self.chance
@@ -179,10 +153,9 @@ class RoleReading:
     Attributes:
         role: the role.
         state: what the role does here; "scored offline" for one that is not read on a text.
-        reason: one sentence that says why the role is not seen, or how many of its heads are.
         heads: the model's top heads of this role, best first; empty when the model has none.
         applicable: whether the prompt has a query at which the role can show.
-        others: the heads that are seen in it here without being known for it, strongest first.
+        other_heads: the heads that are seen in it here without being known for it, strongest first.
         tokens: at how many tokens of the prompt it could show, with something to compare with; 0 where it is always on.
         marks: of a triggered role, the tokens at which heads are seen in it, first to last.
         effect: what the model loses without the role's heads on the probe texts; None where nobody looked.
@@ -191,7 +164,6 @@ class RoleReading:
 
     role: Role
     state: State
-    reason: str
     heads: tuple[HeadReading, ...]
     applicable: bool
     other_heads: tuple[HeadReading, ...] = ()
@@ -209,12 +181,22 @@ class RoleReading:
 
     @property
     def is_unusual(self) -> bool:
+        """Whether any of its heads is far from its usual range."""
         return self.state == "unusual here"
+
+    @property
+    def missing(self) -> Missing | None:
+        """Why no token of the text can show the role; None where one can."""
+        if not self.applicable:
+            return "no query"
+        if isinstance(self.role, MeasuredRole) and self.role.measure.is_triggered and not self.tokens:
+            return "no control"
+        return None
 
     @property
     def strongest(self) -> HeadReading | None:
         """The head that plays the role most clearly here; None when the model has none."""
-        return max(self.heads, key=lambda head: (head.is_active, head.excess, head.shown), default=None)
+        return max(self.heads, key=lambda head: (head.is_active, head.excess, head.value), default=None)
 
 
 Cells = tuple[tuple[float, ...], ...]  # [layer][head]
@@ -230,13 +212,13 @@ class HeadTable:
         chances: of each layer, since a sliding window changes what a uniform head would get.
         applicable: whether the prompt has a query at which the role can show.
         primary: what each head mainly does in this model, [layer][head].
-        places, seen_at: of the roles that a text triggers: each head's strongest tokens, and at how many it is seen.
+        evidence, detections: of the roles that a text triggers: each head's strongest tokens, and at how many it is seen.
         tokens: of the same: at how many tokens of the prompt it could show, with something to compare with.
-        is_seen: of the same: whether the role is.
+        is_detected: of the same: whether the role is seen.
         marks: of the same: the tokens at which heads are seen in it.
-        usual, percentiles, unusual: of the roles that are always on, as far as the record tells.
+        usual, percentiles, unusual: of the roles that are always on, as far as the record says.
         intervals: of the scores of the heads that stand for a role, likewise.
-        seconds: of the roles that have a second number, that one, as far as the record tells.
+        seconds: the second number of the roles that have one, as far as the record says.
     """
 
     scores: Mapping[str, Cells]
@@ -246,9 +228,9 @@ class HeadTable:
     applicable: Mapping[str, bool]
     primary: tuple[tuple[Role, ...], ...]
     evidence: Mapping[str, tuple[tuple[tuple[TokenEvidence, ...], ...], ...]] = field(default_factory=dict)
-    seen_at: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
+    detections: Mapping[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
     tokens: Mapping[str, int] = field(default_factory=dict)
-    is_seen: Mapping[str, bool] = field(default_factory=dict)
+    is_detected: Mapping[str, bool] = field(default_factory=dict)
     marks: Mapping[str, tuple[Mark, ...]] = field(default_factory=dict)
     usual: Mapping[str, tuple[tuple[tuple[float, float], ...], ...]] = field(default_factory=dict)
     percentiles: Mapping[str, Cells] = field(default_factory=dict)
@@ -257,6 +239,7 @@ class HeadTable:
     seconds: Mapping[str, Cells] = field(default_factory=dict)
 
     def __repr__(self) -> str:
+        """The sizes and the roles, without the numbers."""
         return f"HeadTable({len(self.primary)} x {self.num_heads} heads, {', '.join(self.activations)})"
 
     @property
@@ -289,7 +272,7 @@ class HeadTable:
             is_active=bool(_cell(self.active, name, head)),
             is_triggered=name in self.evidence,
             evidence=_cell(self.evidence, name, head) or (),
-            seen_at=_cell(self.seen_at, name, head) or 0,
+            detections=_cell(self.detections, name, head) or 0,
             usual=_cell(self.usual, name, head),
             percentile=_cell(self.percentiles, name, head),
             is_unusual=bool(_cell(self.unusual, name, head)),

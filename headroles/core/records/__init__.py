@@ -1,0 +1,1 @@
+"""The record of a model: its scores, its calibration, and how both are checked."""

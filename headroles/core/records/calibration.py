@@ -90,11 +90,14 @@ class Triggered(_Calibrated):
 
     @property
     def shape(self) -> tuple[int, int]:
+        """Layers that have heads, and heads a layer."""
         return _shape(self.tails)
 
     def level_at(self, tokens: int) -> float:
-        """What the chance of the role must be below on a text of so many tokens: between LEVELS, its logarithm in a straight line
-        over that of the tokens."""
+        """The level that the role's null probability must be below on a text of so many tokens.
+
+        Between LEVELS, its logarithm lies on a straight line over the logarithm of the tokens.
+        """
         if self.role_levels is None:
             return self.role_level
         levels = [math.log(max(level, sys.float_info.min)) for level in self.role_levels]
@@ -110,6 +113,7 @@ class Triggered(_Calibrated):
 
     @cached_property
     def table(self) -> Float[Tensor, "layer head tail"]:
+        """The tails as a tensor."""
         return torch.tensor(self.tails)
 
 
@@ -135,10 +139,12 @@ class AlwaysOn(_Calibrated):
 
     @property
     def shape(self) -> tuple[int, int]:
+        """Layers that have heads, and heads a layer."""
         return _shape(self.usual)
 
     @cached_property
     def table(self) -> Float[Tensor, "layer head share"]:
+        """The usual ranges as a tensor."""
         return torch.tensor(self.usual)
 
 
@@ -196,14 +202,14 @@ def null_probability(excess: Float[Tensor, "*heads place"], tails: Float[Tensor,
     return null_probabilities_by_rank(shares_above(excess, tails)).amin(-1).clamp(max=1)
 
 
-def far_from(activation: Float[Tensor, "*heads"], usual: Float[Tensor, "*heads share"]) -> Float[Tensor, "*heads"]:
+def distance_from_usual(activation: Float[Tensor, "*heads"], usual: Float[Tensor, "*heads share"]) -> Float[Tensor, "*heads"]:
     """How far outside its usual range a head is, in widths of that range: 0 within, above 0 for more than usual, else below."""
     low, high = usual[..., 1], usual[..., -2]
     width = high - low + LEAST_EXCESS
     return ((activation - high).clamp(min=0) - (low - activation).clamp(min=0)) / width
 
 
-def percentile_of(activation: Float[Tensor, "*heads"], usual: Float[Tensor, "*heads share"]) -> Float[Tensor, "*heads"]:
+def compute_percentile(activation: Float[Tensor, "*heads"], usual: Float[Tensor, "*heads share"]) -> Float[Tensor, "*heads"]:
     """On which share of ordinary texts a head's activation is smaller, 0 to 1."""
     shares = torch.tensor(USUAL, dtype=activation.dtype)
     above = torch.searchsorted(usual.contiguous(), activation[..., None].contiguous(), right=True).squeeze(-1)

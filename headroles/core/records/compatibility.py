@@ -89,7 +89,7 @@ def check_arrived(record: HeadCategories, latest: datetime.date) -> None:
         raise InvalidRecordError(f"The roles of {record.model_name} are dated {record.analysis_date}, which is still to come.")
 
 
-def identity_of(record: HeadCategories) -> ModelIdentity:
+def make_identity(record: HeadCategories) -> ModelIdentity:
     """The model that a record was made on."""
     recipe = record.recipe
     size = (record.num_layers, record.num_heads)

@@ -166,15 +166,15 @@ class HeadCategories(_Checked, NotebookRepr):
         if not math.isclose(top.score, self.all_scores[name][top.layer][top.head], abs_tol=1e-4):
             raise ValueError(f"top head L{top.layer}H{top.head} of {name} has another score in all_scores")
         measure = next((role.measure for role in self.scored_roles if role.name == name), None)
-        told = f"interval of L{top.layer}H{top.head} in {name}"
+        label = f"interval of L{top.layer}H{top.head} in {name}"
         if top.interval is not None:
-            _check_interval(told, top.score, top.interval, None if measure is None else measure.range)
+            _check_interval(label, top.score, top.interval, None if measure is None else measure.range)
         if top.second_interval is not None:
             table = (self.second_scores or {}).get(name)
             if table is None:
-                raise ValueError(f"the second {told} has no second score")
+                raise ValueError(f"the second {label} has no second score")
             second = None if measure is None else measure.second
-            _check_interval(f"second {told}", table[top.layer][top.head], top.second_interval, second and second.range)
+            _check_interval(f"second {label}", table[top.layer][top.head], top.second_interval, second and second.range)
 
     @cached_property
     def other_layers(self) -> tuple[int, ...]:
@@ -200,8 +200,8 @@ class HeadCategories(_Checked, NotebookRepr):
     def second_table(self) -> Mapping[str, tuple[tuple[float, ...], ...]]:
         """[layer][head] of the second number of every scored role that has one, by name."""
         found = self.second_scores or {}
-        told = [role for role in self.scored_roles if role.measure.second and role.name in found]
-        return {role.name: tuple(map(tuple, found[role.name])) for role in told}
+        roles = [role for role in self.scored_roles if role.measure.second and role.name in found]
+        return {role.name: tuple(map(tuple, found[role.name])) for role in roles}
 
     @cached_property
     def intervals(self) -> Mapping[str, Mapping[Head, tuple[float, float]]]:
@@ -218,7 +218,7 @@ class HeadCategories(_Checked, NotebookRepr):
     @cached_property
     def calibrations(self) -> Mapping[str, Triggered | AlwaysOn]:
         """What the record knows of the scored roles on null and ordinary texts, by role name; none of one without."""
-        entries = ((role.name, self.calibration_of(role)) for role in self.scored_roles)
+        entries = ((role.name, self.get_calibration(role)) for role in self.scored_roles)
         return {name: found for name, entry in entries if (found := parse_calibration(entry)) is not None}
 
     @cached_property
@@ -270,25 +270,27 @@ class HeadCategories(_Checked, NotebookRepr):
         """Where that lies, as `interval` of the score. Raises as `interval`."""
         found, head = get_role(role), self._inside(head)
         tops = self.categories[found.name].top_heads if found.name in self.second_table else []
-        told = next((top.second_interval for top in tops if (top.layer, top.head) == (head.layer, head.index)), None)
-        return None if told is None else (told[0], told[1])
+        interval = next((top.second_interval for top in tops if (top.layer, top.head) == (head.layer, head.index)), None)
+        return None if interval is None else (interval[0], interval[1])
 
     def top_heads(self, role: Role | str) -> tuple[Head, ...]:
         """The heads that stand for a role, best first; none where it is not scored."""
         category = self.categories.get(get_role(role).name)
         return tuple(Head(top.layer, top.head) for top in category.top_heads) if category else ()
 
-    def calibration_of(self, role: Role) -> Calibration | None:
+    def get_calibration(self, role: Role) -> Calibration | None:
         """What the record says of a role beyond its scores; None where it says nothing."""
         return (self.calibration or {}).get(role.name)
 
-    def effect_of(self, role: Role) -> RoleEffect | None:
+    def get_effect(self, role: Role) -> RoleEffect | None:
         """What the model loses without a role's heads on the probe texts; None where nobody looked."""
         return (self.effects or {}).get(role.name)
 
     def suggested_prompt(self, role: Role) -> str:
-        """A text on which a role shows: what the analysis found for this model, or the role's own where it did not look; empty
-        where it found none."""
+        """A text on which a role shows on this model; empty where the analysis found none.
+
+        Where the analysis did not look, it is the role's own.
+        """
         calibration = self.calibrations.get(role.name)
         found = calibration.suggested_prompt if isinstance(calibration, Triggered) else None
         return role.suggested_prompt if found is None else found
@@ -335,6 +337,7 @@ class HeadCategories(_Checked, NotebookRepr):
         return self.model_dump_json(indent=1, exclude_unset=True) + "\n"
 
     def __str__(self) -> str:
+        """The model, the sizes and the date, without the scores."""
         size = f"{self.num_layers} x {self.num_heads} heads"
         return f"HeadCategories({self.model_name!r}, {size}, {len(self.scored_roles)} roles, {self.analysis_date})"
 
@@ -352,18 +355,18 @@ class HeadCategories(_Checked, NotebookRepr):
         return found
 
 
-def _check_range(told: str, table: list[list[float]], bounds: tuple[float, float]) -> None:
+def _check_range(label: str, table: list[list[float]], bounds: tuple[float, float]) -> None:
     low, high = bounds
     if any(not low <= score <= high for row in table for score in row):
-        raise ValueError(f"{told} leave the range of {low:g} to {high:g}")
+        raise ValueError(f"{label} leave the range of {low:g} to {high:g}")
 
 
-def _check_interval(told: str, score: float, interval: list[float], bounds: tuple[float, float] | None) -> None:
+def _check_interval(label: str, score: float, interval: list[float], bounds: tuple[float, float] | None) -> None:
     low, high = interval
     if not low <= score <= high:
-        raise ValueError(f"the {told} does not hold its score")
+        raise ValueError(f"the {label} does not hold its score")
     if bounds is not None and not bounds[0] <= low <= high <= bounds[1]:
-        raise ValueError(f"the {told} leaves the range of its measure")
+        raise ValueError(f"the {label} leaves the range of its measure")
 
 
 def _check_order(name: str, top_heads: list[TopHead]) -> None:

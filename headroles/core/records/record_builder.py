@@ -28,7 +28,11 @@ def build_record(
     """The record of a model from the scores of the roles that were measured.
 
     Args:
-        scores: of the layers that have attention patterns.
+        scores: by role, of the layers that have attention patterns.
+        model_name: the model's name on the Hub, or its folder's.
+        revision: of the model.
+        date: of the analysis, as in `2026-01-31`.
+        recipe: how the scores were measured.
         other_layers: the layers that have none, by their number in the model.
         by_text: what each text gives every head, of the same layers; the top heads of these roles get an interval, by draws of
             the recipe's seed, unless there is one text alone.
@@ -62,9 +66,11 @@ def with_scores(
     by_text: Mapping[str, Float[Tensor, "text layer head"]],
     seconds: Mapping[str, Float[Tensor, "text layer head"]] = MappingProxyType({}),
 ) -> HeadCategories:
-    """The record with roles that were scored apart; the score is the mean over the texts, of the layers that have patterns.
+    """The record with roles that were scored apart; a score is the mean over the texts.
 
     Args:
+        record: to add to; it stays as it is.
+        by_text: by role, what each text gives every head of the layers that have patterns.
         seconds: the same for the second number of some of these roles.
     """
     roles = [role for role in measured_roles() if role.name in by_text]
@@ -78,8 +84,8 @@ def with_scores(
             top_heads = made[role.name].top_heads
             scores = [second_tables[role.name][top.layer][top.head] for top in top_heads]
             found = _intervals(top_heads, scores, second.range, seconds[role.name], record.layers, record.recipe.seed)
-            told = [top.model_copy(update={"second_interval": interval}) for top, interval in zip(top_heads, found)]
-            made[role.name] = made[role.name].model_copy(update={"top_heads": told or top_heads})
+            updated = [top.model_copy(update={"second_interval": interval}) for top, interval in zip(top_heads, found)]
+            made[role.name] = made[role.name].model_copy(update={"top_heads": updated or top_heads})
     # in the order of roles, whoever scored them first
     order = [*(role.name for role in measured_roles()), OTHER.name]
     categories, scores = {**record.categories, **made}, {**record.all_scores, **tables}

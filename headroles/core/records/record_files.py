@@ -47,9 +47,11 @@ def _hashed(readable: str, text: str) -> str:
 
 
 def parse_record(text: str | bytes, name: str, model_name: str = "") -> HeadCategories:
-    """A record from JSON text; `name` is what an error calls it.
+    """A record from JSON text.
 
     Args:
+        text: the JSON.
+        name: what an error calls it.
         model_name: whose record to take where the text holds several, as `{model_name: record, ...}`.
 
     Raises:

@@ -4,7 +4,7 @@ A claim is `primary` when it was read in the paper, the course or the code of th
 what some repository says of its own run, which nobody reviewed.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -120,22 +120,6 @@ def published_claims(model_name: str, head: Head, role: Role | None = None) -> t
     """The claims that name a head; with `role`, those alone that name it for that role."""
     named = (claim for claim in claims(model_name) if head in claim.heads)
     return tuple(claim for claim in named if role is None or claim.role == role.name)
-
-
-def citation_text(known: Iterable[Claim]) -> str:
-    """Who says what of a head, in one line of plain text: `known from Wang et al. 2022 (IOI): induction head`.
-
-    Where a primary claim names a job, reported ones of the same job go without saying. Empty without claims.
-    """
-    known = tuple(known)
-    primary = {claim.job for claim in known if claim.kind == "primary"}
-    sources: dict[str, list[str]] = {}
-    for claim in known:
-        cited = sources.setdefault(claim.job, [])
-        if claim.cited_as not in cited and (claim.kind == "primary" or claim.job not in primary):
-            cited.append(claim.cited_as)
-    parts = [f"from {' and '.join(cited)}: {job} head" for job, cited in sources.items()]
-    return f"known {'; '.join(parts)}" if parts else ""
 
 
 @lru_cache

@@ -17,7 +17,6 @@ from headroles.core.patterns.expected_keys import reach, real_queries, visible_k
 from headroles.core.patterns.pattern_ops import Cells, entropy_and_peak, mass_at
 from headroles.core.roles.measurement import Capture, Measurement
 from headroles.core.roles.second_scores import SecondScore
-from headroles.core.text.phrases import percent
 from headroles.errors import InvalidInputError
 
 Need = Literal["patterns", "outputs", "weights"]
@@ -49,7 +48,9 @@ class Measure(Protocol):
     takes_precedence: ClassVar[bool] = True
 
     @property
-    def definition(self) -> str: ...
+    def definition(self) -> str:
+        """The score in words, as in a table: `share of attention on the first token`."""
+        ...
 
     def __call__(self, evidence: Capture) -> Measurement:
         """The measure of every head. Raises InvalidInputError when the evidence lacks what it `needs`."""
@@ -59,13 +60,14 @@ class Measure(Protocol):
         """Which heads play the role on these texts; a record's calibration goes before the stated default."""
         ...
 
-    def phrase(self, score: float | None, activation: float | None, chance: float | None) -> str:
-        """The number behind the role on a text, as a clause."""
+    @property
+    def phrase(self) -> str:
+        """The number behind the role on a text, as a clause with `{share}`, `{chance}`, `{score}` or `{negated}` to fill in."""
         ...
 
     @property
     def second(self) -> SecondScore | None:
-        """Another number for the role, told beside its score; None for none."""
+        """Another number for the role, shown beside its score; None for none."""
         return None
 
     @property
@@ -89,7 +91,7 @@ class Measure(Protocol):
         """What heads do at each token that calls for the role, beyond what they do when nothing does; only where triggered."""
         raise InvalidInputError("No text triggers this role, so there is no excess.")
 
-    def beside_sink(self) -> "Measure":
+    def with_sink(self) -> "Measure":
         """The same measure for a model whose heads have a learned sink: one more place to look, which is no token."""
         return self
 
@@ -106,7 +108,7 @@ class Measure(Protocol):
         return torch.zeros(len(token_ids), len(token_ids), dtype=torch.bool, device=token_ids.device)
 
     def expected_token(self, token_ids: Int[Tensor, " query"], query: int) -> list[int]:
-        """The tokens that the role foretells as the next one after a query, the nearest key's first; none in most roles."""
+        """The tokens that the role predicts_token as the next one after a query, the nearest key's first; none in most roles."""
         return []
 
     def picture(
@@ -140,19 +142,19 @@ class MassOnExpectedKeys(Measure):
 
     Attributes:
         keys: the expected keys of every query.
-        looks_at: those keys in words, as in "81% of its attention goes to ...".
+        target_description: those keys in words, as in "81% of its attention goes to ...".
         active_threshold: the activation, corrected for chance, from which on a head plays the role.
         expects_sink: whether a learned sink, where there is one, is expected like the keys.
-        foretells: whether a head that looks there foretells that token as the next one.
+        predicts_token: whether a head that looks there predicts_token that token as the next one.
         has_sink: whether there is one.
     """
 
     keys: ExpectedKeys
-    looks_at: str
+    target_description: str
     probes: Probes = "sentences"
     active_threshold: float = 0.2
     expects_sink: bool = False
-    foretells: bool = False
+    predicts_token: bool = False
     has_sink: bool = False
     needs: ClassVar[Need] = "patterns"
     range: ClassVar[tuple[float, float]] = (0.0, 1.0)
@@ -160,9 +162,11 @@ class MassOnExpectedKeys(Measure):
 
     @property
     def definition(self) -> str:
-        return f"share of attention on {self.looks_at}"
+        """As for every measure."""
+        return f"share of attention on {self.target_description}"
 
     def __call__(self, evidence: Capture) -> Measurement:
+        """The mean attention on the expected keys."""
         patterns, token_ids = evidence.text()
         expected = self._keys(token_ids, evidence.delimiters)
         cells = self._cells(expected, token_ids, evidence)
@@ -181,33 +185,38 @@ class MassOnExpectedKeys(Measure):
 
     @property
     def target(self) -> str:
-        return self.looks_at
+        """The expected keys in words."""
+        return self.target_description
 
     @property
     def is_triggered(self) -> bool:
+        """Whether it is scored on repeats, which a text must have, too."""
         return self.probes == "repeats"
 
     def excess(
         self, patterns: Float[Tensor, "*heads query key"], token_ids: Int[Tensor, " query"], window: int | None = None
     ) -> Excess:
+        """The attention on the expected keys beyond the larger control."""
         return compute_excess(patterns, self.expected_keys(token_ids, window), window)
 
-    def beside_sink(self) -> Measure:
+    def with_sink(self) -> Measure:
         """What is expected may be the sink too; uniform attention gives the sink as much as each key."""
-        looks_at = f"{self.looks_at} or the learned sink" if self.expects_sink else self.looks_at
-        return replace(self, looks_at=looks_at, has_sink=True)
+        target_description = f"{self.target_description} or the learned sink" if self.expects_sink else self.target_description
+        return replace(self, target_description=target_description, has_sink=True)
 
     def verdict(self, measured: Measurement, calibration: Calibration | None = None) -> Bool[Tensor, "batch *heads"]:
+        """Heads whose activation, corrected for chance as in kappa, reaches the threshold."""
         threshold = _number(calibration, "active_threshold", self.active_threshold)
         chance = measured.by_head(measured.chance)
         # kappa = (value - chance) / (1 - chance), without a division that chance 1 would break
         over = measured.values - chance >= threshold * (1 - chance)
         return measured.by_head(measured.count > 0) & over & (chance < 1)
 
-    def phrase(self, score: float | None, activation: float | None, chance: float | None) -> str:
+    @property
+    def phrase(self) -> str:
+        """The share of attention and what chance would give."""
         where = "where a token comes back, " if self.probes == "repeats" else ""
-        share, by_chance = percent(activation or 0.0), percent(chance or 0.0)
-        return f"{where}{share} of its attention goes to {self.looks_at} ({by_chance} would by chance)"
+        return f"{where}{{share}} of its attention goes to {self.target_description} ({{chance}} would by chance)"
 
     def expected_keys(
         self,
@@ -215,10 +224,12 @@ class MassOnExpectedKeys(Measure):
         window: int | None = None,
         delimiters: Bool[Tensor, " query"] | None = None,
     ) -> Bool[Tensor, "query key"]:
+        """The expected keys inside the window."""
         return self._keys(token_ids[None], None if delimiters is None else delimiters[None])[0] & reach(token_ids, window)
 
     def expected_token(self, token_ids: Int[Tensor, " query"], query: int) -> list[int]:
-        if not self.foretells:
+        """The tokens at the expected keys, where the role predicts them."""
+        if not self.predicts_token:
             return []
         keys = self.expected_keys(token_ids)[query].nonzero()[:, 0].flip(0)
         return list(dict.fromkeys(token_ids[keys].tolist()))
@@ -242,6 +253,7 @@ class MassOnExpectedKeys(Measure):
     def picture(
         self, token_ids: Int[Tensor, " query"], delimiters: Bool[Tensor, " query"] | None = None
     ) -> Float[Tensor, "query key"] | None:
+        """The expected keys, each with all attention."""
         return self.expected_keys(token_ids, delimiters=delimiters).float()
 
     def chance_on_probes(self, prepend_bos: bool, repeat_length: int) -> float | None:
@@ -259,6 +271,7 @@ class MassOnDelimiters(MassOnExpectedKeys):
 
     @property
     def reads_texts(self) -> bool:
+        """Yes: only the texts tell which tokens are delimiters."""
         return True
 
     def _keys(
@@ -291,9 +304,11 @@ class EntropyOfRows(Measure):
 
     @property
     def definition(self) -> str:
+        """As for every measure."""
         return "entropy of the attention over the tokens so far, as a share of the largest one possible"
 
     def __call__(self, evidence: Capture) -> Measurement:
+        """The mean entropy of the rows and their mean peak."""
         patterns, token_ids = evidence.text()
         eligible = real_queries(token_ids, evidence.lengths).clone()
         eligible[:, : self.first_query] = False
@@ -310,24 +325,30 @@ class EntropyOfRows(Measure):
         chance = (count > 0).to(patterns.dtype)
         return Measurement(_mean(per_token.sum(-1), count), per_token, chance, eligible, {"peaks": peaks})
 
-    def beside_sink(self) -> Measure:
+    def with_sink(self) -> Measure:
+        """The sink is one more place that attention can be spread over."""
         return replace(self, has_sink=True)
 
     def verdict(self, measured: Measurement, calibration: Calibration | None = None) -> Bool[Tensor, "batch *heads"]:
+        """Heads whose entropy reaches the threshold without a high peak."""
         threshold = _number(calibration, "active_threshold", self.active_threshold)
         ceiling = _number(calibration, "peak_ceiling", self.peak_ceiling)
         spread = (measured.values >= threshold) & (measured.details["peaks"] <= ceiling)
         return measured.by_head(measured.count > 0) & spread
 
-    def phrase(self, score: float | None, activation: float | None, chance: float | None) -> str:
-        return f"its attention is {percent(activation or 0.0)} as evenly spread as it could be"
+    @property
+    def phrase(self) -> str:
+        """How evenly the attention is spread."""
+        return "its attention is {share} as evenly spread as it could be"
 
     def picture(
         self, token_ids: Int[Tensor, " query"], delimiters: Bool[Tensor, " query"] | None = None
     ) -> Float[Tensor, "query key"] | None:
+        """Uniform attention."""
         return uniform_pattern(len(token_ids))
 
     def chance_on_probes(self, prepend_bos: bool, repeat_length: int) -> float | None:
+        """1: uniform attention has the largest entropy."""
         return 1.0
 
 
@@ -344,7 +365,7 @@ def uniform_pattern(length: int) -> Float[Tensor, "query key"]:
 
 
 def _mean(total: Float[Tensor, "batch *heads"], count: Int[Tensor, " batch"]) -> Float[Tensor, "batch *heads"]:
-    """total / count, 0 where there is nothing to count; rounding kept from leaving 0..1."""
+    """Divides total by count; 0 where there is nothing to count; rounding kept from leaving 0..1."""
     shape = (-1,) + (1,) * (total.ndim - 1)
     return (total / count.clamp(min=1).to(total.dtype).view(shape)).clamp(0, 1)
 

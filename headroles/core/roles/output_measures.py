@@ -22,13 +22,13 @@ class DirectEffect(Measure):
     Attributes:
         of: the effect in words, as in "direct effect on ...".
         lowers: whether the role is to lower the logit; the score is then minus the effect, and the best head lowers it most.
-        beside: another number for the role; one in logits is turned round likewise.
+        second_score: another number for the role; one in logits is turned round likewise.
     """
 
     of: str
     probes: Probes
     lowers: bool = False
-    beside: SecondScore | None = None
+    second_score: SecondScore | None = None
     needs: ClassVar[Need] = "outputs"
     range: ClassVar[tuple[float, float]] = (-100.0, 100.0)
     beats_uniform: ClassVar[bool] = False
@@ -37,13 +37,16 @@ class DirectEffect(Measure):
 
     @property
     def second(self) -> SecondScore | None:
-        return self.beside
+        """The other number of the role, where it has one."""
+        return self.second_score
 
     @property
     def definition(self) -> str:
+        """As for every measure."""
         return f"{'minus the ' if self.lowers else ''}direct effect on {self.of}, in logits"
 
     def __call__(self, evidence: Capture) -> Measurement:
+        """The effects, with their sign turned where the role lowers the logit."""
         if evidence.effects is None:
             raise InvalidInputError("This role is measured on what heads write; their effects must be given.")
         values = -evidence.effects if self.lowers else evidence.effects
@@ -55,14 +58,19 @@ class DirectEffect(Measure):
         )
 
     def verdict(self, measured: Measurement, calibration: Calibration | None = None) -> Bool[Tensor, "batch *heads"]:
+        """Heads whose effect goes the way of the role."""
         return measured.values > 0
 
-    def phrase(self, score: float | None, activation: float | None, chance: float | None) -> str:
-        effect = -(score or 0.0) if self.lowers else score or 0.0
-        return f"its direct effect on {self.of}, is {effect:+.2f} logits"
+    @property
+    def phrase(self) -> str:
+        """The effect on the token, in logits."""
+        effect = "{negated:+.2f}" if self.lowers else "{score:+.2f}"
+        return f"its direct effect on {self.of}, is {effect} logits"
 
     def format_score(self, score: float) -> str:
+        """The score in logits."""
         return f"{score:.2f} logits"
 
     def fill(self, value: float) -> float:
+        """The share of FULL, 0 to 1."""
         return min(max(value / FULL, 0.0), 1.0)

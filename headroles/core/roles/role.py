@@ -25,6 +25,7 @@ class Example:
 
     @property
     def words(self) -> tuple[str, ...]:
+        """Its words, which stand for tokens."""
         return tuple(self.text.split())
 
     def token_ids(self) -> Int[Tensor, " query"]:
@@ -32,6 +33,7 @@ class Example:
         return torch.tensor([self.words.index(word) for word in self.words])
 
     def delimiters(self) -> Bool[Tensor, " query"]:
+        """Which words are delimiters."""
         return torch.tensor([is_delimiter(word) for word in self.words])
 
 
@@ -78,7 +80,7 @@ class Role:
 
     @property
     def second(self) -> SecondScore | None:
-        """Another number for it, told beside its score; None for none."""
+        """Another number for it, shown beside its score; None for none."""
         return None
 
     def fill(self, value: float) -> float:
@@ -94,7 +96,9 @@ class Role:
         """The cells of a pattern that the role expects to be strong, inside the window; none where it expects none.
 
         Args:
-            delimiters: which tokens are; a role that goes by them raises InvalidInputError without.
+            token_ids: the tokens of the text.
+            window: how many keys back a query sees, its own included; None for all.
+            delimiters: which tokens are delimiters; a role that needs to know raises InvalidInputError without.
         """
         return torch.zeros(len(token_ids), len(token_ids), dtype=torch.bool, device=token_ids.device)
 
@@ -128,9 +132,11 @@ class MeasuredRole(Role):
 
     @property
     def second(self) -> SecondScore | None:
+        """The measure's second number, where it has one."""
         return self.measure.second
 
     def fill(self, value: float) -> float:
+        """Where a value lies in the measure's range, 0 to 1."""
         return self.measure.fill(value)
 
     def expected_keys(
@@ -139,8 +145,9 @@ class MeasuredRole(Role):
         window: int | None = None,
         delimiters: Bool[Tensor, " query"] | None = None,
     ) -> Bool[Tensor, "query key"]:
+        """The cells that the measure expects to be strong, inside the window."""
         return self.measure.expected_keys(token_ids, window, delimiters)
 
     def measure_in(self, has_sink: bool) -> Measure:
         """Its measure in a model whose heads have a learned sink, or have none."""
-        return self.measure.beside_sink() if has_sink else self.measure
+        return self.measure.with_sink() if has_sink else self.measure

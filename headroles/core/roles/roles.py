@@ -1,4 +1,4 @@
-"""The one place where a role is defined: what it is called, how it is measured, when it counts, what people are told of it."""
+"""The one place where a role is defined: what it is called, how it is measured, when it counts, what people read about it."""
 
 import math
 from collections.abc import Mapping
@@ -83,7 +83,7 @@ _MEASURED = (
             "red lamp seven cold river blue horse, and red lamp seven cold river blue",
         ),
         measure=MassOnExpectedKeys(
-            induction_keys, "what followed an earlier copy of the token", probes="repeats", foretells=True
+            induction_keys, "what followed an earlier copy of the token", probes="repeats", predicts_token=True
         ),
         is_content=True,
         source="Olsson et al. 2022, In-context Learning and Induction Heads",
@@ -174,7 +174,7 @@ _MEASURED = (
         look_for="In the last row, a strong cell in the column of the name that is to come.",
         why_inactive="it is scored on probe texts alone.",
         suggested_prompt="When Mary and John went to the store, John gave a drink to",
-        measure=DirectEffect("the name that is to come, through the attention to it", "names", beside=ON_REPEATS),
+        measure=DirectEffect("the name that is to come, through the attention to it", "names", second_score=ON_REPEATS),
         threshold=0.3,
         diversity_threshold=0.2,
         is_content=True,
@@ -198,7 +198,9 @@ _MEASURED = (
         look_for="In the last row, a strong cell in the column of a word that is likely to come again, as for a name mover.",
         why_inactive="it is scored on probe texts alone.",
         suggested_prompt="When Mary and John went to the store, John gave a drink to",
-        measure=DirectEffect("the name that is to come, through the attention to it", "names", lowers=True, beside=ON_REPEATS),
+        measure=DirectEffect(
+            "the name that is to come, through the attention to it", "names", lowers=True, second_score=ON_REPEATS
+        ),
         threshold=0.3,
         diversity_threshold=0.2,
         is_content=True,
@@ -235,7 +237,9 @@ _MEASURED = (
         look_for="In the last row, strong cells in the columns of the series' last words.",
         why_inactive="it is scored on probe texts alone.",
         suggested_prompt="The days are Monday, Tuesday, Wednesday,",
-        measure=DirectEffect("the next word of a series, beyond that after the same words mixed", "series", beside=BY_WEIGHTS),
+        measure=DirectEffect(
+            "the next word of a series, beyond that after the same words mixed", "series", second_score=BY_WEIGHTS
+        ),
         threshold=0.2,
         diversity_threshold=0.15,
         is_content=True,

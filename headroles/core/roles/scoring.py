@@ -56,8 +56,8 @@ def measure_windows(attention: Attention) -> dict[int | None, dict[str, Measurem
     """All patterns measured under each window that their layers have on this prompt: one, unless windows are shorter than it."""
     windows = {attention.window(layer) for layer in attention.layers}
     token_ids = torch.tensor([attention.token_ids], device=attention.patterns.device)
-    told = {"has_sink": attention.has_sink, "delimiters": attention.delimiters[None].to(token_ids.device)}
-    return {window: measure_heads(attention.patterns[None], token_ids, window=window, **told) for window in windows}
+    options = {"has_sink": attention.has_sink, "delimiters": attention.delimiters[None].to(token_ids.device)}
+    return {window: measure_heads(attention.patterns[None], token_ids, window=window, **options) for window in windows}
 
 
 def can_show(role: Role, measured: Mapping[int | None, Mapping[str, Measurement]]) -> bool:
@@ -86,6 +86,9 @@ def excess_by_window(
     """A triggered role's excess on one text, each layer under its own window; 0 at a query whose keys a window hides.
 
     Args:
+        role: one that a text triggers.
+        patterns: of the layers that have them.
+        token_ids: the tokens of the text.
         windows: of each layer of `patterns`; None for one that sees all.
         first_query: queries before it do not count.
     """
@@ -143,8 +146,8 @@ def verify_head_activation(
         raise InvalidInputError(f"texts must be one for each of the {len(token_ids)} tokens, but are {len(texts)}.")
     delimiters = None if texts is None else torch.tensor([[is_delimiter(text) for text in texts]])
     asked = [shown for shown in pattern_roles() if shown == role]
-    told = {"window": window, "has_sink": has_sink, "delimiters": delimiters}
-    measured = measure_heads(pattern[None], token_ids[None], roles=asked, **told)
+    options = {"window": window, "has_sink": has_sink, "delimiters": delimiters}
+    measured = measure_heads(pattern[None], token_ids[None], roles=asked, **options)
     return float(measured[role.name].values) if asked else 0.0
 
 

@@ -3,17 +3,15 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from headroles.core.text.phrases import percent
-
 
 @dataclass(frozen=True)
 class SecondScore:
-    """Another number for a role, from other evidence than its score: told beside it, and it chooses no head.
+    """Another number for a role, from other evidence than its score: shown beside it. It chooses no head.
 
     Attributes:
         probes: what it is measured on: random tokens that come twice, or the words of series by the weights alone.
         where: that in words, after the number.
-        unit: of the number, before that; a share is told in percent.
+        unit: of the number, before that; a share is shown in percent.
         definition: the number in words, as in a table.
     """
 
@@ -24,11 +22,8 @@ class SecondScore:
 
     @property
     def range(self) -> tuple[float, float]:
+        """The least and the largest number there can be."""
         return (0.0, 1.0) if self.unit == "share" else (-100.0, 100.0)
-
-    def told(self, score: float) -> str:
-        """`+0.52 logits on random repeats`."""
-        return f"{percent(score) if self.unit == 'share' else f'{score:+.2f} logits'} {self.where}"
 
 
 ON_REPEATS = SecondScore(

@@ -1,0 +1,1 @@
+"""Many records at once: over models, and over the steps of a training run."""

@@ -35,14 +35,17 @@ class Spread(NamedTuple):
 
     @property
     def models(self) -> int:
+        """How many models."""
         return len(self.values)
 
     @property
     def low(self) -> float | None:
+        """The smallest share; None without models."""
         return self.values[0] if self.values else None
 
     @property
     def high(self) -> float | None:
+        """The largest share; None without models."""
         return self.values[-1] if self.values else None
 
     @property

@@ -172,12 +172,12 @@ def parse_entries(content: bytes, name: str) -> tuple[AtlasEntry, ...]:
     lines = content.splitlines()
     if len(lines) > MAX_ENTRIES:
         raise InvalidRecordError(f"The atlas {name} has {len(lines)} models; it may have {MAX_ENTRIES}.")
-    told = f"The atlas {name} is not valid in line"
-    entries = tuple(parse_line(AtlasEntry, line, f"{told} {number}", "the entry") for number, line in enumerate(lines, 1))
+    subject = f"The atlas {name} is not valid in line"
+    entries = tuple(parse_line(AtlasEntry, line, f"{subject} {number}", "the entry") for number, line in enumerate(lines, 1))
     seen: set[str] = set()
     for number, entry in enumerate(entries, 1):
         if entry.model in seen:
-            raise InvalidRecordError(f"{told} {number}: a model is there twice.")
+            raise InvalidRecordError(f"{subject} {number}: a model is there twice.")
         seen.add(entry.model)
     return entries
 

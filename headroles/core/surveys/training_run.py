@@ -79,7 +79,7 @@ class TrainingRun:
         primary: what each head mainly does, [point][layer][head].
         roles: those that are scored at the points, in the order of ROLES.
         layers: those that have heads.
-        stretches: what kinds of text it read, and from when on, where that is known.
+        phases: what kinds of text it read, and from when on, where that is known.
         analysis_date, reader: of the points' records.
         source: where the run came from; None for one that nobody asked a store for.
     """
@@ -130,16 +130,19 @@ def _best_of(table: Table) -> StepBest:
     return StepBest(Head(-layer, -head), score)
 
 
-def parse_training(content: bytes, name: str, model: str = "", stretches: Sequence[TrainingPhase] = ()) -> TrainingRun:
-    """A run from the text of its file; `name` is what an error calls it.
+def parse_training(content: bytes, name: str, model: str = "", phases: Sequence[TrainingPhase] = ()) -> TrainingRun:
+    """A run from the text of its file.
 
     Args:
+        content: the text, in JSON lines.
+        name: what an error calls it.
         model: whose run it must be; empty for any.
+        phases: what kinds of text the model read, and from when on.
 
     Raises:
         InvalidRecordError: says in one sentence what is wrong first, and in which line.
     """
-    return build_run(parse_points(content, name, model), stretches)
+    return build_run(parse_points(content, name, model), phases)
 
 
 def parse_points(content: bytes, name: str, model: str = "") -> list[TrainingPoint]:
@@ -149,24 +152,24 @@ def parse_points(content: bytes, name: str, model: str = "") -> list[TrainingPoi
     lines = [(number, line) for number, line in enumerate(content.split(b"\n"), 1) if line.strip()]
     if not 2 <= len(lines) <= MAX_POINTS:
         raise InvalidRecordError(f"The training run {name} has {len(lines)} points; it must have 2 to {MAX_POINTS}.")
-    told = f"The training run {name} is not valid in line"
-    points = [parse_line(TrainingPoint, line, f"{told} {number}", "the point") for number, line in lines]
+    subject = f"The training run {name} is not valid in line"
+    points = [parse_line(TrainingPoint, line, f"{subject} {number}", "the point") for number, line in lines]
     for (number, _), (before, point) in zip(lines[1:], pairwise(points)):
         if fault := find_mismatch(before, point):
-            raise InvalidRecordError(f"{told} {number}: {fault}.")
+            raise InvalidRecordError(f"{subject} {number}: {fault}.")
     if model and points[0].record.model_name != model:
         raise InvalidRecordError(f"The training run {name} is one of {points[0].record.model_name}, and not of {model}.")
     return points
 
 
-def read_training(path: Path, model: str = "", stretches: Sequence[TrainingPhase] = ()) -> TrainingRun:
+def read_training(path: Path, model: str = "", phases: Sequence[TrainingPhase] = ()) -> TrainingRun:
     """The run in a file, no more of which is read than a run may have. See `parse_training`.
 
     Raises:
         InvalidRecordError: also when it is no ordinary file.
         OSError: when it is not there, or cannot be read.
     """
-    return parse_training(read_run_file(path), path.name, model, stretches)
+    return parse_training(read_run_file(path), path.name, model, phases)
 
 
 def read_run_file(path: Path) -> bytes:
@@ -174,7 +177,7 @@ def read_run_file(path: Path) -> bytes:
     return read_bounded(path, MAX_TRAINING_BYTES, f"The training run {path.name}")
 
 
-def build_run(points: Sequence[TrainingPoint], stretches: Sequence[TrainingPhase] = ()) -> TrainingRun:
+def build_run(points: Sequence[TrainingPoint], phases: Sequence[TrainingPhase] = ()) -> TrainingRun:
     """The run that points make, which are of one model and in order."""
     last = points[-1].record
     return TrainingRun(
@@ -189,7 +192,7 @@ def build_run(points: Sequence[TrainingPoint], stretches: Sequence[TrainingPhase
         primary=tuple(point.record.primary_roles for point in points),
         analysis_date=last.analysis_date,
         reader=last.reader,
-        phases=tuple(stretches),
+        phases=tuple(phases),
     )
 
 

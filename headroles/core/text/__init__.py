@@ -1,0 +1,1 @@
+"""Tokens' texts and the visitor's own sentence."""

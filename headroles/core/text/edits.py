@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 MAX_EDITS = 15  # tried, a few in one forward
 LONG_WORD = 4  # letters from which on a word is one of its own kind
@@ -18,13 +19,28 @@ SMALL_WORDS = frozenset(LITTLE.split())
 SIGNS = ".,;:!?\"'()“”‘’«»…"
 
 
+EditKind = Literal["repeat", "repeat all", "made up", "replace"]
+
+
 @dataclass(frozen=True)
 class Edit:
-    """A text, and what was done to the visitor's to get it: so many words were added or changed."""
+    """A change of the visitor's text.
+
+    Attributes:
+        text: the changed text.
+        words: how many words were added or changed.
+        kind: what was done: some words repeated at the end, or all of them; made-up words added; one word replaced.
+        added: the words that were added, or the one that was put in.
+        replaced: the word that was taken out.
+        after: the word before that one.
+    """
 
     text: str
     words: int
-    description: str
+    kind: EditKind
+    added: str = ""
+    replaced: str = ""
+    after: str = ""
 
 
 def propose_edits(text: str) -> tuple[Edit, ...]:
@@ -49,10 +65,10 @@ def _said_again(start: str, words: list[str]) -> Iterator[Edit]:
     # with a word before it, since many tokenizers read the first word of a text otherwise
     phrases = [words[-count:] for count in PHRASES if count < len(words)]
     for said in (*own, *map(_without_end, beginnings), *map(_without_end, phrases)):
-        yield Edit(f"{start} {said}", len(said.split()), f"say “{said}” again at the end")
+        yield Edit(f"{start} {said}", len(said.split()), "repeat", said)
     made_up = next((pair for pair in MADE_UP if not set(pair.split()) & {word.casefold() for word in _bare(words)}), MADE_UP[0])
-    yield Edit(f"{start} {made_up} {made_up}", 2 * len(made_up.split()), f"add the made-up words “{made_up}”, twice")
-    yield Edit(f"{start} {start}", len(words), "say all of it again")
+    yield Edit(f"{start} {made_up} {made_up}", 2 * len(made_up.split()), "made up", made_up)
+    yield Edit(f"{start} {start}", len(words), "repeat all")
 
 
 def _changed(start: str) -> Iterator[Edit]:
@@ -70,7 +86,7 @@ def _changed(start: str) -> Iterator[Edit]:
         return
     for at in sorted(after, key=lambda at: (-len(bare[at - 1]), at))[:2]:  # after the words that say most
         text = start[: places[at].start()] + places[at][0].replace(bare[at], put_in, 1) + start[places[at].end() :]
-        yield Edit(text, 1, f"write “{put_in}” instead of “{bare[at]}” after “{bare[at - 1]}”")
+        yield Edit(text, 1, "replace", put_in, replaced=bare[at], after=bare[at - 1])
 
 
 def _without_end(words: list[str]) -> str:

@@ -2,14 +2,32 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from headroles.core.text.tokens import visible_text
 
-SHORTEST = 3  # letters of a word that is told
+SHORTEST = 3  # letters of a word that counts
 
 
-def find_respelled_repeat(tokens: Sequence[str]) -> str:
-    """One sentence on the first word that a text says twice and its tokenizer reads in two ways; empty where there is none.
+@dataclass(frozen=True)
+class RespelledRepeat:
+    """A word that comes twice in a text, in other tokens the second time.
+
+    Attributes:
+        word: as it is written the first time.
+        again: as it is written the second time.
+        tokens: that it is in the first time: `Bar|ack`.
+        tokens_again: that it is in the second time: `·Barack`.
+    """
+
+    word: str
+    again: str
+    tokens: str
+    tokens_again: str
+
+
+def find_respelled_repeat(tokens: Sequence[str]) -> RespelledRepeat | None:
+    """Finds the first word that a text says twice and its tokenizer splits in two ways; None where there is none.
 
     `Bar|ack, then ·Barack` is split differently at the beginning of a text; `The, then ·the` has another case and a space.
     """
@@ -17,9 +35,8 @@ def find_respelled_repeat(tokens: Sequence[str]) -> str:
     for word, read_as in _words(tokens):
         said, before = first.setdefault(word.casefold(), (word, read_as))
         if before != read_as:
-            again = f"“{said}” comes again" if said == word else f"“{said}” comes again as “{word}”"
-            return f"{again}, but as other tokens ({before}, then {read_as}), so to the model that is no repeat."
-    return ""
+            return RespelledRepeat(said, word, before, read_as)
+    return None
 
 
 def _words(tokens: Sequence[str]) -> list[tuple[str, str]]:

@@ -28,7 +28,7 @@ def read_direct_effects(
     excluded_controls: Collection[Head] = (),
 ) -> DirectEffects:
     """What some heads write at a token of a text, by default the last, to the likeliest next token and to the one that the role
-    foretells.
+    predicts_token.
 
     Args:
         spared: heads that no control set may hold, since they have that role too.

@@ -263,7 +263,7 @@ class OutputReader:
                     .logits[0, -1]
                     .to(self.device)
                 )
-        mixed, outputs = (torch.cat([one.flatten() for one in layers]) for layers in (kept.mixed(), kept.outputs))
+        mixed, outputs = (torch.cat([one.flatten() for one in layers]) for layers in (kept.mixed_values(), kept.outputs))
         largest = float(mixed.abs().max())
         self._is_gated = float((mixed - outputs).abs().max()) > FITS * largest
         gates = (outputs / mixed)[mixed.abs() > FITS * largest]

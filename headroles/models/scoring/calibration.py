@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from headroles.core.readings.detection import judge_heads, known_heads
+from headroles.core.readings.detection import detect_heads, known_heads
 from headroles.core.records.calibration import (
     KNOWN_LEVEL,
     LEVELS,
@@ -22,7 +22,7 @@ from headroles.core.records.calibration import (
     USUAL,
     AlwaysOn,
     Triggered,
-    far_from,
+    distance_from_usual,
     null_probability,
 )
 from headroles.core.records.head_categories import HeadCategories
@@ -158,7 +158,7 @@ def fit_triggered(pairs: Sequence[PairExcess], known: Bool[Tensor, "layer head"]
         recall=0.0,
         head_recall=0.0,
     )
-    judged = [judge_heads(one.positive, known, made, one.length) for one in pairs]
+    judged = [detect_heads(one.positive, known, made, one.length) for one in pairs]
     recall = sum(is_role for _, is_role in judged) / len(pairs)
     heads = sum(float(heads[known].float().mean()) for heads, _ in judged) / len(pairs) if known.any() else 0.0
     return made.model_copy(update={"recall": round(recall, 4), "head_recall": round(heads, 4)})
@@ -199,7 +199,7 @@ def fit_always_on(values: Sequence[Float[Tensor, "layer head"]]) -> AlwaysOn:
     """Each head's range on ordinary texts, and how far outside it is far."""
     table = torch.stack(list(values))
     usual = torch.quantile(table, torch.tensor(USUAL), dim=0).permute(1, 2, 0).clamp(0, 1)
-    far = far_from(table, usual.expand(len(table), *usual.shape)).abs().flatten().sort(descending=True).values
+    far = distance_from_usual(table, usual.expand(len(table), *usual.shape)).abs().flatten().sort(descending=True).values
     return AlwaysOn(
         texts=len(table),
         usual=_rounded(usual),

@@ -79,7 +79,7 @@ def _effect(rises: torch.Tensor, heads: int, role: MeasuredRole, seed: int) -> R
         texts=len(rises),
         heads=heads,
         tokens="called" if role.measure.is_triggered else "all",
-        rise=rise,
+        loss_increase=rise,
         interval=[min(round(low, 4), rise), max(round(high, 4), rise)],
         controls=[round(value, 4) for value in rises[:, 1:].mean(0).tolist()],
     )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import AliasChoices, AliasPath, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import AliasPath, Field, SerializerFunctionWrapHandler, model_serializer
 
 from headroles.core.heads import Head
 from headroles.core.readings.analysis import Analysis, HeadView
@@ -11,7 +11,8 @@ from headroles.core.readings.comparison import ModelComparison, PromptComparison
 from headroles.core.records.head_categories import HeadCategories
 from headroles.core.roles.roles import ROLES, Role, measured_roles
 from headroles.render.api.result import Answer, IndexOfHead, LayerOfHead, Result, RoleKey, RoleName, Table
-from headroles.render.wording.wording import describe_head
+from headroles.render.wording.head_sentences import describe_head, describe_head_view
+from headroles.render.wording.role_states import describe_role
 
 
 class TokenEvidenceResult(Result):
@@ -45,7 +46,7 @@ class HeadResult(Result):
     is_active: bool
     verdict: str = Field(validation_alias="state")
     excess: float | None = Field(validation_alias="triggered_excess")
-    seen_at: int
+    seen_at: int = Field(validation_alias="detections")
     evidence: list[TokenEvidenceResult]
     percentile: float | None
     usual: list[float] | None
@@ -61,7 +62,7 @@ class RoleEffectResult(Result):
 
     texts: int
     heads: int
-    loss_increase: float = Field(validation_alias=AliasChoices("loss_increase", "rise"))
+    loss_increase: float
     interval: list[float]
     controls: list[float]
     control_text: float | None
@@ -297,6 +298,7 @@ def analysis_result(analysis: Analysis, all_heads: bool = False) -> AnalysisResu
     """
     return AnalysisResult.of(
         analysis,
+        roles=[RoleResult.of(reading, reason=describe_role(reading, analysis)) for reading in analysis.roles],
         heads=[_head_roles(analysis, head) for head in analysis.heads.heads()] if all_heads else [],
         other_layers={str(layer): kind for layer, kind in analysis.other_layers.items()},
     )
@@ -325,7 +327,7 @@ def comparison_result(comparison: PromptComparison | ModelComparison) -> Compari
 
 def pattern_result(view: HeadView) -> PatternResult:
     """Builds the answer to one head's pattern."""
-    return PatternResult.of(view, pattern=view.pattern.tolist(), description=describe_head(view))
+    return PatternResult.of(view, pattern=view.pattern.tolist(), description=describe_head_view(view))
 
 
 def categories_result(record: HeadCategories) -> CategoriesResult:
@@ -366,6 +368,6 @@ def _head_roles(analysis: Analysis, head: Head) -> HeadRoles:
     return HeadRoles.of(
         head,
         primary_role=analysis.heads.primary_role(head).name,
-        description=analysis.describe_head(head),
+        description=describe_head(analysis, head),
         roles={role.name: analysis.heads.reading(role, head) for role in measured_roles()},
     )

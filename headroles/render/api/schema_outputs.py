@@ -2,9 +2,10 @@
 
 from pydantic import Field
 
-from headroles.core.outputs.ablation import Ablation, ablation_sentences
+from headroles.core.outputs.ablation import Ablation
 from headroles.core.outputs.direct_effects import DirectEffects, LogitAttribution
 from headroles.render.api.result import Answer, HeadLabels, Result, Table
+from headroles.render.wording.causes import ablation_sentences, describe_direct_effects, describe_gap
 
 
 class GuessResult(Result):
@@ -145,6 +146,7 @@ def effects_result(effects: DirectEffects) -> EffectsResult:
 
     return EffectsResult.of(
         effects,
+        summary=describe_direct_effects(effects),
         top_token=attribution(effects.top_token, effects.by_key),
         expected_token=None if expected is None else attribution(expected, effects.expected_token_by_key),
         control_effects=effects.control_effects(expected or effects.top_token),
@@ -154,4 +156,4 @@ def effects_result(effects: DirectEffects) -> EffectsResult:
 def ablation_result(ablation: Ablation) -> AblationResult:
     """Builds the answer to an ablation."""
     controls = [{"heads": heads, "effect": effect} for heads, effect in zip(ablation.control_sets, ablation.controls)]
-    return AblationResult.of(ablation, sentences=ablation_sentences(ablation), controls=controls)
+    return AblationResult.of(ablation, sentences=ablation_sentences(ablation), controls=controls, gap=describe_gap(ablation))

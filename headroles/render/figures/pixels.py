@@ -10,7 +10,7 @@ from matplotlib import colormaps
 from PIL import Image
 from torch import Tensor
 
-from headroles.core.text.phrases import ALL
+from headroles.render.wording.phrases import ALL
 
 COLORMAP = "Blues"
 

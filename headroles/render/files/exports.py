@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 from markupsafe import Markup
 from matplotlib.figure import Figure
@@ -30,7 +30,8 @@ from headroles.render.page.answer import answer_text
 from headroles.render.page.causes import HeadEffects
 from headroles.render.surveys.atlas_text import tell_atlas
 from headroles.render.wording.bars import filling
-from headroles.render.wording.wording import describe_head, describe_layers
+from headroles.render.wording.head_sentences import describe_head, describe_head_view
+from headroles.render.wording.sources import describe_layers
 
 Kind = Literal["png", "svg", "pdf"]
 KINDS: tuple[Kind, ...] = ("png", "svg", "pdf")
@@ -84,10 +85,13 @@ def scores_csv(analysis: Analysis) -> Download:
     Every text is quoted, numbers are not. A text that a spreadsheet would calculate begins with an apostrophe, and so does one
     that began with one: whoever takes it off has the text back.
     """
-    rows = (
-        {**row, **{name: "true" if row[name] else "false" for name in ("is_active", "is_unusual")}} for row in analysis.rows()
-    )
-    return _table(_file_name(analysis.model, "scores.csv"), COLUMNS, rows)
+    sentences = {head: describe_head(analysis, head) for head in analysis.heads.heads()}
+
+    def written(row: Mapping[str, Any]) -> dict[str, object]:
+        flags = {name: "true" if row[name] else "false" for name in ("is_active", "is_unusual")}
+        return {**row, **flags, "told": sentences[Head(row["layer"], row["head"])]}
+
+    return _table(_file_name(analysis.model, "scores.csv"), COLUMNS, map(written, analysis.rows()))
 
 
 def training_csv(run: TrainingRun) -> Download:
@@ -122,7 +126,7 @@ def heatmap_file(view: HeadView, kind: Kind) -> Download:
     """One head's heatmap. Raises InvalidInputError for an unknown kind."""
     title = f"{view.model} {view.head.label}"
     name = _file_name(view.model, f"{view.head.label}-{view.role.name}")
-    return _picture(name, kind, lambda: attention_figure(view), title, describe_head(view))
+    return _picture(name, kind, lambda: attention_figure(view), title, describe_head_view(view))
 
 
 def map_file(analysis: Analysis, kind: Kind, selected: Head | None = None) -> Download:

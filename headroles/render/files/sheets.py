@@ -22,7 +22,9 @@ from headroles.render.figures.heatmaps import add_role_map, outline
 from headroles.render.figures.pixels import COLORMAP, as_array
 from headroles.render.page.answer import answer_text
 from headroles.render.surveys.atlas_text import tell_atlas, tell_spread
-from headroles.render.wording.wording import MARKS, describe_source
+from headroles.render.wording.evidence import describe_evidence
+from headroles.render.wording.sources import describe_source
+from headroles.render.wording.states import MARKS
 
 PRINT_DOTS_PER_INCH = 300
 WIDTH_INCHES = 7.2  # of a page's text on A4 and on Letter
@@ -160,7 +162,7 @@ def _small_heatmap(axes: Axes, view: HeadView) -> None:
     axes.set_yticks(ticks, labels, **text)
     axes.tick_params(length=1, pad=1)
     reading = view.readings[view.role.name]
-    place = reading.evidence[0].describe(view.tokens) if reading.evidence else ""
+    place = describe_evidence(reading.evidence[0], view.tokens) if reading.evidence else ""
     title = f"{view.head.label}: {view.role.display_name}" + (f"\n{shorten(drawable(place), 44)}" if place else "")
     axes.set_title(title, fontsize=6.5, parse_math=False, fontfamily=font_families())
 

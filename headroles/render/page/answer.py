@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from headroles.core.readings.analysis import Analysis
 from headroles.core.readings.head_readings import HeadReading, Mark, RoleReading
 from headroles.core.roles.roles import RESTING_PLACE, RESTING_ROLE, Role, get_measured_role
-from headroles.core.text.phrases import listed, percent
 from headroles.core.text.tokens import visible_text
 from headroles.render.html import render_template
+from headroles.render.wording.catalog import message, plural
+from headroles.render.wording.evidence import describe_evidence
+from headroles.render.wording.phrases import capitalized, join_names, percent, role_name
 
-FEW_SAID = 2  # roles that are told one by one
+MAX_SENTENCES = 2  # roles with a sentence of their own
 
 
 @dataclass(frozen=True)
@@ -34,24 +36,24 @@ def render_answer(analysis: Analysis) -> str:
         "answer",
         tokens=tokens,
         answer=detection_text(analysis),
-        aside=" ".join(_tell_unusual(analysis)),
+        aside=" ".join(_describe_unusual(analysis)),
         roles=dict.fromkeys(role for role, _ in marks),
     )
 
 
 def answer_text(analysis: Analysis) -> str:
     """What goes on in a sentence as far as attention shows it: the roles that are seen, or why none is, and what is unusual."""
-    return " ".join([detection_text(analysis), *_tell_unusual(analysis)])
+    return " ".join([detection_text(analysis), *_describe_unusual(analysis)])
 
 
 def detection_text(analysis: Analysis) -> str:
     """The roles that are seen in a sentence, or why none is."""
     seen = sorted(_seen(analysis), key=lambda reading: -_most(reading).excess)
-    said = [_tell_seen(reading, analysis) for reading in seen[:FEW_SAID]]
-    if seen[FEW_SAID:]:
-        names = listed([reading.role.display_name.lower() for reading in seen[FEW_SAID:]])
-        said.append(f"{names[:1].upper()}{names[1:]} {'is' if len(seen) == FEW_SAID + 1 else 'are'} seen too.")
-    return " ".join(said) if seen else _tell_none(analysis)
+    sentences = [_describe_seen(reading, analysis) for reading in seen[:MAX_SENTENCES]]
+    if others := [role_name(reading.role) for reading in seen[MAX_SENTENCES:]]:
+        names = capitalized(join_names(others))
+        sentences.append(plural("{roles} is seen too.", "{roles} are seen too.", len(others), roles=names))
+    return " ".join(sentences) if seen else _describe_none(analysis)
 
 
 def _seen(analysis: Analysis) -> list[RoleReading]:
@@ -59,45 +61,64 @@ def _seen(analysis: Analysis) -> list[RoleReading]:
     return [reading for reading in analysis.roles if reading.role.requires_repetition and reading.state == "seen"]
 
 
-def _tell_seen(reading: RoleReading, analysis: Analysis) -> str:
+def _describe_seen(reading: RoleReading, analysis: Analysis) -> str:
     """`5 heads look at what followed an earlier copy of the token (induction), most clearly L2H2: “·a” → “·b”, 92% (3% ...)`."""
     heads, best = [head for head in reading.heads if head.is_active], _most(reading)
-    role, target = reading.role.display_name.lower(), get_measured_role(reading.role).measure.target
-    who = f"{len(heads)} heads look" if len(heads) > 1 else f"{best.head.label} looks"
-    clearly = f"most clearly {best.head.label}" if len(heads) > 1 else f"at {best.seen_at} of {reading.tokens} tokens"
+    values = {
+        "head": best.head.label,
+        "target": message(get_measured_role(reading.role).measure.target),
+        "role": role_name(reading.role),
+        "evidence": describe_evidence(best.evidence[0], analysis.tokens),
+    }
     if reading.tokens == 1:
-        clearly += " at the only token that calls for it" if len(heads) > 1 else ", the only one that calls for it"
-    return f"{who} at {target} ({role}), {clearly}: {best.evidence[0].describe(analysis.tokens)}."
+        return plural(
+            "{head} looks at {target} ({role}), at {seen} of {called} tokens, the only one that calls for it: {evidence}.",
+            "{count} heads look at {target} ({role}), most clearly {head} at the only token that calls for it: {evidence}.",
+            len(heads),
+            seen=best.detections,
+            called=reading.tokens,
+            **values,
+        )
+    return plural(
+        "{head} looks at {target} ({role}), at {seen} of {called} tokens: {evidence}.",
+        "{count} heads look at {target} ({role}), most clearly {head}: {evidence}.",
+        len(heads),
+        seen=best.detections,
+        called=reading.tokens,
+        **values,
+    )
 
 
-def _tell_none(analysis: Analysis) -> str:
+def _describe_none(analysis: Analysis) -> str:
     """Why no role that a text calls for is seen."""
     called = [reading for reading in analysis.roles if reading.role.requires_repetition and reading.heads]
-    others = max(
-        (reading for reading in called if reading.other_heads), key=lambda reading: len(reading.other_heads), default=None
-    )
-    if others is not None:
-        count, name = len(others.other_heads), others.role.display_name.lower()
-        do = "heads that are not known for it are" if count > 1 else "head that is not known for it is"
-        return f"No head that is known for a role is seen in it here; {count} {do} seen doing {name}."
+    others = max(called, key=lambda reading: len(reading.other_heads), default=None)
+    if others is not None and others.other_heads:
+        return plural(
+            "No head that is known for a role is seen in it here; {count} head that is not known for it is seen doing {role}.",
+            "No head that is known for a role is seen in it here; {count} heads that are not known for it are seen doing {role}.",
+            len(others.other_heads),
+            role=role_name(others.role),
+        )
     if any(reading.state == "not seen" for reading in called):
-        return "Something comes twice here, but no head that is known for looking back at it does so more than it does anyway."
+        return message(
+            "Something comes twice here, but no head that is known for looking back at it does so more than it does anyway."
+        )
     if called:
-        return "Nothing comes twice here that would call on the heads which look back at what was there before."
-    return "No role that a text calls for is seen here."
+        return message("Nothing comes twice here that would call on the heads which look back at what was there before.")
+    return message("No role that a text calls for is seen here.")
 
 
-def _tell_unusual(analysis: Analysis) -> list[str]:
-    """What is far from usual among the heads that are always on, and that others rest where nothing else goes on; nothing where
-    nobody knows."""
+def _describe_unusual(analysis: Analysis) -> list[str]:
+    """What is far from usual among the heads that are always on, and that others rest; nothing where the record does not say."""
     rest = analysis.role(RESTING_ROLE)
-    said = []
+    sentences = []
     if rest.state == "as usual" and len(rest.heads) > 1 and not _seen(analysis):
-        said.append(f"The {len(rest.heads)} heads that rest most on {RESTING_PLACE} do so, as usual.")
-    unusual = [reading.role.display_name.lower() for reading in analysis.roles if reading.is_unusual]
-    if unusual:
-        said.append(f"Far from usual here: some heads of {listed(unusual)}.")
-    return said
+        place, count = message(RESTING_PLACE), len(rest.heads)
+        sentences.append(message("The {count} heads that rest most on {place} do so, as usual.", count=count, place=place))
+    if unusual := [role_name(reading.role) for reading in analysis.roles if reading.is_unusual]:
+        sentences.append(message("Far from usual here: some heads of {roles}.", roles=join_names(unusual)))
+    return sentences
 
 
 def _most(reading: RoleReading) -> HeadReading:
@@ -108,6 +129,6 @@ def _looks(role: Role, mark: Mark) -> dict[str, object]:
     """For the script: the role, how many heads, and of the strongest which, the key, and its attention there and otherwise."""
     heads = [
         [head.layer, head.index, place.key, round(place.attention, 2), percent(place.attention), percent(place.control)]
-        for head, place in mark.looks
+        for head, place in mark.heads
     ]
     return {"role": role.name, "name": role.display_name, "color": role.color, "count": mark.count, "heads": heads}

@@ -8,13 +8,19 @@ from headroles.core.heads import Head
 from headroles.core.readings.analysis import Analysis
 from headroles.core.readings.head_readings import HeadReading, RoleReading, State
 from headroles.core.records.head_categories import HeadCategories
-from headroles.core.roles.literature import citation_text, published_claims
+from headroles.core.roles.literature import published_claims
 from headroles.core.roles.roles import OTHER, MeasuredRole, Role, get_measured_role, measured_roles
 from headroles.core.text.edits import Edit
-from headroles.core.text.phrases import listed
 from headroles.render.html import render_template
-from headroles.render.wording.bars import Bar, bar_of, figures, score_figures, second_figures
-from headroles.render.wording.wording import NO_PROMPT, ON_EVERY_TEXT, describe_source
+from headroles.render.wording.bars import Bar, figures, make_bar, score_figures, second_figures
+from headroles.render.wording.catalog import message, plural
+from headroles.render.wording.causes import describe_role_effect
+from headroles.render.wording.head_sentences import describe_head
+from headroles.render.wording.phrases import join_names
+from headroles.render.wording.role_states import describe_role
+from headroles.render.wording.sources import describe_claims, describe_source
+from headroles.render.wording.states import NO_PROMPT, ON_EVERY_TEXT
+from headroles.render.wording.texts import describe_edit
 
 CARD_KINDS: Mapping[State, str] = MappingProxyType(
     {"seen": "is-active", "unusual here": "is-active is-unusual", "not seen": "is-grey", "not applicable": "is-grey"}
@@ -25,13 +31,13 @@ MAX_OTHERS = 8  # heads that are not known for a role, as buttons
 
 @dataclass(frozen=True)
 class HeadLine:
-    """A head in a card: a button with its number, `said` to screen readers, a second number, and what others know of it."""
+    """A head in a card: a button with its number, what screen readers say, a second number, and what others know of it."""
 
     head: Head
     state: State
     bar: Bar
     number: str
-    said: str
+    spoken: str
     second: str
     known: str
 
@@ -68,8 +74,8 @@ def render_panel(analysis: Analysis) -> str:
     return render_template(
         "cards",
         cards=[_card(reading, analysis) for reading in analysis.roles],
-        repeats=listed([role.display_name for role in measured_roles() if role.requires_repetition]),
-        weighed=listed([reading.role.display_name for reading in analysis.roles if reading.state == "scored offline"]),
+        repeats=join_names([role.display_name for role in measured_roles() if role.requires_repetition]),
+        weighed=join_names([reading.role.display_name for reading in analysis.roles if reading.state == "scored offline"]),
         source=describe_source(analysis),
     )
 
@@ -84,13 +90,13 @@ def _card(reading: RoleReading, analysis: Analysis) -> Card:
         role=reading.role,
         kind=kind,
         state=reading.state,
-        reason=reading.reason,
+        reason=describe_role(reading, analysis),
         heads=tuple(lines.values()),
         strongest=tuple(lines[head.head] for head in telling[:STRONGEST]),
         count=_count(reading, analysis.heads.counts(reading.role)),
         also=_also(reading),
         others=tuple(other.head for other in reading.other_heads[:MAX_OTHERS]),
-        effect=reading.effect.describe if reading.effect else "",
+        effect=describe_role_effect(reading.effect) if reading.effect else "",
         can_be_tested=bool(reading.heads),
         prompt=offered_prompt(reading, analysis.prompt),
         no_prompt=_no_prompt(reading),
@@ -105,7 +111,7 @@ def offered_prompt(reading: RoleReading, prompt: str) -> str:
 def _no_prompt(reading: RoleReading) -> str:
     if not _is_silent(reading) or reading.suggested_prompt or not reading.role.suggested_prompt:
         return ""
-    return NO_PROMPT
+    return message(NO_PROMPT)
 
 
 def _is_silent(reading: RoleReading) -> bool:
@@ -114,41 +120,51 @@ def _is_silent(reading: RoleReading) -> bool:
 
 def _count(reading: RoleReading, mainly: int) -> str:
     """Why the list and the map's legend count differently; empty where they do not."""
-    shown = len(reading.heads)
-    if not shown or mainly == shown:
+    listed = len(reading.heads)
+    if not listed or mainly == listed:
         return ""
-    if mainly > shown:
-        return f"The {shown} strongest of {mainly} heads that are mainly this."
-    return f"{mainly} of these {shown} {'is' if mainly == 1 else 'are'} mainly this; the others do more of something else."
+    if mainly > listed:
+        return message("The {listed} strongest of {total} heads that are mainly this.", listed=listed, total=mainly)
+    return plural(
+        "{count} of these {listed} is mainly this; the others do more of something else.",
+        "{count} of these {listed} are mainly this; the others do more of something else.",
+        mainly,
+        listed=listed,
+    )
 
 
 def _also(reading: RoleReading) -> str:
-    if not reading.other_heads:
-        return ""
     count = len(reading.other_heads)
-    shown = f", the {MAX_OTHERS} strongest" if count > MAX_OTHERS else ""
+    if not count:
+        return ""
+    strongest = message(", the {most} strongest", most=MAX_OTHERS) if count > MAX_OTHERS else ""
     if reading.role == OTHER:
-        return f"Away from where they rest ({count}{shown}):" if count > 1 else "Away from where it rests:"
-    known = "heads that are not known for it" if count > 1 else "head that is not known for it"
-    return f"Also seen here, {count} {known}{shown}:"
+        return plural("Away from where it rests:", "Away from where they rest ({count}{strongest}):", count, strongest=strongest)
+    return plural(
+        "Also seen here, {count} head that is not known for it{strongest}:",
+        "Also seen here, {count} heads that are not known for it{strongest}:",
+        count,
+        strongest=strongest,
+    )
 
 
 def _line(role: Role, reading: HeadReading, analysis: Analysis) -> HeadLine:
     return HeadLine(
         head=reading.head,
         state=reading.state,
-        bar=bar_of(role, reading),
+        bar=make_bar(role, reading),
         number=figures(reading),
-        said=f"{_said(reading)}. {analysis.describe_head(reading.head)}",
+        spoken=f"{_spoken(reading)}. {describe_head(analysis, reading.head)}",
         second=second_figures(role, reading),
-        known=citation_text(published_claims(analysis.model, reading.head, role)),
+        known=describe_claims(published_claims(analysis.model, reading.head, role)),
     )
 
 
-def _said(reading: HeadReading) -> str:
+def _spoken(reading: HeadReading) -> str:
     if reading.activation is None:
-        return f"scored offline, {ON_EVERY_TEXT}"
-    return f"on your text, {reading.state}; {score_figures(reading, with_interval=True)} on the probe texts"
+        return message("scored offline, {same}", same=message(ON_EVERY_TEXT))
+    score = score_figures(reading, with_interval=True)
+    return message("on your text, {state}; {score} on the probe texts", state=message(reading.state), score=score)
 
 
 Found = Mapping[MeasuredRole, tuple[Edit, Analysis] | None]
@@ -162,19 +178,27 @@ def render_edits(found: Found, analysis: Analysis) -> str:
     rows = []
     for role, edit in found.items():
         prompt = offered_prompt(analysis.role(role), analysis.prompt)
-        rows.append((role, edit[0] if edit else None, edit[1].role(role).reason if edit else "", prompt))
+        if edit is None:
+            rows.append((role, None, "", "", prompt))
+        else:
+            changed, then = edit
+            rows.append((role, changed, describe_edit(changed), describe_role(then.role(role), then), prompt))
     return render_template("edits", rows=rows) if rows else ""
 
 
 def render_record(record: HeadCategories) -> str:
     """One row a role with its heads, best first, each with its score and, where the record tells, its interval."""
-    rows = [(role, [_told(record, role.name, head) for head in record.top_heads(role)]) for role in measured_roles()]
+    rows = [(role, [_score(record, role.name, head) for head in record.top_heads(role)]) for role in measured_roles()]
     scored = {role.name for role in record.scored_roles}
     return render_template("record", record=record, rows=rows, scored=scored)
 
 
-def _told(record: HeadCategories, role: str, head: Head) -> str:
+def _score(record: HeadCategories, role: str, head: Head) -> str:
     """`L2H2 0.90 (0.88 to 0.92)`."""
     measure, interval = get_measured_role(role).measure, record.interval(role, head)
-    between = "" if interval is None else f" ({interval[0]:.2f} to {interval[1]:.2f})"
-    return f"{head.label} {measure.format_score(record.score(role, head))}{between}"
+    score = f"{head.label} {measure.format_score(record.score(role, head))}"
+    return (
+        score
+        if interval is None
+        else message("{score} ({low:.2f} to {high:.2f})", score=score, low=interval[0], high=interval[1])
+    )

@@ -4,32 +4,35 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from headroles.core.outputs.ablation import ABLATION_METHODS, Ablation, AblationMethod, Importance, ablation_sentences
+from headroles.core.outputs.ablation import ABLATION_METHODS, Ablation, AblationMethod, Importance
 from headroles.core.outputs.direct_effects import DirectEffects
 from headroles.core.outputs.next_tokens import NextToken
 from headroles.core.readings.head_readings import RoleReading
-from headroles.core.text.phrases import precise_percent, signed
 from headroles.core.text.tokens import inline_text, visible_text
 from headroles.render.html import render_template
+from headroles.render.wording.catalog import deferred, message
+from headroles.render.wording.causes import ablation_sentences, describe_direct_effects, describe_role_effect
+from headroles.render.wording.phrases import precise_percent, signed
+from headroles.render.wording.role_states import describe_measured_role
 
-READ = 3  # tokens that are told of what heads read
+READ = 3  # tokens that are named of those that heads read
 FULL = 3.0  # nats at which a token that got harder is marked as strongly as can be
 # what each method puts in place of a head's output, on its button and in a sentence
 IN_PLACE: dict[AblationMethod, tuple[str, str]] = {
-    "zero": ("nothing", "nothing stands in its place"),
-    "mean": ("its mean", "its average on ordinary sentences stands in its place"),
-    "resample": ("another text's", "what it puts out on another text stands in its place"),
-    "null": ("without the role", "its pattern is kept, but for what the role adds to it"),
+    "zero": (deferred("nothing"), deferred("nothing stands in its place")),
+    "mean": (deferred("its mean"), deferred("its average on ordinary sentences stands in its place")),
+    "resample": (deferred("another text's"), deferred("what it puts out on another text stands in its place")),
+    "null": (deferred("without the role"), deferred("its pattern is kept, but for what the role adds to it")),
 }
 
 
 # the uppermost rung in two words, for a card
 IN_SHORT: dict[Importance, str] = {
-    "matters": "● yes",
-    "no more than other heads": "○ no more than others",
-    "hardly anything": "○ hardly",
-    "surer without": "○ surer without",
-    "no control": "– untold",
+    "matters": deferred("● yes"),
+    "no more than other heads": deferred("○ no more than others"),
+    "hardly anything": deferred("○ hardly"),
+    "surer without": deferred("○ surer without"),
+    "no control": deferred("– untold"),
 }
 
 
@@ -47,7 +50,7 @@ class HeadEffects(NamedTuple):
 
 @dataclass(frozen=True)
 class Dot:
-    """One set of heads on the line of effects: where it lies, 0 to 100, and what is told of it."""
+    """One set of heads on the line of effects: where it lies, 0 to 100, and its text."""
 
     at: float
     told: str
@@ -80,13 +83,14 @@ def render_effects(causes: HeadEffects) -> str:
         out=causes.out,
         role=causes.looks.role if causes.looks else None,
         heads=[head.label for head in ablation.heads],
-        looks=causes.looks.reason if causes.looks else "",
+        looks=describe_measured_role(causes.looks, ablation.tokens) if causes.looks else "",
         state=causes.looks.state if causes.looks else "",
-        published=causes.looks.effect.describe if causes.looks and causes.looks.effect else "",
+        published=describe_role_effect(causes.looks.effect) if causes.looks and causes.looks.effect else "",
         writes=writes,
+        written_sentence=describe_direct_effects(writes) if writes else "",
         read=_read(writes) if writes else "",
         said=ablation_sentences(ablation),
-        matters=IN_SHORT["matters" if ablation.matters else ablation.importance_at_query],
+        matters=message(IN_SHORT["matters" if ablation.matters else ablation.importance_at_query]),
         written=signed(writes.total_effect(writes.expected_token or writes.top_token)) if writes else "",
         held=_held(ablation, writes),
         at_the_end=ablation.importance_at_query,
@@ -101,7 +105,9 @@ def render_effects(causes: HeadEffects) -> str:
         before=_rows(ablation.before),
         after=_rows(ablation.after),
         tokens=_tokens(ablation),
-        methods=[(method, *IN_PLACE[method]) for method in ABLATION_METHODS if method != "null" or _can_lose_role(causes)],
+        methods=[
+            (method, *map(message, IN_PLACE[method])) for method in ABLATION_METHODS if method != "null" or _can_lose_role(causes)
+        ],
         method=ablation.method,
         visible=visible_text,
     )
@@ -109,16 +115,31 @@ def render_effects(causes: HeadEffects) -> str:
 
 def _held(ablation: Ablation, writes: DirectEffects | None) -> str:
     """Both upper rungs' numbers and what they are held against, in one line for the head's page."""
-    said = []
+    sentences = []
     if writes:
         target = writes.expected_token or writes.top_token
-        controls = writes.control_effects(target)
-        beside = f" ({signed(min(controls))} to {signed(max(controls))} by other sets)" if controls else ""
-        said.append(f"Writes {signed(writes.total_effect(target))} to “{inline_text(target.token)}”{beside}.")
-    falls = [effect.logprob_drop for effect in ablation.controls]
-    others = f" ({max(falls):.2f} at most without other sets)" if falls else ""
-    said.append(f"Without: {ablation.effect.logprob_drop:.2f} nats lost at the end{others}.")
-    return " ".join(said)
+        effect, token, controls = signed(writes.total_effect(target)), inline_text(target.token), writes.control_effects(target)
+        if controls:
+            sentences.append(
+                message(
+                    "Writes {effect} to “{token}” ({low} to {high} by other sets).",
+                    effect=effect,
+                    token=token,
+                    low=signed(min(controls)),
+                    high=signed(max(controls)),
+                )
+            )
+        else:
+            sentences.append(message("Writes {effect} to “{token}”.", effect=effect, token=token))
+    drop, drops = ablation.effect.logprob_drop, [effect.logprob_drop for effect in ablation.controls]
+    if drops:
+        most = message(
+            "Without: {drop:.2f} nats lost at the end ({most:.2f} at most without other sets).", drop=drop, most=max(drops)
+        )
+        sentences.append(most)
+    else:
+        sentences.append(message("Without: {drop:.2f} nats lost at the end.", drop=drop))
+    return " ".join(sentences)
 
 
 def _can_lose_role(causes: HeadEffects) -> bool:
@@ -129,8 +150,8 @@ def _read(writes: DirectEffects) -> str:
     """Because of which tokens these heads write what they write; empty where it is next to nothing."""
     by_key = writes.expected_token_by_key if writes.expected_token else writes.by_key
     most = sorted(range(len(by_key)), key=lambda key: -abs(by_key[key]))[:READ]
-    told = [f"“{inline_text(writes.tokens[key])}” ({key + 1}) {signed(by_key[key])}" for key in most if abs(by_key[key]) >= 0.05]
-    return f"By the token that they read: {', '.join(told)}." if told else ""
+    read = [f"“{inline_text(writes.tokens[key])}” ({key + 1}) {signed(by_key[key])}" for key in most if abs(by_key[key]) >= 0.05]
+    return message("By the token that they read: {tokens}.", tokens=", ".join(read)) if read else ""
 
 
 def _dots(ablation: Ablation) -> tuple[list[Dot], Dot, float]:
@@ -153,16 +174,16 @@ def _rows(tokens: Sequence[NextToken]) -> list[TokenRow]:
 
 
 def _chance(share: float | None) -> str:
-    return "unlikely" if share is None else precise_percent(share)
+    return message("unlikely") if share is None else precise_percent(share)
 
 
 def _tokens(ablation: Ablation) -> list[Marked]:
     harder = ablation.loss_increases
     marked = []
     for at, token in enumerate(ablation.tokens):
-        told = "the first token, which nothing foretells"
+        loss = message("the first token, which nothing foretells")
         if at:
             before, after = ablation.losses_before[at - 1], ablation.losses_after[at - 1]
-            told = f"loss {before:.2f} before, {after:.2f} without these heads"
-        marked.append(Marked(visible_text(token), min(harder.get(at, 0.0) / FULL, 1.0), told))
+            loss = message("loss {before:.2f} before, {after:.2f} without these heads", before=before, after=after)
+        marked.append(Marked(visible_text(token), min(harder.get(at, 0.0) / FULL, 1.0), loss))
     return marked

@@ -5,9 +5,11 @@ from headroles.core.text.tokens import visible_text
 from headroles.render.html import ASSETS
 from headroles.render.page.answer import answer_text
 from headroles.render.page.next_token import NextTokenView, guesses_of
-from headroles.render.wording.wording import describe_source
+from headroles.render.wording.catalog import deferred, message
+from headroles.render.wording.role_states import describe_role
+from headroles.render.wording.sources import describe_source
 
-RUNG = (
+RUNG = deferred(
     "All this says where heads look and not what they do to the next word; ablate tells what is lost without them, beside "
     "other heads of the same layers."
 )
@@ -15,11 +17,20 @@ RUNG = (
 
 def explain_in_words(analysis: Analysis, following: NextTokenView) -> str:
     """What goes on in a text: the answer, a line a role with its verdict and why, the next word, where the roles come from."""
-    text = f"“{visible_text(analysis.prompt)}” on {analysis.model}, {len(analysis.tokens)} tokens: {answer_text(analysis)}"
-    roles = [f"{reading.role.display_name}: {reading.state}. {reading.reason}" for reading in analysis.roles]
+    text = message(
+        "“{text}” on {model}, {tokens} tokens: {answer}",
+        text=visible_text(analysis.prompt),
+        model=analysis.model,
+        tokens=len(analysis.tokens),
+        answer=answer_text(analysis),
+    )
+    roles = [
+        f"{message(reading.role.display_name)}: {message(reading.state)}. {describe_role(reading, analysis)}"
+        for reading in analysis.roles
+    ]
     guesses = ", ".join(f"“{token}” {chance}" for token, chance in guesses_of(following))
-    expected = f"Next, the model expects {guesses}." if guesses else following.why_not
-    return "\n".join([text, *roles, expected, RUNG, describe_source(analysis)])
+    expected = message("Next, the model expects {tokens}.", tokens=guesses) if guesses else following.why_not
+    return "\n".join([text, *roles, expected, message(RUNG), describe_source(analysis)])
 
 
 def chat_card() -> str:

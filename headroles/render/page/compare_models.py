@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from headroles.core.readings.comparison import DEPTH_BINS, Census, ModelComparison, RoleCensus, heads_by_depth
 from headroles.core.readings.head_readings import RoleReading
 from headroles.core.roles.roles import Role
-from headroles.core.text.phrases import percent
 from headroles.render.html import render_template
-from headroles.render.wording.wording import describe_model_comparison
+from headroles.render.wording.comparisons import describe_model_comparison
+from headroles.render.wording.phrases import percent
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from headroles.core.readings.comparison import MIN_CHANGE, HeadChange, PromptCom
 from headroles.core.readings.head_readings import HeadReading, RoleReading
 from headroles.core.roles.roles import Role, get_measured_role
 from headroles.render.html import render_template
-from headroles.render.wording.bars import Bar, bar_of, figures
-from headroles.render.wording.wording import change_shown, describe_prompt_comparison
+from headroles.render.wording.bars import Bar, figures, make_bar
+from headroles.render.wording.comparisons import describe_change, describe_prompt_comparison
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def render_prompt_comparison(comparison: PromptComparison) -> str:
 
 
 def _change_row(role: RoleChange) -> ChangeRow:
-    sign, change = change_shown(role)
+    sign, change = describe_change(role)
     return ChangeRow(role.role, _turned(role), _state_cell(role.a), _state_cell(role.b), sign, change)
 
 
@@ -101,7 +101,7 @@ def _changed_head(change: HeadChange) -> ChangedHead:
 
 def _side_bar(side: str, role: Role, reading: HeadReading) -> SideBar:
     # where uniform attention is what a role is, there is no chance to compare with
-    by_chance = reading.can_show and reading.compared is not None and get_measured_role(role).measure.beats_uniform
-    bar = bar_of(role, reading, by_chance)
+    by_chance = reading.can_show and reading.baseline is not None and get_measured_role(role).measure.beats_uniform
+    bar = make_bar(role, reading, by_chance)
     said = f", {bar.chance_words}" if by_chance else "" if reading.can_show else " not applicable"
     return SideBar(side, reading.head, bar, figures(reading), said)

@@ -5,13 +5,17 @@ from dataclasses import dataclass
 from headroles import __version__
 from headroles.core.readings.analysis import HeadView
 from headroles.core.readings.head_readings import HeadReading
-from headroles.core.roles.literature import citation_text, published_claims
+from headroles.core.roles.literature import published_claims
 from headroles.core.roles.roles import RESTING, RESTING_ROLE, MeasuredRole, measured_roles
-from headroles.core.text.phrases import percent
 from headroles.render.html import render_template
 from headroles.render.page.pattern import pattern_shown
 from headroles.render.wording.bars import figures, score_figures, second_figures
-from headroles.render.wording.wording import MARKS, describe_head, describe_origin
+from headroles.render.wording.catalog import message, plural
+from headroles.render.wording.evidence import describe_evidence
+from headroles.render.wording.head_sentences import describe_head_view
+from headroles.render.wording.phrases import capitalized, percent, role_name
+from headroles.render.wording.sources import describe_claims, describe_origin
+from headroles.render.wording.states import MARKS
 
 CITED = 80  # characters of a text that a citation quotes
 # what TeX would take for a command; a name may come from a folder, and hold any of it
@@ -36,17 +40,17 @@ class RoleRow:
 
 def render_head(view: HeadView) -> str:
     """The head that is open: neighbours, sentence, heatmap, and what it does in every role."""
-    sentence = describe_head(view)
-    known = citation_text(published_claims(view.model, view.head))
+    sentence = describe_head_view(view)
+    known = describe_claims(published_claims(view.model, view.head))
     return render_template(
         "head",
         view=view,
-        primary="no named role" if view.main is None else f"mainly {view.primary.display_name.lower()}",
+        primary=message("no named role") if view.main is None else message("mainly {role}", role=role_name(view.primary)),
         sentence=sentence,
         state=view.readings[view.role.name].state if view.role.name in view.readings else "not a role",
         looks=_looks(view),
-        known=known[:1].upper() + known[1:],
-        pattern=pattern_shown(view, f"Attention of {view.head.label} over {len(view.tokens)} tokens. {sentence}"),
+        known=capitalized(known),
+        pattern=pattern_shown(view, f"{_attention_title(view)} {sentence}"),
         cite=cite(view),
         bibtex=bibtex(view),
         rests=(view.readings[RESTING_ROLE.name].activation or 0.0) >= RESTING,
@@ -56,9 +60,18 @@ def render_head(view: HeadView) -> str:
 
 def render_twin(view: HeadView, is_same: bool) -> str:
     """The same head on its role's suggested prompt, to compare with; one line where that is the visitor's own text."""
-    sentence = describe_head(view)
-    told = f"Attention of {view.head.label} on the suggested text. {sentence}"
-    return render_template("twin", view=view, sentence=sentence, pattern=None if is_same else pattern_shown(view, told))
+    sentence = describe_head_view(view)
+    alt = f"{message('Attention of {head} on the suggested text.', head=view.head.label)} {sentence}"
+    return render_template("twin", view=view, sentence=sentence, pattern=None if is_same else pattern_shown(view, alt))
+
+
+def _attention_title(view: HeadView) -> str:
+    return plural(
+        "Attention of {head} over {count} tokens.",
+        "Attention of {head} over {count} tokens.",
+        len(view.tokens),
+        head=view.head.label,
+    )
 
 
 def _looks(view: HeadView) -> str:
@@ -67,14 +80,15 @@ def _looks(view: HeadView) -> str:
     if reading is None or reading.activation is None or not reading.can_show:
         return ""
     if reading.evidence:
-        return reading.evidence[0].describe(view.tokens)
+        return describe_evidence(reading.evidence[0], view.tokens)
     return f"{figures(reading)}, {_compared(reading)}"
 
 
 def cite(view: HeadView) -> str:
     """Who, where, and what made the numbers, in one line of plain text; the page adds the link."""
     text = view.prompt if len(view.prompt) <= CITED else f"{view.prompt[: CITED - 1]}…"
-    return f"headroles: {view.head.label} of {view.model} on “{text}”. {describe_origin(view.source)}".rstrip()
+    cited = message("headroles: {head} of {model} on “{text}”.", head=view.head.label, model=view.model, text=text)
+    return f"{cited} {describe_origin(view.source)}".rstrip()
 
 
 def bibtex(view: HeadView) -> str:
@@ -112,15 +126,16 @@ def _compared(reading: HeadReading) -> str:
     """What the number is held against, and which of the three things it is."""
     if reading.usual is not None:
         low, high = (percent(share) for share in reading.usual)
-        return f"usually {low} to {high}"
-    if reading.compared is None or reading.activation is None or not reading.can_show:
+        return message("usually {low} to {high}", low=low, high=high)
+    if reading.baseline is None or reading.activation is None or not reading.can_show:
         return "–"
-    return f"{'otherwise' if reading.is_triggered else 'chance'} {percent(reading.compared)}"
+    share = percent(reading.baseline)
+    return message("otherwise {share}", share=share) if reading.is_triggered else message("chance {share}", share=share)
 
 
 def _verdict(role: MeasuredRole, reading: HeadReading) -> str:
     """A mark and words; of a role that is scored offline alone, by the score."""
     if reading.activation is None:
         plays = reading.score is not None and reading.score >= role.threshold
-        return f"{MARKS['scored offline']} by its score" if plays else f"{MARKS['not seen']} no"
-    return f"{MARKS[reading.state]} {reading.state}"
+        return f"{MARKS['scored offline']} {message('by its score')}" if plays else f"{MARKS['not seen']} {message('no')}"
+    return f"{MARKS[reading.state]} {message(reading.state)}"

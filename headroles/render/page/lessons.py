@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from headroles.core.records.head_categories import HeadCategories
 from headroles.core.roles.role import Example, Role
 from headroles.core.roles.roles import ROLES, get_measured_role, measured_roles
-from headroles.core.text.phrases import listed
 from headroles.render.html import render_template
-from headroles.render.wording.wording import NO_PROMPT
+from headroles.render.wording.catalog import message
+from headroles.render.wording.phrases import join_names
+from headroles.render.wording.states import NO_PROMPT
 
 CELL = 24  # side of a cell, in the units of the picture
 # induction heads look in both; only on the second, which nobody can know by meaning, do they matter
@@ -47,7 +48,7 @@ class Picture:
 
     side: int
     cell: int
-    told: str
+    alt: str
     caption: str
     squares: tuple[Square, ...]
     labels: tuple[Label, ...]
@@ -80,16 +81,18 @@ def render_lessons_here(record: HeadCategories, others: Sequence[HeadCategories]
         others: of models that anybody can open, to name those that have heads where this one has none.
     """
     missing = [role for role in measured_roles() if not record.top_heads(role)]
-    lines = [f"No head of {record.model_name} stands for {_names(missing)}."] if missing else []
+    lines = []
+    if missing:
+        lines.append(message("No head of {model} stands for {roles}.", model=record.model_name, roles=_names(missing)))
     for other in others:
         if there := [role for role in missing if other.top_heads(role)]:
-            lines.append(f"{other.model_name} has heads for {_names(there)}.")
+            lines.append(message("{model} has heads for {roles}.", model=other.model_name, roles=_names(there)))
     rows = [_on_model(role, record) for role in measured_roles() if role not in missing]
     return render_template("lessons_here", model=record.model_name, rows=rows, missing=lines)
 
 
 def _names(roles: Sequence[Role]) -> str:
-    return listed([role.display_name for role in roles])
+    return join_names([message(role.display_name) for role in roles])
 
 
 def _on_model(role: Role, record: HeadCategories) -> OnModel:
@@ -97,20 +100,21 @@ def _on_model(role: Role, record: HeadCategories) -> OnModel:
     named = ", ".join(f"L{head.layer}H{head.head} {head.score:.2f}" for head in top[:NAMED])
     prompt, note = record.suggested_prompt(role), ""
     if role.suggested_prompt and not prompt:
-        note = NO_PROMPT
+        note = message(NO_PROMPT)
     elif prompt != role.suggested_prompt:
-        note = "The lesson's own sentence does not show it on this model; this one does."
-    return OnModel(role, f"{named} and {len(top) - NAMED} more" if len(top) > NAMED else named, prompt, note)
+        note = message("The lesson's own sentence does not show it on this model; this one does.")
+    more = len(top) - NAMED
+    return OnModel(role, message("{heads} and {more} more", heads=named, more=more) if more > 0 else named, prompt, note)
 
 
 def render_lessons() -> str:
     """The lessons on all roles, and why so many heads look at the first token."""
     return render_template(
-        "lessons", lessons=[lesson_of(role) for role in ROLES.values()], rungs=LOOKS_AND_MATTERS, looking=ROLES["induction"]
+        "lessons", lessons=[make_lesson(role) for role in ROLES.values()], rungs=LOOKS_AND_MATTERS, looking=ROLES["induction"]
     )
 
 
-def lesson_of(role: Role) -> Lesson:
+def make_lesson(role: Role) -> Lesson:
     """One role: what it does, its picture, an experiment, what to look for, and the paper."""
     return Lesson(role, _picture(role))
 
@@ -124,8 +128,10 @@ def _picture(role: Role) -> Picture | None:
     return Picture(
         side=MARGIN + len(words) * CELL,
         cell=CELL - 2,
-        told=f"Attention of a perfect {role.display_name} head. {_tell(role, example)}",
-        caption=f"{example.caption} Row: the word that looks; column: the word looked at.",
+        alt=message(
+            "Attention of a perfect {role} head. {picture}", role=message(role.display_name), picture=_describe(role, example)
+        ),
+        caption=message("{caption} Row: the word that looks; column: the word looked at.", caption=message(example.caption)),
         squares=tuple(Square(MARGIN + k * CELL + 1, q * CELL + 1, float(pattern[q, k])) for q in places for k in range(q + 1)),
         labels=tuple(Label(words[place], (place + 0.5) * CELL, MARGIN + (place + 0.5) * CELL) for place in places),
         left=MARGIN - 5,
@@ -133,12 +139,16 @@ def _picture(role: Role) -> Picture | None:
     )
 
 
-def _tell(role: Role, example: Example) -> str:
+def _describe(role: Role, example: Example) -> str:
     """The picture in words, for those who do not see it: the caption, and each expected cell where there are any."""
     words, expected = example.words, role.expected_keys(example.token_ids(), delimiters=example.delimiters())
     rows = [(q, row.nonzero().flatten().tolist()) for q, row in enumerate(expected) if row.any()]
-    looks = "; ".join(f"{_place(words, q)} at {' and '.join(_place(words, k) for k in keys)}" for q, keys in rows)
-    return f"{example.caption} Filled: {looks}." if looks else example.caption
+    both = message(" and ")
+    cells = [
+        message("{query} at {keys}", query=_place(words, q), keys=both.join(_place(words, k) for k in keys)) for q, keys in rows
+    ]
+    caption = message(example.caption)
+    return message("{caption} Filled: {cells}.", caption=caption, cells="; ".join(cells)) if cells else caption
 
 
 def _place(words: tuple[str, ...], position: int) -> str:

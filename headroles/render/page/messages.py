@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from headroles.core.registry import MODELS
 from headroles.jobs import Progress
 from headroles.render.html import render_template
-from headroles.render.wording.wording import describe_model, describe_progress
+from headroles.render.wording.sources import describe_model, describe_progress
 
 
 def render_message(text: str = "") -> str:

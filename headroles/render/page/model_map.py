@@ -13,7 +13,9 @@ from headroles.core.readings.head_readings import State
 from headroles.core.roles.roles import RESTING_ROLE, ROLES, Role
 from headroles.render.html import render_template
 from headroles.render.wording.bars import figures, filling, hundredths
-from headroles.render.wording.wording import MARKS, ON_EVERY_TEXT, describe_layers
+from headroles.render.wording.catalog import message, plural
+from headroles.render.wording.sources import describe_layers
+from headroles.render.wording.states import MARKS, ON_EVERY_TEXT
 
 DEEP = 12  # layers of one group
 WIDE = 16  # heads a layer beyond which the map takes the page's whole width
@@ -54,10 +56,10 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class Filter:
-    """A button of the legend: a role, and what is told of its heads."""
+    """A button of the legend: a role, and how many heads it has in which state."""
 
     role: Role
-    told: str
+    text: str
 
 
 def render_map(analysis: Analysis) -> str:
@@ -81,7 +83,7 @@ def render_map(analysis: Analysis) -> str:
                 "roles": [[role.name, role.display_name, role.color] for role in ROLES.values()],
                 "states": STATES,
                 "figures": FIGURES[101:],
-                "always": ON_EVERY_TEXT,
+                "always": message(ON_EVERY_TEXT),
             },
             separators=(",", ":"),
         ),
@@ -101,12 +103,12 @@ def _packed(analysis: Analysis) -> str:
 
 def _rows(analysis: Analysis) -> list[LayerRow]:
     rows = []
-    for gap, layers in groupby(range(analysis.num_layers), lambda layer: analysis.other_layers.get(layer, "")):
-        numbers = list(layers)
+    for gap, members in groupby(range(analysis.num_layers), lambda layer: analysis.other_layers.get(layer, "")):
+        numbers = list(members)
         if gap:
             first, last = numbers[0], numbers[-1]
-            named = f"layers {first} to {last}" if last > first else f"layer {first}"
-            rows.append(LayerRow(f"{named}: {gap}, no pattern", has_heads=False))
+            layers = plural("layer {first}", "layers {first} to {last}", len(numbers), first=first, last=last)
+            rows.append(LayerRow(message("{layers}: {kind}, no pattern", layers=layers, kind=gap), has_heads=False))
         else:
             rows += [LayerRow(str(layer)) for layer in numbers]
     return rows
@@ -114,8 +116,8 @@ def _rows(analysis: Analysis) -> list[LayerRow]:
 
 def _filter(analysis: Analysis, role: Role) -> Filter:
     count, state = analysis.heads.counts(role), analysis.role(role).state
-    heads = f"{count} head{'' if count == 1 else 's'}"
-    return Filter(role, heads if state == "not a role" else f"{heads}, {MARKS[state]} {state}")
+    heads = plural("{count} head", "{count} heads", count)
+    return Filter(role, heads if state == "not a role" else f"{heads}, {MARKS[state]} {message(state)}")
 
 
 def _cell(analysis: Analysis, head: Head) -> Cell:

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from headroles.core.outputs.next_tokens import Predictions
-from headroles.core.text.phrases import precise_percent
 from headroles.core.text.tokens import visible_text
 from headroles.render.html import render_template
+from headroles.render.wording.phrases import precise_percent
 
 GUESSES = 4
 

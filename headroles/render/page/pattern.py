@@ -8,11 +8,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from headroles.core.readings.analysis import HeadView
-from headroles.core.text.phrases import percent
 from headroles.core.text.tokens import inline_text, visible_text
 from headroles.render.figures.figure_text import LABEL_COLUMNS, PAGE_LABELS, every_nth
 from headroles.render.figures.pixels import outline_path, pattern_bytes, pattern_png
-from headroles.render.wording.wording import describe_sink
+from headroles.render.wording.phrases import percent
+from headroles.render.wording.sources import describe_sink
 
 STRONGEST = 6  # cells that are named below a picture
 LEAST = 0.05  # attention of a cell that is named

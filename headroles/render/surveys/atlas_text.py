@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from headroles.core.roles.roles import MeasuredRole
 from headroles.core.surveys.atlas import FEW, MIN_FAMILIES, MIN_FOR_UNUSUAL, Atlas, Spread
-from headroles.core.text.phrases import listed, percent
+from headroles.render.wording.phrases import join_names, percent
 
 MAX_NAMED = 8  # models or families in one row
 NONE = "–"
@@ -48,7 +48,7 @@ def tell_families(atlas: Atlas) -> str:
         return f"What every family has can be said from {MIN_FAMILIES} families on; here {_are(families)}."
     if not roles:
         return f"No role is found in every one of the {families} families."
-    return f"Found in some model of every one of the {families} families: {listed([role.display_name for role in roles])}."
+    return f"Found in some model of every one of the {families} families: {join_names([role.display_name for role in roles])}."
 
 
 def tell_unusual(atlas: Atlas) -> str:

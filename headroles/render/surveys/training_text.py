@@ -4,8 +4,8 @@ from itertools import pairwise
 
 from headroles.core.roles.roles import MeasuredRole, get_measured_role, measured_roles
 from headroles.core.surveys.training_run import FIRST_TIME, SECOND_TIME, Onset, TrainingRun
-from headroles.core.text.phrases import listed
-from headroles.render.wording.wording import tell_kind
+from headroles.render.wording.phrases import join_names
+from headroles.render.wording.sources import describe_kind
 
 EARLIER, LATER = get_measured_role("previous_token"), get_measured_role("induction")  # which builds upon the other
 LOSSES = {
@@ -40,7 +40,7 @@ def tell_not_scored(run: TrainingRun) -> str:
     """Which roles of this version the run does not score; empty where it scores all."""
     missing = [role.display_name for role in measured_roles() if role not in run.roles]
     return (
-        f"Not scored in this run: {listed(missing)}. A head that does one of these stands as what else it does."
+        f"Not scored in this run: {join_names(missing)}. A head that does one of these stands as what else it does."
         if missing
         else ""
     )
@@ -56,7 +56,7 @@ def tell_source(run: TrainingRun) -> str:
     scored = f"Scored {run.analysis_date} with {run.reader}"
     if run.source is None:
         return f"{scored}."
-    return f"{scored}; {tell_kind(run.source, 'run')}.{run.source.note and ' ' + run.source.note}"
+    return f"{scored}; {describe_kind(run.source, is_run=True)}.{run.source.note and ' ' + run.source.note}"
 
 
 def tell_untrained(run: TrainingRun) -> str:
@@ -65,7 +65,7 @@ def tell_untrained(run: TrainingRun) -> str:
     everywhere = [role for role in run.roles if run.counts(role)[0] == heads]
     if run.steps[0] or not everywhere:
         return ""
-    names = listed([role.display_name for role in everywhere])
+    names = join_names([role.display_name for role in everywhere])
     return (
         f"At step 0, before any training, all {heads} heads reach the threshold of {names}: an untrained head looks at "
         f"everything about alike. So for {names} it is not the first mark that tells, but when a trained head has one again."
@@ -87,7 +87,7 @@ def _tell_order(run: TrainingRun) -> str:
     earlier, later = birth_of(run, EARLIER), birth_of(run, LATER)
     first, second = EARLIER.display_name, LATER.display_name
     if earlier is None or later is None:
-        missing = listed([role.display_name for role, birth in ((EARLIER, earlier), (LATER, later)) if birth is None])
+        missing = join_names([role.display_name for role, birth in ((EARLIER, earlier), (LATER, later)) if birth is None])
         return f"{missing} heads do not stay in this run, so it says nothing of which of {first} and {second} comes first."
     if is_before(earlier, later):
         when = f"{first} heads are there for good {_between(earlier)}, {second} heads only {_between(later)}."

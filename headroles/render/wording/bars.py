@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from headroles.core.readings.head_readings import HeadReading
 from headroles.core.roles.roles import Role
-from headroles.core.text.phrases import percent
+from headroles.render.wording.catalog import message
+from headroles.render.wording.phrases import percent
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,13 @@ class Bar:
     chance_words: str = ""
 
 
-def bar_of(role: Role, reading: HeadReading, with_chance: bool = True) -> Bar:
+def make_bar(role: Role, reading: HeadReading, with_chance: bool = True) -> Bar:
     """The bar of a head in a measured role, within what its measure can be."""
-    fill, chance = role.fill(reading.shown) * 100, reading.compared
+    fill, chance = role.fill(reading.value) * 100, reading.baseline
     if chance is None or not with_chance or not reading.can_show:
         return Bar(fill)
-    words = f"otherwise {percent(chance)}" if reading.is_triggered else f"by chance {percent(chance)}"
+    share = percent(chance)
+    words = message("otherwise {share}", share=share) if reading.is_triggered else message("by chance {share}", share=share)
     return Bar(fill, role.fill(chance) * 100, words)
 
 
@@ -34,19 +36,22 @@ def filling(role: Role, reading: HeadReading | None) -> float:
     """The evidence for what a head mainly is, as its shape shows it, 0 to 1: of a triggered role the excess; full without one."""
     if reading is None:
         return 1.0
-    return max(reading.excess, 0.0) if reading.is_triggered else role.fill(reading.shown)
+    return max(reading.excess, 0.0) if reading.is_triggered else role.fill(reading.value)
 
 
 def figures(reading: HeadReading) -> str:
     """The head's number: a share of what there is to attend to, or the score of a role that no text changes."""
     if reading.activation is None:
         return score_figures(reading)
-    return percent(reading.shown) if reading.can_show else "–"
+    return percent(reading.value) if reading.can_show else "–"
 
 
 def second_figures(role: Role, reading: HeadReading) -> str:
     """The role's second number: `+0.52 logits on random repeats`; empty without one."""
-    return "" if role.second is None or reading.second is None else role.second.told(reading.second)
+    if role.second is None or reading.second is None:
+        return ""
+    number = percent(reading.second) if role.second.unit == "share" else message("{score:+.2f} logits", score=reading.second)
+    return f"{number} {message(role.second.where)}"
 
 
 def hundredths(number: float) -> int:
@@ -58,8 +63,7 @@ def score_figures(reading: HeadReading, with_interval: bool = False) -> str:
     """The offline score; with it, where the record tells, between what it lies: `0.90 (0.88 to 0.92)`."""
     if reading.score is None:
         return "–"
-    told = f"{reading.score:.2f}"
     if not with_interval or reading.interval is None:
-        return told
+        return f"{reading.score:.2f}"
     low, high = reading.interval
-    return f"{told} ({low:.2f} to {high:.2f})"
+    return message("{score:.2f} ({low:.2f} to {high:.2f})", score=reading.score, low=low, high=high)

@@ -24,6 +24,7 @@ def term(word: str, shown: str = "") -> Markup:
     """A word that says what it means where one points at it, tabs to it or taps it. Raises KeyError for one not in GLOSSARY.
 
     Args:
+        word: one of GLOSSARY.
         shown: how it is written there, if it is another way.
     """
     return Markup('<dfn class="hr-term" tabindex="0" title="{}">{}</dfn>').format(GLOSSARY[word], escape(shown or word))

@@ -23,7 +23,7 @@ from headroles.render.api.schema_outputs import AblationResult, EffectsResult, N
 from headroles.render.api.schema_training import TrainingResult, training_result
 from headroles.render.files.exports import KINDS, SHEETS, atlas_sheet_file, heatmap_file, model_sheet_file, text_sheet_file
 from headroles.render.page.chat import explain_in_words
-from headroles.render.wording.wording import describe_head
+from headroles.render.wording.head_sentences import describe_head_view
 from headroles.server.api import arguments as api
 from headroles.server.gate.progress import follow_job
 from headroles.server.gate.request_queue import LARGE_PROMPTS, RequestQueue
@@ -155,7 +155,7 @@ class Endpoints:
         def draw() -> HeatmapResult:
             view = self._explorer.view_head(model, prompt, which, looked_for)
             file = heatmap_file(view, kind)
-            return HeatmapResult.encode(file.media_type, file.content, description=describe_head(view))
+            return HeatmapResult.encode(file.media_type, file.content, description=describe_head_view(view))
 
         return await self._run(request, [model], draw)
 

@@ -23,7 +23,7 @@ from headroles.core.readings.head_readings import HeadTable, RoleReading
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles.roles import OTHER, RESTING_ROLE, ROLES, MeasuredRole, measured_roles
 from headroles.errors import InvalidInputError
-from headroles.render.wording.wording import describe_model_comparison, describe_prompt_comparison
+from headroles.render.wording.comparisons import describe_model_comparison, describe_prompt_comparison
 from tests.conftest import PLAIN, REPEATING
 
 Table = tuple[tuple[float, ...], ...]
@@ -57,7 +57,7 @@ def read(table: HeadTable) -> tuple[RoleReading, ...]:
     """The readings of a table, its heads of score 0.9 and more taken for the top ones."""
     return (
         *(_read_role(role, table) for role in measured_roles()),
-        RoleReading(OTHER, "not a role", "", (), applicable=True),
+        RoleReading(OTHER, "not a role", (), applicable=True),
     )
 
 
@@ -71,7 +71,7 @@ def _read_role(role: MeasuredRole, table: HeadTable) -> RoleReading:
     top = tuple(reading for reading in readings if reading.score is not None and reading.score >= 0.9)
     applicable = table.applicable[role.name]
     silent = "not seen" if applicable else "not applicable"
-    return RoleReading(role, "seen" if any(reading.is_active for reading in top) else silent, "", top, applicable)
+    return RoleReading(role, "seen" if any(reading.is_active for reading in top) else silent, top, applicable)
 
 
 def shown(analysis: Analysis, role: str, activations: Table) -> Analysis:
@@ -138,7 +138,7 @@ def test_the_heads_listed_are_those_that_changed_most(shape: tuple[int, int], se
     listed = compare_prompts(a, b).heads
     largest = {
         head: max(
-            abs(b.heads.reading(role, head).shown - a.heads.reading(role, head).shown)
+            abs(b.heads.reading(role, head).value - a.heads.reading(role, head).value)
             for role in measured_roles()
             if role != RESTING_ROLE  # more or less on a sink is no evidence of anything
         )

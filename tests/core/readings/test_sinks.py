@@ -115,7 +115,7 @@ def test_chance_on_the_probes_counts_the_sink():
     string = torch.arange(1, 9)
     ids = torch.cat([torch.zeros(1, dtype=torch.long), string, string])
     even = torch.tril(torch.ones(17, 17, dtype=torch.float64)) / torch.arange(2, 19)[:, None]
-    beside = measure.beside_sink()
+    beside = measure.with_sink()
     assert beside.chance_on_probes(True, 8) == pytest.approx(float(beside(Capture(even[None], ids[None])).values))
     assert beside.chance_on_probes(True, 8) < measure.chance_on_probes(True, 8)  # type: ignore[operator]
 

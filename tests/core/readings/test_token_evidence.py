@@ -9,8 +9,10 @@ from headroles.core.readings.head_readings import MARKED, TokenEvidence
 from headroles.core.readings.verdicts import read_heads
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles.roles import ROLES
-from headroles.core.text.phrases import percent
 from headroles.core.text.tokens import visible_text
+from headroles.render.wording.evidence import describe_most_attended
+from headroles.render.wording.phrases import percent
+from headroles.render.wording.role_states import describe_role
 from tests.conftest import PLAIN
 from tests.core.readings.test_other_layers import mixed_attention, mixed_record, recipe
 from tests.core.readings.test_sinks import with_sink
@@ -40,7 +42,7 @@ def test_a_card_that_is_not_seen_though_a_token_calls_for_it_says_where_the_clos
     place = max(reading.heads, key=lambda head: head.excess).evidence[0]
     assert place.most_key == place.query
     at, share = visible_text(analysis.tokens[place.query]), percent(place.most_attention)
-    assert reading.reason.endswith(f"; at {at} it looks most at that token itself, {share}.")
+    assert describe_role(reading, analysis).endswith(f"; at {at} it looks most at that token itself, {share}.")
 
 
 @pytest.mark.parametrize(
@@ -54,7 +56,7 @@ def test_a_card_that_is_not_seen_though_a_token_calls_for_it_says_where_the_clos
     ],
 )
 def test_where_it_looks_instead_is_told_unless_that_is_what_the_role_expects(most, said):
-    assert TokenEvidence(5, 3, 0.05, 0.02, most, 0.91).describe_most_attended(TOKENS) == said
+    assert describe_most_attended(TokenEvidence(5, 3, 0.05, 0.02, most, 0.91), TOKENS) == said
 
 
 def test_a_learned_sink_is_told_where_it_takes_more_than_any_token():
@@ -83,14 +85,14 @@ def test_each_token_that_a_role_is_seen_at_is_marked_with_the_heads_that_do_it_t
         analysis = explorer.analyze(EMBEDDED_MODEL, ROLES[role].suggested_prompt)
         reading = analysis.role(role)
         heads = [analysis.heads.reading(role, head) for head in analysis.heads.heads()]
-        assert sum(mark.count for mark in reading.marks) == sum(head.seen_at for head in heads) > 0
+        assert sum(mark.count for mark in reading.marks) == sum(head.detections for head in heads) > 0
         assert [mark.query for mark in reading.marks] == sorted({mark.query for mark in reading.marks})
         places = {(head.head, place.query): place for head in heads if head.is_active for place in head.evidence}
         for mark in reading.marks:
-            assert len(mark.looks) == min(mark.count, MARKED)
-            strengths = [place.excess for _, place in mark.looks]
+            assert len(mark.heads) == min(mark.count, MARKED)
+            strengths = [place.excess for _, place in mark.heads]
             assert strengths == sorted(strengths, reverse=True)
-            for head, place in mark.looks:
+            for head, place in mark.heads:
                 assert place.query == mark.query
                 assert analysis.heads.reading(role, head).is_active
                 assert places.get((head, mark.query), place) == place
@@ -108,7 +110,7 @@ def test_a_mark_in_a_model_with_layers_that_have_no_pattern_names_the_layer_by_i
     table = read_heads(attention, record)
     for name, marks in table.marks.items():
         for mark in marks:
-            for head, place in mark.looks:
+            for head, place in mark.heads:
                 row = attention.pattern(head)[mark.query]
                 assert place.most_attention == pytest.approx(float(row.max())), name
-                assert place in table.reading(name, head).evidence or table.reading(name, head).seen_at > 3
+                assert place in table.reading(name, head).evidence or table.reading(name, head).detections > 3

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headroles.core.patterns.excess import Excess
-from headroles.core.readings.detection import detect, judge_heads
+from headroles.core.readings.detection import detect, detect_heads
 from headroles.core.records.calibration import (
     DEFAULT,
     LEAST_EXCESS,
@@ -17,10 +17,10 @@ from headroles.core.records.calibration import (
     USUAL,
     AlwaysOn,
     Triggered,
-    far_from,
+    compute_percentile,
+    distance_from_usual,
     null_probability,
     parse_calibration,
-    percentile_of,
     shares_above,
 )
 from headroles.core.records.record_builder import with_calibration
@@ -29,7 +29,7 @@ from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles.roles import get_measured_role
 from headroles.errors import InvalidRecordError
 from headroles.hub.record_store import EMBEDDED_RECORDS
-from headroles.render.wording.wording import NOT_CALIBRATED, describe_source
+from headroles.render.wording.sources import NOT_CALIBRATED, describe_source
 from tests.conftest import PLAIN
 from tests.fixtures.known import known
 from tests.fixtures.real import REAL_MODEL
@@ -93,21 +93,21 @@ def test_one_token_among_many_must_be_rarer_and_many_together_need_less():
 def test_heads_have_part_only_where_there_is_anything_at_all_and_unknown_ones_must_show_more():
     known = torch.tensor([[True, False]])
     excess = torch.tensor([[[0.75], [0.75]]])
-    heads, is_role = judge_heads(excess, known, made(), 16)
+    heads, is_role = detect_heads(excess, known, made(), 16)
     assert (heads.tolist(), is_role) == ([[True, False]], True)  # .0007 is rare enough for the one, not for the other
-    heads, is_role = judge_heads(excess, known, made(other_level=0.002), 16)
+    heads, is_role = detect_heads(excess, known, made(other_level=0.002), 16)
     assert heads.tolist() == [[True, True]]
-    heads, is_role = judge_heads(torch.tensor([[[0.45], [0.95]]]), known, made(role_level=0.004), 16)
+    heads, is_role = detect_heads(torch.tensor([[[0.45], [0.95]]]), known, made(role_level=0.004), 16)
     assert (heads.tolist(), is_role) == ([[False, True]], False)  # known, but not seen: another head is
-    heads, is_role = judge_heads(excess, known, made(role_level=1e-9, any_level=1e-9), 16)
+    heads, is_role = detect_heads(excess, known, made(role_level=1e-9, any_level=1e-9), 16)
     assert (heads.tolist(), is_role) == ([[False, False]], False)
-    heads, is_role = judge_heads(excess, ~known & known, made(role_tail=None, role_level=0.0, other_level=0.01), 16)
+    heads, is_role = detect_heads(excess, ~known & known, made(role_tail=None, role_level=0.0, other_level=0.01), 16)
     assert (heads.tolist(), is_role) == ([[True, True]], False)
 
 
 def test_a_head_of_a_seen_role_has_part_where_one_text_in_fifty_without_the_role_shows_as_much():
     """By these tails an excess of .3 comes once in 50 tokens; .35 is rarer, .25 is not."""
-    heads, is_role = judge_heads(torch.tensor([[[0.75], [0.35], [0.25]]]), torch.tensor([[True, True, True]]), made(heads=3), 16)
+    heads, is_role = detect_heads(torch.tensor([[[0.75], [0.35], [0.25]]]), torch.tensor([[True, True, True]]), made(heads=3), 16)
     assert (heads.tolist(), is_role) == ([[True, True, False]], True)
 
 
@@ -128,9 +128,9 @@ def test_a_head_is_seen_at_the_tokens_that_one_text_in_fifty_would_show(explorer
 def test_a_percentile_rises_with_the_activation_and_far_is_far_outside(usual, activation):
     table = torch.tensor(usual, dtype=torch.float64)
     here = torch.tensor(activation, dtype=torch.float64)
-    percentile, far = float(percentile_of(here, table)), float(far_from(here, table))
+    percentile, far = float(compute_percentile(here, table)), float(distance_from_usual(here, table))
     assert 0 <= percentile <= 1
-    assert percentile <= float(percentile_of((here + 0.01).clamp(max=1), table)) + 1e-9
+    assert percentile <= float(compute_percentile((here + 0.01).clamp(max=1), table)) + 1e-9
     if usual[1] <= activation <= usual[-2]:
         assert far == 0
     else:

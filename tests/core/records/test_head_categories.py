@@ -120,8 +120,8 @@ def test_interval_and_calibration_are_optional_and_kept(record):
     data["categories"]["induction"]["top_heads"][0]["interval"] = [0.88, 0.95]
     data["calibration"] = {"induction": {"active_threshold": 0.3, "texts": 40, "null": [0.1, 0.2]}}
     more = parse_record(json.dumps(data), "it")
-    assert more.calibration_of(get_role("induction")) == data["calibration"]["induction"]
-    assert more.calibration_of(get_role("diffuse")) is None
+    assert more.get_calibration(get_role("induction")) == data["calibration"]["induction"]
+    assert more.get_calibration(get_role("diffuse")) is None
     assert json.loads(more.to_json()) == data
 
 

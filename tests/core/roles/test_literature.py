@@ -10,7 +10,6 @@ from headroles.core.roles.literature import (
     LITERATURE,
     Claim,
     KnownModel,
-    citation_text,
     claims,
     known_model,
     known_models,
@@ -18,6 +17,7 @@ from headroles.core.roles.literature import (
 )
 from headroles.core.roles.roles import ROLES, measured_roles
 from headroles.errors import InvalidInputError
+from headroles.render.wording.sources import describe_claims
 from tests.fixtures.known import known
 
 SHAPES = {
@@ -138,7 +138,7 @@ def test_a_head_is_known_from_all_who_name_it_and_for_a_role_from_those_alone():
 
 def test_a_head_that_nobody_names_is_known_from_nowhere():
     assert published_claims("gpt2", Head(3, 3)) == ()
-    assert citation_text(()) == ""
+    assert describe_claims(()) == ""
 
 
 def test_a_statistic_names_no_head():
@@ -160,26 +160,26 @@ def test_a_statistic_names_no_head():
     ],
 )
 def test_the_page_says_who_knows_a_head(head, said):
-    assert citation_text(published_claims("gpt2", head)) == said
+    assert describe_claims(published_claims("gpt2", head)) == said
 
 
 def test_a_reported_job_is_said_where_only_another_job_is_primary():
     primary = Claim.model_validate_json(json.dumps(FACT))
     reported = Claim.model_validate_json(json.dumps(FACT | {"job": "diffuse", "kind": "reported", "cited_as": "a run"}))
     same = Claim.model_validate_json(json.dumps(FACT | {"kind": "reported", "cited_as": "a run"}))
-    assert citation_text([reported, same, primary]) == "known from a run: diffuse head; from Somebody 2020: induction head"
+    assert describe_claims([reported, same, primary]) == "known from a run: diffuse head; from Somebody 2020: induction head"
 
 
 def test_who_names_a_head_twice_for_one_job_is_said_once():
     claim = Claim.model_validate_json(json.dumps(FACT))
     again = Claim.model_validate_json(json.dumps(FACT | {"setting": "natural text"}))
-    assert citation_text([claim, again]) == "known from Somebody 2020: induction head"
+    assert describe_claims([claim, again]) == "known from Somebody 2020: induction head"
 
 
 def test_every_line_of_the_page_is_short():
     for model, (num_layers, num_heads) in SHAPES.items():
         heads = [Head(layer, index) for layer in range(num_layers) for index in range(num_heads)]
-        assert max(len(citation_text(published_claims(model, head))) for head in heads) <= 180
+        assert max(len(describe_claims(published_claims(model, head))) for head in heads) <= 180
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_a_new_or_changed_record_changes_its_own_line_alone_and_counts_no_other(
     first = entries_to_lines(update_entries({}, records[:10]))
     assert first == entries_to_lines(sorted(entries[:10], key=lambda entry: entry.model))
     counted = []
-    monkeypatch.setattr(atlas_entries, "entry_of", lambda record: counted.append(record.model_name) or make_entry(record))
+    monkeypatch.setattr(atlas_entries, "make_entry", lambda record: counted.append(record.model_name) or make_entry(record))
     assert entries_to_lines(update_entries(known_entries(first), reversed(records[:10]))) == first
     assert counted == []
     changed = with_share(records[3], ROLE.name, 0.5)

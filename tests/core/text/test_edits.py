@@ -12,6 +12,7 @@ from headroles.core.text.edits import BEGINNINGS, MAX_EDITS, Edit, propose_edits
 from headroles.errors import PromptError
 from headroles.models.probes.sentences import FOR_TRIALS
 from headroles.render.page.cards import render_edits
+from headroles.render.wording.texts import describe_edit
 from tests.conftest import PLAIN
 from tests.fixtures.known import known
 
@@ -40,7 +41,7 @@ def test_every_edit_adds_words_or_changes_one_and_the_smallest_comes_first(text)
 
 
 def told(text: str) -> list[str]:
-    return [edit.description for edit in propose_edits(text)]
+    return [describe_edit(edit) for edit in propose_edits(text)]
 
 
 def test_words_of_their_own_come_before_the_first_word_and_the_longest_edit_last():
@@ -50,7 +51,7 @@ def test_words_of_their_own_come_before_the_first_word_and_the_longest_edit_last
 
 
 def test_a_phrase_from_the_end_is_said_again_without_the_sign_that_ended_it():
-    texts = {edit.description: edit.text for edit in propose_edits("She saw the old (grey) cat.")}
+    texts = {describe_edit(edit): edit.text for edit in propose_edits("She saw the old (grey) cat.")}
     assert texts["say “(grey) cat” again at the end"] == "She saw the old (grey) cat. (grey) cat"
     assert "say “the old (grey) cat” again at the end" in texts
 
@@ -58,7 +59,7 @@ def test_a_phrase_from_the_end_is_said_again_without_the_sign_that_ended_it():
 def test_the_word_after_an_earlier_copy_is_changed_where_it_says_little_and_its_signs_stay():
     first = propose_edits("The king, “of” the north, met a king in the garden.")[0]
     assert first == Edit(
-        "The king, “window” the north, met a king in the garden.", 1, "write “window” instead of “of” after “king”"
+        "The king, “window” the north, met a king in the garden.", 1, "replace", "window", replaced="of", after="king"
     )
     met = "The king met the queen, and the king laughed; the boy sang."
     assert not any("instead" in said for said in told(met)), "a verb is no small word, nor is “the” another “The”"
@@ -95,7 +96,7 @@ def test_what_is_offered_turns_the_verdict_when_it_is_run_again(explorer):
 @pytest.mark.parametrize(("text", "does_it"), [("He said that he saw that it was late", "instead of"), ("hi", "made-up")])
 def test_where_little_is_said_another_word_or_made_up_ones_let_induction_show(explorer, text, does_it):
     edit, after = known(explorer.find_edits(EMBEDDED_MODEL, text)[get_measured_role("induction")])
-    assert does_it in edit.description
+    assert does_it in describe_edit(edit)
     assert (after.prompt, after.role("induction").state) == (edit.text, "seen")
 
 

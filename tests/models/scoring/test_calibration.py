@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from analysis.__main__ import main
 from analysis.checks.calibrate import report, try_verdicts, untrained
-from headroles.core.readings.detection import detect, judge_heads, known_heads
+from headroles.core.readings.detection import detect, detect_heads, known_heads
 from headroles.core.records.calibration import ROLE_LEVEL, USUAL, AlwaysOn, Triggered
 from headroles.core.records.head_categories import HeadCategories
 from headroles.core.records.record_builder import with_calibration
@@ -97,7 +97,7 @@ def test_levels_let_as_few_null_texts_through_as_they_promise():
     those = torch.zeros(2, 3, dtype=torch.bool)
     those[0, :2] = True
     made = fit_triggered(shown, those)
-    seen = [judge_heads(one.null, those, made, one.length) for one in shown]
+    seen = [detect_heads(one.null, those, made, one.length) for one in shown]
     assert sum(is_role for _, is_role in seen) <= ROLE_LEVEL * len(shown)
     assert sum(int(heads[~those].sum()) for heads, _ in seen) <= 0.25 * len(shown) + 1
     assert (made.recall, made.head_recall) == (1, 1)

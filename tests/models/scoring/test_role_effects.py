@@ -17,6 +17,7 @@ from headroles.models.reading.pattern_reader import PatternReader
 from headroles.models.scoring.role_effects import role_effects
 from headroles.render.api.schema import RoleEffectResult, analysis_result
 from headroles.render.page.cards import render_panel
+from headroles.render.wording.causes import describe_role_effect
 from tests.conftest import REPEATING
 from tests.fixtures.architectures import build
 
@@ -35,7 +36,7 @@ def effects(reader, record) -> dict[str, RoleEffect]:
 
 def test_repeats_are_lost_without_the_induction_heads_and_the_control_text_is_not(effects):
     induction = effects["induction"]
-    assert induction.rise > 4 > 1 > abs(induction.control_text)
+    assert induction.loss_increase > 4 > 1 > abs(induction.control_text)
     assert (induction.texts, induction.tokens, len(induction.controls)) == (3, "called", 20)
     assert effects["previous_token"].tokens == "all"
     assert effects["previous_token"].control_text is None
@@ -63,7 +64,7 @@ def test_the_rise_is_the_difference_of_the_losses_that_hooks_by_hand_give(effect
     # after a token that came before, and whose continuation is therefore known: all of the second copy but its first
     called = slice(len(reader.loaded.bos) + 20, None)
     rise = (losses() - before)[:, called].mean()
-    assert effects["induction"].rise == pytest.approx(float(rise), abs=1e-3)
+    assert effects["induction"].loss_increase == pytest.approx(float(rise), abs=1e-3)
 
 
 def test_the_same_seed_gives_the_same_effects_and_progress_can_end_the_work(reader, record, effects):
@@ -94,14 +95,14 @@ def test_a_record_with_effects_comes_back_as_it_was_and_is_shown(effects, record
     reading = next(one for one in read_roles(heads, made) if one.role == get_measured_role("induction"))
     assert reading.effect == effects["induction"]
     without = record.model_copy(update={"effects": None})
-    assert without.effect_of(get_measured_role("induction")) is None
+    assert without.get_effect(get_measured_role("induction")) is None
 
 
 def test_cards_and_answers_tell_a_published_effect(effects, explorer):
     analysis = explorer.analyze("headroles-tiny", REPEATING)
     roles = tuple(replace(reading, effect=effects.get(reading.role.name)) for reading in analysis.roles)
     told = replace(analysis, roles=roles)
-    assert effects["induction"].describe in render_panel(told)
+    assert describe_role_effect(effects["induction"]) in render_panel(told)
     answered = {role["key"]: role["effect"] for role in analysis_result(told).model_dump()["roles"]}
     assert answered["induction"] == RoleEffectResult.of(effects["induction"]).model_dump()
     assert answered["other"] is None
@@ -128,10 +129,16 @@ def test_an_effect_that_is_none_is_refused(changes):
 
 def test_the_sentence_names_the_interval_and_the_controls():
     effect = RoleEffect(
-        texts=10, heads=8, tokens="called", rise=4.1, interval=[3.9, 4.3], controls=[0.1] * 19 + [0.4], control_text=-0.02
+        texts=10,
+        heads=8,
+        tokens="called",
+        loss_increase=4.1,
+        interval=[3.9, 4.3],
+        controls=[0.1] * 19 + [0.4],
+        control_text=-0.02,
     )
-    assert effect.describe == (
-        "On 10 probe texts, without its 8 heads, the mean loss of tokens that the role foretells changes by +4.10 nats "
+    assert describe_role_effect(effect) == (
+        "On 10 probe texts, without its 8 heads, the mean loss of tokens that the role predicts_token changes by +4.10 nats "
         "(+3.90 to +4.30), without 20 sets of as many others, of the same layers where these have enough, by +0.10 to +0.40: "
         "matters. Where nothing repeats, they are worth −0.02."
     )

@@ -35,7 +35,7 @@ from headroles.render.files.exports import (
     standalone_page,
 )
 from headroles.render.html import STYLES
-from headroles.render.wording.wording import describe_head
+from headroles.render.wording.head_sentences import describe_head_view
 from tests.conftest import REPEATING
 
 HOSTILE = "</title></style></script><img src=x onerror=alert(1)> ]]> -- $x^2$ & \x00 \ud800 中"
@@ -119,7 +119,8 @@ def test_numbers_stay_numbers_in_the_table(analysis):
     assert re.fullmatch(beginning + r',"",[\d.e-]+,"(true|false)","L0H0 [^"]+\."', lines[1])  # always on: no excess
     assert re.fullmatch(beginning + r',-?[\d.e-]+,"","false","L0H0 [^"]+\."', lines[2])  # induction, which a text triggers
     row = next(iter(analysis.rows()))
-    negative = SimpleNamespace(model="m", rows=lambda: [{**row, "score": -0.3, "activation": -0.3, "chance": None}])
+    rows = [{**row, "score": -0.3, "activation": -0.3, "chance": None}]
+    negative = SimpleNamespace(model="m", heads=analysis.heads, has_sink=analysis.has_sink, rows=lambda: rows)
     assert scores_csv(cast(Analysis, negative)).content.decode().splitlines()[1].split(",")[5:8] == ["-0.3", "-0.3", '""']
 
 
@@ -138,7 +139,7 @@ def test_pictures_are_of_the_kind_they_say_and_described(analysis, view):
     for file in (heatmap_file(view, "png"), map_file(analysis, "png", view.head)):
         assert file.media_type == "image/png"
         assert Image.open(io.BytesIO(file.content)).format == "PNG"
-    for file, told in ((heatmap_file(view, "svg"), describe_head(view)), (map_file(analysis, "svg"), "layers down")):
+    for file, told in ((heatmap_file(view, "svg"), describe_head_view(view)), (map_file(analysis, "svg"), "layers down")):
         assert file.media_type == "image/svg+xml"
         title, description = ElementTree.fromstring(file.content)[:2]
         assert view.model in (title.text or "")

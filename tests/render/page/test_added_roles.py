@@ -21,9 +21,9 @@ from headroles.render.page.cards import render_panel
 from headroles.render.page.compare_models import render_model_comparison
 from headroles.render.page.compare_texts import render_prompt_comparison
 from headroles.render.page.head_page import render_head
-from headroles.render.page.lessons import lesson_of, render_lessons
+from headroles.render.page.lessons import make_lesson, render_lessons
 from headroles.render.page.model_map import render_map
-from headroles.render.wording.wording import MARKS, ON_EVERY_TEXT
+from headroles.render.wording.states import MARKS, ON_EVERY_TEXT
 from tests.conftest import random_attention
 from tests.fixtures.extra_roles import KEEPS, TWO_BACK, registered
 from tests.fixtures.map_cells import cells_of
@@ -156,10 +156,10 @@ def test_two_models_count_the_heads_of_both(full):
 
 def test_each_has_a_lesson_with_a_picture_where_it_has_one(added):
     assert render_lessons().count("data-lesson=") == len(ROLES)
-    assert "hr-lesson-picture" in render_template("lesson", lesson=lesson_of(TWO_BACK))
-    assert "Filled: four at two; five at three; six at four." in render_template("lesson", lesson=lesson_of(TWO_BACK))
-    assert "<figure" not in render_template("lesson", lesson=lesson_of(KEEPS))
-    assert "<button" not in render_template("lesson", lesson=lesson_of(KEEPS))
+    assert "hr-lesson-picture" in render_template("lesson", lesson=make_lesson(TWO_BACK))
+    assert "Filled: four at two; five at three; six at four." in render_template("lesson", lesson=make_lesson(TWO_BACK))
+    assert "<figure" not in render_template("lesson", lesson=make_lesson(KEEPS))
+    assert "<button" not in render_template("lesson", lesson=make_lesson(KEEPS))
 
 
 def test_files_and_programs_get_each_with_nothing_where_there_is_no_number(full):

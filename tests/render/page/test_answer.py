@@ -15,6 +15,7 @@ from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles.roles import ROLES
 from headroles.render.page.answer import answer_text, render_answer
 from headroles.render.page.next_token import NextTokenView, render_next
+from headroles.render.wording.evidence import describe_evidence
 from tests.conftest import PLAIN, REPEATING
 from tests.fixtures.outline import Outline
 from tests.fixtures.real import REAL_MODEL
@@ -51,7 +52,7 @@ def test_the_answer_tells_the_clearest_head_where_it_looks_and_what_it_gives_oth
     analysis = explorer.analyze(EMBEDDED_MODEL, REPEATING)
     reading = analysis.role("induction")
     best = max((head for head in reading.heads if head.is_active), key=lambda head: head.excess)
-    told = best.evidence[0].describe(analysis.tokens)
+    told = describe_evidence(best.evidence[0], analysis.tokens)
     assert f"(induction), most clearly {best.head.label}: {told}." in answer_text(analysis)
     assert re.fullmatch(r"·\w+ → ·\w+, >?\d+% \(<?\d+% otherwise\)", told)
 

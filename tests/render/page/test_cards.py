@@ -14,7 +14,7 @@ from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles.roles import ROLES
 from headroles.render.page.cards import render_panel
 from headroles.render.wording.bars import figures
-from headroles.render.wording.wording import MARKS
+from headroles.render.wording.states import MARKS
 from tests.conftest import PLAIN, REPEATING
 from tests.fixtures.known import known
 

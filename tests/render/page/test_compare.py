@@ -20,7 +20,7 @@ from headroles.models.scoring.sweep import analyze_model
 from headroles.render.html import ASSETS
 from headroles.render.page.compare_models import render_model_comparison
 from headroles.render.page.compare_texts import render_prompt_comparison
-from headroles.render.wording.wording import CHANGE_MARKS, MARKS
+from headroles.render.wording.states import CHANGE_MARKS, MARKS
 from tests.conftest import PLAIN, REPEATING
 from tests.core.readings.test_comparison import made_up, silenced
 
@@ -124,7 +124,7 @@ def test_a_role_without_expected_keys_shows_no_chance(plain, repeating):
     assert {change.role.name for change in compared.heads} >= {"delimiter", "induction"}
     for change, row in zip(compared.heads, rows, strict=True):
         sides = ((compared.a, change.a), (compared.b, change.b))
-        reach = sum(read.compared is not None and text.role(change.role).applicable for text, read in sides)
+        reach = sum(read.baseline is not None and text.role(change.role).applicable for text, read in sides)
         assert row.count("hr-chance") == (reach if get_measured_role(change.role).measure.beats_uniform else 0)
 
 

@@ -17,7 +17,8 @@ from headroles.render.figures.figure_text import PAGE_LABELS
 from headroles.render.figures.pixels import outline_path
 from headroles.render.page.head_page import bibtex, cite, render_head, render_twin
 from headroles.render.wording.bars import figures
-from headroles.render.wording.wording import describe_head
+from headroles.render.wording.evidence import describe_evidence
+from headroles.render.wording.head_sentences import describe_head_view
 from tests.conftest import PLAIN, REPEATING
 from tests.fixtures.known import known
 from tests.fixtures.outline import Outline
@@ -150,7 +151,7 @@ def test_the_lowest_rung_says_its_number_and_what_it_is_held_against(explorer):
         view = explorer.view_head(EMBEDDED_MODEL, prompt, explorer.analyze(EMBEDDED_MODEL, prompt).role(role).heads[0].head, role)
         reading = view.readings[role]
         shown = html.unescape(re.sub("<[^>]*>", "", render_head(view)))
-        held = reading.evidence[0].describe(view.tokens) if reading.evidence else f"{figures(reading)}, usually"
+        held = describe_evidence(reading.evidence[0], view.tokens) if reading.evidence else f"{figures(reading)}, usually"
         assert f"{view.role.display_name}: {held}" in shown
 
 
@@ -203,4 +204,4 @@ def test_a_role_that_nothing_here_can_show_has_no_number(explorer):
     row = known(re.search(r'<tr class="is-looked-at">.*?</tr>', render_head(view), re.S)).group()
     assert "%" not in row.partition("usual")[0]
     assert "not applicable" in row
-    assert "Nothing on this text calls for delimiter" in describe_head(view)
+    assert "Nothing on this text calls for delimiter" in describe_head_view(view)

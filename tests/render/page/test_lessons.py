@@ -12,7 +12,7 @@ from headroles.core.roles.roles import ROLES, Role, get_measured_role, measured_
 from headroles.core.roles.scoring import pattern_roles
 from headroles.hub.record_store import EMBEDDED_RECORDS, load_head_categories
 from headroles.render.html import render_template
-from headroles.render.page.lessons import CELL, MARGIN, lesson_of, render_lessons, render_lessons_here
+from headroles.render.page.lessons import CELL, MARGIN, make_lesson, render_lessons, render_lessons_here
 from tests.conftest import uniform_attention
 
 DRAWN = {"b", "button", "details", "div", "em", "figcaption", "figure", "h3", "h4", "li", "p", "section", "summary", "ul"} | {
@@ -41,7 +41,7 @@ def text(root: ET.Element) -> str:
 
 
 def picture(name: str) -> ET.Element:
-    found = parse(render_template("lesson", lesson=lesson_of(ROLES[name]))).find(".//svg[@role='img']")
+    found = parse(render_template("lesson", lesson=make_lesson(ROLES[name]))).find(".//svg[@role='img']")
     assert found is not None
     return found
 
@@ -55,7 +55,7 @@ def cells(drawn: ET.Element, kind: str) -> dict[tuple[int, int], float]:
 @pytest.mark.parametrize("role", ROLES.values(), ids=lambda role: role.name)
 def test_a_lesson_has_all_its_parts(role: Role):
     root, measured, drawn = (
-        parse(render_template("lesson", lesson=lesson_of(role))),
+        parse(render_template("lesson", lesson=make_lesson(role))),
         role in measured_roles(),
         role in pattern_roles(),
     )
@@ -138,7 +138,7 @@ def test_a_models_lessons_say_where_the_lessons_own_sentence_does_not_show_it():
 def test_a_roles_text_is_never_markup():
     hostile = '<script>alert(1)</script> & "quoted"'
     texts = dict.fromkeys(("display_name", "explanation", "try_this", "look_for", "source", "suggested_prompt", "color"), hostile)
-    root = parse(render_template("lesson", lesson=lesson_of(dataclasses.replace(ROLES["induction"], **texts))))
+    root = parse(render_template("lesson", lesson=make_lesson(dataclasses.replace(ROLES["induction"], **texts))))
     assert tags(root) <= DRAWN
     assert text(root).count(hostile) == 6  # all but the colour
     assert root[0].attrib["style"] == f"--role:{hostile}"

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from headroles.core.text.phrases import ALL, percent
 from headroles.render.figures.pixels import pattern_bytes
 from headroles.render.html import ASSETS
+from headroles.render.wording.phrases import ALL, percent
 
 NODE = shutil.which("node")
 EDGES = [0.0, 1e-9, 0.004999, 0.005, 0.0149, 0.123, 0.5049, 0.9949, 0.995, 0.996, 0.9999, 0.999949, ALL, 1.0]

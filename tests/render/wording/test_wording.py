@@ -12,9 +12,10 @@ from headroles.core.readings.verdicts import read_head, read_heads
 from headroles.core.records.record_builder import build_record
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles.roles import ROLES, get_measured_role, measured_roles
-from headroles.core.text.phrases import percent
 from headroles.jobs import Progress
-from headroles.render.wording.wording import describe_head, describe_progress, describe_source
+from headroles.render.wording.head_sentences import describe_head_view, measure_clause
+from headroles.render.wording.phrases import percent
+from headroles.render.wording.sources import describe_progress, describe_source
 from tests.conftest import PLAIN
 
 TOKENS = [1, 2, 3, 4, 1, 2, 3, 4]
@@ -40,7 +41,7 @@ def sentence(record, pattern: torch.Tensor, tokens: list[int] = TOKENS, **scores
         read_head(table := read_heads(attention, made), Head(0, 0)),
         table.tokens,
     )
-    return describe_head(view)
+    return describe_head_view(view)
 
 
 def one_hot(keys: list[int]) -> torch.Tensor:
@@ -98,7 +99,7 @@ def test_a_head_without_a_role_that_is_looked_at_for_one(explorer):
     head = next(head for head in explorer.categories(EMBEDDED_MODEL).heads_without_role() if head.layer == 3)
     view = explorer.view_head(EMBEDDED_MODEL, "one two three one two three", head)
     quiet = {name: replace(reading, activation=0.0, is_active=False) for name, reading in view.readings.items()}
-    said = describe_head(replace(view, role=ROLES["induction"], readings=quiet))
+    said = describe_head_view(replace(view, role=ROLES["induction"], readings=quiet))
     assert "On this text it is not seen doing induction: the most it shows is" in said
 
 
@@ -111,7 +112,7 @@ def test_a_percentage_never_rounds_to_all_or_nothing(share, said):
 
 def test_every_role_can_be_said():
     for role in measured_roles():
-        assert ("0.50 logits" if role.measure.needs == "outputs" else "50%") in role.measure.phrase(0.5, 0.5, 0.25)
+        assert ("0.50 logits" if role.measure.needs == "outputs" else "50%") in measure_clause(role.measure, 0.5, 0.5, 0.25)
         assert role.measure.definition
 
 

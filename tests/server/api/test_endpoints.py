@@ -288,7 +288,7 @@ def test_an_analysis_comes_in_plain_types(client, explorer):
     for role, reading in zip(result["roles"], analysis.roles):
         assert role["applicable"] is reading.applicable
         assert role["active"] is reading.is_active
-        assert role["reason"] == reading.reason
+        assert role["reason"] == describe_role(reading, analysis)
         for head, own in zip(role["heads"], reading.heads):
             assert head == {
                 "layer": own.head.layer,
@@ -299,7 +299,7 @@ def test_an_analysis_comes_in_plain_types(client, explorer):
                 "is_active": own.is_active,
                 "verdict": own.state,
                 "excess": own.excess if own.is_triggered else None,
-                "seen_at": own.seen_at,
+                "seen_at": own.detections,
                 "evidence": [dataclasses.asdict(place) for place in own.evidence],
                 "percentile": own.percentile,
                 "usual": own.usual and list(own.usual),

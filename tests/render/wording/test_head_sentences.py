@@ -11,14 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headroles.core.heads import Head
-from headroles.core.readings.head_description import A_LITTLE, describe_head_in_model
 from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles.roles import OTHER, RESTING, Role, get_measured_role, measured_roles
 from headroles.errors import InvalidInputError
 from headroles.render.api.schema import analysis_result
 from headroles.render.files.exports import scores_csv
 from headroles.render.page.cards import render_panel
-from headroles.render.wording.wording import describe_head
+from headroles.render.wording.head_sentences import A_LITTLE, describe_head, describe_head_view, describe_scores
 from tests.conftest import PLAIN
 
 # around the thresholds above all
@@ -42,7 +41,7 @@ def primary_of(scores: Mapping[str, float | None]) -> Role:
 @given(scores=TABLES, has_sink=st.booleans())
 def test_it_names_what_the_scores_reach_each_once_and_nothing_else(scores, has_sink):
     primary = primary_of(scores)
-    said = describe_head_in_model(Head(3, 1), primary, scores, has_sink)
+    said = describe_scores(Head(3, 1), primary, scores, has_sink)
     assert said.startswith("L3H1 ")
     assert said.endswith(".")
     assert "\n" not in said
@@ -79,7 +78,7 @@ def test_it_names_what_the_scores_reach_each_once_and_nothing_else(scores, has_s
 
 def test_a_head_that_does_several_things_is_told_in_one_sentence():
     scores = {"induction": 0.9, "positional": 0.98, "duplicate_token": 0.2}
-    assert describe_head_in_model(Head(18, 6), primary_of(scores), scores) == (
+    assert describe_scores(Head(18, 6), primary_of(scores), scores) == (
         "L18H6 is mainly an induction head (0.90); rests on the first token when nothing repeats (0.98); "
         "also a little duplicate token (0.20)."
     )
@@ -87,12 +86,12 @@ def test_a_head_that_does_several_things_is_told_in_one_sentence():
 
 def test_head_page_card_programs_and_files_say_the_same_of_every_head(explorer):
     analysis = explorer.analyze(EMBEDDED_MODEL, PLAIN)
-    told = {head: analysis.describe_head(head) for head in analysis.heads.heads()}
+    told = {head: describe_head(analysis, head) for head in analysis.heads.heads()}
     assert [entry["told"] for entry in analysis_result(analysis, all_heads=True).model_dump()["heads"]] == list(told.values())
     rows = list(csv.DictReader(io.StringIO(scores_csv(analysis).content.decode())))
     assert {(Head(int(row["layer"]), int(row["head"])), row["told"]) for row in rows} == set(told.items())
     for head, sentence in told.items():
-        assert describe_head(explorer.view_head(EMBEDDED_MODEL, PLAIN, head)).startswith(f"{sentence} ")
+        assert describe_head_view(explorer.view_head(EMBEDDED_MODEL, PLAIN, head)).startswith(f"{sentence} ")
         assert primary_of({name: table[head.layer][head.index] for name, table in analysis.heads.scores.items()}) == (
             analysis.heads.primary_role(head)
         )
@@ -101,4 +100,4 @@ def test_head_page_card_programs_and_files_say_the_same_of_every_head(explorer):
         for head in reading.heads:
             assert f"on the probe texts. {told[head.head]}</span>".replace("'", "&#39;") in panel
     with pytest.raises(InvalidInputError):
-        analysis.describe_head("L9H9")
+        describe_head(analysis, "L9H9")
