@@ -30,7 +30,9 @@ BYTES_PER_NUMBER = 100
 class UseModel(Protocol):
     """Calls a function with the reader of a model, and loads the model first where it is not in memory."""
 
-    def __call__(self, model: str, work: Callable[[PatternReader], T], /) -> T: ...
+    def __call__(self, model: str, work: Callable[[PatternReader], T], /) -> T:
+        """Returns what the function returns."""
+        ...
 
 
 @dataclass(frozen=True)

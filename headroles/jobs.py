@@ -1,4 +1,4 @@
-"""Work in the background that says how far it is, that several people can wait for, and that can be cancelled."""
+"""Work in the background that reports its progress, that several callers can wait for, and that can be cancelled."""
 
 import logging
 import threading
@@ -12,12 +12,12 @@ from headroles.errors import HeadRolesError, JobCancelledError, panics_as_errors
 
 T = TypeVar("T")
 POLL_SECONDS = 0.2  # how soon work that waits for something notices that it was cancelled
-ABANDONED_A_WORKER = 4  # how many that nobody waits for any more may be on their way to an end, beside those that have a slot
+ABANDONED_A_WORKER = 4  # how many cancelled jobs may still be ending beside those that have a slot
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far work is: `fraction` 0 to 1, and in words what it is doing."""
+    """The progress of work: `fraction` from 0 to 1, and what it is doing in words."""
 
     fraction: float
     note: str
@@ -29,7 +29,7 @@ class Job(Generic[T]):
     def __init__(self, key: Hashable) -> None:
         self.key = key
         self._progress = Progress(0.0, "waiting for other work to end")
-        self._waiting_for_it = 1  # who started it
+        self._waiters = 1  # the caller that started it
         self._is_cancelled = False
         self._lock = threading.Lock()
         self._future: Future[T] = Future()
@@ -37,10 +37,12 @@ class Job(Generic[T]):
 
     @property
     def progress(self) -> Progress:
+        """What the work reported last."""
         return self._progress
 
     @property
     def is_done(self) -> bool:
+        """Whether the work has ended, however it ended."""
         return self._future.done()
 
     def report(self, fraction: float, note: str) -> None:
@@ -50,40 +52,40 @@ class Job(Generic[T]):
         self._progress = Progress(min(max(fraction, 0.0), 1.0), note)
 
     def join(self) -> bool:
-        """Counts one more who waits for the job; False once it is cancelled, because then there is nothing to wait for."""
+        """Counts one more caller that waits; False once the job is cancelled, because then there is nothing to wait for."""
         with self._lock:
-            self._waiting_for_it += not self._is_cancelled
+            self._waiters += not self._is_cancelled
             return not self._is_cancelled
 
     def leave(self) -> None:
-        """For one who waits no longer; the last one to leave cancels the job."""
+        """Counts one caller less that waits; the last one to leave cancels the job."""
         with self._lock:
-            self._waiting_for_it -= 1
-            is_last = self._waiting_for_it <= 0
+            self._waiters -= 1
+            is_last = self._waiters <= 0
         if is_last:
             self.cancel()
 
     def cancel(self) -> None:
-        """Asks the work to end at its next report, whoever waits for it; nothing it did is kept. Too late once it is done."""
+        """Ends the work at its next report, whoever waits for it, and keeps nothing of it; does nothing once it is done."""
         with self._lock:
             was_cancelled, self._is_cancelled = self._is_cancelled, True
         if not was_cancelled:
             self._on_cancel(self)
 
     def wait(self, timeout: float) -> None:
-        """Until it is done, however it ends, or `timeout` seconds have passed."""
+        """Waits until the job is done, or `timeout` seconds have passed."""
         wait([self._future], timeout)
 
     def result(self, timeout: float | None = None) -> T:
-        """What the work gave. Raises what it raised, and concurrent.futures.TimeoutError if that takes over `timeout` seconds."""
+        """Waits for the result. Raises what the work raised, and concurrent.futures.TimeoutError after `timeout` seconds."""
         return self._future.result(timeout)
 
 
 class Jobs(Generic[T]):
-    """Runs at most `workers` jobs at once, the others wait and take no thread; one job a key, shared by all who ask for it.
+    """Runs at most `workers` jobs at once, one for each key; the others wait and take no thread.
 
-    Who is cancelled gives its slot to the next at once, though its thread may hang until some timeout of its own; of those there
-    are at most ABANDONED_A_WORKER times as many as workers, and past that a slot is free only when its thread is.
+    A cancelled job gives its slot to the next one at once, although its thread may hang until some timeout of its own. There are
+    at most ABANDONED_A_WORKER such threads for each worker; past that a slot is free only when its thread is.
     """
 
     def __init__(self, workers: int) -> None:
@@ -95,16 +97,22 @@ class Jobs(Generic[T]):
         self._lock = threading.RLock()
 
     def start(self, key: Hashable, work: Callable[[Job[T]], T], dropped: Callable[[], None] = lambda: None) -> Job[T]:
-        """Joins the job of that key that is under way and not cancelled, or makes a new one that does `work`.
+        """Joins the job of a key that is under way, or starts a new one.
 
-        `dropped` is called instead of `work` when the job is cancelled before it has begun.
+        Args:
+            key: Names the job.
+            work: What a new job does.
+            dropped: Called instead of `work` if the job is cancelled before it has begun.
+
+        Returns:
+            The job, with one more caller that waits for it.
         """
         with self._lock:
             running = self._running.get(key)
             if running is not None and running.join():
                 return running
             job: Job[T] = Job(key)
-            job._on_cancel = self._let_go
+            job._on_cancel = self._on_cancelled
             if len(self._holding) < self._workers:
                 self._begin(job, work)
             else:
@@ -121,7 +129,7 @@ class Jobs(Generic[T]):
         """Needs the lock."""
         self._holding.add(job)
         try:
-            # a daemon: a download that hangs must not keep the process from ending
+            # a daemon: a download that hangs must not keep the process alive
             threading.Thread(target=self._run, args=(job, work), daemon=True, name=f"job {job.key}").start()
         except BaseException:
             self._holding.discard(job)
@@ -141,20 +149,20 @@ class Jobs(Generic[T]):
             job._future.set_result(result)
 
     def _end(self, job: Job[T]) -> None:
-        """Before the job is done: who asks again after a failure gets a new try, not the old failure."""
+        """Forgets a job before it is done: a caller that asks again after a failure gets a new try, not the old failure."""
         with self._lock:
             self._holding.discard(job)
             self._abandoned.discard(job)
-            self._take_off(job)
+            self._forget(job)
         self._begin_next()
 
-    def _let_go(self, job: Job[T]) -> None:
-        """When a job is cancelled: it waits no longer, or another may begin in its place."""
+    def _on_cancelled(self, job: Job[T]) -> None:
+        """Takes a cancelled job off the queue, or frees its slot for another one."""
         with self._lock:
             waiting = next((waiting for waiting in self._waiting if waiting.job is job), None)
             if waiting is not None:
                 self._waiting.remove(waiting)
-                self._take_off(job)
+                self._forget(job)
             elif job in self._holding and len(self._abandoned) < self._most_abandoned:
                 self._holding.remove(job)
                 self._abandoned.add(job)
@@ -174,12 +182,12 @@ class Jobs(Generic[T]):
                     self._begin(job, work)
                     continue
                 except RuntimeError as error:  # the system gives no more threads
-                    self._take_off(job)
+                    self._forget(job)
                     why = error
             dropped()
             job._future.set_exception(why)
 
-    def _take_off(self, job: Job[T]) -> None:
+    def _forget(self, job: Job[T]) -> None:
         """Needs the lock."""
         if self._running.get(job.key) is job:  # not one that followed it when it was cancelled
             del self._running[job.key]

@@ -1,0 +1,1 @@
+"""The server: what a request passes, the page, and the API."""

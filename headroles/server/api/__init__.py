@@ -1,0 +1,1 @@
+"""The API: endpoints, and how they are published."""

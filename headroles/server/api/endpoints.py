@@ -1,4 +1,4 @@
-"""The typed API: each endpoint with its checks. Who publishes them, and to whom, is another room's."""
+"""The typed API: each endpoint with its checks; `publish` offers them to programs and chat clients."""
 
 from collections.abc import Callable
 from contextlib import aclosing
@@ -36,75 +36,75 @@ R = TypeVar("R")
 
 
 def with_limits(endpoint: F) -> F:
-    """Puts the limits into an endpoint's docstring, which is what clients see of it."""
+    """Puts the limits into an endpoint's docstring, which clients read."""
     endpoint.__doc__ = (endpoint.__doc__ or "").format(tokens=MAX_PROMPT_TOKENS, texts=MAX_BATCH_PROMPTS)
     return endpoint
 
 
 class Endpoints:
-    """What programs may ask; every input is checked inside, since hints are not enforced.
+    """The endpoints. Each checks its inputs itself, since gradio does not enforce type hints, and raises only HeadRolesErrors.
 
-    The docstrings are what the page, gradio's own list and MCP tell of the endpoints. Each raises HeadRolesErrors alone.
+    Their docstrings are read by people and by chat clients: on the page, in gradio's own list and through MCP.
     """
 
-    def __init__(self, explorer: Explorer, desk: RequestQueue) -> None:
-        self._explorer, self._desk = explorer, desk
+    def __init__(self, explorer: Explorer, queue: RequestQueue) -> None:
+        self._explorer, self._queue = explorer, queue
 
     def all(self) -> tuple[Callable, ...]:
-        """Those that are published, in the order in which they are told."""
-        asked = self.models, self.categories, self.analyze, self.analyze_batch, self.compare, self.pattern, self.heatmap
-        return *asked, self.figure, self.explain, self.next_tokens, self.effects, self.ablate, self.training, self.atlas
+        """Lists the endpoints in the order in which they are published."""
+        patterns = self.models, self.categories, self.analyze, self.analyze_batch, self.compare, self.pattern, self.heatmap
+        return *patterns, self.figure, self.explain, self.next_tokens, self.effects, self.ablate, self.training, self.atlas
 
     async def models(self, request: gr.Request) -> schema.ModelsResult:
-        """The models that can be analysed, with how many tokens each reads, and the limits of this server."""
+        """Lists the models, with the number of tokens that each reads, and the limits of this server."""
         explorer = self._explorer
-        return await self._desk.run(visitor_of(request), api.models_result, explorer.models(), explorer.settings, cost=0)
+        return await self._queue.run(visitor_of(request), api.models_result, explorer.models(), explorer.settings, cost=0)
 
     async def categories(self, request: gr.Request, model: str) -> schema.CategoriesResult:
-        """Which head plays which role in a model, measured offline: the top heads of every role, all scores, all primary roles.
+        """Gives the role of every attention head of a model, measured offline: the top heads of each role, and all scores.
 
         Args:
             model: The model's name as /models gives it, for instance headroles-tiny.
         """
-        return schema.categories_result(await self._asked(request, [model], self._explorer.categories, model))
+        return schema.categories_result(await self._run(request, [model], self._explorer.categories, model))
 
     @with_limits
     async def analyze(self, request: gr.Request, model: str, prompt: str, all_heads: bool = False) -> schema.AnalysisResult:
-        """Which attention heads of a model do which job on a text: every role with its top heads, applicable or not and why.
+        """Shows which attention heads of a model do which job on a text: every role with its top heads, and why a role is absent.
 
         Args:
             model: The model's name as /models gives it, for instance headroles-tiny.
             prompt: The text, at most {tokens} tokens.
-            all_heads: Whether to add every head of the model in every role.
+            all_heads: Whether to list every head of the model in every role.
         """
         api.checked_switch("all_heads", all_heads)
-        analysis = await self._asked(request, [model], self._explorer.analyze, model, prompt)
+        analysis = await self._run(request, [model], self._explorer.analyze, model, prompt)
         return schema.analysis_result(analysis, all_heads)
 
     @with_limits
     async def analyze_batch(
         self, request: gr.Request, model: str, prompts: list[str], all_heads: bool = False
     ) -> schema.BatchResult:
-        """The same as analyze for several texts at once, in their order; far faster than one call a text.
+        """Analyses several texts at once, in their order; far faster than one call of analyze for each text.
 
         Args:
             model: The model's name as /models gives it, for instance headroles-tiny.
             prompts: The texts, 1 to {texts}, each at most {tokens} tokens.
-            all_heads: Whether to add every head of the model in every role, to each text.
+            all_heads: Whether to list every head of the model in every role for each text.
         """
         check_batch(prompts)
         api.checked_switch("all_heads", all_heads)
 
-        def read() -> schema.BatchResult:  # with all heads, what is read is large enough to hold up other requests
+        def read() -> schema.BatchResult:  # with all heads, the result is large enough to hold up other requests
             return schema.batch_result(model, self._explorer.analyze_batch(model, prompts), all_heads)
 
-        return await self._asked(request, [model], read, cost=len(prompts))
+        return await self._run(request, [model], read, cost=len(prompts))
 
     @with_limits
     async def compare(
         self, request: gr.Request, model: str, prompt: str, other_prompt: str = "", other_model: str = ""
     ) -> schema.ComparisonResult:
-        """What changes between two texts on one model, or between two models on one text; give one of the last two arguments.
+        """Compares two texts on one model, or two models on one text. Give either other_prompt or other_model.
 
         Args:
             model: The model's name as /models gives it, for instance headroles-tiny.
@@ -113,18 +113,18 @@ class Endpoints:
             other_model: The name of a second model for the same text.
         """
         if bool(other_prompt) == bool(other_model):
-            raise InvalidInputError("Give either other_prompt or other_model, one of the two.")
+            raise InvalidInputError("Give either other_prompt or other_model, not both.")
         analyze, analyze_batch = self._explorer.analyze, self._explorer.analyze_batch
         if other_prompt:
-            analyses = await self._asked(request, [model], analyze_batch, model, [prompt, other_prompt], cost=2)
+            analyses = await self._run(request, [model], analyze_batch, model, [prompt, other_prompt], cost=2)
             return schema.comparison_result(compare_prompts(*analyses))
         on_both = [model, other_model]
-        analyses = await self._asked(request, on_both, lambda: [analyze(name, prompt) for name in on_both], cost=2)
+        analyses = await self._run(request, on_both, lambda: [analyze(name, prompt) for name in on_both], cost=2)
         return schema.comparison_result(compare_models(*analyses))
 
     @with_limits
     async def pattern(self, request: gr.Request, model: str, prompt: str, layer: int, head: int) -> schema.PatternResult:
-        """The attention of one head on a text, [query][key], with what the head does there in every role.
+        """Gives the attention pattern of one head on a text as [query][key], and what the head does there in every role.
 
         Args:
             model: The model's name as /models gives it, for instance headroles-tiny.
@@ -133,20 +133,20 @@ class Endpoints:
             head: The head's number within the layer, from 0.
         """
         which = api.checked_head(layer, head)
-        return schema.pattern_result(await self._asked(request, [model], self._explorer.view_head, model, prompt, which))
+        return schema.pattern_result(await self._run(request, [model], self._explorer.view_head, model, prompt, which))
 
     @with_limits
     async def heatmap(
         self, request: gr.Request, model: str, prompt: str, layer: int, head: int, role: str = "", format: str = "png"
     ) -> HeatmapResult:
-        """A picture of one head's attention on a text, with the cells outlined that a role expects to be strong.
+        """Draws the attention pattern of one head on a text, and outlines the cells that a role expects to be strong.
 
         Args:
             model: The model's name as /models gives it, for instance headroles-tiny.
             prompt: The text, at most {tokens} tokens.
             layer: The head's layer, from 0.
             head: The head's number within the layer, from 0.
-            role: The role whose cells are outlined, for instance induction; empty for what the head mainly does.
+            role: The role whose cells are outlined, for instance induction; empty for the head's main role.
             format: png or pdf (the result holds it in base64) or svg (as text).
         """
         which, looked_for = api.checked_head(layer, head), api.checked_role(role)
@@ -157,18 +157,18 @@ class Endpoints:
             file = heatmap_file(view, kind)
             return HeatmapResult.encode(file.media_type, file.content, description=describe_head_view(view))
 
-        return await self._asked(request, [model], draw)
+        return await self._run(request, [model], draw)
 
     @with_limits
     async def figure(
         self, request: gr.Request, model: str, prompt: str = "", sheet: str = "text", format: str = "pdf"
     ) -> FigureResult:
-        """A sheet for print: of a text with the heads of the roles that are seen on it, of a model, or of all models.
+        """Makes a sheet for print: of a text and the roles that are detected on it, of a model, or of all models.
 
         Args:
             model: The model's name as /models gives it, for instance headroles-tiny.
             prompt: The text, at most {tokens} tokens.
-            sheet: text, model or atlas; a model's needs no prompt, and the atlas is the same for every model.
+            sheet: text, model or atlas. The model sheet needs no prompt; the atlas is the same for every model.
             format: pdf or png (the result holds it in base64) or svg (as text).
         """
         kind, which = api.checked_choice("format", format, KINDS), api.checked_choice("sheet", sheet, SHEETS)
@@ -183,53 +183,51 @@ class Endpoints:
                 file = text_sheet_file(analysis, view_sheet_heads(self._explorer, analysis), kind)
             return FigureResult.encode(file.media_type, file.content)
 
-        return await self._asked(request, [model], draw)
+        return await self._run(request, [model], draw)
 
     @with_limits
     async def explain(self, request: gr.Request, model: str, prompt: str) -> schema.ExplainResult:
-        """What goes on in a text, in words: which roles are seen, where, in which heads, why others are not, and the next word.
+        """Explains a text in words: which roles are detected, where and in which heads, why others are not, and the next word.
 
         Args:
             model: The model's name as /models gives it, for instance headroles-tiny.
             prompt: The text, at most {tokens} tokens.
         """
 
-        def say() -> schema.ExplainResult:
-            place = PageState(prompt=prompt, model=model)
-            scene = load_page_data(self._explorer, place, ("analysis", "next"))
-            assert scene.analysis is not None
-            assert scene.next is not None
-            return schema.ExplainResult.of(scene.analysis, words=explain_in_words(scene.analysis, scene.next))
+        def explain() -> schema.ExplainResult:
+            data = load_page_data(self._explorer, PageState(prompt=prompt, model=model), ("analysis", "next"))
+            assert data.next is not None
+            return schema.ExplainResult.of(data.known_analysis, words=explain_in_words(data.known_analysis, data.next))
 
-        return await self._asked(request, [model], say, cost=2)
+        return await self._run(request, [model], explain, cost=2)
 
     @with_limits
     async def next_tokens(self, request: gr.Request, model: str, prompt: str, count: int = 5) -> NextTokensResult:
-        """What a model says comes next after every token of a text, with probabilities, and how badly it foresaw each token.
+        """Predicts the next token after every token of a text, with probabilities, and gives the loss of each token.
 
         Args:
             model: The model's name as /models gives it, for instance headroles-tiny.
             prompt: The text, at most {tokens} tokens.
             count: How many of the likeliest next tokens, 1 to 50.
         """
-        found = await self._asked(request, [model], self._explorer.next_tokens, model, prompt, count)
+        found = await self._run(request, [model], self._explorer.next_tokens, model, prompt, count)
         return NextTokensResult.of(found)
 
     @with_limits
     async def effects(
         self, request: gr.Request, model: str, prompt: str, heads: list[str] | None = None, role: str = "", query: int = -1
     ) -> EffectsResult:
-        """What heads write to the next token's logits directly, by the token that they read; which words they raise and lower.
+        """Measures the direct effects of heads on the next token's logits: which words they raise or lower, and by which token.
 
         Args:
             model: The model's name as /models gives it, for instance headroles-tiny.
             prompt: The text, at most {tokens} tokens.
-            heads: The heads, such as L2H2; by default those of the role that are seen on this text.
-            role: The role that they are looked at for, for instance induction; its expected token is told too.
-            query: After which token, from 0; by default the last.
+            heads: The heads, such as L2H2; by default those in which the role is detected on this text.
+            role: The role that they stand for, for instance induction; then the answer has the token that the role expects too.
+            query: The position of the token after which the next one is predicted, from 0; by default the last.
         """
         which, looked_for = api.checked_heads(heads), api.checked_role(role)
-        found = await self._asked(request, [model], self._explorer.effects, model, prompt, which, looked_for, query, cost=2)
+        found = await self._run(request, [model], self._explorer.effects, model, prompt, which, looked_for, query, cost=2)
         return effects_result(found)
 
     @with_limits
@@ -244,31 +242,31 @@ class Endpoints:
         seed: int = 0,
         query: int = -1,
     ) -> AblationResult:
-        """What is lost without some heads, beside what is lost without as many other heads of the same layers.
+        """Ablates heads: measures what is lost without them, beside what is lost without as many control heads.
 
-        Reads the text some thirty times, and counts as that many prompts.
+        It reads the text about thirty times, and counts as that many prompts.
 
         Args:
             model: The model's name as /models gives it, for instance headroles-tiny.
             prompt: The text, at most {tokens} tokens.
-            heads: The heads, such as L2H2; by default those of the role that are seen on this text.
+            heads: The heads, such as L2H2; by default those in which the role is detected on this text.
             role: The role that they stand for, for instance induction.
-            method: zero, mean, resample or null: what stands in place of their outputs.
-            seed: Draws the other heads and, for resample, the other text.
-            query: After which token the next one is looked at, from 0; by default the last.
+            method: What replaces their outputs: zero, mean, resample or null.
+            seed: Draws the control heads and, for resample, the other text.
+            query: The position of the token after which the next one is predicted, from 0; by default the last.
         """
         which, looked_for = api.checked_heads(heads), api.checked_role(role)
         chosen = api.checked_choice("method", method, ABLATION_METHODS)
         cost, job = count_texts(len(which) or MAX_TOP_HEADS), Job((model, prompt))
         ask = partial(self._explorer.ablate, on_progress=lambda share: job.report(share, "taking heads out"))
         try:
-            found = await self._asked(request, [model], ask, model, prompt, which, looked_for, chosen, seed, query, cost=cost)
+            found = await self._run(request, [model], ask, model, prompt, which, looked_for, chosen, seed, query, cost=cost)
         finally:
-            job.cancel()  # whoever asked may be gone; then the work ends between two forwards
+            job.cancel()  # the client may be gone; then the work ends between two forwards
         return ablation_result(found)
 
     async def training(self, request: gr.Request, model: str) -> TrainingResult:
-        """How the roles of a model came to be: what every head did at each recorded step of its training, and the losses.
+        """Shows how the roles of a model formed: what every head did at each recorded step of its training, and the losses.
 
         Args:
             model: The model's name as /models gives it, for instance headroles-tiny, which has a recorded run.
@@ -277,23 +275,23 @@ class Endpoints:
         def read() -> TrainingResult:
             return training_result(self._explorer.training(model))
 
-        return await self._desk.run(visitor_of(request), read)
+        return await self._queue.run(visitor_of(request), read)
 
     async def atlas(self, request: gr.Request) -> AtlasResult:
-        """Which share of heads plays which role over all models whose records this server knows: by depth, family and size."""
+        """Gives the share of heads that plays each role over all models that this server knows: by depth, family and size."""
 
         def read() -> AtlasResult:
             return atlas_result(self._explorer.atlas())
 
-        return await self._desk.run(visitor_of(request), read)
+        return await self._queue.run(visitor_of(request), read)
 
-    async def _asked(self, request: gr.Request, models: list[str], function: Callable[..., R], *args: object, cost: int = 1) -> R:
-        """What a function gives once the models are loaded; the wait for a load takes no worker."""
+    async def _run(self, request: gr.Request, models: list[str], function: Callable[..., R], *args: object, cost: int = 1) -> R:
+        """Runs a function once the models are loaded; the wait for a load takes no worker."""
         visitor = visitor_of(request)
-        with self._desk.charged(visitor, cost):
+        with self._queue.charged(visitor, cost):
             for model in models:
                 if not self._explorer.has_loaded(model):
-                    async with aclosing(follow_job(partial(self._explorer.prepare, model), self._desk, visitor, model)) as steps:
+                    async with aclosing(follow_job(partial(self._explorer.prepare, model), self._queue, visitor, model)) as steps:
                         async for _ in steps:
                             pass
-            return await self._desk.run(visitor, function, *args, cost=0, is_large=cost >= LARGE_PROMPTS)
+            return await self._queue.run(visitor, function, *args, cost=0, is_large=cost >= LARGE_PROMPTS)

@@ -1,0 +1,1 @@
+"""What a request passes: middleware, limits, and the queue."""

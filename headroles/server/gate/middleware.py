@@ -1,4 +1,4 @@
-"""The door: what of a request is looked at before gradio sees it. Only the routes that this app needs are open, see ROUTES."""
+"""The middleware in front of gradio: checks every request. Only the routes that this app needs are open, see ROUTES."""
 
 import json
 import re
@@ -41,7 +41,7 @@ class Route(NamedTuple):
     methods: str
     path: str
     reason: str
-    takes: str = ""  # "event" where it hands in work, "stream" where it is held open
+    takes: str = ""  # "event" where it sends work, "stream" where it stays open
 
 
 # what is not here is answered with 404: uploads, files, component servers, direct runs, deep links, monitoring, logins, media
@@ -61,19 +61,34 @@ ROUTES = (
     Route("GET", "/gradio_api/call/(v2/)?[a-z_]+/[0-9a-f]+", "its answer", "stream"),
     Route("POST", "/gradio_api/cancel", "a client that wants no answer any more"),
 )
+RENAMED = {"knock_out": "ablate"}  # endpoints of API version 1, and what they are called now
 MCP_ROUTE = Route(
     "GET POST DELETE", "/gradio_api/mcp(/.*)?", "the endpoints as tools of an MCP server; HEADROLES_MCP=1 alone opens it"
 )
 
 
 def guard(blocks: Blocks, settings: Settings) -> dict[str, Any]:
-    """What gradio's `launch` takes so that an app has a door, and nothing is kept behind it."""
+    """Makes the arguments of gradio's `launch` that put the middleware in front of an app and let gradio keep no sessions.
+
+    Args:
+        blocks: The app.
+        settings: Say how many answers may wait, and whether MCP is served.
+
+    Returns:
+        The `middleware` and the `lifespan`.
+    """
     sessions = Sessions(blocks)
     return {"middleware": [Middleware(GateMiddleware, sessions=sessions, settings=settings)], "lifespan": sessions.lifespan}
 
 
 class GateMiddleware:
-    """An ASGI middleware in front of gradio's app."""
+    """An ASGI middleware in front of gradio's app.
+
+    Args:
+        app: Answers what is not refused.
+        sessions: Know who listens, and whose answers are not delivered yet.
+        settings: As in `guard`.
+    """
 
     def __init__(self, app: App, sessions: Sessions, settings: Settings) -> None:
         self._app, self._sessions, self._limit = app, sessions, settings.max_waiting
@@ -81,6 +96,7 @@ class GateMiddleware:
         self._streams: Counter[str] = Counter()  # held open, by visitor
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes a request on to gradio, or refuses it."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
@@ -95,11 +111,11 @@ class GateMiddleware:
                 visitor = visitor_of(Request(scope))
                 if scope["method"] == "POST":
                     body = await read_body(receive)
-                    receive = _again(body, receive)
+                    receive = _replay(body, receive)
                     if route.takes == "event":
                         session = check_event(body)
                         self._check_outstanding(visitor)
-                        send = _tell_event(send, lambda event: self._sessions.add(visitor, event, session or event))
+                        send = _report_event(send, lambda event: self._sessions.add(visitor, event, session or event))
                 if route.takes == "stream":
                     listener = self._session(scope)
                     if not self._sessions.has_answer(listener):
@@ -112,9 +128,11 @@ class GateMiddleware:
             await refuse(send, refusal)
 
     def _find(self, scope: Scope) -> Route:
-        """The open route that a request takes. Raises RefusedError when there is none, or its address is too long."""
+        """Finds the open route that a request takes. Raises RefusedError when there is none, or its address is too long."""
         root = scope.get("root_path", "").rstrip("/")
         path = scope["path"].removeprefix(root) if root else scope["path"]
+        if (call := re.fullmatch("/gradio_api/call/(?:v2/)?([a-z_]+)(?:/.*)?", path)) and call[1] in RENAMED:
+            raise RefusedError(404, f"The endpoint /{call[1]} is called /{RENAMED[call[1]]} now.")
         for route in self._routes:
             if scope["method"] in route.methods.split() and re.fullmatch(route.path, path):
                 if len(scope["query_string"]) > (MAX_QUERY if path == "/" or route.takes == "event" else MAX_SHORT_QUERY):
@@ -123,18 +141,18 @@ class GateMiddleware:
         raise RefusedError(404, "There is nothing at this address.")
 
     def _session(self, scope: Scope) -> str:
-        """The session that a stream is asked for. Raises RefusedError when its name, or its event's, is too long."""
+        """Finds the session that a stream belongs to. Raises RefusedError when its name, or its event's, is too long."""
         last = scope["path"].rpartition("/")[2]
         if last == "data":
             return _name(parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])[0])
         return self._sessions.session_of(_name(last))
 
     def _check_outstanding(self, visitor: str) -> None:
-        """Raises RefusedError when too many answers of a visitor are not delivered yet, or nobody listens for too many."""
+        """Raises RefusedError when too many answers of a visitor are not collected yet, or not even listened for."""
         if not self._limit:
             return
         if self._sessions.is_full:
-            raise RefusedError(503, "Too many answers wait here to be collected; try again in a minute.")
+            raise RefusedError(503, "Too many answers are waiting to be collected; try again in a minute.")
         owed, unheard = self._sessions.outstanding(visitor)
         if owed >= max(2 * self._limit, LEAST_OWED) or unheard >= max(self._limit // 2, LEAST_OWED):
             raise RefusedError(
@@ -143,7 +161,7 @@ class GateMiddleware:
 
     @contextmanager
     def _stream(self, visitor: str) -> Iterator[None]:
-        """Around a stream that is held open. Raises RefusedError when there are too many, of all or of this visitor."""
+        """Counts a stream while it is open. Raises RefusedError when there are too many, in all or for this visitor."""
         if self._streams.total() >= MAX_STREAMS or self._streams[visitor] >= STREAMS_A_VISITOR:
             raise RefusedError(429, "Too many streams are open; close some, or try again in a minute.")
         self._streams[visitor] += 1
@@ -156,31 +174,34 @@ class GateMiddleware:
 
 
 async def read_body(receive: Receive) -> bytes:
-    """A whole body. Raises RefusedError when it is too large, or does not come in time.
+    """Reads a whole body.
 
-    Of one that is too large the rest is let go by as it comes, up to a limit: a client that is cut off in the middle of what it
-    sends does not read why.
+    The rest of a body that is too large is read and dropped, up to a limit: a client that is cut off while it sends does not read
+    why.
+
+    Raises:
+        RefusedError: The body is too large, or does not come in time.
     """
-    body, came = bytearray(), 0
+    body, received = bytearray(), 0
     try:
         with fail_after(BODY_SECONDS):
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     raise RefusedError(400, "The request broke off.")
-                came += len(message.get("body", b""))
-                if came <= MAX_BODY_BYTES:
+                received += len(message.get("body", b""))
+                if received <= MAX_BODY_BYTES:
                     body += message.get("body", b"")
-                elif came > MAX_PASSED_BYTES or not message.get("more_body"):
+                elif received > MAX_PASSED_BYTES or not message.get("more_body"):
                     raise RefusedError(413, f"A request may have {MAX_BODY_BYTES:,} bytes at most.")
                 if not message.get("more_body"):
                     return bytes(body)
     except TimeoutError:
-        raise RefusedError(408, f"The request did not come whole within {BODY_SECONDS:.0f} seconds.") from None
+        raise RefusedError(408, f"The request was not complete within {BODY_SECONDS:.0f} seconds.") from None
 
 
 def check_event(body: bytes) -> str | None:
-    """The name of the session that an event says. Raises RefusedError when its names are no short texts."""
+    """Reads the name of an event's session; None without one. Raises RefusedError for names that are not short texts."""
     try:
         sent = json.loads(body)
     except (ValueError, RecursionError):
@@ -199,8 +220,8 @@ def _name(value: object) -> str:
     return value
 
 
-def _again(body: bytes, receive: Receive) -> Receive:
-    """Gives a body that was read already, then what comes after it."""
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Replays a body that was read already, then passes on what comes after it."""
     bodies = [body]
 
     async def receive_again() -> MutableMapping[str, Any]:
@@ -211,15 +232,15 @@ def _again(body: bytes, receive: Receive) -> Receive:
     return receive_again
 
 
-def _tell_event(send: Send, tell: Callable[[str], None]) -> Send:
-    """Passes an answer on, and tells of the event that it names."""
+def _report_event(send: Send, report: Callable[[str], None]) -> Send:
+    """Passes an answer on, and reports the event that it names."""
 
-    async def send_and_tell(message: MutableMapping[str, Any]) -> None:
-        if found := re.fullmatch(rb'\{"event_id":"([0-9a-f]+)"\}', message.get("body", b"")):
-            tell(found[1].decode())
+    async def send_and_report(message: MutableMapping[str, Any]) -> None:
+        if match := re.fullmatch(rb'\{"event_id":"([0-9a-f]+)"\}', message.get("body", b"")):
+            report(match[1].decode())
         await send(message)
 
-    return send_and_tell
+    return send_and_report
 
 
 def _unless_stalled(send: Send) -> Send:

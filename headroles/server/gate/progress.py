@@ -1,4 +1,4 @@
-"""Waiting for work in the background, so that others need not."""
+"""Progress of work in the background, for pages that wait for it."""
 
 import asyncio
 import time
@@ -12,16 +12,23 @@ from headroles.server.gate.request_queue import LARGE_PROMPTS, RequestQueue
 POLL_SECONDS = 0.25  # how often the page asks how far a job is
 
 
-async def follow_job(start: Callable[[], Job], desk: RequestQueue, visitor: str, what: str) -> AsyncGenerator[str, None]:
-    """A job's progress as HTML until it is done, with the time that is left; raises what the job raises.
+async def follow_job(start: Callable[[], Job], queue: RequestQueue, visitor: str, what: str) -> AsyncGenerator[str, None]:
+    """Follows a job until it is done. A caller that stops earlier leaves the job, and the last one to leave ends it.
 
     Args:
-        start: starts or joins the job; called only once there is a place to wait for it.
-        what: names the work, the same for all who share it.
+        start: Starts or joins the job; called only once there is room to wait for it.
+        queue: Limits how many wait.
+        visitor: Who waits.
+        what: Names the work; the same for all who share it.
 
-    Who breaks the wait off leaves the job, and the last one to leave ends it. Raises BusyError as `Desk.loading` does.
+    Yields:
+        The progress as HTML, with the time that is left.
+
+    Raises:
+        BusyError: As in `RequestQueue.loading`.
+        HeadRolesError: What the job raises.
     """
-    with desk.loading(visitor, what):
+    with queue.loading(visitor, what):
         job, started = start(), time.monotonic()
         try:
             while not job.is_done:
@@ -33,21 +40,27 @@ async def follow_job(start: Callable[[], Job], desk: RequestQueue, visitor: str,
 
 
 async def work_with_progress(
-    function: Callable[[Callable[[float], None]], object], desk: RequestQueue, visitor: str, what: str, cost: int
+    function: Callable[[Callable[[float], None]], object], queue: RequestQueue, visitor: str, what: str, cost: int
 ) -> AsyncGenerator[str, None]:
-    """The progress of work that a desk's worker does, as HTML until it is done; raises what it raises.
+    """Runs work in one of a queue's workers. A caller that stops earlier ends the work at its next report.
 
     Args:
-        function: does it, and calls what it gets with the share that is done.
-        what: names the work.
-        cost: how many prompts it is.
+        function: The work; calls its argument with the share that is done, 0 to 1.
+        queue: Runs it.
+        visitor: Who asks for it.
+        what: Names the work.
+        cost: As how many prompts it counts.
 
-    Who breaks the wait off ends the work at its next report.
+    Yields:
+        The progress as HTML.
+
+    Raises:
+        HeadRolesError: What the queue or the work raises.
     """
     job: Job[object] = Job(what)
     started = time.monotonic()
     task = asyncio.ensure_future(
-        desk.run(visitor, function, lambda share: job.report(share, what), cost=cost, is_large=cost >= LARGE_PROMPTS)
+        queue.run(visitor, function, lambda share: job.report(share, what), cost=cost, is_large=cost >= LARGE_PROMPTS)
     )
     try:
         while not task.done():

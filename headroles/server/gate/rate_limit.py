@@ -1,4 +1,4 @@
-"""What one visitor may have of what all share: a part of the places, and so much a minute. Knows nothing of requests."""
+"""The limits of one visitor: a share of what all share, and so much a minute. Knows nothing of requests."""
 
 import math
 from collections.abc import Callable
@@ -11,13 +11,19 @@ MINUTE = 60.0
 MAX_VISITORS = 10_000  # remembered at once; past it, who was away for longest starts afresh
 
 
-def visitor_share(places: int, alone: bool) -> int:
-    """How many of so many places one visitor may have: half while nobody else asks, else a quarter; at least one."""
-    return max(places // (2 if alone else 4), 1)
+def visitor_share(total: int, alone: bool) -> int:
+    """The share of one visitor: half of the total while nobody else asks, else a quarter; at least one."""
+    return max(total // (2 if alone else 4), 1)
 
 
 class Budget:
-    """So many units a minute for each visitor, a minute's worth at once at most; 0 for any number. `clock` gives seconds."""
+    """Gives each visitor so many units a minute, at most a minute's worth at once.
+
+    Args:
+        limit: Units a minute; 0 for any number.
+        clock: Gives seconds.
+        unit: The name of the units in messages, in the plural.
+    """
 
     def __init__(self, limit: int, clock: Callable[[], float], unit: str) -> None:
         self._limit, self._clock, self._unit = limit, clock, unit
@@ -25,15 +31,15 @@ class Budget:
         self._buckets: TTLCache[str, tuple[float, float]] = TTLCache(MAX_VISITORS, MINUTE, timer=clock)
 
     def charge(self, visitor: str, cost: int) -> None:
-        """Counts what is known before.
+        """Charges a cost that is known before the work.
 
         Raises:
-            InvalidInputError: when it is more than a minute's share.
-            BusyError: when it is more than is left; counts nothing then.
+            InvalidInputError: The cost is more than a minute's worth.
+            BusyError: It is more than is left; then nothing is charged.
         """
         if self._limit and cost > self._limit:
             raise InvalidInputError(
-                f"You sent {cost} {self._unit} at once, but {self._limit} {self._unit} a minute are the limit; send fewer."
+                f"You sent {cost} {self._unit} at once, but the limit is {self._limit} {self._unit} a minute; send fewer."
             )
         if self._limit and cost and self._left(visitor) < cost:
             raise self._refusal(cost - self._left(visitor))
@@ -45,7 +51,7 @@ class Budget:
             raise self._refusal(-self._left(visitor))
 
     def spend(self, visitor: str, amount: float) -> None:
-        """Counts what is known only afterwards, whether there is as much left or not; a negative amount is given back."""
+        """Charges what is known only afterwards, even if less is left; a negative amount is given back."""
         if self._limit and amount:
             self._buckets[visitor] = (min(self._left(visitor) - amount, self._limit), self._clock())
 
@@ -64,5 +70,6 @@ class Budget:
 
 
 def in_seconds(seconds: float) -> str:
+    """`try again in about 5 seconds.`, at least one."""
     whole = max(math.ceil(seconds), 1)
     return f"try again in about {whole} second{'s' if whole > 1 else ''}."

@@ -1,4 +1,4 @@
-"""What the door says to a request that goes no further."""
+"""Refusals: what a request gets that goes no further than the middleware."""
 
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -15,19 +15,26 @@ class RefusedError(Exception):
 
 
 def no_answer(path: str, was_heard: bool = False) -> RefusedError:
-    """For a stream of answers of which there is none here: in the form of the stream's own errors, which gradio's clients read
-    whatever the status, while a proxy before several servers sees by the status that it has to ask another one.
+    """Makes the refusal of a stream for which no answer waits here.
 
-    A page that was heard until lately has got all its answers by its last stream, while this one was on its way. It is told so in
-    the words with which gradio ends a stream: after any others it never opens one again, and hears of nothing more.
+    It has the form of the stream's own errors, which gradio's clients read whatever the status; a proxy before several servers
+    sees by the status that it has to ask another one. A page that listened until lately got all its answers by its last stream,
+    while this one was on its way. It gets the message with which gradio ends a stream: after any other it never opens one again.
+
+    Args:
+        path: The path of the stream.
+        was_heard: Whether somebody listened for the session's answers until lately.
+
+    Returns:
+        The refusal, to be raised.
     """
-    sentence = "No answer waits here under this name: it was collected, or nobody asked for it in time. Ask again."
+    sentence = "No answer waits here under this name: it was collected already, or not in time. Ask again."
     if not path.rstrip("/").endswith("/queue/data"):
         return RefusedError(404, sentence, f"event: error\ndata: {json.dumps(sentence)}\n\n", "text/event-stream")
-    told = {"msg": "unexpected_error", "event_id": None, "message": sentence, "success": False, "session_not_found": True}
+    message = {"msg": "unexpected_error", "event_id": None, "message": sentence, "success": False, "session_not_found": True}
     if was_heard:
-        told = {"msg": "close_stream", "event_id": None}
-    return RefusedError(200 if was_heard else 404, sentence, f"data: {json.dumps(told)}\n\n", "text/event-stream")
+        message = {"msg": "close_stream", "event_id": None}
+    return RefusedError(200 if was_heard else 404, sentence, f"data: {json.dumps(message)}\n\n", "text/event-stream")
 
 
 async def refuse(send: Callable[[MutableMapping[str, Any]], Awaitable[None]], refusal: RefusedError) -> None:

@@ -1,7 +1,7 @@
-"""Who may work now: so many requests at once, so many that wait, and of each no more than a share for one visitor.
+"""The queue of requests: limits how many work and how many wait, in all and for each visitor.
 
-A refusal comes at once, says which limit it is and how long to wait, and costs nothing. Of a visitor nothing is kept but a name
-that the caller gives, for a minute.
+A refusal comes at once, names the limit and how long to wait, and costs nothing. All that is kept of a visitor is a name that the
+caller gives, for a minute.
 """
 
 import asyncio
@@ -28,10 +28,10 @@ R = TypeVar("R")
 
 
 class _Slot(NamedTuple):
-    """A request that waits: the number of its arrival, what it waits for, and whether it is a large one."""
+    """A request that waits: the number of its arrival, whether a worker is granted, and whether it is a large one."""
 
     arrival: int
-    turn: asyncio.Future[None]
+    granted: asyncio.Future[None]
     is_large: bool
 
 
@@ -42,17 +42,19 @@ class _Present:
     working: int = 0
     waiting: deque[_Slot] = field(default_factory=deque)
 
-    def next_place(self, takes_large: bool) -> _Slot | None:
-        """Who comes next; a large request lets smaller ones pass while no worker takes one."""
-        return next((place for place in self.waiting if takes_large or not place.is_large), None)
+    def next_slot(self, takes_large: bool) -> _Slot | None:
+        """The next slot; a large request lets smaller ones pass while no worker takes it."""
+        return next((slot for slot in self.waiting if takes_large or not slot.is_large), None)
 
 
 class RequestQueue:
-    """Lets requests in; one for all that share an event loop, page and API alike. Threads must not share it.
+    """Runs requests in turn: one queue for page and API, in one event loop. Threads must not share it.
 
-    `settings` say how many work at once (`workers`), wait (`max_waiting`), come from one visitor (`prompts_a_minute`), and how
-    long they may compute (`seconds_a_minute`); 0 switches any of the last three limits off. `clock` gives seconds, `effort`
-    those that the calling thread has computed.
+    Args:
+        settings: Say how many requests work at once (`workers`) and wait (`max_waiting`), how many prompts a visitor may send
+            (`prompts_a_minute`), and how long they may compute (`seconds_a_minute`); 0 switches any of the last three off.
+        clock: Gives seconds.
+        effort: Gives the seconds that the calling thread has computed.
     """
 
     def __init__(
@@ -64,10 +66,10 @@ class RequestQueue:
         self.settings = settings or Settings()
         self._clock, self._effort = clock, effort
         self._threads = CapacityLimiter(self.settings.workers)
-        self._large = 0  # of the requests that work
+        self._large = 0  # large requests that work
         self._present: dict[str, _Present] = {}
         self._arrivals = itertools.count()
-        self._loading: dict[str, Counter[str]] = {}  # by visitor; who waits for a model takes no worker
+        self._loading: dict[str, Counter[str]] = {}  # by visitor; waiting for a model takes no worker
         self._mean_seconds = 0.0
         self._prompts = Budget(self.settings.prompts_a_minute, clock, "prompts")
         self._seconds = Budget(self.settings.seconds_a_minute, clock, "seconds of computing")
@@ -85,20 +87,26 @@ class RequestQueue:
     async def run(
         self, visitor: str, function: Callable[..., R], *args: object, cost: int = 1, is_large: bool = False, **kwargs: object
     ) -> R:
-        """What the function gives, called in a thread once a worker is free for this visitor.
+        """Calls a function in a thread once a worker is free for this visitor.
 
-        A free worker goes to whom the fewest work for, then to who computed least of late, then to who came first. A caller that
-        is cancelled while it waits leaves its place; work that has begun is finished.
+        A free worker goes to the visitor with the fewest workers, then to the one who computed least of late, then to the one who
+        came first. A caller that is cancelled leaves the queue while it waits; work that has begun is finished.
 
         Args:
-            visitor: who asks.
-            cost: how many prompts this is; 0 for what was charged before.
-            is_large: whether it holds others up, so that a quarter of the workers at most may have such ones.
+            visitor: Who asks.
+            function: The work.
+            args: Its arguments.
+            cost: As how many prompts it counts; 0 for what was charged before.
+            is_large: Whether it holds others up; at most a quarter of the workers take such requests.
+            kwargs: Its named arguments.
+
+        Returns:
+            What the function returns.
 
         Raises:
-            BusyError: when too many wait already or this visitor asked for too much; says for how long.
-            InvalidInputError: when the cost alone is more than a minute's share.
-            And what the function raises.
+            BusyError: Too many requests wait already, or this visitor asked for too much; the message says how long to wait.
+            InvalidInputError: The cost alone is more than a visitor may spend in a minute.
+            HeadRolesError: What the function raises.
         """
         self._check_queue(visitor, is_large)
         with self.charged(visitor, cost):
@@ -114,7 +122,7 @@ class RequestQueue:
 
     @contextmanager
     def charged(self, visitor: str, cost: int = 1) -> Iterator[None]:
-        """Counts that many prompts of a visitor, unless what follows is refused for want of room.
+        """Charges a visitor for so many prompts, unless what follows is refused because the server is busy.
 
         Raises as `run` does, and counts nothing then.
         """
@@ -127,9 +135,10 @@ class RequestQueue:
 
     @contextmanager
     def loading(self, visitor: str, model: str) -> Iterator[None]:
-        """Around the wait for a model, to be entered before its load begins.
+        """Counts a request that waits for a model; entered before the load begins.
 
-        Raises BusyError when as many wait for one as may wait for a worker, or this visitor for too many.
+        Raises:
+            BusyError: Too many requests wait for a model, in all or of this visitor.
         """
         mine = self._loading.get(visitor, Counter())
         of_all, limit = self.loads, self.settings.max_waiting
@@ -154,7 +163,7 @@ class RequestQueue:
                 self._loading.pop(visitor, None)
 
     def _check_queue(self, visitor: str, is_large: bool) -> None:
-        """Raises BusyError when there is no place left to wait, in all or for this visitor, or no time left to compute."""
+        """Raises BusyError when too many wait, in all or of this visitor, or the visitor has no computing time left."""
         limit, waiting = self.settings.max_waiting, self.waiting
         mine = self._present.get(visitor, _Present())
         if self._takes_at_once(mine, visitor, is_large):
@@ -186,16 +195,16 @@ class RequestQueue:
 
     async def _wait_for_a_worker(self, visitor: str, is_large: bool) -> None:
         present = self._present.setdefault(visitor, _Present())
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        place = _Slot(next(self._arrivals), turn, is_large)
-        present.waiting.append(place)
+        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        slot = _Slot(next(self._arrivals), granted, is_large)
+        present.waiting.append(slot)
         self._hand_out()
         try:
-            await turn
+            await granted
         except BaseException:
-            if place in present.waiting:
-                present.waiting.remove(place)
-            elif not turn.cancelled() and turn.exception() is None:  # it was given a worker and does not take it
+            if slot in present.waiting:
+                present.waiting.remove(slot)
+            elif not granted.cancelled() and granted.exception() is None:  # it was given a worker and does not take it
                 self._leave(visitor, is_large)
             self._hand_out()
             raise
@@ -207,28 +216,28 @@ class RequestQueue:
         self._hand_out()
 
     def _hand_out(self) -> None:
-        """Gives free workers to those who wait, the fairest first; who has no time left to compute is told so."""
+        """Gives free workers to those who wait, in fair order; refuses those who have no computing time left."""
         while self._free > 0:
             candidates = [
-                (present.working, self._seconds.used(name), place.arrival, name, place)
+                (present.working, self._seconds.used(name), slot.arrival, name, slot)
                 for name, present in self._present.items()
-                if (place := present.next_place(self._takes_large)) and present.working < self._share_of(name)
+                if (slot := present.next_slot(self._takes_large)) and present.working < self._share_of(name)
             ]
             if not candidates:
                 break
-            *_, visitor, place = min(candidates, key=lambda candidate: candidate[:3])
-            self._present[visitor].waiting.remove(place)
-            turn = place.turn
-            if turn.done():  # whoever waited was cancelled just now
+            *_, visitor, slot = min(candidates, key=lambda candidate: candidate[:3])
+            self._present[visitor].waiting.remove(slot)
+            granted = slot.granted
+            if granted.done():  # whoever waited was cancelled just now
                 continue
             try:
                 self._seconds.check(visitor)
             except BusyError as error:
-                turn.set_exception(error)
+                granted.set_exception(error)
                 continue
-            turn.set_result(None)
+            granted.set_result(None)
             self._present[visitor].working += 1
-            self._large += place.is_large
+            self._large += slot.is_large
         self._present = {name: present for name, present in self._present.items() if present.working or present.waiting}
 
     def _share_of(self, visitor: str) -> int:
@@ -249,5 +258,5 @@ class RequestQueue:
 
 
 def events_at_once(settings: Settings) -> int:
-    """How many requests the server in front of the desk must take in: more than may wait, since it says nothing to the rest."""
+    """How many requests gradio must accept at once: more than may wait here, since it tells the rest nothing."""
     return max(1000, 2 * (settings.workers + 2 * settings.max_waiting))

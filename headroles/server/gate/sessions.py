@@ -1,6 +1,6 @@
-"""What gradio keeps of those who ask, held down to what is under way. The one place that reaches into gradio for it.
+"""Keeps gradio's sessions down to the events under way. The one module that reaches into gradio for it.
 
-The requirements hold gradio at the versions that were tested; tests/server/gate/test_sessions.py fails where its inside differs.
+The requirements hold gradio at the versions that were tested; tests/server/gate/test_sessions.py fails where gradio differs.
 An attribute that is missing is left alone: the server then keeps more, and answers as before.
 """
 
@@ -26,7 +26,7 @@ NEVER = 10**12
 
 
 class EmptySession(SessionState):
-    """A session for as long as one answer is made: components may change for its sake, and nobody remembers."""
+    """A session that lasts for one answer: components may change for it, and nothing is kept."""
 
     def __init__(self, blocks: gr.Blocks) -> None:
         self.blocks_config = copy(blocks.default_config)
@@ -44,7 +44,7 @@ class EmptySession(SessionState):
 
 
 class NoSessions(StateHolder):
-    """In place of gradio's sessions: ours have no state, the page itself carries its place."""
+    """Replaces gradio's sessions: ours have no state, the page itself keeps it."""
 
     def __getitem__(self, session_id: str) -> SessionState:
         return EmptySession(self.blocks)
@@ -54,11 +54,11 @@ class NoSessions(StateHolder):
 
 
 class Sessions:
-    """Who listens, and whose answers are not delivered yet.
+    """Knows which sessions listen, and whose answers are not delivered yet.
 
     Args:
-        blocks: the app.
-        clock: gives seconds.
+        blocks: The app.
+        clock: Gives seconds.
     """
 
     def __init__(self, blocks: gr.Blocks, clock: Callable[[], float] = time.monotonic) -> None:
@@ -80,7 +80,7 @@ class Sessions:
         return next((session for session, events in self._pending().items() if event in events), event)
 
     def has_answer(self, session: str) -> bool:
-        """Whether an answer is to come for a session, or waits to be delivered. Who listened for another would do so for ever."""
+        """Whether a session has an answer under way or waiting; a client that listens without one would wait for ever."""
         if self._queue is None or not hasattr(self._queue, "pending_messages_per_session"):
             return True
         messages = self._queue.pending_messages_per_session.get(session)
@@ -92,7 +92,7 @@ class Sessions:
 
     @contextmanager
     def listening(self, session: str) -> Iterator[None]:
-        """While somebody listens for a session's answers."""
+        """Counts a session as listening for its answers."""
         self._listening[session] += 1
         self._unheard_since.pop(session, None)
         try:
@@ -104,11 +104,11 @@ class Sessions:
                 del self._listening[session]
 
     def add(self, visitor: str, event: str, session: str) -> None:
-        """Says whose an event is."""
+        """Remembers which visitor and which session an event belongs to."""
         self._events.setdefault(visitor, {})[event] = session
 
     def outstanding(self, visitor: str) -> tuple[int, int]:
-        """How many answers a visitor is owed, and how many of them nobody listens for."""
+        """How many answers a visitor has not collected, and how many of them nobody listens for."""
         pending, mine = self._pending(), self._events.get(visitor, {})
         mine = {event: session for event, session in mine.items() if event in pending.get(session, ())}
         if mine:
@@ -159,7 +159,7 @@ class Sessions:
             sweeping.cancel()
 
     async def _sweep_for_ever(self) -> None:
-        trim = returner()
+        trim = memory_trimmer()
         trimmed = self._clock()
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
@@ -170,7 +170,7 @@ class Sessions:
 
 
 def keep_nothing(app: Any, blocks: gr.Blocks) -> None:
-    """Has gradio keep no sessions, and no statistics of events: those go through all of them after each event."""
+    """Makes gradio keep no sessions, and no statistics of events, which take longer with every event."""
     holder = NoSessions()
     holder.set_blocks(blocks)
     app.state_holder = holder
@@ -181,8 +181,8 @@ def keep_nothing(app: Any, blocks: gr.Blocks) -> None:
         queue.pending_messages_per_session.max_size = 2 * MAX_SESSIONS
 
 
-def returner() -> Callable[[], object]:
-    """What gives freed memory back to the system: glibc keeps what lies between blocks in use, for each thread."""
+def memory_trimmer() -> Callable[[], object]:
+    """Makes a function that gives freed memory back to the system: glibc keeps what lies between blocks in use."""
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):  # musl has none
         return lambda: library.malloc_trim(0)
     return lambda: None

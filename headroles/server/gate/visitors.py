@@ -1,4 +1,4 @@
-"""Who asks, as far as the limits must know, and whether they still wait for the answer."""
+"""Visitors: who sends a request, as far as the limits must know, and whether they still wait for the answer."""
 
 import asyncio
 import ipaddress
@@ -17,11 +17,11 @@ R = TypeVar("R")
 
 
 def visitor_of(request: gr.Request | HTTPConnection | None) -> str:
-    """Who asks, as far as the limits must know: the address that the request came from, for IPv6 its network of one household.
+    """Names the visitor by the address that the request came from; for IPv6 by the network of one household.
 
-    Behind a proxy, and only there, that is the last public address of X-Forwarded-For: what the proxies themselves wrote; what
-    stands before it, a client may have made up. A proxy is known by its private address, as those of a Space have one. Where none
-    is to be found, all share one limit.
+    Behind a proxy, and only there, it is the last public address of X-Forwarded-For, which the proxies themselves wrote; a client
+    may have made up what is before it. A proxy is known by its private address, as on a Space. Visitors without an address share
+    one limit.
     """
     client = getattr(request, "client", None)
     forwarded = (getattr(request, "headers", None) or {}).get("x-forwarded-for", "")
@@ -45,7 +45,7 @@ def _plain(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress.
 
 
 async def while_connected(work: Coroutine[Any, Any, R]) -> R:
-    """What the work gives; cancels it when the client went away, so that its place is free for others."""
+    """Waits for the work; cancels it when the client goes away, so that others can have the worker."""
     task = asyncio.create_task(work)
     try:
         while not task.done():

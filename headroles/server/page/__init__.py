@@ -1,0 +1,1 @@
+"""The page: its state, the data that it needs, and the handlers of its events."""

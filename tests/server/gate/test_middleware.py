@@ -62,9 +62,17 @@ def test_what_this_app_does_not_use_is_closed_and_tells_nothing(url, path, body)
     assert (code, json.loads(answer)) == (404, {"detail": "There is nothing at this address."})
 
 
+@pytest.mark.parametrize("path", ["/gradio_api/call/knock_out", "/gradio_api/call/v2/knock_out/"])
+def test_a_call_of_an_old_name_is_told_the_new_one(url, path):
+    code, answer = status(url, path, b'{"data": []}')
+    assert (code, json.loads(answer)) == (404, {"detail": "The endpoint /knock_out is called /ablate now."})
+    renamed = path.replace("knock_out", "ablate")
+    assert status(url, renamed, b'{"data": ["gpt5", "a"]}')[0] == 200
+
+
 def test_a_body_over_the_limit_is_refused_in_a_sentence(url):
     code, answer = status(url, "/gradio_api/call/analyze", b"x" * (2 * MAX_BODY_BYTES))
-    assert (code, json.loads(answer)["detail"]) == (413, "A request may have 1,048,576 bytes at most.")
+    assert (code, json.loads(answer)["detail"]) == (413, "A request may have at most 1,048,576 bytes.")
 
 
 @pytest.mark.parametrize("name", ["session_hash", "event_id"])

@@ -182,7 +182,7 @@ async def test_a_refusal_costs_nothing():
 
 
 def test_more_prompts_at_once_than_a_minutes_share_can_never_be_let_in():
-    with pytest.raises(InvalidInputError, match="64 prompts at once, but 30 prompts a minute are the limit; send fewer"):
+    with pytest.raises(InvalidInputError, match="64 prompts at once, but the limit is 30 prompts a minute; send fewer"):
         charge(make(prompts_a_minute=30), "a", 64)
 
 
