@@ -41,7 +41,7 @@ ORDER = {
         "probes",
         "interventions",
         "scoring",
-        "trial",
+        "model_check",
         "worker_main",
         "model_pool",
     ],

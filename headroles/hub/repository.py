@@ -135,8 +135,8 @@ def check_size(facts: RepositoryFacts, limit_bytes: int, bytes_per_parameter: in
     if memory_bytes > limit_bytes:
         raise ModelTooLargeError(
             f"{facts.source} has {facts.parameters / 1e6:,.0f} million parameters, which take "
-            f"{memory_bytes / GIGABYTE:.1f} GB of memory with {bytes_per_parameter} bytes each; at most {limit_bytes / GIGABYTE:.1f} GB "
-            f"are allowed {where}. Pick a smaller model."
+            f"{memory_bytes / GIGABYTE:.1f} GB of memory with {bytes_per_parameter} bytes each; "
+            f"at most {limit_bytes / GIGABYTE:.1f} GB are allowed {where}. Pick a smaller model."
         )
 
 

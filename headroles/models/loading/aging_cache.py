@@ -51,7 +51,7 @@ class AgingCache(Generic[V]):
             self._schedule_eviction()
 
     def evict_old(self) -> None:
-        """Drops what nobody has asked for in the last MAX_IDLE_SECONDS, the longest ago first, while more is kept than may stay."""
+        """Drops what was not asked for in the last MAX_IDLE_SECONDS, the longest ago first, while more is kept than may stay."""
         with self._lock:
             self._timer = None
             for key, when in list(self._used.items()):
