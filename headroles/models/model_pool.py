@@ -235,8 +235,10 @@ class ModelPool:
 
 
 def _free_tensors(reader: PatternReader) -> None:
-    """Ends its tokenizer's process, and frees the weights even where something still refers to the reader, as the traceback of a
-    request that failed does."""
+    """Ends a model's tokenizer process and frees its weights.
+
+    The weights go even where something still refers to the reader, as the traceback of a request that failed does.
+    """
     reader.loaded.close()
     model = reader.loaded.model
     for tensor in (*model.parameters(), *model.buffers()):

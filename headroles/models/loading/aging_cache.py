@@ -30,10 +30,12 @@ class AgingCache(Generic[V]):
 
     @property
     def used_bytes(self) -> int:
+        """How many bytes the values take."""
         with self._lock:
             return int(self._values.currsize)
 
     def get(self, key: Hashable) -> V | None:
+        """The value of a key, which counts as used now; None where there is none."""
         with self._lock:
             value = self._values.get(key)
             if value is not None:

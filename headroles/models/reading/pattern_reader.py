@@ -265,6 +265,7 @@ class PatternReader:
             self._body(input_ids=self.test_ids(SELF_TEST_TOKENS).to(self._body.device), use_cache=False)
 
     def test_ids(self, count: int = SELF_TEST_TOKENS) -> Int[Tensor, "1 token"]:
+        """Token ids to test the model with."""
         return torch.arange(1, count + 1)[None] % self.loaded.model.config.get_text_config().vocab_size
 
     def _self_test(self) -> None:
