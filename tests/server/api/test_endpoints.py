@@ -25,6 +25,7 @@ from headroles.explorer import Explorer
 from headroles.render.api.result import API_VERSION
 from headroles.render.page.chat import chat_card, explain_in_words
 from headroles.render.page.next_token import GUESSES, NextTokenView
+from headroles.render.wording.role_states import describe_role
 from headroles.server.api.api_help import ENDPOINTS, render_help
 from headroles.server.api.publish import CARD, CARD_TYPE, TEXT_TOOL, GuardedBlocks, add_api
 from headroles.server.gate.request_queue import RequestQueue
