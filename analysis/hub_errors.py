@@ -34,3 +34,20 @@ def asking_hub(consequence: str) -> Iterator[None]:
         yield
     except TROUBLE as error:
         raise HubError(f"The Hub {describe(error)}, so {consequence}.") from error
+
+
+class BrokenAnswerError(Exception):
+    """Raised when the Hub's answer, or what stands between it and here, is not what was asked for."""
+
+
+@contextmanager
+def broken_answers() -> Iterator[None]:
+    """Tells what the library makes of a broken answer, where it looks for no error, from bugs elsewhere."""
+    try:
+        yield
+    except (HTTPError, OSError):
+        raise
+    except (RuntimeError, *BROKEN_ANSWER) as error:
+        if isinstance(error.__cause__, HTTPError | OSError):  # of a failed upload of a file
+            raise error.__cause__ from error
+        raise BrokenAnswerError from error

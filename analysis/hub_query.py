@@ -23,7 +23,7 @@ USED = ("safetensors", "config", "downloads", "gated", "siblings")  # of what th
 
 
 def _count(text: object) -> object:
-    """`500M` as a number; whatever is none is left to be refused."""
+    """`500M` as a number; anything else stays as it is, to be refused."""
     match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)([KMB]?)", str(text), re.IGNORECASE)
     return int(float(match[1]) * UNITS[match[2].upper()]) if match else text
 
@@ -56,17 +56,21 @@ def read_query(text: str) -> HubQuery:
     parts = [part.partition("=") for part in text.removeprefix(PREFIX).split(",") if part.strip()]
     said = {key.strip(): value.strip() for key, _, value in parts}
     if len(said) < len(parts):
-        raise InvalidInputError("a query of the Hub says each of its keys once")
+        raise InvalidInputError("a query of the Hub names each key once")
     try:
         query = HubQuery.model_validate(said)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         key = str(first["loc"][0])[:50]
         if key not in HubQuery.model_fields:
-            raise InvalidInputError(f"{key!r} is no key of a query; there are {', '.join(HubQuery.model_fields)}") from None
-        raise InvalidInputError(f"{said[key][:50]!r} is no value of {key}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
+            raise InvalidInputError(f"{key!r} is not a key of a query; the keys are {', '.join(HubQuery.model_fields)}") from None
+        raise InvalidInputError(
+            f"{said[key][:50]!r} is not a value of {key}: {first['msg'][0].lower()}{first['msg'][1:]}"
+        ) from None
     if query.architecture not in (None, *ARCHITECTURES):
-        raise InvalidInputError(f"{query.architecture!r} is no architecture that headroles reads; docs/models.md names them all")
+        raise InvalidInputError(
+            f"{query.architecture!r} is not an architecture that headroles reads; docs/models.md names them all"
+        )
     return query
 
 
@@ -82,7 +86,7 @@ def search_hub(query: HubQuery) -> list[str]:
     with asking_hub("it named no models; try again later, or name them in a list"):
         names = list(islice((info.id for info in _list_models(query) if _matches(info, query)), query.limit))
     if not names:
-        raise InvalidInputError(f"Among the first {LOOKED_AT:,} models that the Hub names there is none of that kind.")
+        raise InvalidInputError(f"None of the first {LOOKED_AT:,} models that the Hub lists matches.")
     return names
 
 

@@ -14,7 +14,7 @@ def read_answer(stream: str) -> object:
     """
     *_, event, data = ["", "", *stream.strip().split("\n")]
     if event != "event: complete":
-        raise RuntimeError(f"the API answered {event}, {data}"[:200])
+        raise RuntimeError(f"the API answered {event or 'nothing'}, {data}"[:200])
     return json.loads(data.removeprefix("data: "))[0]
 
 

@@ -88,11 +88,14 @@ def explore_texts(browser: Browser, url: str, loaded: LoadedModel, rounds: int, 
     page = browser.new_page()
     page.context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": slower})
     read = count_bytes(page)
+    page.goto(url)
+    wait_until_settled(page)
+    page.wait_for_timeout(2000)  # what the answer itself asks for
+    kilobytes = f"{read['own'] / 1000:,.0f} kB and {read['gradio'] / 1000:,.0f} kB of gradio's scripts and fonts"
+    print(f"  opening: {kilobytes}; then, on a processor {slower} times slower:", flush=True)
     page.goto(f"{url}?model={loaded.name}&prompt=Once+upon+a+time+there+was+a+small+dog")
     wait_until_settled(page)
     page.wait_for_timeout(3000)  # the model's first forwards belong to none of the texts
-    kilobytes = f"{read['own'] / 1000:,.0f} kB and {read['gradio'] / 1000:,.0f} kB of gradio's scripts and fonts"
-    print(f"  opening: {kilobytes}; then, on a processor {slower} times slower:", flush=True)
     sizes: dict[int, list[int]] = {length: [] for length in LENGTHS}
     times: dict[int, list[float]] = {length: [] for length in LENGTHS}
     # another length each time, so that the number of tokens tells when the page shows the new text

@@ -68,7 +68,7 @@ def ask_at_once(explorer: Explorer, url: str, model: str, prompts: Sequence[str]
     Returns:
         What locust measured; see `locustfile.write_report`.
     """
-    calls = [(model, prompt, analysis_result(explorer.analyze(model, prompt))) for prompt in prompts]
+    calls = [(model, prompt, analysis_result(explorer.analyze(model, prompt)).model_dump()) for prompt in prompts]
     with TemporaryDirectory() as folder:
         file = Path(folder) / "prompts.json"
         file.write_text(json.dumps(calls), "utf-8")

@@ -43,7 +43,7 @@ def main() -> None:
                 flush=True,
             )
         started = time.monotonic()
-        cluster.kill(victim)  # it has ended; this waits for it
+        cluster.replicas[victim].wait(30)  # locust ended it
         cluster.restart(victim)
         while victim not in map(cluster.replica_of, visitors):
             time.sleep(0.2)

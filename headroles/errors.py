@@ -5,7 +5,7 @@ import logging
 import os
 import re
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 
@@ -107,3 +107,14 @@ def without_tokens(text: str) -> str:
         if token := os.environ.get(name, "").strip():
             text = text.replace(token, "[token]")
     return re.sub(r"hf_\w+", "[token]", text)
+
+
+def listed(names: Sequence[str]) -> str:
+    """`A`, `A and B`, `A, B and C`."""
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
+
+
+def layers_listed(layers: Iterable[int]) -> str:
+    """`layer 3`, `layers 3, 7 and 11`."""
+    names = [str(layer) for layer in layers]
+    return f"layer{'s' if len(names) > 1 else ''} {listed(names)}"

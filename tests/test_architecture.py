@@ -41,7 +41,7 @@ ORDER = {
         "probes",
         "interventions",
         "scoring",
-        "trial",
+        "model_check",
         "worker_main",
         "model_pool",
     ],
@@ -151,6 +151,15 @@ def test_a_folder_is_taken_in_at_a_glance_and_its_modules_are_worth_a_file(folde
     assert len(modules) <= MAX_MODULES
     short = {path.stem for path in modules if len(path.read_text("utf-8").splitlines()) < MIN_LINES}
     assert not short - SHORT, "too short for a file of their own"
+
+
+def test_no_public_class_name_stands_for_two_things():
+    homes: dict[str, list[str]] = {}
+    for path in [*HOUSE.rglob("*.py"), *(ROOT / "analysis").rglob("*.py"), *(ROOT / "bench").rglob("*.py")]:
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(path.relative_to(ROOT).as_posix())
+    assert not {name: paths for name, paths in homes.items() if len(paths) > 1}
 
 
 def test_the_core_imports_nothing_by_a_name_that_it_makes():

@@ -25,23 +25,17 @@ from headroles.core.roles.roles import ROLES, get_measured_role
 from headroles.core.surveys.atlas_entries import MAX_ATLAS_BYTES, MAX_ENTRIES
 from headroles.core.surveys.training_run import MAX_POINTS, MAX_TRAINING_BYTES
 from headroles.explorer import Explorer
-from headroles.hub import gguf_reader, weights
-from headroles.hub import http as talk
+from headroles.hub import gguf_reader, http, weights
 from headroles.hub.download import DISK_RESERVE
 from headroles.hub.repository import MEGABYTE, UNTRUSTED_FILES
-from headroles.models import model_pool as pool
-from headroles.models.loading import aging_cache as memory
+from headroles.models import model_pool
+from headroles.models.loading import aging_cache
 from headroles.models.loading.model_builder import MOST_BUFFER_BYTES
 from headroles.models.probes.probe_texts import ProbeSizes
-from headroles.models.untrusted import config_validation as config_check
-from headroles.models.untrusted import sandbox as strangers
-from headroles.models.untrusted import subprocess_worker as child
-from headroles.models.untrusted import tokenizer_loader as tokenizing
-from headroles.models.untrusted import tokenizer_schema as tokenizer_file
+from headroles.models.untrusted import config_validation, sandbox, subprocess_worker, tokenizer_loader, tokenizer_schema
 from headroles.models.untrusted.tokenizer_components import MAX_PARTS
 from headroles.server.api.endpoints import Endpoints
-from headroles.server.gate import middleware as door
-from headroles.server.gate import sessions
+from headroles.server.gate import middleware, sessions
 from headroles.server.gate.rate_limit import MAX_VISITORS
 from headroles.server.gate.request_queue import LARGE_PROMPTS, RequestQueue
 from headroles.server.page.page_state import TABS, PageState
@@ -172,30 +166,30 @@ LIMITS = (
     f"{weights.MAX_SHARDS} parts, {weights.MAX_TENSORS:,} tensors, headers of {weights.MAX_HEADER_BYTES // MEGABYTE} MB",
     f"{gguf_reader.MAX_KEYS:,} keys, {gguf_reader.MAX_TENSORS:,} tensors, lists of {gguf_reader.MAX_ITEMS:,} items, "
     f"texts of {gguf_reader.MAX_STRING // MEGABYTE} MB, {gguf_reader.MAX_HEADER // MEGABYTE} MB in all",
-    f"plain values, {config_check.MAX_HEADS:,} heads",
+    f"plain values, {config_validation.MAX_HEADS:,} heads",
     f"{MOST_BUFFER_BYTES / GIGABYTE} GB of buffers",
-    f"{tokenizer_file.MAX_TOKENS:,} tokens, {MAX_PARTS} known parts, a text at most {tokenizer_file.MAX_GROWTH} times longer",
-    f"| {strangers.TEXT_SECONDS} seconds of a processor |",
+    f"{tokenizer_schema.MAX_TOKENS:,} tokens, {MAX_PARTS} known parts, a text at most {tokenizer_schema.MAX_GROWTH} times longer",
+    f"| {sandbox.TEXT_SECONDS} seconds of a processor |",
     f"| {MAX_RECORD_BYTES // MEGABYTE} MB; shape",
     f"| {MAX_TRAINING_BYTES // MEGABYTE} MB, {MAX_POINTS:,} points",
     f"| {MAX_ATLAS_BYTES // MEGABYTE} MB, {MAX_ENTRIES:,} models",
-    f"{talk.HUB_TIMEOUT_SECONDS} s for a question, {talk.READ_TIMEOUT_SECONDS} s without a byte",
+    f"{http.HUB_TIMEOUT_SECONDS} s for a question, {http.READ_TIMEOUT_SECONDS} s without a byte",
     f"`config.json` (at most {UNTRUSTED_FILES['config.json'] // MEGABYTE} MB)",
     *(f"`{name}` ({UNTRUSTED_FILES[name] // MEGABYTE} MB)" for name in ("tokenizer.json", "tokenizer_config.json")),
-    f"| {strangers.TOKENIZER_BYTES // GIGABYTE} GB | {strangers.OPEN_SECONDS} s | {2 * strangers.OPEN_SECONDS} s |",
-    f"| {strangers.TEXT_SECONDS} s | {strangers.TEXT_WALL_SECONDS} s |",
-    f"twice its weights and {strangers.CHECK_EXTRA_BYTES // GIGABYTE} GB | {strangers.CHECK_SECONDS} s, and 1 s for each "
-    f"{strangers.CHECK_BYTES_PER_SECOND // MEGABYTE} MB of weights | twice that |",
-    f"up to {pool.MAX_LOADS} loads at once",
+    f"| {sandbox.TOKENIZER_BYTES // GIGABYTE} GB | {sandbox.OPEN_SECONDS} s | {2 * sandbox.OPEN_SECONDS} s |",
+    f"| {sandbox.TEXT_SECONDS} s | {sandbox.TEXT_WALL_SECONDS} s |",
+    f"twice its weights and {sandbox.CHECK_EXTRA_BYTES // GIGABYTE} GB | {sandbox.CHECK_SECONDS} s, and 1 s for each "
+    f"{sandbox.CHECK_BYTES_PER_SECOND // MEGABYTE} MB of weights | twice that |",
+    f"up to {model_pool.MAX_LOADS} loads at once",
     f"{Settings().workers} requests work at once and {Settings().max_waiting} wait",
     f"one visitor may send {Settings().prompts_a_minute} prompts a minute",
     f"of {MAX_VISITORS:,} at most",
     f"for {Settings().seconds_a_minute // (os.cpu_count() or 1)} seconds a minute for each core",
-    f"{door.MAX_BODY_BYTES:,} bytes, a session's name {door.MAX_NAME} characters",
-    f"{door.STREAMS_A_VISITOR} streams open, all together {door.MAX_STREAMS:,}",
+    f"{middleware.MAX_BODY_BYTES:,} bytes, a session's name {middleware.MAX_NAME} characters",
+    f"{middleware.STREAMS_A_VISITOR} streams open, all together {middleware.MAX_STREAMS:,}",
     f"Requests of {LARGE_PROMPTS} texts or more",
     f"collects go after {sessions.KEEP_SECONDS:.0f} seconds",
-    f"asked for in {memory.MAX_IDLE_SECONDS:.0f} seconds goes",
+    f"asked for in {aging_cache.MAX_IDLE_SECONDS:.0f} seconds goes",
 )
 
 
@@ -206,9 +200,9 @@ def test_the_page_on_security_tells_the_limit_that_holds(limit):
 
 def test_the_page_on_security_names_what_of_a_strangers_files_and_of_the_environment_counts():
     (keys,) = re.findall(r"six keys count: (.*?)\.\n", SECURITY, re.S)
-    assert set(re.findall(r"`(\w+)`", keys)) == {*tokenizing.NAMED_TOKENS, *tokenizing.BOOLEAN_OPTIONS}
+    assert set(re.findall(r"`(\w+)`", keys)) == {*tokenizer_loader.NAMED_TOKENS, *tokenizer_loader.BOOLEAN_OPTIONS}
     (passed,) = re.findall(r"interpreters that get (.*?) of the server's", SECURITY, re.S)
-    assert set(re.findall(r"`(\w+)`", passed)) == set(child.INHERITED_VARIABLES)
+    assert set(re.findall(r"`(\w+)`", passed)) == set(subprocess_worker.INHERITED_VARIABLES)
     (files,) = re.findall(r"\*\*Few files\.\*\* (.*?), and weights", SECURITY, re.S)
     assert set(re.findall(r"`([\w.]+)`", files)) == set(UNTRUSTED_FILES)
 
@@ -222,19 +216,26 @@ def test_the_page_on_security_tells_of_every_variable_and_every_endpoint(explore
     assert "arguments of the fourteen endpoints" in SECURITY
 
 
-def test_every_check_that_the_page_on_security_names_is_there_and_makes_errors():
+def test_every_check_that_the_page_on_security_names_is_there_and_refuses_in_those_words():
     table = SECURITY.partition("## What is checked where")[2].partition("\n## ")[0]
-    rows = re.findall(r"^\| [^|]+ \| (`[^|]+`) \| [^|]+ \|$", table, re.M)
+    rows = re.findall(r"^\| [^|]+ \| (`[^|]+`) \| [^|]+ \| ([^|]+) \|$", table, re.M)
     assert len(rows) == len(table.strip().rpartition("|---|\n")[2].splitlines()) > 15
-    for modules in rows:
+    for modules, sentences in rows:
         files = [ROOT / "headroles" / module for module in re.findall(r"`([\w/.]+)`", modules)]
-        assert any(makes_errors(file) for file in files), modules
+        quoted = {text for file in files for text in sentences_in(file)}
+        assert '"' in sentences
+        for sentence in re.findall(r'"(.*?)"', sentences):
+            assert any(sentence in text for text in quoted), f"{modules}: {sentence}"
 
 
-def makes_errors(file: Path) -> bool:
-    """Whether a module's code makes an error of any kind."""
-    calls = [node for node in ast.walk(ast.parse(file.read_text("utf-8"))) if isinstance(node, ast.Call)]
-    return any(ast.unparse(call.func).endswith("Error") for call in calls)
+def sentences_in(file: Path) -> Iterator[str]:
+    """Yields every text in a module's code, with `…` for what is filled in."""
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.JoinedStr):
+            parts = [str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values]
+            yield re.sub("…+", "…", "".join(parts))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
 
 
 def test_maintainers_are_told_every_setting_and_what_it_is_unless_set():

@@ -12,7 +12,6 @@ CORE = Path(__file__).parent.parent / "headroles" / "core"
 DEFINITIONS = {"registry.py", *(f"roles/{name}.py" for name in ("role", "roles", "measures", "output_measures", "second_scores"))}
 # What makes the text of an error, which a core-only install must be able to read, and what holds words as data
 EXEMPT = {
-    "text/phrases.py": {"listed", "layers_listed"},
     "readings/comparison.py": {"_model_words"},
     "records/head_categories.py": {"_belongs_together", "_check_top_head"},
     "records/record_files.py": {"parse_record", "read_record"},

@@ -8,7 +8,7 @@ from ..pipeline.disk_budget import DiskBudget
 from ..pipeline.runs import AnalysisPlan, Outcome, save_record
 from .machines import Machine
 
-HERE, RAY, JOBS = "here", "ray", "hf-jobs"
+HERE, JOBS = "here", "hf-jobs"
 USUAL_FLAVOR = "cpu-basic"
 
 

@@ -67,14 +67,16 @@ class JobsBackend:
             pool.specs[task] = make_job_spec(model, plan, package, self.dataset, facts), facts
             tasks.append(task)
         if pool:
-            yield from run_tasks(tasks, pool)  # the Hub itself stops what takes too long, even if nobody is here to see it
+            yield from run_tasks(tasks, pool)  # the Hub itself stops jobs that take too long
 
 
 def _check(model: str, plan: AnalysisPlan, facts: RepositoryFacts, machine: Machine) -> None:
     """Raises HeadRolesError where a job would be paid for in vain."""
     if not (is_remote(model) or model == EMBEDDED_MODEL):
         name = plan.record_name(model)
-        raise InvalidInputError(f"{name} is a file of this machine, which a job cannot read; only models of the Hub can be jobs.")
+        raise InvalidInputError(
+            f"{name} is on this machine, where a job cannot read it; only models on the Hub can be analysed as jobs."
+        )
     check_size(facts, machine.memory_bytes - PROCESS_BYTES, plan.dtype.itemsize, f"on {machine.name}")
     if plan.device != "cpu":
         check_size(facts, machine.gpu_bytes, plan.dtype.itemsize, f"on the GPU of {machine.name}")

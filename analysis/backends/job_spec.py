@@ -10,7 +10,7 @@ from headroles.hub.repository import RepositoryFacts
 
 from ..pipeline.runs import AnalysisPlan
 
-PINNED = ("torch", "transformers", "transformer-lens")  # those that a record names; see `finished.is_finished`
+PINNED = ("torch", "transformers", "transformer-lens")  # those that a record names; see `up_to_date.is_up_to_date`
 EXTRA = "headroles[analysis]"
 
 

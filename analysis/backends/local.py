@@ -84,5 +84,5 @@ def _analyze_and_send(name_or_path: str, plan: AnalysisPlan, old: HeadCategories
 
 def _death_reason(exit_code: int | None) -> str:
     if exit_code is not None and exit_code < 0:
-        return f"was killed by {signal.Signals(-exit_code).name}; often that means that the memory ran out."
+        return f"was killed by {signal.Signals(-exit_code).name}, often a sign that memory ran out."
     return f"ended early, with exit code {exit_code}."

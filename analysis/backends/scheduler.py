@@ -118,7 +118,7 @@ def run_tasks(tasks: Iterable[Task], pool: WorkerPool, limit: float | None = Non
                     waiting.appendleft(again)
                 else:
                     yield Outcome(event.task.name, "failed", pool.now() - since, reason=_death_reason(event, pool.largest))
-            # not beside events: while whoever asked pushed a record, others may have ended that nobody has heard of
+            # not after events: while the caller pushed a record, tasks may have ended whose events have not been read
             for task in () if events else _overdue_tasks(started, limit, pool.now()):
                 pool.cancel(task)
                 yield timeout_outcome(task.name, limit, pool.now() - started.pop(task))
@@ -163,10 +163,10 @@ def _retry(death: TaskDied, largest: int) -> Task | None:
 def _death_reason(death: TaskDied, largest: int) -> str:
     name = death.task.name
     if death.cause == "node":
-        return f"The node of {name} died, as did {NODE_DEATHS} that it was on before; it may be too large for them."
-    ended = "ended early; often that means that the memory ran out"
+        return f"The node that analysed {name} died, like {NODE_DEATHS} before it; the model may be too large for them."
+    ended = "ended early, often a sign that memory ran out"
     if death.cause == "memory":
-        ended = "took more memory than there was"
+        ended = "needed more memory than there was"
     if death.task.grown:
         return f"The process of {name} {ended}, with twice the memory too."
-    return f"The process of {name} {ended}; no node has more than the {largest / GIGABYTE:.1f} GB that it asked for."
+    return f"The process of {name} {ended}; it had {largest / GIGABYTE:.1f} GB, and no node has more."

@@ -76,9 +76,10 @@ class VerdictTrial:
             if self.recall < RECALL or self.heads < HEADS_RECALL:
                 least = min(self.by_length, key=lambda length: self.by_length[length][0])
                 rate, attention = self.by_length[least]
+                found = f"{percent(self.recall)} of repeats, and {percent(self.heads)} of its heads"
+                worst = f"least often at {least} tokens, {percent(rate)}"
                 missed.append(
-                    f"{name} is detected on {percent(self.recall)} of repeats, and {percent(self.heads)} of its heads; least "
-                    f"often at {least} tokens, {percent(rate)}: its best head gives the expected keys {percent(attention)} at most"
+                    f"{name} is detected on {found}; {worst}: its best head gives the expected keys {percent(attention)}"
                 )
             if not self.own_prompt:
                 missed.append(f"{name} is not detected on its own prompt")

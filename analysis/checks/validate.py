@@ -86,11 +86,11 @@ def run(model_name: str, record: HeadCategories | None) -> tuple[str, int]:
     """
     known = known_model(model_name)
     if known is None:
-        return f"Nothing is published here about {model_name}; known are {', '.join(known_models())}.", 0
+        return f"Nothing is published here about {model_name}; known models are {', '.join(known_models())}.", 0
     if record is None:
         return f"There is no record of {model_name} yet; make one: {COMMAND} {model_name} --out DIR", 2
     if known_model(record.model_name) is not known:
-        raise InvalidRecordError(f"The record of {record.model_name} says nothing about what is published of {model_name}.")
+        raise InvalidRecordError(f"The record of {record.model_name} cannot be compared with what is published of {model_name}.")
     verdicts = validate(record)
     return report(record, verdicts), int(any(verdict.agrees is False for verdict in verdicts))
 
@@ -103,7 +103,7 @@ def report(record: HeadCategories, verdicts: Sequence[ClaimVerdict]) -> str:
         verdicts: from `validate`.
     """
     header, *rows = (f"  {line}" for line in align([HEADER, *map(_table_row, verdicts)], right=(1, 2, 3)))
-    lines = [f"What is published of {record.model_name}, and its record of {record.analysis_date}", "", header]
+    lines = [f"Published claims about {record.model_name}, beside its record of {record.analysis_date}", "", header]
     for claim, group in groupby(zip(verdicts, rows), key=lambda pair: pair[0].claim):
         lines += ["", *_heading(record, claim), *(row for _, row in group)]
     judged = [verdict.agrees for verdict in verdicts if verdict.agrees is not None]

@@ -41,7 +41,7 @@ class DiskBudget:
         try:
             wanted = download_bytes(find_facts(model, plan))
         except HeadRolesError:
-            return ""  # whoever tries says it
+            return ""  # the analysis itself will report it
         taken = self._shrink_to(self.budget - wanted) if wanted else 0
         if not wanted or taken + wanted <= self.budget:
             return ""

@@ -15,8 +15,8 @@ from .runs import AnalysisPlan, find_facts
 from .up_to_date import is_up_to_date, read_existing
 
 PROCESS_BYTES = GIGABYTE  # of a process that has imported all it needs, and of what a few texts take
-UNKNOWN_BYTES = 4 * GIGABYTE  # asked for where the model's size cannot be seen
-INSTALL_SECONDS = 180  # that a rented machine installs packages before it begins; assumed, for want of an account
+UNKNOWN_BYTES = 4 * GIGABYTE  # asked for where the model's size is unknown
+INSTALL_SECONDS = 180  # that a rented machine installs packages before it begins; not measured
 # core seconds, as measured for docs/maintainers.md: of any size, and for every million parameters
 START = 13.0
 PATTERNS = (0.4, 0.073)  # a thousand tokens

@@ -124,7 +124,7 @@ def add_effects(reader: PatternReader, record: HeadCategories, sizes: ProbeSizes
         sizes: how many texts.
     """
     try:
-        with progress_bar(f"{reader.loaded.name}, heads taken out", 100, "%") as show:
+        with progress_bar(f"{reader.loaded.name}, heads ablated", 100, "%") as show:
             return with_effects(record, role_effects(reader, record, sizes, show))
     except UnsupportedModelError as error:
         print(f"note: {error}", file=sys.stderr)

@@ -95,7 +95,9 @@ def find_facts(name_or_path: str, plan: AnalysisPlan) -> RepositoryFacts:
     if not revision:
         return inspect(source, ask_hub=not plan.offline)
     if not isinstance(source, str):
-        raise InvalidInputError(f"{name} lies on this machine and has no revision {revision}; only a repository on the Hub has.")
+        raise InvalidInputError(
+            f"{name} is on this machine and has no revision {revision}; only repositories on the Hub have revisions."
+        )
     return inspect(source, revision, ask_hub=not plan.offline)
 
 
@@ -131,7 +133,7 @@ def analyze_model(name_or_path: str, plan: AnalysisPlan, old: HeadCategories | N
         reason = f"The files of {name} could not be read: {error}."
     except Exception as error:  # a bug, or a library's; the other models must not suffer from it
         traceback.print_exc()
-        reason = f"{name} met an unexpected {type(error).__name__}: {_first_line(error)}"
+        reason = f"{name} met an unexpected {type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"
     return Outcome(name, status, time.monotonic() - started, _peak_bytes(plan.device), record, reason)
 
 
@@ -146,7 +148,7 @@ def skip_up_to_date(name_or_path: str, plan: AnalysisPlan, facts: RepositoryFact
     started, name, old = time.monotonic(), plan.record_name(name_or_path), read_existing(plan.record_path(name_or_path))
     try:
         finished = old and not plan.again and is_up_to_date(old, name, facts, plan.sizes, plan.dtype)
-    except HeadRolesError:  # whoever tries says it
+    except HeadRolesError:  # the analysis itself will report it
         return None
     return Outcome(name, "skipped", time.monotonic() - started, None, old) if finished else None
 
@@ -198,7 +200,7 @@ def check_registered(loaded: LoadedModel) -> None:
     found = _shape(identity.num_layers, identity.num_heads, identity.prepend_bos)
     registered = _shape(info.num_layers, info.num_heads, info.prepend_bos)
     if found != registered:
-        raise ModelLoadError(f"{loaded.name} has {found}, but its registry entry says {registered}; mend the entry first.")
+        raise ModelLoadError(f"{loaded.name} has {found}, but its registry entry says {registered}; correct the entry first.")
 
 
 def _make_record(
@@ -232,8 +234,8 @@ def _check_capitals(name: str, old: HeadCategories | None) -> None:
     """Raises InvalidInputError where the file of the record belongs to a model whose name differs in capitals alone."""
     if old and old.model_name != name and old.model_name.casefold() == name.casefold():
         raise InvalidInputError(
-            f"{record_file_name(name)} holds the roles of {old.model_name}, and this disk does not tell capitals from small "
-            f"letters; give {name} another folder."
+            f"{record_file_name(name)} holds the roles of {old.model_name}, and on this disk names that differ only in capitals "
+            f"are one file; give {name} another folder."
         )
 
 
@@ -247,7 +249,3 @@ def _peak_bytes(device: str) -> int:
 
 def _shape(num_layers: int, num_heads: int, prepend_bos: bool) -> str:
     return f"{num_layers} layers of {num_heads} heads and {'a' if prepend_bos else 'no'} BOS"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().split("\n")[0])[:200]

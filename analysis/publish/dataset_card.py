@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from headroles.core.readings.comparison import DEPTH_BINS
 from headroles.core.records.head_categories import HeadCategories
 from headroles.core.roles.roles import MeasuredRole, measured_roles
-from headroles.core.text.phrases import listed
+from headroles.errors import listed
 from headroles.hub.dataset import ATLAS_PATH, RECORDS_FOLDER, RUNS_FOLDER
 
 from .dataset_files import SCHEMA, escape_markdown, picture_path
@@ -59,10 +59,10 @@ configs:
 def _introduction(dataset: str) -> str:
     return f"""# Roles of attention heads
 
-How strongly every attention head of a language model plays each of {len(measured_roles())} roles. One JSON file a model in
-`{RECORDS_FOLDER}/` is the source; the table in `data/`, the pictures and this card are derived from it, and every push writes them
-again: edit none of them by hand. `{RUNS_FOLDER}/`, where it is there, holds training runs: a file a model, with what its heads did at
-each of its recorded steps.
+How strongly every attention head of a language model plays each of {len(measured_roles())} roles. The source is one JSON file
+for each model in `{RECORDS_FOLDER}/`. The table in `data/`, the pictures and this card are derived from it, and every push
+writes them again: do not edit them by hand. `{RUNS_FOLDER}/`, if it exists, holds training runs: a file for each model, with
+what its heads did at each recorded step.
 
 ```python
 from datasets import load_dataset
@@ -89,8 +89,8 @@ def _recipe(records: Sequence[HeadCategories]) -> str:
     made = "\n".join(_how_made(record) for record in records)
     return f"""## Recipe
 
-Roles that need repetition are scored on random tokens `[BOS] + r + r`, no token twice in `r`; the others on English sentences.
-A score is the mean over the texts of the mean over the eligible queries, those at which the role can show at all. Heads at or
+Roles that need repetition are scored on random tokens `[BOS] + r + r`, with no token twice in `r`; the others on sentences.
+A score is the mean over the texts of the mean over the eligible queries, where the role can show at all. Heads at or
 above the threshold stand for a role: at most 8, and if most of them come from one layer, the best of other layers join them.
 
 | role | score | threshold | described in |

@@ -8,8 +8,7 @@ import hashlib
 import os
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -28,30 +27,13 @@ from headroles.core.records.record_files import NAME
 from headroles.errors import HubError, InvalidInputError
 from headroles.hub.http import HUB_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS, HTTPError, describe_error, no_dataset_error
 
-from ..hub_errors import BROKEN_ANSWER, TRANSIENT, response_status
+from ..hub_errors import TRANSIENT, BrokenAnswerError, broken_answers, response_status
 
 CONFLICTS = 40  # how often others may be faster before the push gives up
 FAILURES = 3  # how often the Hub may fail to take a commit
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 8.0
 LONGEST_WAIT_SECONDS = 60  # that the Hub may ask for
 OVERTAKEN = 412  # somebody else's commit came first
-
-
-class _BrokenAnswerError(Exception):
-    """Raised when the Hub's answer, or what stands between it and here, is not what was asked for."""
-
-
-@contextmanager
-def _broken_answers() -> Iterator[None]:
-    """Tells what the library makes of a broken answer, where it looks for no error, from bugs elsewhere."""
-    try:
-        yield
-    except (HTTPError, OSError):
-        raise
-    except (RuntimeError, *BROKEN_ANSWER) as error:
-        if isinstance(error.__cause__, HTTPError | OSError):  # of a failed upload of a file
-            raise error.__cause__ from error
-        raise _BrokenAnswerError from error
 
 
 @dataclass(frozen=True)
@@ -109,7 +91,7 @@ class RepoSnapshot:
         if file is None or file.size > limit:
             return None
         if file.blob_id not in self._contents:
-            with _broken_answers():
+            with broken_answers():
                 self._contents[file.blob_id] = self._download(path, file)
         return self._contents[file.blob_id]
 
@@ -169,7 +151,7 @@ class DatasetPush:
             raise HubError(f"HF_HUB_OFFLINE is set, {unsent}.") from error
         except (HTTPError, OSError) as error:
             raise HubError(_explain(error, self.model, self.repo)) from error
-        except _BrokenAnswerError as error:
+        except BrokenAnswerError as error:
             raise HubError(f"The Hub gives a broken answer, {unsent}.") from error
 
     def _try(self, changes: Callable[[RepoSnapshot], Change]) -> PushResult:
@@ -177,7 +159,7 @@ class DatasetPush:
         contents: dict[str, bytes] = {}
         pushed = PushResult(self.model, self.repo)
         while True:
-            with _broken_answers():
+            with broken_answers():
                 snapshot = self._snapshot(contents)
             files, difference = changes(snapshot)
             if not files:
@@ -190,7 +172,7 @@ class DatasetPush:
             if self.dry_run:
                 return replace(pushed, status="shown")
             try:
-                with _broken_answers():
+                with broken_answers():
                     return self._commit(files, snapshot.commit, pushed)
             except (HTTPError, HfHubHTTPError) as error:
                 is_overtaken, is_transient = response_status(error) == OVERTAKEN, response_status(error) in (None, *TRANSIENT)

@@ -76,7 +76,7 @@ class _Files:
         return files, difference(old, self.record)
 
     def _read(self, path: str, snapshot: RepoSnapshot) -> HeadCategories | None:
-        """The record in a file; None for a file that is none, however it got there."""
+        """The record in a file; None for a file that is not a valid record."""
         folder, _, name = path.rpartition("/")
         if folder != RECORDS_FOLDER or not name.endswith(".json"):
             return None

@@ -28,8 +28,8 @@ def push_run(points: Sequence[TrainingPoint], repo: str, create_pr: bool = False
 
     Raises:
         InvalidRecordError: when the points make no run with those that are there, or those cannot be read.
-        InvalidInputError: as `push.push` does.
-        HubError: as `push.push` does.
+        InvalidInputError: as `record_push.push` does.
+        HubError: as `record_push.push` does.
     """
     model = points[-1].record.model_name
     path = f"{RUNS_FOLDER}/{run_file_name(model)}"

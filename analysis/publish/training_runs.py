@@ -104,5 +104,5 @@ def _update(model: str, points: list[TrainingPoint], folder: Path, push_to: str,
         text += f", in {write_run(points, folder)}"
     pushed = push_run(points, push_to, create_pr, dry_run) if push_to else None
     if pushed is None and len(points) < 2:
-        return f"Training of {model}: step {points[0].step:,} alone, which is no run yet; it takes two steps or more"
+        return f"Training of {model}: step {points[0].step:,} alone; a training run needs at least two steps"
     return f"{text}\n{pushed}" if pushed else text

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 
 from headroles.core.records.head_categories import HeadCategories
 from headroles.core.registry import EMBEDDED_MODEL
@@ -110,15 +112,25 @@ def _windows(text: TokenStream) -> np.ndarray:
 
 
 def token_losses(loaded: LoadedModel, ids: torch.Tensor) -> torch.Tensor:
-    """The loss of every token but the first, in nats, [batch, token - 1].
+    """As `next_token_losses`, without gradients.
 
     Args:
         loaded: the model.
         ids: of tokens, [batch, token].
     """
     with loaded.lock, torch.no_grad():
-        logits = loaded.model(input_ids=ids, use_cache=False).logits[:, :-1].float()
-    return torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
+        return next_token_losses(loaded.model, ids)
+
+
+def next_token_losses(model: nn.Module, ids: Int[Tensor, "batch token"]) -> Float[Tensor, "batch token-1"]:
+    """Cross-entropy in nats of every token but the first, given those before it.
+
+    Args:
+        model: a language model of transformers.
+        ids: of tokens.
+    """
+    logits = model(input_ids=ids, use_cache=False).logits[:, :-1].float()
+    return nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
 
 
 def ngram_losses(train: TokenStream, windows: np.ndarray, vocab_size: int) -> tuple[float, float]:
@@ -188,8 +200,8 @@ tags: [interpretability, attention-heads, induction-heads]
 ---
 # headroles-tiny
 
-A small language model that ships with headroles, so that a fresh copy shows real attention heads without a network. It is
-trained, not made: nothing in its weights is planted or edited. It is a teaching object and writes no useful text.
+A small language model that ships with headroles, so that a fresh copy shows real attention heads without a network. Its
+weights come from training alone: nothing in them is planted or edited. It is for teaching and writes no useful text.
 
 GPT-NeoX, 4 layers of 8 heads of 32 dimensions, width 256, rotary positions over all dimensions, sequential residual, tied
 embeddings, 3.9 M parameters, byte-level BPE of 3,072 tokens, context of 256 tokens, a BOS before every text; fp16 safetensors.
@@ -220,15 +232,15 @@ Cross-entropy in nats a token, on text it never saw:
 
 ## How it was trained
 
-`python -m analysis.train_tiny --corpus DIR --out headroles/tiny`: {steps} steps in {seconds} seconds
+`python -m analysis train-tiny --corpus DIR --out headroles/tiny`: {steps} steps in {seconds} seconds
 ({minutes:.0f} minutes) on two CPU cores, {stretches}, from step 0 on.
-First random tokens of which each that has come before is said twice, then random strings that repeat themselves, both of few
-tokens before all; then prose, with a third of the sequences still such repeats; at last prose and phrases of it that come
-again. `analysis/train_tiny.py` says the numbers and `analysis/tiny_text.py` how a batch is drawn. Without these lessons the
-heads of a model this small and this briefly trained stay nameless; with them, what each head does is still its own solution.
+It first reads random tokens in which each one that comes back is said twice, then random strings that repeat themselves; both use
+few tokens before they use all. Then it reads prose with a third of such repeats, at last prose in which phrases come back.
+`analysis/tiny/train.py` has the numbers, `analysis/tiny/corpus.py` draws the batches. Without these lessons, the heads of a
+model this small and this briefly trained reach no role; with them, each head still finds its own solution.
 
-`training.jsonl` holds what its heads did on the way: a record and losses after each of {points} steps, closer together
-where roles appear. Weights of those steps are not kept.
+`training.jsonl` holds what its heads did during the training: a record and losses after each of {points} steps, closer together
+where roles appear. The weights of those steps are not kept.
 
 The text is public-domain prose:
 

@@ -20,13 +20,13 @@ HELD_OUT = 0.03  # the last part of every book; neither the tokenizer nor the mo
 
 
 @dataclass(frozen=True)
-class TrainingPhase:
+class TrainingStage:
     """One stretch of training: `steps` batches of `batch` sequences of `length` tokens, a `repeats` share of them repeated.
 
     A repeated sequence is a string of `periods` tokens (lowest, highest), over and over from a random offset; a `jumbled`
     share of them is cut into short phrases that come in a new order each time, so that copies of a token lie at all distances.
     A `phrases` share of the strings is prose, the others are random tokens from among the `tokens` most frequent ones.
-    A `doubled` share is no string: random tokens, and each that has come before is said twice. To foresee the second one, a
+    A `doubled` share has no strings: random tokens, and each that has come before is said twice. To predict the second one, a
     head has to look for an earlier copy of the token itself.
     """
 
@@ -141,7 +141,7 @@ class BatchSampler:
         self._root_of_count: Float[np.ndarray, " rank"] = np.sqrt(counts[self._by_rank - 1])
         self._prose, self._seed = prose, seed
 
-    def draw(self, phase: TrainingPhase, step: int) -> Int[np.ndarray, "batch length"]:
+    def draw(self, phase: TrainingStage, step: int) -> Int[np.ndarray, "batch length"]:
         """Draws one batch.
 
         Args:
@@ -158,7 +158,7 @@ class BatchSampler:
     def _text(self, length: int, rng: np.random.Generator) -> Int[np.ndarray, " length"]:
         return self._prose.window(rng, length, at_start=rng.random() < 0.5)
 
-    def _repeat(self, phase: TrainingPhase, length: int, rng: np.random.Generator) -> Int[np.ndarray, " length"]:
+    def _repeat(self, phase: TrainingStage, length: int, rng: np.random.Generator) -> Int[np.ndarray, " length"]:
         if rng.random() < phase.doubled:
             return self._doubled(phase, length, rng)
         string = self._string(phase, rng)
@@ -166,7 +166,7 @@ class BatchSampler:
             return _jumble(string, length, rng)
         return np.resize(np.roll(string, -int(rng.integers(len(string)))), length)
 
-    def _doubled(self, phase: TrainingPhase, length: int, rng: np.random.Generator) -> Int[np.ndarray, " length"]:
+    def _doubled(self, phase: TrainingStage, length: int, rng: np.random.Generator) -> Int[np.ndarray, " length"]:
         pool = rng.choice(self._string(phase, rng), size=length)
         seen: set[int] = set()
         row: list[int] = []
@@ -175,7 +175,7 @@ class BatchSampler:
             seen.add(token)
         return np.array(row[:length])
 
-    def _string(self, phase: TrainingPhase, rng: np.random.Generator) -> Int[np.ndarray, " period"]:
+    def _string(self, phase: TrainingStage, rng: np.random.Generator) -> Int[np.ndarray, " period"]:
         period = int(rng.integers(phase.periods[0], phase.periods[1] + 1))
         if rng.random() < phase.phrases:
             return self._text(period, rng)

@@ -13,16 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int
 from tokenizers import Tokenizer
-from torch import Tensor
 from tqdm import tqdm
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from headroles.core.records.record_files import record_file_name, write_record
 
-from .card import TrainingSummary, measure_tiny, write_card
-from .corpus import BatchSampler, TokenStream, TrainingPhase, read_books, split_books, train_tokenizer, wrap_tokenizer
+from .card import TrainingSummary, measure_tiny, next_token_losses, write_card
+from .corpus import BatchSampler, TokenStream, TrainingStage, read_books, split_books, train_tokenizer, wrap_tokenizer
 from .history import TrainingHistory
 
 VOCAB_SIZE, CONTEXT = 3072, 256
@@ -30,14 +28,14 @@ FEW, SOME, ALL = 64, 512, VOCAB_SIZE - 1  # the whole vocabulary but <|endoftext
 PHASES = (
     # Few tokens first: each is soon known, and heads form within hundreds of steps. First the ones that look for a copy of the
     # token itself (once induction is there, it does their work and they never form), then induction.
-    TrainingPhase("doubles", 500, 32, 64, repeats=0.85, periods=(8, 31), jumbled=0.0, phrases=0.0, tokens=FEW, doubled=1.0),
-    TrainingPhase("repeats", 700, 32, 64, repeats=0.85, periods=(8, 31), jumbled=0.0, phrases=0.0, tokens=FEW, doubled=0.35),
-    TrainingPhase("more tokens", 250, 32, 96, repeats=0.85, periods=(8, 47), jumbled=0.2, phrases=0.0, tokens=SOME, doubled=0.35),
-    TrainingPhase("all tokens", 350, 32, 96, repeats=0.8, periods=(8, 47), jumbled=0.2, phrases=0.0, tokens=ALL, doubled=0.35),
-    TrainingPhase("prose", 900, 32, 128, repeats=0.3, periods=(4, 56), jumbled=0.2, phrases=0.3, tokens=ALL, doubled=0.5),
-    TrainingPhase("long prose", 600, 16, 256, repeats=0.3, periods=(4, 110), jumbled=0.2, phrases=0.3, tokens=ALL, doubled=0.5),
+    TrainingStage("doubles", 500, 32, 64, repeats=0.85, periods=(8, 31), jumbled=0.0, phrases=0.0, tokens=FEW, doubled=1.0),
+    TrainingStage("repeats", 700, 32, 64, repeats=0.85, periods=(8, 31), jumbled=0.0, phrases=0.0, tokens=FEW, doubled=0.35),
+    TrainingStage("more tokens", 250, 32, 96, repeats=0.85, periods=(8, 47), jumbled=0.2, phrases=0.0, tokens=SOME, doubled=0.35),
+    TrainingStage("all tokens", 350, 32, 96, repeats=0.8, periods=(8, 47), jumbled=0.2, phrases=0.0, tokens=ALL, doubled=0.35),
+    TrainingStage("prose", 900, 32, 128, repeats=0.3, periods=(4, 56), jumbled=0.2, phrases=0.3, tokens=ALL, doubled=0.5),
+    TrainingStage("long prose", 600, 16, 256, repeats=0.3, periods=(4, 110), jumbled=0.2, phrases=0.3, tokens=ALL, doubled=0.5),
     # In prose a token is followed by different ones, so that induction has to look at more than the last token.
-    TrainingPhase("phrases", 800, 32, 128, repeats=0.5, periods=(5, 60), jumbled=0.1, phrases=0.8, tokens=ALL, doubled=0.4),
+    TrainingStage("phrases", 800, 32, 128, repeats=0.5, periods=(5, 60), jumbled=0.1, phrases=0.8, tokens=ALL, doubled=0.4),
 )
 STEPS = sum(phase.steps for phase in PHASES)
 # At 2e-3 the heads of this width saturate on arbitrary distances before they learn anything of content.
@@ -65,7 +63,7 @@ def build_model() -> GPTNeoXForCausalLM:
     return GPTNeoXForCausalLM(config)
 
 
-def phase_at(step: int) -> TrainingPhase:
+def phase_at(step: int) -> TrainingStage:
     """The phase that `step` (from 0) belongs to."""
     for phase in PHASES:
         if step < phase.steps:
@@ -80,17 +78,6 @@ def learning_rate(step: int) -> float:
         return PEAK_RATE * (step + 1) / WARM_UP
     progress = (step - WARM_UP) / (STEPS - WARM_UP)
     return LAST_RATE + (PEAK_RATE - LAST_RATE) * (1 + math.cos(math.pi * progress)) / 2
-
-
-def token_losses(model: GPTNeoXForCausalLM, ids: Int[Tensor, "batch token"]) -> Float[Tensor, "batch token-1"]:
-    """Cross-entropy in nats of every token but the first, given those before it.
-
-    Args:
-        model: in training.
-        ids: of tokens.
-    """
-    logits = model(input_ids=ids, use_cache=False).logits[:, :-1].float()
-    return torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:
@@ -138,7 +125,7 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step)
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            loss = token_losses(model, ids).mean()
+            loss = next_token_losses(model, ids).mean()
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

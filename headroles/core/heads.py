@@ -9,9 +9,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from headroles.core.text.phrases import layers_listed
 from headroles.core.text.tokens import is_delimiter
-from headroles.errors import InvalidInputError
+from headroles.errors import InvalidInputError, layers_listed
 
 # bfloat16 softmax rows miss 1 by up to 0.003; anything beyond is not an attention pattern
 ROW_SUM_TOLERANCE = 5e-3

@@ -1,0 +1,1 @@
+"""Out of the Hub and into it: records, training runs, repositories and the files of models, each checked before it is used."""

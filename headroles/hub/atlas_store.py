@@ -29,6 +29,7 @@ class CachedAtlas:
 
     @property
     def model_name(self) -> str:
+        """The name that its file has in the cache."""
         return ATLAS_NAME
 
 
@@ -38,9 +39,11 @@ class AtlasCache(FileCache[CachedAtlas]):
     suffix = ".jsonl"
 
     def read_file(self, path: Path) -> CachedAtlas:
+        """Reads and checks an atlas file."""
         return CachedAtlas(parse_entries(read_bounded(path, MAX_ATLAS_BYTES, f"The atlas {path.name}"), path.name))
 
     def write_file(self, item: CachedAtlas, path: Path) -> Path:
+        """Writes an atlas file whole."""
         write_whole(path, entries_to_lines(item.entries))
         return path
 

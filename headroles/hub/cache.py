@@ -24,7 +24,9 @@ class HasModelName(Protocol):
     """What is kept of a model: its record, or its training run."""
 
     @property
-    def model_name(self) -> str: ...
+    def model_name(self) -> str:
+        """The name of the model, which names the file."""
+        ...
 
 
 T = TypeVar("T")
@@ -52,6 +54,7 @@ class FileCache(ABC, Generic[N]):
         """Writes it, whole or not at all. Raises OSError."""
 
     def path(self, model_name: str, version: str) -> Path:
+        """Where the copy of a model at a version lies."""
         return self._folder / f"{file_part(model_name)}@{file_part(version)}{self.suffix}"
 
     def write(self, item: N, version: str) -> Path:
@@ -117,9 +120,11 @@ class RecordCache(FileCache[HeadCategories]):
     suffix = ".json"
 
     def read_file(self, path: Path) -> HeadCategories:
+        """Reads and checks a record."""
         return _read(path)
 
     def write_file(self, item: HeadCategories, path: Path) -> Path:
+        """Writes a record whole."""
         return write_record(item, path)
 
 

@@ -1,5 +1,7 @@
-"""A model's record or training run, or the atlas, out of a dataset repo on the Hub: each answer bounded in time and size, each
-failure one sentence."""
+"""A model's record or training run, or the atlas, out of a dataset repo on the Hub.
+
+Each answer is bounded in time and size, and each failure is one sentence.
+"""
 
 import errno
 import os

@@ -17,10 +17,10 @@ READ_TIMEOUT_SECONDS = 30  # how long any other request may stay without a byte;
 
 
 def set_timeouts(seconds: float = READ_TIMEOUT_SECONDS) -> None:
-    """No request of the Hub's library waits longer without a byte, where it names no time of its own; for the whole process, so
-    whoever starts one calls it.
+    """Limits how long a request of the Hub's library waits without a byte, where it sets no limit itself.
 
-    The library replaces its session when a connection fails: what makes its sessions is told, not the one that it has now.
+    This holds for the whole process. The library replaces its session when a connection fails, so the limit is set where its
+    sessions are made.
     """
     usual = get_session()
     options = {"event_hooks": usual.event_hooks, "follow_redirects": usual.follow_redirects, "timeout": seconds}
@@ -45,10 +45,12 @@ def describe_error(error: Exception) -> str:
 
 
 def no_dataset_error(dataset: str) -> HubError:
+    """Builds the error for a dataset that is not there or is closed."""
     return HubError(f"There is no dataset {dataset} on the Hub, or it is closed to the token in HF_TOKEN.")
 
 
 def gated_error(repository: str) -> ModelLoadError:
+    """Builds the error for a repository whose terms have to be accepted first."""
     return ModelLoadError(
         f"{repository} is gated: accept its licence on its page on the Hub, and set HF_TOKEN to a token of that account."
     )

@@ -40,10 +40,10 @@ class RecordStore(SyncedStore[HeadCategories]):
         self.local = LocalRecords(settings.records)
 
     def find(self, model: ModelIdentity) -> tuple[HeadCategories, RecordSource]:
-        """The record that belongs to a loaded model and where it came from: the operator's own folder, else published, else
-        embedded, else analysed here.
+        """Finds the record that belongs to a loaded model, and says where it came from.
 
-        A record that is broken, or was not made on this very model, stands in nobody's way: the next best one serves.
+        The operator's own folder comes first, then what is published, what ships, and what was analysed here. A record that is
+        broken or of another model is passed over.
 
         Raises:
             NoHeadCategoriesError: when there is none for this revision of the model that fits it; says what is wrong with one
@@ -124,6 +124,7 @@ def load_head_categories(model_name: str, settings: Settings | None = None) -> H
     Waits for the Hub only when nothing is at hand, and then HUB_WAIT_SECONDS at most; a dead network is no error.
 
     Args:
+        model_name: whose record; a name of the registry, or of the Hub.
         settings: which dataset and which folder; by default what the environment says.
 
     Raises:
@@ -147,6 +148,7 @@ def check_fetched_record(record: HeadCategories, now: float) -> None:
     """Raises InvalidRecordError for a record from the future, or, as far as the registry knows, of another shape than its model.
 
     Args:
+        record: as it came from the dataset.
         now: when it came, by this machine's clock; if that is wrong, it is not before the embedded record was made.
     """
     check_arrived(record, max(_day(now), datetime.date.fromisoformat(_embedded_record(EMBEDDED_MODEL).analysis_date)))

@@ -17,8 +17,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import HFValidationError, build_hf_headers, get_session, hf_raise_for_status, validate_repo_id
 
 from headroles.core.registry import ARCHITECTURES, MODELS
-from headroles.core.text.phrases import listed
-from headroles.errors import ModelLoadError, ModelTooLargeError, UnknownModelError, UnsupportedModelError
+from headroles.errors import ModelLoadError, ModelTooLargeError, UnknownModelError, UnsupportedModelError, listed
 from headroles.hub.gguf import is_gguf, read_gguf
 from headroles.hub.gguf_config import gguf_config
 from headroles.hub.http import HUB_TIMEOUT_SECONDS, HTTPError, describe_error, gated_error
@@ -67,6 +66,7 @@ class RepositoryFacts:
 
     @property
     def is_registered(self) -> bool:
+        """Whether the registry names the model."""
         return is_registered(self.source)
 
     @property
@@ -86,6 +86,7 @@ def inspect(source: str | Path, revision: str = MAIN_BRANCH, ask_hub: bool = Tru
     Downloads nothing; a hub that is silent for HUB_TIMEOUT_SECONDS is away.
 
     Args:
+        source: a folder, a GGUF file, or a repository such as `org/name`.
         revision: of a repository, its branch, tag or commit.
         ask_hub: False where it is known to be away, so that only what is on this machine is found.
 
@@ -130,14 +131,17 @@ def check_size(facts: RepositoryFacts, limit_bytes: int, bytes_per_parameter: in
     """Raises ModelTooLargeError when the model, with that many bytes a parameter, would take more than `limit_bytes`.
 
     Args:
+        facts: of the model.
+        limit_bytes: the memory that a model may take.
+        bytes_per_parameter: as it will be loaded.
         where: whose limit it is, as the sentence says it.
     """
     memory_bytes = facts.parameters * bytes_per_parameter
     if memory_bytes > limit_bytes:
         raise ModelTooLargeError(
             f"{facts.source} has {facts.parameters / 1e6:,.0f} million parameters, which take "
-            f"{memory_bytes / GIGABYTE:.1f} GB of memory with {bytes_per_parameter} bytes each; at most {limit_bytes / GIGABYTE:.1f} GB "
-            f"are allowed {where}. Pick a smaller model."
+            f"{memory_bytes / GIGABYTE:.1f} GB of memory with {bytes_per_parameter} bytes each; "
+            f"at most {limit_bytes / GIGABYTE:.1f} GB are allowed {where}. Pick a smaller model."
         )
 
 
@@ -173,10 +177,14 @@ def _inspect_folder(folder: Path, source: str, name: str) -> RepositoryFacts:
 
 
 def read_config(folder: Path, trusted: bool = False) -> dict[str, object]:
-    """What a folder's config.json or a GGUF file's header says; `trusted` is a folder of the registry, whose files may be links
-    to anywhere.
+    """Reads a folder's config.json, or a GGUF file's header.
 
-    Raises UnfitError when it cannot be read as a JSON object, or as such a header.
+    Args:
+        folder: the folder or the GGUF file.
+        trusted: whether it is a folder of the registry, whose files may be links to anywhere.
+
+    Raises:
+        UnfitError: when it cannot be read as a JSON object, or as such a header.
     """
     if is_gguf(folder):
         return gguf_config(read_gguf(folder))

@@ -45,9 +45,11 @@ class Published(Generic[N]):
 
     @property
     def kind(self) -> SourceKind:
+        """How sure it is: confirmed to this process, or to an earlier one."""
         return "published" if self.is_fresh else "cached"
 
     def origin(self, dataset: str) -> Origin:
+        """Where it came from, as a source says it."""
         return {"dataset": dataset, "commit": self.commit, "confirmed": self.confirmed}
 
 
@@ -105,6 +107,7 @@ class SyncedStore(ABC, Generic[N]):
         """Raises InvalidRecordError for what cannot serve, as far as its model is known here.
 
         Args:
+            item: what came.
             now: when it came, by this machine's clock.
         """
 

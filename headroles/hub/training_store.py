@@ -58,6 +58,7 @@ class CachedRun:
 
     @property
     def model_name(self) -> str:
+        """The name of the model, which names the file."""
         return self.run.model
 
     @classmethod
@@ -77,9 +78,11 @@ class RunCache(FileCache[CachedRun]):
     suffix = ".jsonl"
 
     def read_file(self, path: Path) -> CachedRun:
+        """Reads and checks a training run."""
         return CachedRun.parse(read_run_file(path), path.name)
 
     def write_file(self, item: CachedRun, path: Path) -> Path:
+        """Writes a training run whole."""
         write_whole(path, item.content)
         return path
 

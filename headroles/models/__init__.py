@@ -1,0 +1,1 @@
+"""Opens models, reads them and frees them."""

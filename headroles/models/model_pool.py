@@ -235,8 +235,10 @@ class ModelPool:
 
 
 def _free_tensors(reader: PatternReader) -> None:
-    """Ends its tokenizer's process, and frees the weights even where something still refers to the reader, as the traceback of a
-    request that failed does."""
+    """Ends a model's tokenizer process and frees its weights.
+
+    The weights go even where something still refers to the reader, as the traceback of a request that failed does.
+    """
     reader.loaded.close()
     model = reader.loaded.model
     for tensor in (*model.parameters(), *model.buffers()):
@@ -251,12 +253,12 @@ def _clear_frames(error: BaseException | None) -> None:
 
 
 def configure_malloc() -> None:
-    """Has memory that is freed go back to the system; for the whole process, so whoever starts one calls it.
+    """Makes glibc return freed memory to the system; each process calls it once, at its start.
 
-    Every block over MMAP_THRESHOLD_BYTES has pages of its own: by itself glibc raises that limit up to 32 MB as blocks are freed, and
-    keeps them. After 200 switches between four models of 45 MB, 170 to 245 MB more than the budget were resident; like this it
-    is 51 to 81 MB (tests/models/test_model_pool.py). And all threads share MAX_ARENAS heaps, where each had one of its own, full of
-    holes: a minute after a visitor asked for 239 pictures, 102 MB were left, and 78 MB like this.
+    Every block over MMAP_THRESHOLD_BYTES has pages of its own: by itself glibc raises that limit up to 32 MB as blocks are freed,
+    and keeps them. After 200 switches between four models of 45 MB, 170 to 245 MB more than the budget were resident; with this
+    it is 51 to 81 MB (tests/models/test_model_pool.py). All threads share MAX_ARENAS heaps, where each had one of its own, full
+    of holes: a minute after a visitor asked for 239 pictures, 102 MB were left, and 78 MB with this.
     """
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):  # musl has none
         library.mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES)

@@ -81,18 +81,22 @@ def open_and_test_tokenizer(name: str, folder: str, vocab_size: int) -> dict[str
 
 
 def encode(text: str, split_special_tokens: bool) -> list[int]:
+    """The tokens of a text."""
     return _tokenizers["tokenizer"].encode(text, split_special_tokens=split_special_tokens)
 
 
 def decode(token_ids: list[int]) -> str:
+    """The text of tokens."""
     return str(_tokenizers["tokenizer"].decode(token_ids, clean_up_tokenization_spaces=False))
 
 
 def convert_id_to_token(token_id: int) -> str:
+    """The token of a number."""
     return str(_tokenizers["tokenizer"].convert_ids_to_tokens(token_id))
 
 
 def vocabulary() -> Mapping[str, int]:
+    """The number of each token."""
     return _tokenizers["tokenizer"].get_vocab()
 
 

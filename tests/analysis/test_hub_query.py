@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants
 
 from analysis.__main__ import main
 from analysis.command_line import parse
@@ -19,11 +18,10 @@ pytestmark = pytest.mark.processes
 
 
 @pytest.fixture
-def hub(monkeypatch, tmp_path) -> Iterator[JobsHub]:
+def hub(use_hub, tmp_path) -> Iterator[JobsHub]:
     """Seven models: five that are GPT-2, of which one is gated and one has no weights that are read, and a Llama."""
     with JobsHub(tmp_path / "repositories") as double:
-        monkeypatch.setattr(constants, "ENDPOINT", double.endpoint)
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        use_hub(double)
         small, llama = saved(tmp_path / "small"), tmp_path / "llama"
         build("llama").save_pretrained(llama)
         for number in range(3):
@@ -57,12 +55,12 @@ def test_a_query_says_its_keys_in_any_order(text, query):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("hub:architecture=nothing", "'nothing' is no architecture that headroles reads; docs/models.md names them all"),
-        ("hub:size=5M", "'size' is no key of a query; there are architecture, author, search, min_size, max_size,"),
-        ("hub:max_size=5 apples", "'5 apples' is no value of max_size"),
-        ("hub:sort=age", "'age' is no value of sort: input should be 'downloads', 'likes'"),
-        ("hub:limit=0", "'0' is no value of limit: input should be greater than or equal to 1"),
-        ("hub:limit=2,limit=3", "a query of the Hub says each of its keys once"),
+        ("hub:architecture=nothing", "'nothing' is not an architecture that headroles reads; docs/models.md names them all"),
+        ("hub:size=5M", "'size' is not a key of a query; the keys are architecture, author, search, min_size, max_size,"),
+        ("hub:max_size=5 apples", "'5 apples' is not a value of max_size"),
+        ("hub:sort=age", "'age' is not a value of sort: input should be 'downloads', 'likes'"),
+        ("hub:limit=0", "'0' is not a value of limit: input should be greater than or equal to 1"),
+        ("hub:limit=2,limit=3", "a query of the Hub names each key once"),
     ],
 )
 def test_a_wrong_query_is_a_wrong_command_line_and_asks_nobody(text, message, capsys):
@@ -77,7 +75,7 @@ def test_the_hub_names_what_can_be_read_and_is_open_in_its_order(hub):
     assert search_hub(HubQuery(search="small", min_downloads=51)) == ["org/small-1"]
     size = build("llama").num_parameters()
     assert search_hub(HubQuery(min_size=size, max_size=size)) == ["org/llama"]
-    with pytest.raises(InvalidInputError, match="Among the first 5,000 models that the Hub names there is none of that kind"):
+    with pytest.raises(InvalidInputError, match="None of the first 5,000 models that the Hub lists matches"):
         search_hub(HubQuery(min_size=10**12))
 
 

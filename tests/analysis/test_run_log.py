@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants
 
 from analysis import __main__ as command
 from analysis.backends.machines import Machine
@@ -32,14 +31,10 @@ SIZES = ProbeSizes(repeated_sequences=2, repeat_length=8, sentences=1, calibrati
 
 
 @pytest.fixture
-def hub(monkeypatch, tmp_path) -> Iterator[FakeHub]:
+def hub(use_hub, tmp_path) -> Iterator[FakeHub]:
     """A double of the Hub with one model of two revisions, `main` and `step0`."""
     with FakeHub() as double:
-        monkeypatch.setattr(constants, "ENDPOINT", double.endpoint)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        repository = double.add("org/m", saved(tmp_path / "main"))
+        repository = use_hub(double).add("org/m", saved(tmp_path / "main"))
         repository.folders["step0"] = saved(tmp_path / "step0", seed=1)
         yield double
 
@@ -109,7 +104,7 @@ def test_a_revision_is_looked_up_as_such_and_what_has_none_says_so(hub, tmp_path
     ]
     with pytest.raises(UnknownModelError, match=r"org/m has no revision step7 on the Hub\."):
         find_facts("org/m@step7", plan)
-    with pytest.raises(InvalidInputError, match="headroles-tiny lies on this machine and has no revision step0"):
+    with pytest.raises(InvalidInputError, match="headroles-tiny is on this machine and has no revision step0"):
         find_facts(f"{EMBEDDED_MODEL}@step0", plan)
     odd = saved(tmp_path / "a@b")
     assert find_facts(str(odd), plan).path == odd.resolve()

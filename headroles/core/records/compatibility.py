@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from headroles.core.records.head_categories import HeadCategories
 from headroles.core.registry import MODELS
-from headroles.core.text.phrases import layers_listed
-from headroles.errors import InvalidRecordError
+from headroles.errors import InvalidRecordError, layers_listed
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Ablations and direct effects of heads."""

@@ -58,6 +58,7 @@ class AblationRequest:
 
     @property
     def is_triggered(self) -> bool:
+        """Whether the heads stand for a role that a text triggers."""
         return self.role is not None and self.role.measure.is_triggered
 
 
@@ -73,10 +74,15 @@ def run_ablation(
     request: AblationRequest,
     on_progress: Callable[[float], None] = lambda _: None,
 ) -> Ablation:
-    """Reads the text as it is, without the heads, without growing parts of them, without other heads of the same layers, and a
-    text that does not call for their role.
+    """Reads a text with and without some heads, and without control heads.
+
+    Also without the first head, the first two, and so on; and the same heads on a text that does not call for their role.
 
     Args:
+        outputs: the output side of the model.
+        ablator: of the same model.
+        prompt: the text, as the visitor wrote it.
+        request: which heads of which tokens, and how.
         on_progress: called between forwards with the share that is done, 0 to 1; what it raises ends the work.
     """
     loaded, ids = outputs.loaded, request.token_ids

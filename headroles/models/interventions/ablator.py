@@ -85,8 +85,17 @@ class Ablator:
         query: int = -1,
         losses: bool = True,
     ) -> Iterator[AblatedOutput]:
-        """What the model says of a text without each of these sets of heads, one after the other; an empty set is the model as
-        it is. Several go through one forward, and between two forwards others may use the model.
+        """Yields what the model says of a text without each of these sets of heads; an empty set is the model as it is.
+
+        Several sets go through one forward, and between two forwards others may use the model.
+
+        Args:
+            token_ids: of the text.
+            sets: the heads that are ablated together.
+            replacement: what stands in place of their outputs.
+            targets: tokens whose log-probabilities and logits are wanted.
+            query: after which token; by default the last.
+            losses: whether the loss of every token is wanted.
         """
         at_once = max(1, MAX_FORWARD_TOKENS // len(token_ids))
         query %= len(token_ids)
@@ -147,9 +156,12 @@ class Ablator:
             method: `zero`: nothing. `mean`: what the head puts out on average on the probe sentences. `resample`: what it puts
                 out at the same positions of another text, which the seed picks. `null`: its own pattern on this text, with what
                 a role adds to it taken out.
+            token_ids: of the text.
             role: which one, for `null`.
+            seed: picks the other text of `resample`.
 
-        Raises InvalidInputError for `null` without a role that a text triggers.
+        Raises:
+            InvalidInputError: for `null` without a role that a text triggers.
         """
         if method == "null":
             if role is None or not role.measure.is_triggered:

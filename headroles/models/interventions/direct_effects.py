@@ -27,11 +27,16 @@ def read_direct_effects(
     query: int = -1,
     excluded_controls: Collection[Head] = (),
 ) -> DirectEffects:
-    """What some heads write at a token of a text, by default the last, to the likeliest next token and to the one that the role
-    predicts_token.
+    """Reads what some heads write at a token of a text: to the likeliest next token, and to the one that the role expects.
 
     Args:
-        spared: heads that no control set may hold, since they have that role too.
+        outputs: the output side of the model.
+        prompt: the text, as the visitor wrote it.
+        token_ids: of the text.
+        heads: which write.
+        role: that they stand for.
+        query: at which token they write; by default the last.
+        excluded_controls: heads that no control set may hold, since they have that role too.
     """
     loaded, query = outputs.loaded, query % len(token_ids)
     stream = outputs.read(token_ids, query)

@@ -1,0 +1,1 @@
+"""How a model and its tokenizer are loaded, and what is kept of them."""

@@ -30,10 +30,12 @@ class AgingCache(Generic[V]):
 
     @property
     def used_bytes(self) -> int:
+        """How many bytes the values take."""
         with self._lock:
             return int(self._values.currsize)
 
     def get(self, key: Hashable) -> V | None:
+        """The value of a key, which counts as used now; None where there is none."""
         with self._lock:
             value = self._values.get(key)
             if value is not None:
@@ -51,7 +53,7 @@ class AgingCache(Generic[V]):
             self._schedule_eviction()
 
     def evict_old(self) -> None:
-        """Drops what nobody has asked for in the last MAX_IDLE_SECONDS, the longest ago first, while more is kept than may stay."""
+        """Drops what was not asked for in the last MAX_IDLE_SECONDS, the longest ago first, while more is kept than may stay."""
         with self._lock:
             self._timer = None
             for key, when in list(self._used.items()):

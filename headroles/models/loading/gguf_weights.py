@@ -44,7 +44,7 @@ def read_weights(path: Path, config: PreTrainedConfig) -> tuple[Weights, torch.T
 
 
 def _names(architecture: str, config: PreTrainedConfig) -> dict[str, str]:
-    """transformers' name of each tensor that such a model has, by the file's.
+    """The transformers library's name of each tensor that such a model has, by the file's.
 
     transformers' `get_gguf_hf_weights_map` says the same, but remakes gguf's map for each module: 4.3 s for SmolLM2, here 0.05 s.
     """
@@ -68,6 +68,7 @@ def turn_slower(model: PreTrainedModel, factors: torch.Tensor) -> None:
     """Divides the speeds of the model's rotary angles, as `rope_freqs` says; transformers drops these factors.
 
     Args:
+        model: with rotary positions.
         factors: one for each pair of dimensions of a head.
 
     Raises:

@@ -1,0 +1,1 @@
+"""The seeded texts that every model is scored and calibrated on."""

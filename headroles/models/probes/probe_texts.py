@@ -92,8 +92,8 @@ def fitting_repeat_length(loaded: LoadedModel, wanted: int) -> int:
     fitting = min(wanted, room, len(ordinary_ids(loaded)))
     if fitting < min(wanted, MIN_REPEAT_LENGTH):
         raise InvalidInputError(
-            f"{loaded.name} reads {loaded.context_length} tokens with {len(ordinary_ids(loaded))} ordinary ones in its vocabulary; "
-            f"too little for a random string of {MIN_REPEAT_LENGTH} tokens twice."
+            f"{loaded.name} reads {loaded.context_length} tokens with {len(ordinary_ids(loaded))} ordinary ones "
+            f"in its vocabulary; too little for a random string of {MIN_REPEAT_LENGTH} tokens twice."
         )
     return fitting
 

@@ -1,0 +1,1 @@
+"""Attention patterns and outputs of one model, read on a text."""

@@ -212,6 +212,7 @@ class OutputReader:
         return map_residual_stream(self._model, attention, self.patterns.test_ids().to(self.device), cap)
 
     def body_path(self, path: str) -> str:
+        """A module's path inside the body of the model."""
         return path.removeprefix(self._prefix)
 
     def projection(self, writing: OutputLayer) -> Any:

@@ -24,8 +24,7 @@ from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
 from headroles.core.heads import ROW_SUM_TOLERANCE, Attention, check_patterns, sink_mass
 from headroles.core.registry import MODELS
-from headroles.core.text.phrases import layers_listed
-from headroles.errors import HeadRolesError, InvalidInputError, UnsupportedModelError, keep_for_debugging
+from headroles.errors import HeadRolesError, InvalidInputError, UnsupportedModelError, keep_for_debugging, layers_listed
 from headroles.models.loading.loader import LoadedModel
 from headroles.models.zero_gpu import on_gpu, to_forward_device
 
@@ -266,6 +265,7 @@ class PatternReader:
             self._body(input_ids=self.test_ids(SELF_TEST_TOKENS).to(self._body.device), use_cache=False)
 
     def test_ids(self, count: int = SELF_TEST_TOKENS) -> Int[Tensor, "1 token"]:
+        """Token ids to test the model with."""
         return torch.arange(1, count + 1)[None] % self.loaded.model.config.get_text_config().vocab_size
 
     def _self_test(self) -> None:

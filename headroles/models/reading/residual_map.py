@@ -81,7 +81,9 @@ def map_residual_stream(
     """Watches one forward of a causal language model; needs its lock.
 
     Args:
+        model: in evaluation mode.
         attention: the path of each layer's attention module.
+        token_ids: of the text that the forward reads.
         cap: of the logits, where the config has one.
 
     Raises:

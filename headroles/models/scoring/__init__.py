@@ -1,0 +1,1 @@
+"""All heads of a model scored, calibrated and put into a record."""

@@ -52,6 +52,7 @@ class PairExcess:
 
     @property
     def tokens(self) -> int:
+        """At how many tokens the role can show."""
         return self.null.shape[-1]
 
 
@@ -68,8 +69,12 @@ def calibrate(
     A model whose context is too short for a passage said twice has none of the roles that a text calls for.
 
     Args:
+        reader: of the model.
+        record: of the same model.
         texts: pairs of each length and kind; there are five lengths, and prose and random tokens.
         on_progress: called with the share of texts done, 0 to 1; what it raises ends the calibration.
+        sentences: that prose is drawn from.
+        seed: draws the texts.
     """
     pairs = list(make_pairs(reader.loaded, texts, sentences, seed))
     ordinary = ordinary_texts(reader.loaded, texts, sentences, seed)

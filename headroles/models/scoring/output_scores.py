@@ -44,7 +44,9 @@ def score_outputs(
     Empty for a model whose output side cannot be read; a role is left out where the model's vocabulary has no words for it.
 
     Args:
+        reader: of the model.
         texts: of each kind, at most.
+        seed: draws the texts.
         on_progress: called before each text with the share done, 0 to 1; what it raises ends the work.
     """
     try:

@@ -22,10 +22,13 @@ def role_effects(
     """The effect of every role that has heads, by role name.
 
     Args:
+        reader: of the model.
+        record: with the heads of each role.
         sizes: `effects` says on how many texts, two or more, `seed` which.
         on_progress: called before each text and after the last with the share done, 0 to 1; what it raises ends the work.
 
-    Raises UnsupportedModelError when what the model writes cannot be read.
+    Raises:
+        UnsupportedModelError: when what the model writes cannot be read.
     """
     ablator, roles = open_ablator(reader), [role for role in record.scored_roles if record.top_heads(role)]
     found: dict[str, RoleEffect] = {}

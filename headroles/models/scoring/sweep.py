@@ -84,6 +84,8 @@ def analyze_model(
     """The record of a model through PyVene: the offline analysis' probes and scores, without TransformerLens.
 
     Args:
+        reader: of the model.
+        sizes: how many texts; by default as the offline analysis.
         on_progress: called before each forward and after the last with the share of texts done, 0 to 1; what it raises ends
             the analysis.
     """
@@ -117,8 +119,14 @@ def add_calibration(
     sizes: ProbeSizes,
     on_progress: Callable[[float], None] = lambda _: None,
 ) -> HeadCategories:
-    """The record with the calibration of its roles and prompts on which they show, where the sizes ask for one; `on_progress` as
-    in `calibrate`."""
+    """Adds the calibration of its roles, and prompts on which they show, to a record, where the sizes ask for one.
+
+    Args:
+        reader: of the model.
+        record: of the same model.
+        sizes: how many texts.
+        on_progress: as in `calibrate`.
+    """
     if not sizes.calibration:
         return record
     made = with_calibration(record, calibrate(reader, record, sizes.calibration, on_progress, seed=sizes.seed))
@@ -162,8 +170,11 @@ def make_record(
     """The JSON record of a scored model, dated today.
 
     Args:
+        loaded: the model.
+        sweep: with all scores.
+        sizes: of the probes that were read.
         transformer_lens: its version where it read the patterns.
-        of_weights: the scores of roles that no text shows, which have no interval.
+        weight_scores: the scores of roles that no text shows, which have no interval.
     """
     today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
     how = make_recipe(loaded, sizes, transformer_lens)
@@ -201,8 +212,13 @@ def _fitting_batch(loaded: LoadedModel, sizes: ProbeSizes) -> int:
 
 
 def find_prompts(reader: PatternReader, record: HeadCategories) -> dict[str, str]:
-    """For each role that a text triggers and that is calibrated and has heads, by name: the first of its prompts on which it is
-    seen, each read alone as a visitor's text is; empty where it is on none."""
+    """Finds, for each calibrated role with heads that a text triggers, the first of its prompts on which the role is seen.
+
+    Each prompt is read alone, as a visitor's text is.
+
+    Returns:
+        The prompt by role name; empty where the role is seen on none.
+    """
     found: dict[str, str] = {}
     for role in record.scored_roles:
         if not isinstance(record.calibrations.get(role.name), Triggered) or not record.top_heads(role):

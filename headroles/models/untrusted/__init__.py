@@ -1,0 +1,1 @@
+"""Models that the registry does not name: checked, and opened in processes of their own."""

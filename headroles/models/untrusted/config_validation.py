@@ -90,7 +90,7 @@ def validate_config(raw_config: Mapping[str, Any], shapes: Shapes) -> PreTrained
     """The config that a stranger's file describes, in milliseconds however large it says that the model is.
 
     Args:
-        given: the file.
+        raw_config: the file.
         shapes: of the tensors that are there.
 
     Raises:

@@ -1,5 +1,7 @@
-"""How a model that the registry does not name is opened: its tokenizer stays in a process of its own, its weights come to this
-one only after they were tried in another."""
+"""How a model that the registry does not name is opened.
+
+Its tokenizer stays in a process of its own; its weights come to this one only after they were tried in another.
+"""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -40,10 +42,12 @@ class RemoteTokenizer:
 
     @property
     def bos_token_id(self) -> int | None:
+        """The token that begins a text; None without one."""
         return self._facts["bos_token_id"]
 
     @property
     def all_special_ids(self) -> list[int]:
+        """The tokens that stand for no text."""
         return self._facts["special"]
 
     @property
@@ -55,15 +59,19 @@ class RemoteTokenizer:
         return self._facts["size"]
 
     def get_vocab(self) -> Mapping[str, int]:
+        """The number of each token."""
         return cast(Mapping[str, int], self._call("vocabulary", {}))
 
     def encode(self, text: str, *, split_special_tokens: bool = False) -> list[int]:
+        """The tokens of a text."""
         return cast(list[int], self._call("encode", {"text": text, "split_special_tokens": split_special_tokens}))
 
     def decode(self, token_ids: list[int], *, clean_up_tokenization_spaces: bool = False) -> str:
+        """The text of tokens."""
         return str(self._call("decode", {"token_ids": token_ids}))
 
     def convert_ids_to_tokens(self, ids: int) -> str:
+        """The token of a number."""
         return str(self._call("convert_id_to_token", {"token_id": ids}))
 
     def close(self) -> None:
@@ -98,7 +106,9 @@ def check_in_sandbox(name: str, facts: RepositoryFacts, while_waiting: Callable[
     """Checks a stranger's files, and has them tried in processes of their own. What `while_waiting` raises ends the trial.
 
     Args:
+        name: of the model, as the visitor wrote it.
         facts: of a model whose files are on this machine.
+        while_waiting: called again and again during the trial; what it raises ends the trial.
 
     Raises:
         ModelLoadError, UnsupportedModelError: when a file is not what it should be, or the trial fails or takes too much.

@@ -45,6 +45,7 @@ class SubprocessWorker:
 
     @property
     def is_running(self) -> bool:
+        """Whether its process is alive."""
         return self._process is not None and self._process.poll() is None
 
     def call(

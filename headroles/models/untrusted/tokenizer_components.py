@@ -219,8 +219,20 @@ class PartSequence(TokenizerPart):
 
 
 AnyPart = Annotated[
-    SimplePart | UnicodeNormalizer | Lowercase | BertNormalizer | Prepend | Replace | ByteLevel | Metaspace | Split | CharDelimiterSplit
-    | BPEDecoder | Template | BertProcessing | PartSequence,
+    SimplePart
+    | UnicodeNormalizer
+    | Lowercase
+    | BertNormalizer
+    | Prepend
+    | Replace
+    | ByteLevel
+    | Metaspace
+    | Split
+    | CharDelimiterSplit
+    | BPEDecoder
+    | Template
+    | BertProcessing
+    | PartSequence,
     Field(discriminator="type"),
 ]  # fmt: skip
 

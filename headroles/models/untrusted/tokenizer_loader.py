@@ -28,7 +28,8 @@ def open_tokenizer(folder: Path, vocab_size: int) -> PreTrainedTokenizerFast:
     Of a folder its checked tokenizer.json, and the few plain values of tokenizer_config.json that concern a text.
 
     Args:
-        vocabulary: how many tokens the model has an embedding for.
+        folder: with a tokenizer.json, or the GGUF file.
+        vocab_size: how many tokens the model has an embedding for.
 
     Raises:
         UnfitError: when the files are not there, are not what they should be, or give tokens that the model does not have.

@@ -1,0 +1,1 @@
+"""What programs get: pydantic models that take their fields from core values."""

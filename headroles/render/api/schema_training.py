@@ -54,9 +54,9 @@ class TrainingPhaseResult(Result):
 class TrainingResult(Answer):
     """A model's recorded training run: the `steps` of its points, `losses` by name in nats a token, and scored roles.
 
-    `primary_roles` [point][layer][head] is what each head mainly does; `phases` is what the model read, where that is known. A
-    run that was made of records has no losses. `source` is as in an analysis: "embedded" for a run that ships with headroles, else
-    "published", "cached" or "local".
+    `primary_roles` [point][layer][head] is what each head mainly does; `phases` is what the model read, where that is known.
+    A run that was made of records has no losses. `source` is as in an analysis: "embedded" for a run that ships with headroles,
+    else "published", "cached" or "local".
     """
 
     model: str

@@ -1,0 +1,1 @@
+"""Patterns and roles as matplotlib figures and pixels."""

@@ -35,6 +35,7 @@ def shorten(text: str, columns: int) -> str:
 
 
 def columns_of(text: str) -> int:
+    """How many columns a text takes; wide characters take two."""
     return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
 
 

@@ -86,6 +86,7 @@ def map_figure(
     """What every head mainly does: layers down, heads across, each the shape and colour of its role.
 
     Args:
+        title: above the map.
         primary: [layer][head]; empty for a layer without an attention pattern, which is left blank but for a line.
         fill: [layer][head], 0 to 1, how full of its colour each shape is; None for full.
         selected: the head to frame.

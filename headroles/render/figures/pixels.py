@@ -51,6 +51,7 @@ def _runs(border: Bool[np.ndarray, "line place"]) -> Int[np.ndarray, "run 3"]:
 
 
 def as_array(pattern: Float[Tensor, "query key"]) -> Float[np.ndarray, "query key"]:
+    """The pattern as a numpy array on the CPU."""
     return pattern.float().cpu().numpy()
 
 

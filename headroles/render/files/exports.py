@@ -172,6 +172,7 @@ def standalone_page(title: str, body: str, analysis_date: str = "") -> Download:
     """One HTML file that opens without a network: the page's own styles and script, and nothing from elsewhere.
 
     Args:
+        title: of the page.
         body: HTML, escaped already; the script runs on each of its elements with `data-part`.
         analysis_date: of the record; empty for a page that does not say it.
     """

@@ -19,6 +19,7 @@ class Slice:
 
     @property
     def share(self) -> float:
+        """Of the heads at this depth, 0 to 1."""
         return self.count / self.heads
 
 

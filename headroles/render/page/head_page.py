@@ -26,8 +26,10 @@ TEX_ESCAPES = str.maketrans(
 
 @dataclass(frozen=True)
 class RoleRow:
-    """A head in one role, in the words of the table; `usual` is where its range begins and how wide it is, and where this text
-    lies, in percent; None without one."""
+    """A head in one role, in the words of the table.
+
+    `usual` is where its usual range begins, how wide it is, and where this text lies, in percent; None without one.
+    """
 
     role: MeasuredRole
     here: str

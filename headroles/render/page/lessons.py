@@ -78,6 +78,7 @@ def render_lessons_here(record: HeadCategories, others: Sequence[HeadCategories]
     """Which lessons a model has heads for, and what to try on it.
 
     Args:
+        record: of the model.
         others: of models that anybody can open, to name those that have heads where this one has none.
     """
     missing = [role for role in measured_roles() if not record.top_heads(role)]

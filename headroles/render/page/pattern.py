@@ -82,8 +82,10 @@ def _numbered(view: HeadView, position: int) -> str:
 
 
 def strongest_cells(pattern: Float[Tensor, "query key"], count: int = STRONGEST) -> list[tuple[int, int, float]]:
-    """Query, key and attention of the cells that get most, most first; the column of the first token, where heads rest, and cells
-    that get next to nothing are left out."""
+    """Lists query, key and attention of the strongest cells, strongest first.
+
+    The column of the first token, where heads rest, and cells that get next to nothing are left out.
+    """
     cells = pattern.clone()
     cells[:, 0] = 0
     best = cells.flatten().topk(min(count, cells.numel()))

@@ -1,0 +1,1 @@
+"""The atlas and training runs, as HTML and charts."""

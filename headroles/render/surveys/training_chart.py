@@ -75,6 +75,7 @@ class Axis:
 
     @classmethod
     def of(cls, steps: Sequence[int]) -> "Axis":
+        """The axis that shows these steps."""
         return cls(steps[0] == 0, next(step for step in steps if step), steps[-1])
 
     def at(self, step: int) -> float:

@@ -10,7 +10,7 @@ from huggingface_hub import HfApi, constants
 
 from analysis.__main__ import main
 from analysis.arguments import requirement
-from analysis.backends import job_pool as job_workers
+from analysis.backends import job_pool
 from analysis.backends.backend import open_backend, run_models
 from analysis.backends.hub_jobs import JobsBackend
 from analysis.backends.job_pool import JobPool
@@ -40,18 +40,11 @@ def folders(tmp_path_factory) -> list[Path]:
 
 
 @pytest.fixture
-def hub(folders, monkeypatch, tmp_path) -> Iterator[JobsHub]:
+def hub(folders, monkeypatch, tmp_path, use_hub) -> Iterator[JobsHub]:
     """A double with three models, an account that may run jobs, and no time to lose."""
     with JobsHub(tmp_path / "repositories") as double:
-        monkeypatch.setattr(constants, "ENDPOINT", double.endpoint)
-        monkeypatch.setattr(
-            constants, "HUGGINGFACE_CO_URL_TEMPLATE", double.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
-        )
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setattr(job_workers, "POLL_SECONDS", 0.01)
-        monkeypatch.setenv("HF_TOKEN", MEMBERS_TOKEN)
+        use_hub(double, MEMBERS_TOKEN)
+        monkeypatch.setattr(job_pool, "POLL_SECONDS", 0.01)
         for name, folder in zip(NAMES, folders):
             double.add(name, folder)
         yield double
@@ -77,7 +70,7 @@ def test_the_records_are_those_of_here_and_the_token_is_sent_as_a_secret_alone(h
     assert " dollars\n" in said.err
     for job in hub.jobs.values():
         assert job.asked.pop("secrets") == {"HF_TOKEN": MEMBERS_TOKEN}
-        assert job.asked["timeoutSeconds"] == job_workers.LONGEST_SECONDS
+        assert job.asked["timeoutSeconds"] == job_pool.LONGEST_SECONDS
         assert PACKAGE in job.asked["command"]
     told = [json.dumps([job.asked, job.log]) for job in hub.jobs.values()]
     told += [said.out, said.err, (tmp_path / "log").read_text("utf-8"), *hub.requests]
@@ -160,7 +153,7 @@ def test_a_job_whose_making_was_not_answered_is_found_by_its_label(hub, tmp_path
 def test_a_hub_that_is_away_for_a_while_costs_nothing_and_for_long_is_given_up(hub, tmp_path, monkeypatch):
     hub.fail("GET /api/jobs/member/job0$", 503, times=2)
     assert outcomes(plan_in(tmp_path), NAMES[:1])["org/a"].status == "written"
-    monkeypatch.setattr(job_workers, "AWAY_SECONDS", 0)
+    monkeypatch.setattr(job_pool, "AWAY_SECONDS", 0)
     hub.fail("GET /api/jobs/member/job1$", 503)
     with pytest.raises(HubError, match="The Hub answers with error 503, for 0 minutes now; run the same command later"):
         outcomes(plan_in(tmp_path), NAMES[1:2])
@@ -170,7 +163,9 @@ def test_what_would_be_paid_for_in_vain_is_refused_before_a_job_starts(hub, fold
     monkeypatch.setattr("analysis.backends.hub_jobs.PROCESS_BYTES", 16 * GIGABYTE - 1000)
     ended = outcomes(plan_in(tmp_path), ["org/a", str(folders[0])])
     assert "at most 0.0 GB are allowed on cpu-basic. Pick a smaller model." in ended["org/a"].reason
-    assert ended["a"].reason == "a is a file of this machine, which a job cannot read; only models of the Hub can be jobs."
+    assert (
+        ended["a"].reason == "a is on this machine, where a job cannot read it; only models on the Hub can be analysed as jobs."
+    )
     for place, plan, message in (
         (
             JobsBackend("cpu-huge", DATASET, PACKAGE),

@@ -101,7 +101,9 @@ def test_a_model_whose_node_dies_goes_again_and_at_last_no_more():
     assert [task.node_deaths for task in place.begun if task.name == "org/m0"] == list(range(NODE_DEATHS + 1))
     assert [task.node_deaths for task in place.begun if task.name == "org/m1"] == [0, 1]
     assert all(task.memory == GIGABYTE for task in place.begun)
-    assert outcomes["org/m0"].reason == ("The node of org/m0 died, as did 3 that it was on before; it may be too large for them.")
+    assert outcomes["org/m0"].reason == (
+        "The node that analysed org/m0 died, like 3 before it; the model may be too large for them."
+    )
 
 
 @pytest.mark.parametrize("cause", ["memory", "process"])
@@ -120,9 +122,7 @@ def test_what_has_all_the_memory_of_the_largest_node_is_not_tried_again():
     place = Simulated(1, lambda task: 1.0, lambda task: "memory")
     (outcome,) = run_tasks(tasks(1, Simulated.largest), place)
     assert len(place.begun) == 1
-    assert outcome.reason == (
-        "The process of org/m0 took more memory than there was; no node has more than the 8.0 GB that it asked for."
-    )
+    assert outcome.reason == ("The process of org/m0 needed more memory than there was; it had 8.0 GB, and no node has more.")
 
 
 def test_who_hangs_is_stopped_at_the_limit_counted_from_when_it_began():

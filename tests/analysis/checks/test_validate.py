@@ -6,10 +6,13 @@ from types import MappingProxyType
 import pytest
 import torch
 
+from analysis.__main__ import main
 from analysis.checks.validate import agree, report, run, validate
 from headroles.core.heads import Head
 from headroles.core.records.head_categories import HeadCategories, Recipe
 from headroles.core.records.record_builder import build_record, with_scores
+from headroles.core.records.record_files import write_record
+from headroles.core.registry import EMBEDDED_MODEL
 from headroles.core.roles.literature import claims
 from headroles.core.roles.roles import ROLES, measured_roles
 from headroles.errors import InvalidRecordError
@@ -247,7 +250,7 @@ def test_without_a_record_it_says_how_to_make_one():
 def test_of_a_model_that_nobody_wrote_about_it_says_which_are_known(record, with_record):
     text, code = run("headroles-tiny", record if with_record else None)
     assert code == 0
-    assert text.startswith("Nothing is published here about headroles-tiny; known are gpt2, EleutherAI/pythia-160m")
+    assert text.startswith("Nothing is published here about headroles-tiny; known models are gpt2, EleutherAI/pythia-160m")
     assert validate(record) == []
 
 
@@ -258,5 +261,39 @@ def test_a_record_of_another_shape_is_refused_with_both_shapes():
 
 
 def test_a_record_of_another_model_is_refused(record):
-    with pytest.raises(InvalidRecordError, match="headroles-tiny says nothing about what is published of gpt2"):
+    with pytest.raises(InvalidRecordError, match="headroles-tiny cannot be compared with what is published of gpt2"):
         run("gpt2", record)
+
+
+# the command
+
+
+def command(*arguments: object) -> int:
+    return main(["validate", *map(str, arguments)])
+
+
+def test_the_command_without_a_record_says_how_to_make_one(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("HEADROLES_HOME", str(tmp_path))
+    for where in ([], ["--out", tmp_path]):
+        assert command("gpt2", *where) == 2
+        assert capsys.readouterr().err.splitlines() == [
+            "error: There is no record of gpt2 yet; make one: python -m analysis gpt2 --out DIR"
+        ]
+
+
+def test_the_command_reads_the_record_of_a_folder_or_of_a_model_analysed_on_the_page(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("HEADROLES_HOME", str(tmp_path))
+    made = record_of({role.name: torch.zeros(12, 12) for role in measured_roles()})
+    for path, where in ((tmp_path / "gpt2.json", ["--out", tmp_path]), (tmp_path / "analysed" / "gpt2@r.json", [])):
+        write_record(made, path)
+        assert command("gpt2", *where) == 1
+        assert "Published claims about gpt2" in capsys.readouterr().out
+
+
+def test_the_command_has_nothing_to_compare_for_the_embedded_model_and_refuses_a_broken_record(tmp_path, capsys):
+    assert command(EMBEDDED_MODEL) == 0
+    assert f"Nothing is published here about {EMBEDDED_MODEL}" in capsys.readouterr().out
+    (tmp_path / "gpt2.json").write_text("{", "utf-8")
+    assert command("gpt2", "--out", tmp_path) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: The record gpt2.json is no JSON")

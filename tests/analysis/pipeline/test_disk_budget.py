@@ -18,16 +18,10 @@ NAMES = ["org/a", "org/b", "org/c"]
 
 
 @pytest.fixture
-def hub(monkeypatch, tmp_path) -> Iterator[FakeHub]:
-    """Four models of about one size; `org/before` lies in the cache already."""
+def hub(use_hub, tmp_path) -> Iterator[FakeHub]:
+    """Four models of about one size; `org/before` is in the cache already."""
     with FakeHub() as double:
-        monkeypatch.setattr(constants, "ENDPOINT", double.endpoint)
-        monkeypatch.setattr(
-            constants, "HUGGINGFACE_CO_URL_TEMPLATE", double.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
-        )
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        use_hub(double)
         for seed, name in enumerate(["org/before", *NAMES]):
             double.add(name, saved(tmp_path / name, seed))
         download("org/before")

@@ -175,13 +175,13 @@ def test_an_architecture_that_transformer_lens_does_not_know_is_refused_by_name(
         open_bridge(LoadedModel("odd", BioGptForCausalLM(config), tiny.tokenizer, "r"))
 
 
-def test_an_unknown_model_is_refused_in_one_line(tmp_path, capsys):
-    assert_refused("no/such/model", tmp_path, capsys, "'no/such/model' is no")
-
-
-def test_a_model_out_of_reach_is_refused_in_one_line(tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [("no/such/model", "'no/such/model' is no"), ("nobody/nothing-at-all", "nobody/nothing-at-all is not on this machine")],
+)
+def test_a_model_that_is_unknown_or_out_of_reach_is_refused_in_one_line(model, message, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert_refused("nobody/nothing-at-all", tmp_path, capsys, "nobody/nothing-at-all is not on this machine")
+    assert_refused(model, tmp_path, capsys, message)
 
 
 def test_a_context_too_short_is_refused_in_one_line(random_model, tmp_path, capsys):
@@ -207,18 +207,8 @@ def assert_refused(model: str, tmp_path, capsys, message: str) -> None:
 
 def test_what_transformer_lens_cannot_read_is_analysed_through_pyvene_and_said_so(random_model, tmp_path, capsys):
     folder = save(random_model("nemotron_h"), tmp_path / "mixed")
-    command = [
-        folder,
-        "--out",
-        str(tmp_path / "out"),
-        "--quick",
-        "--repeated-sequences",
-        "2",
-        "--repeat-length",
-        "8",
-        "--sentences",
-        "2",
-    ]
+    sizes = ["--quick", "--repeated-sequences", "2", "--repeat-length", "8", "--sentences", "2"]
+    command = [folder, "--out", str(tmp_path / "out"), *sizes]
     assert main(command) == 0
     assert "written, read through PyVene, since TransformerLens cannot" in capsys.readouterr().out
     record = read_record(tmp_path / "out" / "mixed.json")

@@ -91,7 +91,7 @@ def test_a_killed_process_is_a_failed_row(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(Connection, "recv", kill_and_wait)
     outcome = run_in_process(str(folder), AnalysisPlan(tmp_path / "out", SMALL))
     assert (outcome.model, outcome.status, outcome.peak_bytes, outcome.record) == ("small-gpt2", "failed", None, None)
-    assert outcome.reason == "The process of small-gpt2 was killed by SIGKILL; often that means that the memory ran out."
+    assert outcome.reason == "The process of small-gpt2 was killed by SIGKILL, often a sign that memory ran out."
     assert not (tmp_path / "out").exists()
 
 
@@ -186,78 +186,60 @@ def test_a_model_whose_registry_entry_is_wrong_fails_and_the_sentence_names_both
         check_registered(LoadedModel("gpt2", build("gpt2"), tiny.tokenizer, "r"))
     assert str(caught.value) == (
         "gpt2 has 3 layers of 4 heads and a BOS, but its registry entry says 12 layers of 12 heads and no BOS; "
-        "mend the entry first."
+        "correct the entry first."
     )
 
 
-def test_every_registered_fact_is_checked(tiny, monkeypatch):
+def test_every_registered_fact_is_checked_and_a_wrong_entry_writes_nothing(tiny, tmp_path, monkeypatch):
     info = MODELS[EMBEDDED_MODEL]
-    for change in ({"num_layers": 5}, {"num_heads": 4}, {"prepend_bos": False}):
+    for change in ({"num_layers": 5}, {"prepend_bos": False}, {"num_heads": 4}):
         monkeypatch.setattr(runs, "MODELS", {EMBEDDED_MODEL: replace(info, **change)})
         with pytest.raises(ModelLoadError, match="registry entry"):
             check_registered(tiny)
-
-
-def test_a_wrong_registry_entry_writes_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "MODELS", {EMBEDDED_MODEL: replace(MODELS[EMBEDDED_MODEL], num_heads=4)})
     outcome = analyze_and_save(EMBEDDED_MODEL, AnalysisPlan(tmp_path / "out", SMALL))
     assert outcome.status == "failed"
     assert "4 layers of 8 heads and a BOS, but its registry entry says 4 layers of 4 heads and a BOS" in outcome.reason
     assert not (tmp_path / "out").exists()
 
 
-def test_what_nobody_expected_is_a_failed_row_with_its_traceback(folder, tmp_path, monkeypatch, capsys):
-    def fail(*_: object) -> None:
-        raise ZeroDivisionError("by nought\nand more")
-
-    monkeypatch.setattr(runs, "make", fail)
-    outcome = analyze_and_save(str(folder), AnalysisPlan(tmp_path / "out", SMALL))
-    assert outcome.reason == "small-gpt2 met an unexpected ZeroDivisionError: by nought"
-    assert "Traceback" in capsys.readouterr().err
-
-
 class PanicError(BaseException):
     """As what a library written in Rust raises: Python does not count it among errors."""
 
 
-def test_a_librarys_panic_is_a_failed_row(folder, tmp_path, monkeypatch):
-    def panic(*_: object) -> None:
-        raise PanicError("called `Option::unwrap()` on a `None` value")
-
-    monkeypatch.setattr(runs, "make", panic)
-    outcome = analyze_and_save(str(folder), AnalysisPlan(tmp_path / "out", SMALL))
-    assert (outcome.status, outcome.record) == ("failed", None)
-    assert outcome.reason.startswith("small-gpt2 broke a library that reads it")
+TOO_LITTLE = "small-gpt2 does not fit into the memory of cpu; try --batch 1 or --dtype bfloat16."
+FULL = OSError(28, "No space left on device")
 
 
-@pytest.mark.parametrize("ending", [KeyboardInterrupt, SystemExit])
-def test_what_ends_a_program_is_no_panic(ending, folder, tmp_path, monkeypatch):
-    def end(*_: object) -> None:
-        raise ending
-
-    monkeypatch.setattr(runs, "make", end)
-    with pytest.raises(ending):
-        analyze_and_save(str(folder), AnalysisPlan(tmp_path / "out", SMALL))
-
-
-@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory")])
-def test_too_little_memory_is_one_sentence(error, folder, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("step", "error", "reason"),
+    [
+        ("run_pipeline", ZeroDivisionError("by nought\nand more"), "small-gpt2 met an unexpected ZeroDivisionError: by nought"),
+        ("run_pipeline", PanicError("called `Option::unwrap()` on a `None`"), "small-gpt2 broke a library that reads it"),
+        ("run_pipeline", MemoryError(), TOO_LITTLE),
+        ("run_pipeline", torch.OutOfMemoryError("CUDA out of memory"), TOO_LITTLE),
+        ("write_record", FULL, f"The record of small-gpt2 could not be written: {FULL}."),
+    ],
+    ids=lambda part: type(part).__name__,
+)
+def test_what_goes_wrong_is_a_failed_row_with_one_sentence(step, error, reason, folder, tmp_path, monkeypatch, capsys):
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(runs, "make", fail)
-    outcome = analyze_and_save(str(folder), AnalysisPlan(tmp_path / "out", SMALL))
-    assert outcome.reason == "small-gpt2 does not fit into the memory of cpu; try --batch 1 or --dtype bfloat16."
-
-
-def test_a_record_that_cannot_be_written_is_a_failed_row(folder, tmp_path, monkeypatch):
-    def fail(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(runs, "write_record", fail)
+    monkeypatch.setattr(runs, step, fail)
     outcome = analyze_and_save(str(folder), AnalysisPlan(tmp_path / "out", SMALL))
     assert (outcome.status, outcome.record) == ("failed", None)
-    assert "No space left on device" in outcome.reason
+    assert outcome.reason.startswith(reason)
+    assert ("Traceback" in capsys.readouterr().err) == isinstance(error, ZeroDivisionError)
+
+
+@pytest.mark.parametrize("ending", [KeyboardInterrupt, SystemExit])
+def test_what_ends_a_program_is_no_failed_row(ending, folder, tmp_path, monkeypatch):
+    def end(*_: object) -> None:
+        raise ending
+
+    monkeypatch.setattr(runs, "run_pipeline", end)
+    with pytest.raises(ending):
+        analyze_and_save(str(folder), AnalysisPlan(tmp_path / "out", SMALL))
 
 
 def test_the_table_is_aligned_and_says_how_each_ended(record):
@@ -364,53 +346,6 @@ def test_help_has_a_line_for_every_command_and_option_and_the_exit_codes(capsys,
     options = [line.split(maxsplit=1)[0] for line in text.splitlines() if line.startswith("  --")]
     assert len(options) == 25
     assert EXIT_CODES in text
-
-
-def validate(*arguments: object) -> int:
-    return main(["validate", *map(str, arguments)])
-
-
-def test_validate_without_a_record_says_how_to_make_one(tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("HEADROLES_HOME", str(tmp_path))
-    for where in ([], ["--out", tmp_path]):
-        assert validate("gpt2", *where) == 2
-        assert capsys.readouterr().err.splitlines() == [
-            "error: There is no record of gpt2 yet; make one: python -m analysis gpt2 --out DIR"
-        ]
-
-
-def gpt2_like(record, score: float):
-    """A record of gpt2's shape in which every head has the same score everywhere."""
-    scores = {name: [[score] * 12] * 12 for name in record.all_scores}
-    none = {name: category.model_copy(update={"top_heads": []}) for name, category in record.categories.items()}
-    shape = {"model_name": "gpt2", "num_layers": 12, "num_heads": 12}
-    without = {"calibration": None, "second_scores": None}
-    return record.model_copy(update={**shape, **without, "all_scores": scores, "categories": none})
-
-
-def test_validate_reads_the_record_of_the_folder(record, tmp_path, capsys):
-    write_record(gpt2_like(record, 0.0), tmp_path / "gpt2.json")
-    assert validate("gpt2", "--out", tmp_path) == 1
-    assert "What is published of gpt2" in capsys.readouterr().out
-
-
-def test_validate_reads_the_record_of_a_model_analysed_on_the_page(record, tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("HEADROLES_HOME", str(tmp_path))
-    write_record(gpt2_like(record, 0.0), tmp_path / "analysed" / "gpt2@r.json")
-    assert validate("gpt2") == 1
-    assert "What is published of gpt2" in capsys.readouterr().out
-
-
-def test_validate_of_the_embedded_model_has_nothing_to_compare(capsys):
-    assert validate(EMBEDDED_MODEL) == 0
-    assert f"Nothing is published here about {EMBEDDED_MODEL}" in capsys.readouterr().out
-
-
-def test_validate_refuses_a_broken_record_in_one_line(tmp_path, capsys):
-    (tmp_path / "gpt2.json").write_text("{", "utf-8")
-    assert validate("gpt2", "--out", tmp_path) == 1
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: The record gpt2.json is no JSON")
 
 
 def test_the_shipped_record_is_the_one_that_is_read_by_default():

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants
 
 from analysis import __main__ as command
 from analysis.publish.training_runs import models_with_steps, read_points
@@ -24,17 +23,10 @@ RUN = "training/org__m.jsonl"
 
 
 @pytest.fixture
-def hub(monkeypatch, tmp_path) -> Iterator[DatasetHub]:
+def hub(use_hub, tmp_path) -> Iterator[DatasetHub]:
     """A Hub of datasets, and this process told to use it as one who may write there."""
     with DatasetHub(tmp_path / "hub") as double:
-        monkeypatch.setattr(constants, "ENDPOINT", double.endpoint)
-        address = double.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setenv("HF_TOKEN", MEMBERS_TOKEN)
-        yield double
+        yield use_hub(double, MEMBERS_TOKEN)
 
 
 def folder_of(folder: Path, record, *steps: int, **changes) -> str:
@@ -76,7 +68,7 @@ def test_machines_that_push_a_step_each_make_one_run_which_a_server_fetches_and_
         monkeypatch.setattr(dataset_hub, "LARGE", (*dataset_hub.LARGE, ".jsonl"))
     first, second = (folder_of(tmp_path / str(step), record, step) for step in (0, 10))
     assert command.main(["push", first, "org/data"]) == 0
-    assert "step 0 alone, which is no run yet" in capsys.readouterr().out
+    assert "step 0 alone; a training run needs at least two steps" in capsys.readouterr().out
     assert RUN not in hub.paths("org/data")
     assert command.main(["training", "org/m", "--out", second, "--push", "org/data", "--dry-run"]) == 0
     said = capsys.readouterr().out

@@ -10,14 +10,14 @@ import torch
 from analysis.tiny import history as tiny_history
 from analysis.tiny import train as train_tiny
 from analysis.tiny.card import CONTINUE, token_losses
-from analysis.tiny.corpus import BatchSampler, TokenStream, TrainingPhase, read_books, split_books, train_tokenizer
+from analysis.tiny.corpus import BatchSampler, TokenStream, TrainingStage, read_books, split_books, train_tokenizer
 from headroles.core.records.head_categories import HeadCategories
 from headroles.core.registry import EMBEDDED_FOLDER
 from headroles.core.roles.scoring import pattern_roles
 from headroles.models.probes.probe_texts import ProbeSizes, repeated_sequences
 
 TEXT = ["The king and the queen lived in a castle near a great forest.", "Once upon a time there was a little girl."] * 60
-PHASE = TrainingPhase(
+PHASE = TrainingStage(
     "p", steps=9, batch=8, length=40, repeats=0.5, periods=(4, 12), jumbled=0.3, phrases=0.3, tokens=60, doubled=0.2
 )
 
@@ -45,8 +45,8 @@ def test_repeated_sequences_repeat_and_jumbled_ones_do_not_at_one_distance(prose
     def periodic(row: np.ndarray) -> bool:
         return any(np.array_equal(row[1 + p :], row[1:-p]) for p in range(4, 13))
 
-    pure = TrainingPhase("p", 1, 30, 64, repeats=1.0, periods=(4, 12), jumbled=0.0, phrases=0.0, tokens=60, doubled=0.0)
-    mixed = TrainingPhase("p", 1, 30, 64, repeats=1.0, periods=(12, 12), jumbled=1.0, phrases=0.0, tokens=60, doubled=0.0)
+    pure = TrainingStage("p", 1, 30, 64, repeats=1.0, periods=(4, 12), jumbled=0.0, phrases=0.0, tokens=60, doubled=0.0)
+    mixed = TrainingStage("p", 1, 30, 64, repeats=1.0, periods=(12, 12), jumbled=1.0, phrases=0.0, tokens=60, doubled=0.0)
     assert all(periodic(row) for row in BatchSampler(prose, 320, 0).draw(pure, 0))
     jumbled = BatchSampler(prose, 320, 0).draw(mixed, 0)
     assert sum(periodic(row) for row in jumbled) < 5
@@ -54,7 +54,7 @@ def test_repeated_sequences_repeat_and_jumbled_ones_do_not_at_one_distance(prose
 
 
 def test_in_a_doubled_sequence_exactly_the_tokens_seen_before_are_said_twice(prose):
-    phase = TrainingPhase("p", 1, 30, 64, repeats=1.0, periods=(8, 12), jumbled=0.0, phrases=0.0, tokens=60, doubled=1.0)
+    phase = TrainingStage("p", 1, 30, 64, repeats=1.0, periods=(8, 12), jumbled=0.0, phrases=0.0, tokens=60, doubled=1.0)
     for row in BatchSampler(prose, 320, 0).draw(phase, 0)[:, 1:].tolist():
         seen, position = set(), 0
         while position < len(row) - 1:
@@ -79,7 +79,7 @@ def test_the_held_out_text_is_the_end_of_every_book_and_not_learnt(tmp_path):
 
 
 def test_training_stopped_and_started_again_ends_where_it_would_have(prose, tmp_path, monkeypatch):
-    phase = TrainingPhase("p", 6, 4, 24, repeats=0.5, periods=(4, 12), jumbled=0.3, phrases=0.3, tokens=60, doubled=0.2)
+    phase = TrainingStage("p", 6, 4, 24, repeats=0.5, periods=(4, 12), jumbled=0.3, phrases=0.3, tokens=60, doubled=0.2)
     monkeypatch.setattr(train_tiny, "PHASES", (phase,))
     monkeypatch.setattr(train_tiny, "CHECKPOINT_EVERY", 2)
     monkeypatch.setattr(train_tiny, "fast_dtype", lambda device: torch.float32)
@@ -145,7 +145,9 @@ def test_a_history_has_a_record_and_losses_from_step_0_to_the_end_and_points_beh
     prose, tiny, record, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(tiny_history, "DENSE", 2)
-    monkeypatch.setattr(tiny_history, "analyze", lambda loaded, *_, **__: record.model_copy(update={"revision": loaded.revision}))
+    monkeypatch.setattr(
+        tiny_history, "score_with_lens", lambda loaded, *_, **__: record.model_copy(update={"revision": loaded.revision})
+    )
     monkeypatch.setattr(tiny_history, "repeat_losses", lambda loaded: (2.0, 1.0))
     history = tiny_history.TrainingHistory(tmp_path / "points.jsonl", 5, tiny.tokenizer.backend_tokenizer, prose)
     before = {name: tensor.clone() for name, tensor in tiny.model.state_dict().items()}

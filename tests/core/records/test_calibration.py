@@ -121,7 +121,7 @@ def test_a_head_is_seen_at_the_tokens_that_one_text_in_fifty_would_show(explorer
     attention = explorer._use(EMBEDDED_MODEL, lambda reader: reader.read(reader.loaded.encode(PLAIN)))
     seen = detect(get_measured_role("induction"), attention, record)
     assert seen.heads.nonzero().tolist() == [[2, 5]]
-    assert int(seen.seen_at[2, 5]) == seen_at
+    assert int(seen.detections[2, 5]) == seen_at
 
 
 @given(st.lists(st.floats(0, 1), min_size=len(USUAL), max_size=len(USUAL)).map(sorted), st.floats(0, 1))

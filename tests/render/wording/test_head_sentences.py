@@ -87,7 +87,9 @@ def test_a_head_that_does_several_things_is_told_in_one_sentence():
 def test_head_page_card_programs_and_files_say_the_same_of_every_head(explorer):
     analysis = explorer.analyze(EMBEDDED_MODEL, PLAIN)
     told = {head: describe_head(analysis, head) for head in analysis.heads.heads()}
-    assert [entry["told"] for entry in analysis_result(analysis, all_heads=True).model_dump()["heads"]] == list(told.values())
+    assert [entry["description"] for entry in analysis_result(analysis, all_heads=True).model_dump()["heads"]] == list(
+        told.values()
+    )
     rows = list(csv.DictReader(io.StringIO(scores_csv(analysis).content.decode())))
     assert {(Head(int(row["layer"]), int(row["head"])), row["told"]) for row in rows} == set(told.items())
     for head, sentence in told.items():
