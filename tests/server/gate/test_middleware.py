@@ -66,13 +66,11 @@ def test_what_this_app_does_not_use_is_closed_and_tells_nothing(url, path, body)
 def test_a_call_of_an_old_name_is_told_the_new_one(url, path):
     code, answer = status(url, path, b'{"data": []}')
     assert (code, json.loads(answer)) == (404, {"detail": "The endpoint /knock_out is called /ablate now."})
-    renamed = path.replace("knock_out", "ablate")
-    assert status(url, renamed, b'{"data": ["gpt5", "a"]}')[0] == 200
 
 
 def test_a_body_over_the_limit_is_refused_in_a_sentence(url):
     code, answer = status(url, "/gradio_api/call/analyze", b"x" * (2 * MAX_BODY_BYTES))
-    assert (code, json.loads(answer)["detail"]) == (413, "A request may have at most 1,048,576 bytes.")
+    assert (code, json.loads(answer)["detail"]) == (413, "A request may have 1,048,576 bytes at most.")
 
 
 @pytest.mark.parametrize("name", ["session_hash", "event_id"])

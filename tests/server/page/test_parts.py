@@ -163,8 +163,8 @@ def test_heads_that_are_taken_out_are_drawn_saved_and_written_into_the_file(expl
         assert said in drawn
     assert drawn in download(explorer, place, "page.html").content.decode()
     result = json.loads(download(explorer, place, "analysis.json").content)
-    assert (result["effects"]["role"], result["ablate"]["method"]) == ("induction", "mean")
-    assert "ablate" not in json.loads(download(explorer, PageState(), "analysis.json").content)
+    assert (result["effects"]["role"], result["ablation"]["method"]) == ("induction", "mean")
+    assert "ablation" not in json.loads(download(explorer, PageState(), "analysis.json").content)
 
 
 def test_a_set_without_a_role_says_that_nothing_was_asked_of_where_it_looks(explorer):
