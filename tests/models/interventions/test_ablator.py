@@ -46,6 +46,7 @@ def _changed(change: Callable, layer: int, _: object, args: tuple) -> tuple:
     return (change(layer, args[0]), *args[1:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", mark_thorough(name for name in ARCHITECTURES if name not in REFUSED))
 def test_every_method_is_what_a_hand_written_hook_does(architecture, in_double, tiny):
     ablator = opened(architecture, tiny)
@@ -69,7 +70,8 @@ def test_every_method_is_what_a_hand_written_hook_does(architecture, in_double, 
             assert plain.log_probs != pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.parametrize("architecture", ["llama", "qwen2", "gpt2", "bloom", "gpt_neo", "qwen3_next", "gpt_oss"])
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", mark_thorough(["llama", "qwen2", "gpt2", "bloom", "gpt_neo", "qwen3_next", "gpt_oss"]))
 def test_a_pattern_without_its_role_gives_what_its_values_mixed_anew_give(architecture, in_double, tiny):
     """In the last layer, where the values are those of the plain forward."""
     ablator = opened(architecture, tiny)
@@ -106,6 +108,7 @@ def test_what_a_role_adds_is_all_that_is_taken_out_of_a_pattern():
     assert torch.allclose(changed[4, kept] / changed[4, 0], pattern[4, kept] / pattern[4, 0])
 
 
+@pytest.mark.slow
 def test_many_sets_in_one_forward_are_as_one_at_a_time(in_double, tiny):
     ablator = opened("llama", tiny)
     sets = [(), (Head(0, 0),), (Head(0, 1), Head(2, 3)), (Head(1, 2), Head(1, 3), Head(2, 0))]
