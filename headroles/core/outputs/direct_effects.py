@@ -55,7 +55,7 @@ class DirectEffects:
         control_sets: as many other heads of the same layers, drawn at random.
         query: the token at which they write.
         top_token: the likeliest next token.
-        expected_token: the token that the role predicts_token there; None where it predicts_token none, or this is the top token.
+        expected_token: the token that the role foretells there; None where it foretells none, or this is the top token.
         by_key: what these heads together write to the top token's logit because of each token that they read.
         expected_token_by_key: the same for the expected token.
         raised, lowered: the tokens of the vocabulary that they raise and lower most.

@@ -108,7 +108,7 @@ class Measure(Protocol):
         return torch.zeros(len(token_ids), len(token_ids), dtype=torch.bool, device=token_ids.device)
 
     def expected_token(self, token_ids: Int[Tensor, " query"], query: int) -> list[int]:
-        """The tokens that the role predicts_token as the next one after a query, the nearest key's first; none in most roles."""
+        """The tokens that the role foretells as the next one after a query, the nearest key's first; none in most roles."""
         return []
 
     def picture(

@@ -199,7 +199,7 @@ def test_what_is_no_text_is_refused_by_its_kind(tiny, prompt):
 def test_a_long_prompt_is_refused_with_limit_and_count(tiny):
     longest = "a" + " a" * 254  # and a BOS
     assert len(tiny.encode(longest)) == tiny.max_tokens == 256
-    assert tiny.reads(longest)
+    assert tiny.can_encode(longest)
     with pytest.raises(PromptError, match=r"^Your text has 257 tokens; headroles-tiny reads at most 256 here\. Shorten it\.$"):
         tiny.encode(longest + " a")
     with pytest.raises(PromptError, match=r"has 301 tokens; headroles-tiny reads at most 256"):

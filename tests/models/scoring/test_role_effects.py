@@ -138,7 +138,7 @@ def test_the_sentence_names_the_interval_and_the_controls():
         control_text=-0.02,
     )
     assert describe_role_effect(effect) == (
-        "On 10 probe texts, without its 8 heads, the mean loss of tokens that the role predicts_token changes by +4.10 nats "
+        "On 10 probe texts, without its 8 heads, the mean loss of tokens that the role foretells changes by +4.10 nats "
         "(+3.90 to +4.30), without 20 sets of as many others, of the same layers where these have enough, by +0.10 to +0.40: "
         "matters. Where nothing repeats, they are worth −0.02."
     )

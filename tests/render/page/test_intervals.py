@@ -70,7 +70,7 @@ def test_programs_get_low_and_high_of_every_top_head(record):
     for role in record.scored_roles:
         for head, found in zip(record.top_heads(role), roles[role.name]["top_heads"], strict=True):
             assert found["interval"] == list(known(record.interval(role, head)))
-    assert categories_result(record).model_dump()["api_version"] == "1"
+    assert categories_result(record).model_dump()["api_version"] == "2"
 
 
 def test_a_record_without_intervals_is_shown_as_it_was(older):

@@ -93,7 +93,7 @@ def with_scores(run: TrainingRun, **best: tuple[float, ...]) -> TrainingRun:
     roles = tuple(role for role in measured_roles() if role.name in best)
     primary = tuple(((ROLES["other"], ROLES["other"]),) for _ in range(count))
     losses = {name: tuple(5.0 - step for step in range(count)) for name in ("first_pass", "second_pass")}
-    shape = {"num_layers": 1, "num_heads": 2, "layers": (0,), "stretches": ()}
+    shape = {"num_layers": 1, "num_heads": 2, "layers": (0,), "phases": ()}
     return replace(
         run, steps=tuple(range(0, 10 * count, 10)), roles=roles, scores=tables, primary=primary, losses=losses, **shape
     )
