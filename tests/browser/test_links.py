@@ -72,7 +72,7 @@ def test_a_comparison_and_a_tab_are_in_the_address_and_a_reload_shows_them_again
 
 def test_a_tab_turned_to_while_an_answer_is_under_way_stays_and_loses_nothing_of_it(linked: Page):
     held: list[Route] = []
-    linked.route("**/queue/join**", held.append)
+    linked.route("**/queue/join**", lambda route: held.append(route))
     type_sentence(linked, REPEATING)
     linked.get_by_role("tab", name="Lessons").click()
     expect(linked).to_have_url(re.compile("prompt=one\\+two.*tab=learn"))  # at once, the answer is not there yet
