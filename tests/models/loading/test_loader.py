@@ -119,6 +119,7 @@ def test_the_weights_take_four_bytes_a_number_and_two_in_half_precision(tiny):
 
 @pytest.mark.processes
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read as Linux tells it")
+@pytest.mark.slow
 def test_the_memory_that_is_counted_for_a_tokenizer_is_about_what_it_takes(tmp_path):
     """Each kind is opened by a process that holds nothing else of its size; pages of 4 kB and caches are some megabytes."""
     draw, words, merges = random.Random(0), list("abcdefghijklmnopqrstuvwxyz"), {}
