@@ -160,7 +160,7 @@ def test_the_wheel_holds_all_that_git_tracks_of_the_package_and_nothing_else(whe
     package = {name for name in tracked() if name.startswith("headroles/")}
     analysis = {name.replace("analysis/", "headroles_analysis/", 1) for name in tracked() if name.startswith("analysis/")}
     assert held == package | analysis
-    assert {"headroles/py.typed", "headroles/core/literature.json", "headroles/tiny/model.safetensors"} < held
+    assert {"headroles/py.typed", "headroles/core/roles/literature.json", "headroles/tiny/model.safetensors"} < held
 
 
 def test_there_is_one_version(wheel):
